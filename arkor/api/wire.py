@@ -1,0 +1,99 @@
+"""The one place where Python's snake_case meets the wire's camelCase.
+
+A class that travels is a frozen attrs class with an ``extra`` field. Its fields are named by their Python names; the
+wire name follows from it, but for the few in ``_WIRE_NAMES``. What the other side sends beyond the known fields is
+kept in ``extra`` and sent back unchanged.
+
+Protocol: docs/protocol.md, introduction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+_WIRE_NAMES = {"load_in_4bit": "loadIn4bit"}
+_PYTHON_NAMES = {wire: name for name, wire in _WIRE_NAMES.items()}
+
+
+def wire_name(name: str) -> str:
+    """Return the camelCase wire name of a Python name: ``max_steps`` is ``maxSteps``."""
+    if name in _WIRE_NAMES:
+        return _WIRE_NAMES[name]
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def python_name(name: str) -> str:
+    """Return the snake_case Python name of a wire name: ``maxSteps`` is ``max_steps``."""
+    if name in _PYTHON_NAMES:
+        return _PYTHON_NAMES[name]
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
+
+
+def to_wire(value: Any) -> dict[str, Any]:
+    """Return an attrs value as the JSON object that travels: no nulls, unknown fields as they came.
+
+    Args:
+        value: an instance of a frozen attrs class.
+    """
+    body: dict[str, Any] = {}
+    for field in attrs.fields(type(value)):
+        item = getattr(value, field.name)
+        if field.name != "extra" and item is not None:
+            body[wire_name(field.name)] = to_wire(item) if attrs.has(type(item)) else item
+    body.update(getattr(value, "extra", {}))
+    return body
+
+
+def known_fields(cls: type, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Split a JSON object into keyword arguments for an attrs class, unknown fields gathered in ``extra``.
+
+    A null stands for an absent field. Types are not checked here: what a field may hold is its class's business.
+
+    Args:
+        cls: the attrs class.
+        body: the object as it came off the wire.
+    """
+    known = {wire_name(field.name): field.name for field in attrs.fields(cls) if field.name != "extra"}
+    arguments = {known[key]: value for key, value in body.items() if key in known and value is not None}
+    arguments["extra"] = {key: value for key, value in body.items() if key not in known}
+    return arguments
+
+
+def text(value: Any) -> str:
+    """Return a wire value as text: strings as they are, absent ones empty, numbers and the like spelt out."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else str(value)
+
+
+def optional_text(value: Any) -> str | None:
+    """Return a wire value as text, or None where it is absent."""
+    return None if value is None else text(value)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a wire value as an object; anything else counts as empty."""
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def number(value: Any) -> float | None:
+    """Return a wire value as a float, or None where it is absent or no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value)
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a wire value as an int, or None where it is absent or not whole."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value in _INFINITIES:
+        return None
+    return int(value) if value == int(value) else None
+
+
+_INFINITIES = (float("inf"), float("-inf"))

@@ -1,0 +1,73 @@
+"""Where arkor keeps its files, and how it writes them: whole, private where needed, one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def arkor_home() -> Path:
+    """Return ``~/.arkor``, the folder that all Arkor clients of this user share."""
+    return Path.home() / ".arkor"
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace a file's content in one step, or leave it as it was.
+
+    The bytes go to a temporary file in the same folder, which is created with ``mode`` (never wider, whatever
+    the umask), flushed to the disk and renamed over ``path``.
+
+    Args:
+        path: the file; missing parent folders are created.
+        data: its new content.
+        mode: permission bits, 0o600 for secrets.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; the old file is whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if mode != 0o600:  # mkstemp's own mode
+                Path(name).chmod(mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes, waiting for whoever holds it.
+
+    The lock lives in a file of its own, which is never removed. The operating system lets go of it when the
+    process ends, however it ends.
+
+    Args:
+        path: the lock file; missing parent folders are created.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            try:
+                yield
+            finally:
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

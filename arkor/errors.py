@@ -1,0 +1,266 @@
+"""Every exception arkor raises, in one tree.
+
+::
+
+    ArkorError
+    ├── CloudApiError            the backend answered with an error status
+    │   ├── AuthenticationError  401
+    │   ├── PermissionDenied     403
+    │   ├── NotFound             404
+    │   ├── Conflict             409
+    │   ├── UpgradeRequired      426
+    │   ├── RateLimited          429
+    │   └── ServerError          5xx
+    ├── ConnectionFailed         no answer (also a ConnectionError)
+    ├── StreamError              an event stream that breaks the rules
+    │   └── ReconnectExhausted   too many failures in a row
+    ├── Aborted                  the abort event was set
+    ├── WaitTimeout              the deadline passed (also a TimeoutError)
+    ├── TrainingFailed           raise_for_status() on a job that did not complete
+    ├── ConfigError              a setting out of its range (also a ValueError)
+    ├── DatasetError             rows that cannot be trained on (also a ValueError)
+    ├── EntryError               an entry without a trainer
+    ├── BuildError               an entry that cannot be bundled
+    ├── CredentialsError         an identity that cannot be read or obtained
+    ├── ProjectStateError        a project that cannot be routed
+    ├── LocalBackendError        this machine's own backend cannot start, or died
+    ├── ModelError               a model that cannot be fetched or loaded
+    └── UnsupportedByBackend     a feature the backend does not have
+
+Each carries what it knows as attributes, pickles, and says what happened, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from arkor.jobs import TrainingResult
+
+
+class ArkorError(Exception):
+    """The base of every error that arkor raises."""
+
+
+class CloudApiError(ArkorError):
+    """The backend answered with an error status.
+
+    Attributes:
+        status: the HTTP status, 400-599.
+        message: the backend's own text, or ``cloud-api <status>`` where it gave none.
+        retry_after_s: seconds the backend asks to wait, from ``Retry-After``; None where it did not.
+    """
+
+    def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(status, message, retry_after_s)
+        self.status = status
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class AuthenticationError(CloudApiError):
+    """401: the token is missing, wrong or expired."""
+
+
+class PermissionDenied(CloudApiError):
+    """403: this identity may not do that."""
+
+
+class NotFound(CloudApiError):
+    """404: there is no such thing, or it is not visible to this identity."""
+
+
+class Conflict(CloudApiError):
+    """409: it exists already, or its state does not allow this."""
+
+
+class UpgradeRequired(CloudApiError):
+    """426: the backend no longer speaks to this version of arkor."""
+
+
+class RateLimited(CloudApiError):
+    """429: too many requests; ``retry_after_s`` says when to come back."""
+
+
+class ServerError(CloudApiError):
+    """5xx: the backend failed."""
+
+
+_BY_STATUS: dict[int, type[CloudApiError]] = {
+    401: AuthenticationError,
+    403: PermissionDenied,
+    404: NotFound,
+    409: Conflict,
+    426: UpgradeRequired,
+    429: RateLimited,
+}
+
+
+def error_for_status(status: int, message: str, retry_after_s: float | None = None) -> CloudApiError:
+    """Return the exception of the class that belongs to an HTTP status.
+
+    Args:
+        status: 400-599.
+        message: what to tell the user.
+        retry_after_s: seconds from ``Retry-After``, where the answer carried one.
+    """
+    fallback = ServerError if status >= 500 else CloudApiError
+    return _BY_STATUS.get(status, fallback)(status, message, retry_after_s)
+
+
+class ConnectionFailed(ArkorError, ConnectionError):
+    """No answer from the backend: refused, unreachable, timed out, or cut.
+
+    Attributes:
+        sent: False where it is certain that the backend never saw the request.
+    """
+
+    def __init__(self, message: str, sent: bool = True) -> None:
+        super().__init__(message, sent)
+        self.sent = sent
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class StreamError(ArkorError):
+    """The event stream broke its own rules, or answered with something that is not one."""
+
+
+class ReconnectExhausted(StreamError):
+    """The event stream failed more often in a row than the reconnect policy allows.
+
+    Attributes:
+        attempts: how many failures there were in a row.
+    """
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__(attempts)
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        return f"Trainer SSE stream failed {self.attempts} consecutive times; giving up."
+
+
+class Aborted(ArkorError):
+    """The trainer's abort event was set: the local wait ended, the job goes on."""
+
+
+class WaitTimeout(ArkorError, TimeoutError):
+    """``wait(timeout=…)`` reached its deadline: the job goes on, and ``wait()`` may be called again."""
+
+
+class TrainingFailed(ArkorError):
+    """The job ended without completing.
+
+    Attributes:
+        result: the whole result, its job and its artifacts.
+    """
+
+    def __init__(self, result: TrainingResult) -> None:
+        super().__init__(result)
+        self.result = result
+
+    def __str__(self) -> str:
+        job = self.result.job
+        return f"Job {job.id} finished with status={job.status}: {job.error or 'no error message'}"
+
+
+class ConfigError(ArkorError, ValueError):
+    """A setting is out of its range or of the wrong type.
+
+    Attributes:
+        field: the setting's Python name.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(field, message)
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.args[1]}"
+
+
+class DatasetError(ArkorError, ValueError):
+    """Rows that cannot be trained on; nothing was sent.
+
+    Attributes:
+        source: the file or the name of the data set.
+        problems: (row number from 1, reason) pairs, in order; empty when the whole source is at fault.
+        more: how many bad rows there are beyond those listed.
+    """
+
+    def __init__(self, source: str, message: str, problems: Sequence[tuple[int, str]] = (), more: int = 0) -> None:
+        super().__init__(source, message, tuple(problems), more)
+        self.source = source
+        self.message = message
+        self.problems = tuple(problems)
+        self.more = more
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {self.message}"]
+        lines += [f"  row {row}: {reason}" for row, reason in self.problems]
+        if self.more:
+            lines.append(f"  and {self.more} more")
+        return "\n".join(lines)
+
+
+class EntryError(ArkorError):
+    """The training entry is missing, or gives no trainer."""
+
+
+class BuildError(ArkorError):
+    """The entry cannot be bundled.
+
+    Attributes:
+        path: the file at fault, or None.
+        line: its line, from 1, or None.
+    """
+
+    def __init__(self, message: str, path: Path | None = None, line: int | None = None) -> None:
+        super().__init__(message, path, line)
+        self.path = path
+        self.line = line
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return str(self.args[0])
+        place = f"{self.path}:{self.line}" if self.line else str(self.path)
+        return f"{place}: {self.args[0]}"
+
+
+class CredentialsError(ArkorError):
+    """The identity on disk cannot be read, or a new one cannot be obtained."""
+
+
+class ProjectStateError(ArkorError):
+    """``.arkor/state.json`` does not fit this identity, or cannot be made."""
+
+
+class LocalBackendError(ArkorError):
+    """The backend on this machine cannot be started, or it has died."""
+
+
+class ModelError(ArkorError):
+    """A model cannot be found, fetched, or loaded in the memory there is."""
+
+
+class UnsupportedByBackend(ArkorError):
+    """The backend does not have this feature.
+
+    Attributes:
+        feature: what was asked for.
+    """
+
+    def __init__(self, feature: str, backend: str) -> None:
+        super().__init__(feature, backend)
+        self.feature = feature
+
+    def __str__(self) -> str:
+        return f"{self.args[1]} does not support {self.feature}. A self-hosted backend (arkor serve) does."

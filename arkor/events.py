@@ -1,0 +1,168 @@
+"""One class for each event of a job's stream.
+
+Every event has ``type`` (its wire name), ``job_id`` and ``timestamp`` (ISO 8601, UTC, empty where the backend gave
+none). Values of a type the protocol does not foresee count as absent, so that an odd event never ends a wait.
+
+Protocol: docs/protocol.md, "The event stream".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Union
+
+import attrs
+
+from arkor.api import wire
+from arkor.jobs import Artifact
+
+
+@attrs.frozen
+class TrainingStartedEvent:
+    """Training began; ``metadata`` says on what."""
+
+    type: ClassVar[str] = "training.started"
+    job_id: str
+    timestamp: str = ""
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen
+class TrainingLogEvent:
+    """One line of the training log.
+
+    Attributes:
+        step: optimizer steps done.
+        loss: mean training loss per counted token since the last log, nats, or None.
+        eval_loss: mean loss on the held-out rows, nats, or None.
+        learning_rate: the step size in use, or None.
+        epoch: passes over the rows, fractional, or None.
+        samples_per_second: rows trained (or evaluated) a second, or None.
+    """
+
+    type: ClassVar[str] = "training.log"
+    job_id: str
+    timestamp: str = ""
+    step: int = 0
+    loss: float | None = None
+    eval_loss: float | None = None
+    learning_rate: float | None = None
+    epoch: float | None = None
+    samples_per_second: float | None = None
+
+
+@attrs.frozen
+class CheckpointSavedEvent:
+    """An adapter of the run so far was saved at ``step``."""
+
+    type: ClassVar[str] = "checkpoint.saved"
+    job_id: str
+    timestamp: str = ""
+    step: int = 0
+    artifacts: tuple[Artifact, ...] = ()
+
+
+@attrs.frozen
+class TrainingCompletedEvent:
+    """The job completed; ``metrics`` are its last figures."""
+
+    type: ClassVar[str] = "training.completed"
+    job_id: str
+    timestamp: str = ""
+    metrics: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    artifacts: tuple[Artifact, ...] = ()
+
+
+@attrs.frozen
+class TrainingFailedEvent:
+    """The job failed; ``error`` says why, ``step`` how far it came."""
+
+    type: ClassVar[str] = "training.failed"
+    job_id: str
+    timestamp: str = ""
+    error: str = ""
+    step: int | None = None
+
+
+@attrs.frozen
+class TrainingCancelledEvent:
+    """The job was cancelled. Arkor Cloud sends no such event, the self-hosted backend does."""
+
+    type: ClassVar[str] = "training.cancelled"
+    job_id: str
+    timestamp: str = ""
+    step: int | None = None
+
+
+Event = Union[
+    TrainingStartedEvent,
+    TrainingLogEvent,
+    CheckpointSavedEvent,
+    TrainingCompletedEvent,
+    TrainingFailedEvent,
+    TrainingCancelledEvent,
+]
+
+
+def _started(job_id: str, at: str, body: Mapping[str, Any]) -> Event:
+    return TrainingStartedEvent(job_id, at, wire.mapping(body.get("metadata")))
+
+
+def _log(job_id: str, at: str, body: Mapping[str, Any]) -> Event:
+    return TrainingLogEvent(
+        job_id,
+        at,
+        wire.whole_number(body.get("step")) or 0,
+        wire.number(body.get("loss")),
+        wire.number(body.get("evalLoss")),
+        wire.number(body.get("learningRate")),
+        wire.number(body.get("epoch")),
+        wire.number(body.get("samplesPerSecond")),
+    )
+
+
+def _checkpoint(job_id: str, at: str, body: Mapping[str, Any]) -> Event:
+    step = wire.whole_number(body.get("step")) or 0
+    return CheckpointSavedEvent(job_id, at, step, Artifact.list_from_wire(body.get("artifacts")))
+
+
+def _completed(job_id: str, at: str, body: Mapping[str, Any]) -> Event:
+    artifacts = Artifact.list_from_wire(body.get("artifacts"))
+    return TrainingCompletedEvent(job_id, at, wire.mapping(body.get("metrics")), artifacts)
+
+
+def _failed(job_id: str, at: str, body: Mapping[str, Any]) -> Event:
+    return TrainingFailedEvent(job_id, at, wire.text(body.get("error")), wire.whole_number(body.get("step")))
+
+
+def _cancelled(job_id: str, at: str, body: Mapping[str, Any]) -> Event:
+    return TrainingCancelledEvent(job_id, at, wire.whole_number(body.get("step")))
+
+
+_READERS: dict[str, Callable[[str, str, Mapping[str, Any]], Event]] = {
+    "training.started": _started,
+    "training.log": _log,
+    "checkpoint.saved": _checkpoint,
+    "training.completed": _completed,
+    "training.failed": _failed,
+    "training.cancelled": _cancelled,
+}
+
+EVENT_TYPES = frozenset(_READERS)
+
+
+def parse_event(body: Mapping[str, Any], event_name: str = "") -> Event | None:
+    """Read one event.
+
+    Args:
+        body: the frame's JSON object.
+        event_name: the frame's ``event`` field, used where the object has no ``type``.
+
+    Returns:
+        The event, or None when its type is unknown to this version.
+    """
+    kind = body.get("type", event_name)
+    read = _READERS.get(kind) if isinstance(kind, str) else None
+    if read is None:
+        return None
+    return read(wire.text(body.get("jobId")), wire.text(body.get("timestamp")), body)
