@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import attrs
 
@@ -88,7 +88,7 @@ class UploadedDataset:
         return {"type": "dataset", **wire.to_wire(self)}
 
 
-Dataset = Union[HuggingFaceDataset, BlobDataset, LocalDataset, UploadedDataset]
+Dataset = HuggingFaceDataset | BlobDataset | LocalDataset | UploadedDataset
 
 _BY_TYPE: dict[str, type[Any]] = {
     "huggingface": HuggingFaceDataset,
@@ -279,11 +279,13 @@ def check_rows(source: str, lines: Iterable[bytes]) -> int:
         if row is not None:
             kind = row_format(row)
             first_format = first_format or kind
-            reason = None if kind == first_format else f"is {kind}, but the rows before it are {first_format}"
-        if reason is not None:
+            problem = None if kind == first_format else f"is {kind}, but the rows before it are {first_format}"
+        else:
+            problem = reason
+        if problem is not None:
             bad += 1
             if len(problems) < MAX_LISTED_PROBLEMS:
-                problems.append((number, reason))
+                problems.append((number, problem))
     if not rows:
         raise DatasetError(source, "has no rows")
     if bad:

@@ -9,7 +9,7 @@ Protocol: docs/protocol.md, "The event stream".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 import attrs
 
@@ -94,14 +94,14 @@ class TrainingCancelledEvent:
     step: int | None = None
 
 
-Event = Union[
-    TrainingStartedEvent,
-    TrainingLogEvent,
-    CheckpointSavedEvent,
-    TrainingCompletedEvent,
-    TrainingFailedEvent,
-    TrainingCancelledEvent,
-]
+Event = (
+    TrainingStartedEvent
+    | TrainingLogEvent
+    | CheckpointSavedEvent
+    | TrainingCompletedEvent
+    | TrainingFailedEvent
+    | TrainingCancelledEvent
+)
 
 
 def _started(job_id: str, at: str, body: Mapping[str, Any]) -> Event:

@@ -1,8 +1,8 @@
 """The one place where Python's snake_case meets the wire's camelCase.
 
-A class that travels is a frozen attrs class with an ``extra`` field. Its fields are named by their Python names; the
-wire name follows from it, but for the few in ``_WIRE_NAMES``. What the other side sends beyond the known fields is
-kept in ``extra`` and sent back unchanged.
+A class that travels is a frozen attrs class with an ``extra`` field. Its fields have Python names; the wire names
+follow from them, but for the few in ``_WIRE_NAMES``. What the other side sends beyond the known fields is kept in
+``extra`` and sent back unchanged.
 
 Protocol: docs/protocol.md, introduction.
 """
@@ -91,9 +91,6 @@ def number(value: Any) -> float | None:
 
 def whole_number(value: Any) -> int | None:
     """Return a wire value as an int, or None where it is absent or not whole."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value in _INFINITIES:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if value == int(value) else None
-
-
-_INFINITIES = (float("inf"), float("-inf"))
+    return int(value) if float(value).is_integer() else None
