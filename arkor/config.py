@@ -92,9 +92,7 @@ class LoraConfig:
         arguments = {wire.python_name(key): item for key, item in value.items()}
         unknown = sorted(set(arguments) - {field.name for field in attrs.fields(cls)})
         if unknown:
-            raise ConfigError(
-                "lora", f"has no setting {', '.join(unknown)}; it has r, alpha, max_length, load_in_4bit"
-            )
+            raise ConfigError("lora", f"has no setting {', '.join(unknown)}; it has r, alpha, max_length, load_in_4bit")
         return cls(**arguments)
 
 

@@ -31,6 +31,18 @@ class JobStatus(str, enum.Enum):
 TERMINAL_STATUSES = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value})
 
 
+@attrs.frozen
+class Scope:
+    """The organisation and project that a request is about, by their slugs."""
+
+    org_slug: str
+    project_slug: str
+
+    def to_query(self) -> dict[str, str]:
+        """Return the query parameters that carry it."""
+        return {"orgSlug": self.org_slug, "projectSlug": self.project_slug}
+
+
 @attrs.frozen(kw_only=True)
 class TrainingJob:
     """A training job.
@@ -121,6 +133,25 @@ class Artifact:
 
     def to_wire(self) -> dict[str, Any]:
         """Return the artifact as the JSON object that travels."""
+        return wire.to_wire(self)
+
+
+@attrs.frozen
+class AdapterRef:
+    """Names an adapter to the inference calls.
+
+    Attributes:
+        kind: ``final`` or ``checkpoint``.
+        job_id: the job that made it.
+        step: the checkpoint's step; None for the final adapter.
+    """
+
+    kind: str
+    job_id: str
+    step: int | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the ``adapter`` object that travels."""
         return wire.to_wire(self)
 
 

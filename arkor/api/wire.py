@@ -10,11 +10,11 @@ Protocol: docs/protocol.md, introduction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import attrs
 
-T = TypeVar("T")
+from arkor.errors import ArkorError
 
 _WIRE_NAMES = {"load_in_4bit": "loadIn4bit"}
 _PYTHON_NAMES = {wire: name for name, wire in _WIRE_NAMES.items()}
@@ -94,3 +94,25 @@ def whole_number(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if float(value).is_integer() else None
+
+
+class _JsonAnswer(Protocol):
+    url: str
+
+    def json(self) -> Any:
+        """Return the parsed body, or raise ValueError."""
+
+
+def json_object(response: _JsonAnswer) -> dict[str, Any]:
+    """Return the JSON object of an answer.
+
+    Raises:
+        ArkorError: the body is something else, as a proxy's login page is.
+    """
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ArkorError(f"{response.url.partition('?')[0]} did not answer with a JSON object. Is it an Arkor backend?")
+    return body

@@ -1,0 +1,174 @@
+"""Break off a blocked network call from another thread, at once.
+
+A call that must end when a ``threading.Event`` is set runs inside an ``AbortScope``. While the scope is ``active()``,
+every connection that its thread makes or takes from the pool (see ``arkor.api.transport``) hands its socket in here.
+One watcher thread per event waits for it, and shuts the sockets of all its scopes down: the blocked read then ends,
+and ``check()`` says why. No event, no thread; a watcher leaves when it has had no scope for one period.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+from arkor.errors import Aborted, WaitTimeout
+
+WATCH_PERIOD_S = 5.0
+
+_watchers: dict[int, _Watcher] = {}
+_watchers_lock = threading.Lock()
+_thread = threading.local()
+
+
+class Deadline:
+    """A moment on the monotonic clock, or never.
+
+    Args:
+        timeout_s: seconds from now; None for never.
+    """
+
+    def __init__(self, timeout_s: float | None = None) -> None:
+        self.timeout_s = timeout_s
+        self._at = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def clip(self, seconds: float) -> float:
+        """Return ``seconds``, or what is left until the deadline where that is less; never below 0."""
+        return seconds if self._at is None else max(0.0, min(seconds, self._at - time.monotonic()))
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, at least 0; None for never."""
+        return None if self._at is None else max(0.0, self._at - time.monotonic())
+
+    def check(self) -> None:
+        """Raise WaitTimeout once the deadline has passed."""
+        if self._at is not None and time.monotonic() >= self._at:
+            raise WaitTimeout(
+                f"Not finished after {self.timeout_s:g} s; the job goes on. Call wait() again to go on too."
+            )
+
+
+class AbortScope:
+    """The sockets of one blocking call, under one abort event and one deadline.
+
+    Args:
+        event: ends the call when set; None for a call that only its deadline ends.
+        deadline: when the call must be over.
+
+    Thread-safety: used by the thread that made it; only the watcher calls ``shut_down``.
+    """
+
+    def __init__(self, event: threading.Event | None, deadline: Deadline | None = None) -> None:
+        self.event = event
+        self.deadline = deadline or Deadline()
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._shut_down = False
+
+    def __enter__(self) -> AbortScope:
+        self.check()
+        if self.event is not None:
+            _watch(self)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.event is not None:
+            _unwatch(self)
+        with self._lock:
+            self._sockets.clear()
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Take in the sockets this thread uses inside the block."""
+        previous = current_scope()
+        _thread.scope = self
+        try:
+            yield
+        finally:
+            _thread.scope = previous
+
+    def check(self) -> None:
+        """Raise what ends the call.
+
+        Raises:
+            Aborted: the event is set, or was while the scope was open.
+            WaitTimeout: the deadline passed.
+        """
+        if self._shut_down or (self.event is not None and self.event.is_set()):
+            raise Aborted("Stopped waiting: the abort event is set. The job goes on; cancel() stops it.")
+        self.deadline.check()
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Take a socket in; it is shut down right away when the event was set meanwhile."""
+        with self._lock:
+            if sock not in self._sockets:
+                self._sockets.append(sock)
+            late = self._shut_down
+        if late:
+            _shut_down(sock)
+
+    def limit_reads(self, idle_timeout_s: float) -> None:
+        """Let the next read block for at most the idle timeout, or until the deadline."""
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):  # closed by its owner: the read will say so
+                sock.settimeout(max(0.001, self.deadline.clip(idle_timeout_s)))
+
+    def shut_down(self) -> None:
+        """Shut every socket down, so that whoever is blocked on one wakes."""
+        with self._lock:
+            self._shut_down = True
+            sockets = list(self._sockets)
+        for sock in sockets:
+            _shut_down(sock)
+
+
+def current_scope() -> AbortScope | None:
+    """Return the scope that is active on this thread, if any."""
+    return getattr(_thread, "scope", None)
+
+
+def _shut_down(sock: socket.socket) -> None:
+    # Not sock.shutdown(): on a TLS socket that drops the TLS layer, and a read in another thread gets ciphertext.
+    with contextlib.suppress(OSError):  # not connected yet, or closed already
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _Watcher(threading.Thread):
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__(name="arkor-abort", daemon=True)
+        self.event = event
+        self.scopes: set[AbortScope] = set()
+
+    def run(self) -> None:
+        while True:
+            fired = self.event.wait(WATCH_PERIOD_S)
+            with _watchers_lock:
+                if fired or not self.scopes:
+                    del _watchers[id(self.event)]
+                    break
+        for scope in self.scopes:
+            scope.shut_down()
+
+
+def _watch(scope: AbortScope) -> None:
+    assert scope.event is not None
+    with _watchers_lock:
+        watcher = _watchers.get(id(scope.event))
+        if watcher is not None:
+            watcher.scopes.add(scope)
+            return
+        watcher = _watchers[id(scope.event)] = _Watcher(scope.event)
+        watcher.scopes.add(scope)
+        watcher.start()
+
+
+def _unwatch(scope: AbortScope) -> None:
+    with _watchers_lock:
+        watcher = _watchers.get(id(scope.event))
+        if watcher is not None:
+            watcher.scopes.discard(scope)

@@ -1,0 +1,361 @@
+"""Every call a backend answers, one method each.
+
+Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Self-hosted backend".
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import requests
+
+from arkor import local
+from arkor.api import wire
+from arkor.api.transport import CONNECT_TIMEOUT_S, Transport, path, translated
+from arkor.auth.credentials import default_cloud_api_url
+from arkor.auth.identity import LOCAL_HOST_KEY, Identity, forget, host_key, identity_for
+from arkor.config import JobConfig
+from arkor.datasets import UploadedDataset
+from arkor.errors import (
+    ArkorError,
+    AuthenticationError,
+    CloudApiError,
+    ConnectionFailed,
+    NotFound,
+    UnsupportedByBackend,
+)
+from arkor.jobs import Artifact, Scope, TrainingJob
+
+CHUNK_BYTES = 1024 * 1024
+UPLOAD_TIMEOUT_S = 600.0
+
+
+@attrs.frozen
+class Project:
+    """A project of an organisation.
+
+    Attributes:
+        id: the backend's id.
+        slug: its name in URLs.
+        name: its name for people.
+        org_id: the organisation's id.
+        extra: fields this version does not know.
+    """
+
+    id: str = attrs.field(default="", converter=wire.text)
+    slug: str = attrs.field(default="", converter=wire.text)
+    name: str = attrs.field(default="", converter=wire.text)
+    org_id: str = attrs.field(default="", converter=wire.text)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> Project:
+        """Read a project as the backend sent it."""
+        return cls(**wire.known_fields(cls, body))
+
+
+@attrs.frozen
+class ModelStatus:
+    """A model that a self-hosted backend knows by name.
+
+    Attributes:
+        id: its name.
+        ready: whether it lies on the backend's disk.
+        size_bytes: its size there, or None.
+        pull: how far fetching it is: ``state`` (``running`` or ``failed``), ``phase``, ``done``, ``total``, ``error``.
+        extra: fields this version does not know.
+    """
+
+    id: str = attrs.field(converter=wire.text)
+    ready: bool = attrs.field(default=False, converter=bool)
+    size_bytes: int | None = attrs.field(default=None, converter=wire.whole_number)
+    pull: Mapping[str, Any] = attrs.field(factory=dict, converter=wire.mapping, hash=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> ModelStatus:
+        """Read a model as the backend sent it."""
+        return cls(**wire.known_fields(cls, {"id": "", **body}))
+
+
+class CloudApiClient:
+    """One backend, spoken to under one identity.
+
+    Args:
+        base_url: the backend's address; by default ``default_cloud_api_url()``.
+        token: the bearer token; None for the calls that need none.
+        identity: the whole identity, where it is known; wins over ``token``.
+
+    Raises:
+        ConfigError: the base URL is not one.
+
+    Every method raises ConnectionFailed where the backend does not answer, and the CloudApiError of its status where
+    it answers with an error.
+
+    Thread-safety: methods may be called from several threads; ``close`` by whoever made it.
+    """
+
+    def __init__(
+        self, base_url: str | None = None, *, token: str | None = None, identity: Identity | None = None
+    ) -> None:
+        base_url = default_cloud_api_url() if base_url is None else base_url
+        self.identity = identity or Identity(token or "", host_key(base_url))
+        self._transport = Transport(base_url, self.identity.token or None)
+
+    @classmethod
+    def connect(cls, backend: str | None = None) -> CloudApiClient:
+        """Return a client for a backend, with the stored identity or a new anonymous one.
+
+        Args:
+            backend: a base URL, or ``local`` for this user's own backend, which is started where it does not run.
+                By default ``default_cloud_api_url()``.
+
+        Raises:
+            LocalBackendError: the local backend cannot be started.
+            CredentialsError: the stored identity cannot be read.
+            ConnectionFailed, CloudApiError: the backend gave no identity.
+        """
+        address = default_cloud_api_url() if backend is None else backend
+        if address.rstrip("/") != "local":
+            return cls(address, identity=identity_for(address))
+        return cls._connect_locally(local.find_or_start())
+
+    @classmethod
+    def _connect_locally(cls, base_url: str) -> CloudApiClient:
+        client = cls(base_url, identity=identity_for(base_url, local=True))
+        try:
+            client.me()
+        except AuthenticationError:  # its data was removed since: an anonymous identity is worth nothing without it
+            client.close()
+            forget(LOCAL_HOST_KEY)
+            client = cls(base_url, identity=identity_for(base_url, local=True))
+        return client
+
+    @property
+    def base_url(self) -> str:
+        """The backend's address, without a trailing slash."""
+        return self._transport.base_url
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this user's own backend."""
+        return self.identity.host_key == LOCAL_HOST_KEY
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._transport.close()
+
+    def check_alive(self) -> None:
+        """Do nothing while the backend may come back.
+
+        Raises:
+            LocalBackendError: it is this user's own backend, and it is gone.
+        """
+        if self.is_local:
+            local.check_alive(self.base_url)
+
+    def me(self) -> dict[str, Any]:
+        """Return who the backend takes this client for: ``{"user": …, "orgs": […]}``."""
+        return self._get("v1", "me")
+
+    @functools.cached_property
+    def features(self) -> frozenset[str]:
+        """What the backend can do beyond Arkor Cloud's contract; empty where it does not say."""
+        try:
+            body = self._get("v1", "capabilities")
+        except CloudApiError as exc:
+            if exc.status not in {404, 405, 501}:
+                raise
+            return frozenset()
+        features = body.get("features")
+        return frozenset(map(str, features)) if isinstance(features, list) else frozenset()
+
+    def require(self, feature: str, what: str) -> None:
+        """Raise UnsupportedByBackend where the backend lacks a feature.
+
+        Args:
+            feature: its name in the backend's capabilities.
+            what: what to call it in the error.
+        """
+        if feature not in self.features:
+            raise UnsupportedByBackend(what, self.base_url)
+
+    # Projects
+
+    def create_project(self, org_slug: str, *, name: str, slug: str) -> Project:
+        """Create a project in an organisation. Raises Conflict where the slug is taken."""
+        query = {"orgSlug": org_slug}
+        answer = self._transport.call("POST", path("v1", "projects"), params=query, json={"name": name, "slug": slug})
+        return Project.from_wire(wire.mapping(wire.json_object(answer).get("project")))
+
+    def list_projects(self, org_slug: str) -> list[Project]:
+        """Return an organisation's projects."""
+        body = self._get("v1", "projects", params={"orgSlug": org_slug})
+        return [Project.from_wire(item) for item in _objects(body.get("projects"))]
+
+    # Jobs
+
+    def create_job(self, scope: Scope, *, name: str, config: JobConfig, idempotency_key: str) -> TrainingJob:
+        """Submit a job.
+
+        Args:
+            scope: the project it belongs to.
+            name: what to call it.
+            config: its settings.
+            idempotency_key: unique to this submission. Where the backend honours it, a repeat returns the first job,
+                so that the request is repeated when its answer was lost.
+        """
+        answer = self._transport.call(
+            "POST",
+            path("v1", "jobs"),
+            params=scope.to_query(),
+            headers={"Idempotency-Key": idempotency_key},
+            json={"name": name, "config": config.to_wire()},
+            repeatable="idempotent-jobs" in self.features,
+        )
+        return self._job(wire.json_object(answer))
+
+    def get_job(self, scope: Scope, job_id: str) -> TrainingJob:
+        """Return a job. Raises NotFound where there is none of that id in the project."""
+        return self._job(self._get("v1", "jobs", job_id, params=scope.to_query()))
+
+    def list_jobs(self, scope: Scope) -> list[TrainingJob]:
+        """Return the project's jobs, in the backend's order."""
+        body = self._get("v1", "jobs", params=scope.to_query())
+        return [TrainingJob.from_wire(item) for item in _objects(body.get("jobs"))]
+
+    def cancel_job(self, scope: Scope, job_id: str) -> None:
+        """Ask the backend to stop a job. Raises CloudApiError (on most, Conflict) where it has ended already."""
+        self._transport.call("POST", path("v1", "jobs", job_id, "cancel"), params=scope.to_query(), repeatable=True)
+
+    def open_events(
+        self, scope: Scope, job_id: str, *, last_event_id: str | None, timeout_s: tuple[float, float]
+    ) -> requests.Response:
+        """Open a job's event stream, once.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job.
+            last_event_id: resume after this event; None or empty for the first one.
+            timeout_s: seconds to connect, and seconds without a byte until it counts as dead.
+
+        Returns:
+            The open answer; the caller reads and closes it.
+        """
+        # Compression would hold events back.
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
+        if last_event_id:
+            headers["Last-Event-ID"] = last_event_id.encode().decode("latin-1")
+        return self._transport.send(
+            "GET",
+            path("v1", "jobs", job_id, "events", "stream"),
+            params=scope.to_query(),
+            headers=headers,
+            stream=True,
+            timeout_s=timeout_s,
+        )
+
+    # Data sets, artifacts, models: the self-hosted backend only
+
+    def upload_dataset(self, scope: Scope, file: Path) -> UploadedDataset:
+        """Send a checked JSONL file, unless the backend has those bytes already.
+
+        Raises:
+            UnsupportedByBackend: the backend takes no uploads.
+        """
+        self.require("datasets", "uploading a data set")
+        sha256 = _sha256(file)
+        where = path("v1", "datasets", sha256)
+        try:
+            self._transport.call("GET", where, params=scope.to_query())
+        except NotFound:
+            with file.open("rb") as content:
+                timeout = (CONNECT_TIMEOUT_S, UPLOAD_TIMEOUT_S)
+                self._transport.send("PUT", where, params=scope.to_query(), data=content, timeout_s=timeout)
+        return UploadedDataset(sha256)
+
+    def list_artifacts(self, scope: Scope, job_id: str) -> list[Artifact]:
+        """Return what a job has left so far. Raises UnsupportedByBackend where the backend keeps no artifacts."""
+        self.require("artifacts", "listing artifacts")
+        body = self._get("v1", "jobs", job_id, "artifacts", params=scope.to_query())
+        return list(Artifact.list_from_wire(body.get("artifacts")))
+
+    def download_artifact(self, scope: Scope, job_id: str, artifact: Artifact, dest: Path) -> Path:
+        """Download an artifact and unpack it.
+
+        The folder appears whole or not at all; one of the same name is replaced.
+
+        Args:
+            scope: the project the job belongs to.
+            job_id: the job.
+            artifact: which one.
+            dest: the folder that gets a folder of the artifact's name.
+
+        Returns:
+            The artifact's folder.
+
+        Raises:
+            UnsupportedByBackend: the backend keeps no artifacts.
+            ArkorError: what arrived is not what the backend said it would be.
+        """
+        self.require("artifacts", "downloading artifacts")
+        if not artifact.name or Path(artifact.name).name != artifact.name:
+            raise ArkorError(f"The artifact name {artifact.name!r} cannot be a folder's name.")
+        dest.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=dest, prefix=".download-") as scratch:
+            archive = Path(scratch) / "artifact.tar"
+            self._fetch(path("v1", "jobs", job_id, "artifacts", artifact.name), scope, archive)
+            if artifact.sha256 and _sha256(archive) != artifact.sha256:
+                raise ArkorError(f"Artifact {artifact.name} of job {job_id} arrived damaged: its SHA-256 differs.")
+            unpacked = Path(scratch) / "unpacked"
+            with tarfile.open(archive) as tar:
+                tar.extractall(unpacked, filter="data")
+            target = dest / artifact.name
+            if target.exists():
+                shutil.move(target, Path(scratch) / "replaced")
+            unpacked.replace(target)
+        return target
+
+    def list_models(self) -> list[ModelStatus]:
+        """Return the models the backend knows by name. Raises UnsupportedByBackend where it has no such list."""
+        self.require("models", "listing models")
+        return [ModelStatus.from_wire(item) for item in _objects(self._get("v1", "models").get("models"))]
+
+    def pull_model(self, model_id: str) -> None:
+        """Let the backend fetch a model it knows by name; ``list_models`` says how far it is."""
+        self._transport.call("POST", path("v1", "models", model_id, "pull"), repeatable=True)
+
+    def _get(self, *segments: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        return wire.json_object(self._transport.call("GET", path(*segments), params=params))
+
+    def _fetch(self, url_path: str, scope: Scope, file: Path) -> None:
+        response = self._transport.call("GET", url_path, params=scope.to_query(), stream=True)
+        expected = response.headers.get("Content-Length")
+        with response, file.open("wb") as out, translated(self.base_url):
+            for chunk in response.iter_content(CHUNK_BYTES):
+                out.write(chunk)
+        if expected is not None and file.stat().st_size != int(expected):
+            raise ConnectionFailed(f"The download from {self.base_url} was cut; try again.")
+
+    def _job(self, body: Mapping[str, Any]) -> TrainingJob:
+        return TrainingJob.from_wire(wire.mapping(body.get("job")))
+
+
+def _objects(items: Any) -> Iterable[Mapping[str, Any]]:
+    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while chunk := content.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,274 @@
+"""A job's event stream that survives disconnects.
+
+One connection is read until it ends; tenacity decides whether there is another, and when. What was delivered is
+remembered by its id, so that the next connection, and the next stream, go on after it.
+
+Protocol: docs/protocol.md, "Reader rules".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import attrs
+import requests
+import tenacity
+
+from arkor.api.abort import AbortScope, Deadline
+from arkor.api.sse import Frame, FrameReader
+from arkor.api.transport import CONNECT_TIMEOUT_S, translated
+from arkor.config import real, whole
+from arkor.errors import (
+    ArkorError,
+    CloudApiError,
+    ConnectionFailed,
+    ReconnectExhausted,
+    StreamError,
+)
+
+READ_BYTES = 64 * 1024
+JITTER = 0.25
+BOUNDED_RETRY_S = 120.0
+FINAL_STATUSES = frozenset({401, 403, 410, 426})
+RETRIED_STATUSES = frozenset({408, 429})
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class ReconnectPolicy:
+    """When a lost event stream is opened again.
+
+    Args:
+        base_delay: seconds before the first new attempt, at least 0; doubled with each failure in a row.
+        max_delay: seconds that no delay exceeds, at least 0.
+        max_attempts: failures in a row that are borne; None for any number.
+        idle_timeout: seconds of silence, not even a keep-alive, after which a connection counts as dead, above 0.
+    """
+
+    base_delay: float = attrs.field(default=1.0, validator=real(0))
+    max_delay: float = attrs.field(default=60.0, validator=real(0))
+    max_attempts: int | None = attrs.field(default=None, validator=whole(0))
+    idle_timeout: float = attrs.field(default=45.0, validator=real(0, above=True))
+
+    def delay(self, failures: int, base_delay: float | None = None) -> float:
+        """Return the seconds to wait after a number of failures in a row.
+
+        Args:
+            failures: how many; 0 for a stream that ended cleanly after progress, which waits the base delay exactly.
+            base_delay: the server's own ``retry:``, where it gave one, in seconds.
+        """
+        base = self.base_delay if base_delay is None else base_delay
+        if failures == 0:
+            return min(base, self.max_delay)
+        doubled = base * 2.0 ** min(failures - 1, 64)
+        return min(doubled * random.uniform(1 - JITTER, 1 + JITTER), self.max_delay)
+
+
+@attrs.frozen
+class Message:
+    """One JSON event of the stream: the frame's name and its object."""
+
+    event: str
+    body: dict[str, Any]
+
+
+@attrs.frozen
+class _Lost:
+    """How a connection ended: by a failure, or cleanly after progress (no failure)."""
+
+    failure: ArkorError | None = None
+    retry_after_s: float | None = None
+
+
+class _End(enum.Enum):
+    """The server said that there is nothing more."""
+
+    CLOSED = enum.auto()
+
+
+OpenStream = Callable[[str | None, tuple[float, float]], requests.Response]
+
+
+class EventStream:
+    """The messages of one job, from one event on, across connections.
+
+    Args:
+        open_stream: opens a connection: (last event id or None, (connect, read) timeouts in seconds) to an answer.
+        policy: when to reconnect.
+        abort_event: ends reading at once when set, or None.
+        deadline: when reading must be over.
+        last_event_id: go on after this event, or None.
+        is_over: asked after each failure: whether the job has ended, so that nothing more will come. It may raise.
+
+    Attributes:
+        last_event_id: the id of the last message handed out, or moved past.
+
+    Thread-safety: none; one thread reads.
+    """
+
+    def __init__(
+        self,
+        open_stream: OpenStream,
+        *,
+        policy: ReconnectPolicy,
+        abort_event: threading.Event | None,
+        deadline: Deadline,
+        last_event_id: str | None,
+        is_over: Callable[[ArkorError], bool],
+    ) -> None:
+        self.last_event_id = last_event_id
+        self._open_stream = open_stream
+        self._policy = policy
+        self._abort_event = abort_event
+        self._deadline = deadline
+        self._is_over = is_over
+        self._failures = 0
+        self._server_delay_s: float | None = None
+        self._refused_since: float | None = None
+
+    def __iter__(self) -> Iterator[Message]:
+        """Yield messages in order until the server closes the stream for good.
+
+        Raises:
+            Aborted, WaitTimeout: the abort event was set, or the deadline passed.
+            ReconnectExhausted: too many failures in a row; its cause is the last of them.
+            CloudApiError: 401, 403, 410 or 426, or any other refusal that lasted two minutes.
+            StreamError: a frame was too large.
+        """
+        for attempt in self._retrying():
+            outcome = yield from self._read_connection()
+            attempt.retry_state.set_result(outcome)
+            if isinstance(outcome, _Lost) and outcome.failure is not None and self._is_over(outcome.failure):
+                return
+
+    def _retrying(self) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda outcome: outcome is not _End.CLOSED),
+            wait=self._wait,
+            stop=self._is_exhausted,
+            retry_error_callback=self._give_up,
+            sleep=tenacity.sleep_using_event(self._abort_event or threading.Event()),
+        )
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        lost = _outcome(state)
+        if lost.retry_after_s is not None:
+            delay = min(lost.retry_after_s, self._policy.max_delay)
+        else:
+            delay = self._policy.delay(self._failures, self._server_delay_s)
+        cause = lost.failure or "the stream ended"
+        logger.info("Reconnecting in %.1f s (failures in a row: %d): %s", delay, self._failures, cause)
+        return self._deadline.clip(delay)
+
+    def _is_exhausted(self, _state: tenacity.RetryCallState) -> bool:
+        return self._policy.max_attempts is not None and self._failures > self._policy.max_attempts
+
+    def _give_up(self, state: tenacity.RetryCallState) -> None:
+        raise ReconnectExhausted(self._failures) from _outcome(state).failure
+
+    def _read_connection(self) -> Generator[Message, None, _Lost | _End]:
+        """Read one connection to its end, and return (as a generator does) how it ended."""
+        progress = False
+        try:
+            with (
+                AbortScope(self._abort_event, self._deadline) as scope,
+                contextlib.closing(self._connect(scope)) as response,
+            ):
+                for frame in self._frames(scope, response):
+                    message = self._take(frame)
+                    if isinstance(message, _End):
+                        return message
+                    if message is not None:
+                        progress = True
+                        self._failures = 0
+                        yield message
+        except (ConnectionFailed, CloudApiError) as exc:
+            self._fail(exc)
+            return _Lost(exc, getattr(exc, "retry_after_s", None))
+        if progress:
+            return _Lost()
+        self._failures += 1
+        return _Lost(StreamError("The event stream ended before it gave an event."))
+
+    def _connect(self, scope: AbortScope) -> requests.Response:
+        logger.info("Opening the event stream after event %s", self.last_event_id or "none")
+        timeouts = (
+            max(0.001, self._deadline.clip(CONNECT_TIMEOUT_S)),
+            max(0.001, self._deadline.clip(self._policy.idle_timeout)),
+        )
+        with self._noticing_the_end(scope), scope.active():
+            response = self._open_stream(self.last_event_id, timeouts)
+        kind = response.headers.get("Content-Type", "")
+        if "text/event-stream" not in kind:
+            response.close()
+            raise ConnectionFailed(f"The backend answered with {kind or 'no type'} in place of an event stream.")
+        if not hasattr(response.raw, "read1"):
+            response.close()
+            raise StreamError("Event streams need urllib3 2.3 or newer. Upgrade it with: pip install 'urllib3>=2.3'")
+        return response
+
+    def _frames(self, scope: AbortScope, response: requests.Response) -> Iterator[Frame]:
+        reader = FrameReader()
+        while True:
+            scope.limit_reads(self._policy.idle_timeout)
+            with self._noticing_the_end(scope), translated(response.url.partition("?")[0]):
+                data = response.raw.read1(READ_BYTES)
+            if not data:
+                return
+            self._refused_since = None
+            for frame in reader.feed(data):
+                yield frame
+                scope.check()
+
+    @contextlib.contextmanager
+    def _noticing_the_end(self, scope: AbortScope) -> Iterator[None]:
+        """Let an abort or a deadline explain what a blocking call ended with, data included."""
+        try:
+            yield
+        except ConnectionFailed:
+            scope.check()
+            raise
+        scope.check()
+
+    def _take(self, frame: Frame) -> Message | _End | None:
+        """Remember a frame, and return what it says: a message, the end, or nothing."""
+        if frame.id is not None:
+            self.last_event_id = frame.id
+        if frame.retry_ms is not None:
+            self._server_delay_s = frame.retry_ms / 1000
+        if frame.event == "end":
+            return _End.CLOSED
+        if frame.event == "ping" or not frame.data:
+            return None
+        try:
+            body = json.loads(frame.data)
+        except (ValueError, RecursionError):
+            logger.debug("Passed over a frame that is not JSON: %.80r", frame.data)
+            return None
+        return Message(frame.event, body) if isinstance(body, dict) else None
+
+    def _fail(self, failure: ConnectionFailed | CloudApiError) -> None:
+        """Count a failure, or raise one that another attempt cannot mend."""
+        if isinstance(failure, CloudApiError) and failure.status < 500 and failure.status not in RETRIED_STATUSES:
+            if failure.status in FINAL_STATUSES:
+                raise failure
+            now = time.monotonic()
+            self._refused_since = self._refused_since if self._refused_since is not None else now
+            if now - self._refused_since >= BOUNDED_RETRY_S and not self._is_over(failure):
+                raise failure
+        self._failures += 1
+
+
+def _outcome(state: tenacity.RetryCallState) -> _Lost:
+    assert state.outcome is not None  # tenacity asks after an attempt
+    lost: _Lost = state.outcome.result()
+    return lost

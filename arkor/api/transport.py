@@ -1,0 +1,353 @@
+"""One backend's address and one identity: headers, timeouts, retries where they are safe, errors in one tree.
+
+Every exception of requests and urllib3 becomes one of arkor's here, and nowhere else.
+
+Protocol: docs/protocol.md, "Addressing a backend".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import platform
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+import tenacity
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from arkor.api.abort import current_scope
+from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, RateLimited, ServerError, error_for_status
+from arkor.version import __version__
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+RETRIES = 3
+LONGEST_RETRY_WAIT_S = 10.0
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class _AbortableMixin(urllib3.connection.HTTPConnection):
+    """A connection that hands its socket to the abort scope of the thread that uses it."""
+
+    def _new_conn(self) -> socket.socket:
+        if current_scope() is None:
+            return super()._new_conn()  # type: ignore[no-any-return, misc, unused-ignore]
+        try:
+            return _connect(self._dns_host, self.port, self.timeout, self.socket_options)
+        except socket.gaierror as exc:
+            raise urllib3.exceptions.NameResolutionError(self.host, self, exc) from exc
+        except TimeoutError as exc:
+            raise urllib3.exceptions.ConnectTimeoutError(self, f"timed out after {self.timeout} s") from exc
+        except OSError as exc:
+            raise urllib3.exceptions.NewConnectionError(self, f"failed to connect: {exc}") from exc
+
+    def connect(self) -> None:
+        super().connect()
+        self._hand_in()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._hand_in()
+        super().request(*args, **kwargs)
+
+    def _hand_in(self) -> None:
+        scope = current_scope()
+        if scope is not None and self.sock is not None:
+            scope.adopt(self.sock)
+
+
+def _connect(host: str, port: int, timeout_s: Any, options: Any) -> socket.socket:
+    """Connect as urllib3 does, but register each socket before it blocks in connect()."""
+    scope = current_scope()
+    assert scope is not None
+    last: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM):
+        scope.check()
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(timeout_s if isinstance(timeout_s, (int, float)) else CONNECT_TIMEOUT_S)
+            scope.adopt(sock)
+            sock.connect(address)
+        except OSError as exc:
+            last = exc
+            sock.close()
+        else:
+            return sock
+    raise last or OSError("no address to connect to")
+
+
+class _AbortableHTTPConnection(_AbortableMixin):
+    pass
+
+
+class _AbortableHTTPSConnection(_AbortableMixin, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _AbortableHTTPConnection
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _AbortableHTTPSConnection
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter whose connections can be aborted, also through an HTTP proxy."""
+
+    _pools = {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: RUF012
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+class BearerToken(AuthBase):
+    """Sends a token; requests drops it when a redirect leads to another host, and netrc cannot replace it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the Authorization header to a request about to be sent."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def client_headers() -> dict[str, str]:
+    """Return the headers that every request carries, bootstrap ones included."""
+    python = f"Python/{platform.python_version()}"
+    return {
+        "X-Arkor-Client": f"arkor/{__version__}",
+        "User-Agent": f"arkor-python/{__version__} {python} {platform.system()} requests/{requests.__version__}",
+    }
+
+
+def path(*segments: str) -> str:
+    """Return a URL path of percent-encoded segments: ``path("v1", "jobs", job_id)``."""
+    return "/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+class Transport:
+    """Requests to one backend under one identity.
+
+    Args:
+        base_url: scheme, host and port; trailing slashes are dropped.
+        token: the bearer token, or None for the calls that need none.
+
+    Raises:
+        ConfigError: the base URL is not one.
+
+    Thread-safety: requests may be made from several threads; ``close`` by whoever made it.
+    """
+
+    def __init__(self, base_url: str, token: str | None = None) -> None:
+        self.base_url = base_url.rstrip("/")
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigError("backend", f"{base_url!r} is not an http(s) URL; look at ARKOR_CLOUD_API_URL")
+        self._session = requests.Session()
+        self._session.headers.update(client_headers())
+        self._session.auth = BearerToken(token) if token else None
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter())
+        if parts.hostname in LOOPBACK_HOSTS:
+            self._session.proxies = {"no_proxy": parts.hostname}
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+    def send(
+        self,
+        method: str,
+        url_path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        data: Any = None,
+        stream: bool = False,
+        timeout_s: tuple[float, float] = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+    ) -> requests.Response:
+        """Make one request, once.
+
+        Args:
+            method: the HTTP method.
+            url_path: an encoded path, see ``path``.
+            params: the query.
+            headers: beside those that every request carries.
+            json: a body to send as JSON, or None.
+            data: a body of bytes or a file, or None.
+            stream: whether the caller reads the body itself.
+            timeout_s: seconds to connect, and seconds without a byte of the answer.
+
+        Raises:
+            ConnectionFailed: no answer.
+            CloudApiError: an answer with an error status, by its class.
+        """
+        with translated(self.base_url):
+            response = self._session.request(
+                method,
+                self.base_url + url_path,
+                params=params,
+                headers=headers,
+                json=json,
+                data=data,
+                stream=stream,
+                timeout=timeout_s,
+            )
+        if response.status_code >= 400:
+            with response:
+                raise _error(response, self.base_url)
+        return response
+
+    def call(self, method: str, url_path: str, *, repeatable: bool | None = None, **kwargs: Any) -> requests.Response:
+        """Make one request, and again where that is safe and may help.
+
+        A request that certainly never arrived, a 429 and a 503 are repeated for every method; other failures only
+        for a repeatable one.
+
+        Args:
+            method: the HTTP method.
+            url_path: an encoded path.
+            repeatable: whether doing it twice is the same as doing it once; by default so for all but POST and PATCH.
+            kwargs: see ``send``.
+        """
+        safe = method not in {"POST", "PATCH"} if repeatable is None else repeatable
+
+        def may_help(exc: BaseException) -> bool:
+            if isinstance(exc, ConnectionFailed):
+                return safe or not exc.sent
+            if isinstance(exc, CloudApiError):
+                return isinstance(exc, RateLimited) or exc.status == 503 or (safe and isinstance(exc, ServerError))
+            return False
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(may_help),
+            wait=_retry_wait,
+            stop=tenacity.stop_after_attempt(RETRIES),
+            reraise=True,
+        )
+        return retrying(self.send, method, url_path, **kwargs)
+
+
+_backoff = tenacity.wait_exponential_jitter(initial=0.3, max=LONGEST_RETRY_WAIT_S)
+
+
+def _retry_wait(state: tenacity.RetryCallState) -> float:
+    failure = state.outcome.exception() if state.outcome else None
+    asked = failure.retry_after_s if isinstance(failure, CloudApiError) else None
+    return _backoff(state) if asked is None else min(asked, LONGEST_RETRY_WAIT_S)
+
+
+@contextlib.contextmanager
+def translated(base_url: str) -> Iterator[None]:
+    """Turn every exception of requests and urllib3 that leaves the block into one of arkor's."""
+    try:
+        yield
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+    ) as exc:
+        raise ConfigError("backend", f"{base_url!r} cannot be used as a URL: {exc}") from exc
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
+        raise ConnectionFailed(f"No answer from {base_url}: {_reason(exc)}", _was_sent(exc)) from exc
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those it wraps, outermost first."""
+    seen: set[int] = set()
+    pending: list[Any] = [exc]
+    while pending:
+        item = pending.pop(0)
+        if not isinstance(item, BaseException) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
+        pending += [getattr(item, "reason", None), item.__cause__, item.__context__, *item.args]
+
+
+_REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((ConnectionRefusedError,), "connection refused. Is it running, and is the address right?"),
+    ((socket.gaierror,), "its name cannot be resolved. Is there a network?"),
+    ((requests.exceptions.ProxyError,), "the proxy failed; look at HTTPS_PROXY and NO_PROXY"),
+    (
+        (requests.exceptions.SSLError, urllib3.exceptions.SSLError),
+        "its TLS certificate was not accepted, or TLS failed",
+    ),
+    (
+        (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError),
+        "it did not accept a connection in time",
+    ),
+    ((requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), "it sent nothing in time"),
+    ((ConnectionResetError, BrokenPipeError), "the connection was cut"),
+)
+
+
+def _reason(exc: BaseException) -> str:
+    """Say in a few words what went wrong, by the first cause that has a name here."""
+    for cause in _causes(exc):
+        for types, reason in _REASONS:
+            if isinstance(cause, types):
+                return reason
+    return str(exc) or type(exc).__name__
+
+
+def _was_sent(exc: BaseException) -> bool:
+    before = (
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.ConnectTimeoutError,
+        requests.ConnectTimeout,
+    )
+    return not any(isinstance(cause, before) for cause in _causes(exc))
+
+
+def _error(response: requests.Response, base_url: str) -> CloudApiError:
+    """Read an error answer: its JSON ``error``, else its body, else its status."""
+    with translated(base_url):
+        body = response.text.strip()
+    try:
+        parsed = response.json()
+    except ValueError:
+        parsed = None
+    said = parsed.get("error") if isinstance(parsed, dict) else None
+    status = response.status_code
+    if status == 426:
+        message = _upgrade_message(parsed if isinstance(parsed, dict) else {})
+    else:
+        message = said if isinstance(said, str) and said else body[:2000] or f"cloud-api {status}"
+    return error_for_status(status, message, retry_after(response.headers))
+
+
+def _upgrade_message(body: Mapping[str, Any]) -> str:
+    supported = body.get("supportedRange")
+    wanted = f" (it supports {supported})" if isinstance(supported, str) else ""
+    hint = body.get("upgrade")
+    how = hint if isinstance(hint, str) and hint else "pip install --upgrade arkor"
+    return f"The backend no longer speaks to arkor {__version__}{wanted}. Upgrade with: {how}"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a ``Retry-After`` header, given as a number or as a date; None where there is none."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    with contextlib.suppress(TypeError, ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None

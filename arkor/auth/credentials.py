@@ -1,0 +1,186 @@
+"""The identities on disk: read, checked, written whole and private.
+
+``~/.arkor/credentials.json`` is the user's Arkor login, shared with every other Arkor client on this machine. An
+identity at any other backend lives in ``~/.arkor/hosts/<host>.json``, so that a token only ever goes to the host
+that issued it.
+
+Protocol: docs/protocol.md, "Identity".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+
+from arkor.api import wire
+from arkor.disk import arkor_home, write_atomically
+from arkor.errors import CredentialsError
+
+CLOUD_API_URL = "https://api.arkor.ai"
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class AnonymousCredentials:
+    """An identity without an account.
+
+    Attributes:
+        token: the bearer token.
+        anonymous_id: the backend's id of this identity.
+        arkor_cloud_api_url: the backend that issued it, or None in older files.
+        org_slug: the personal organisation that its projects belong to.
+        extra: keys this version does not know, kept when the file is rewritten.
+    """
+
+    mode: ClassVar[str] = "anon"
+    token: str = attrs.field(repr=False)
+    anonymous_id: str
+    arkor_cloud_api_url: str | None = None
+    org_slug: str
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def bearer_token(self) -> str:
+        """The token that requests carry."""
+        return self.token
+
+
+@attrs.frozen(kw_only=True)
+class OAuthCredentials:
+    """An identity with an account.
+
+    Attributes:
+        access_token: the bearer token.
+        refresh_token: what a new access token is had for.
+        expires_at: when the access token ends, Unix time in seconds.
+        auth0_domain, audience, client_id: where and as what it is refreshed.
+        arkor_cloud_api_url: the backend it is for, or None.
+        extra: keys this version does not know, kept when the file is rewritten.
+    """
+
+    mode: ClassVar[str] = "oauth"
+    access_token: str = attrs.field(repr=False)
+    refresh_token: str = attrs.field(repr=False)
+    expires_at: float
+    auth0_domain: str
+    audience: str
+    client_id: str
+    arkor_cloud_api_url: str | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def bearer_token(self) -> str:
+        """The token that requests carry."""
+        return self.access_token
+
+
+Credentials = AnonymousCredentials | OAuthCredentials
+
+_BY_MODE: dict[str, type[AnonymousCredentials] | type[OAuthCredentials]] = {
+    "anon": AnonymousCredentials,
+    "oauth": OAuthCredentials,
+}
+
+
+def credentials_path(host: str | None = None) -> Path:
+    """Return where an identity is kept.
+
+    Args:
+        host: the backend's ``host_key``; None for the user's Arkor login.
+    """
+    return arkor_home() / "hosts" / f"{host}.json" if host else arkor_home() / "credentials.json"
+
+
+def parse_credentials(body: Any) -> Credentials | None:
+    """Return the identity that a file's JSON holds, or None where it holds none."""
+    if not isinstance(body, Mapping):
+        return None
+    cls = _BY_MODE.get(str(body.get("mode")))
+    if cls is None:
+        return None
+    arguments = wire.known_fields(cls, {key: value for key, value in body.items() if key != "mode"})
+    for field in attrs.fields(cls):
+        value = arguments.get(field.name)
+        if field.name == "expires_at":
+            good = wire.number(value) is not None
+        elif field.name in {"arkor_cloud_api_url", "extra"}:
+            good = field.name == "extra" or value is None or isinstance(value, str)
+        else:
+            good = isinstance(value, str) and value != ""
+        if not good:
+            return None
+    credentials: Credentials = cls(**arguments)
+    return credentials
+
+
+def read_credentials(path: Path | None = None) -> Credentials | None:
+    """Read an identity from disk.
+
+    A file that holds no usable identity is moved aside to ``<name>.bad`` with a warning, never deleted.
+
+    Args:
+        path: the file; by default the user's Arkor login.
+
+    Returns:
+        The identity, or None where there is none.
+
+    Raises:
+        CredentialsError: the file is there but cannot be read; a login in it must not be overwritten.
+    """
+    path = path or credentials_path()
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise CredentialsError(
+            f"{path} is there but cannot be read ({exc.strerror}). Mend its permissions or move it away; "
+            "it is not overwritten, since it may hold a login."
+        ) from exc
+    credentials = None
+    with contextlib.suppress(ValueError, RecursionError):
+        credentials = parse_credentials(json.loads(content))
+    if credentials is None:
+        aside = path.with_name(path.name + ".bad")
+        path.replace(aside)
+        logger.warning("%s holds no usable identity; it was moved to %s and is replaced.", path, aside.name)
+    return credentials
+
+
+def write_credentials(credentials: Credentials, path: Path | None = None) -> None:
+    """Write an identity to disk: mode 0600 from the first byte, in one step.
+
+    Args:
+        credentials: the identity.
+        path: the file; by default the user's Arkor login.
+
+    Raises:
+        CredentialsError: it cannot be written; the file that was there is whole.
+    """
+    path = path or credentials_path()
+    body = {"mode": credentials.mode, **wire.to_wire(credentials)}
+    try:
+        write_atomically(path, json.dumps(body, indent=2).encode() + b"\n", mode=0o600)
+    except OSError as exc:
+        raise CredentialsError(f"{path} cannot be written ({exc.strerror}); nothing was changed.") from exc
+
+
+def default_cloud_api_url() -> str:
+    """Return the base URL that is used when none is given.
+
+    ``ARKOR_CLOUD_API_URL`` where it is set (also when empty, so that a mistake surfaces), else the one in the
+    user's Arkor login, else Arkor Cloud's. Trailing slashes are dropped.
+    """
+    configured = os.environ.get("ARKOR_CLOUD_API_URL")
+    if configured is None:
+        login = read_credentials()
+        configured = (login.arkor_cloud_api_url if login else None) or CLOUD_API_URL
+    return configured.rstrip("/")

@@ -1,0 +1,182 @@
+"""Following a job: its events in order, and what they say about it, until it ends.
+
+Protocol: docs/protocol.md, "The event stream" and "Reader rules".
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+from requests import Response
+
+from arkor.api.abort import AbortScope, Deadline
+from arkor.api.client import CloudApiClient
+from arkor.api.stream import EventStream, ReconnectPolicy
+from arkor.errors import ArkorError, CloudApiError, ConnectionFailed, StreamError
+from arkor.events import (
+    CheckpointSavedEvent,
+    Event,
+    TrainingCancelledEvent,
+    TrainingCompletedEvent,
+    TrainingFailedEvent,
+    TrainingStartedEvent,
+    parse_event,
+)
+from arkor.jobs import Artifact, JobStatus, Scope, TrainingJob, TrainingResult
+
+VERDICT_TRIES = 5
+VERDICT_PAUSE_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class JobRecord:
+    """What is known of a job, brought up to date event by event.
+
+    Args:
+        job: the job as it was submitted or found.
+        last_event_id: the event that was delivered last, or None.
+        download: fetches an artifact for the result: (job id, artifact, folder) to the folder it made.
+
+    Attributes:
+        job: the job in its last known state.
+        artifacts: what it has left so far.
+        last_event_id: the id of the last event that was delivered.
+        result: how it ended; None until then.
+
+    Thread-safety: changed by one thread at a time; its attributes may be read from any.
+    """
+
+    def __init__(
+        self, job: TrainingJob, last_event_id: str | None, download: Callable[[str, Artifact, Path], Path]
+    ) -> None:
+        self.job = job
+        self.artifacts: tuple[Artifact, ...] = ()
+        self.last_event_id = last_event_id
+        self.result: TrainingResult | None = None
+        self._download = download
+
+    def learn(self, event: Event) -> None:
+        """Take in what an event says."""
+        match event:
+            case TrainingStartedEvent():
+                started_at = self.job.started_at or event.timestamp or None
+                self.job = attrs.evolve(self.job, status=JobStatus.RUNNING.value, started_at=started_at)
+            case CheckpointSavedEvent():
+                self.artifacts += event.artifacts
+            case TrainingCompletedEvent():
+                self.artifacts = event.artifacts or self.artifacts
+                self._end(event, JobStatus.COMPLETED)
+            case TrainingFailedEvent():
+                self._end(event, JobStatus.FAILED, event.error)
+            case TrainingCancelledEvent():
+                self._end(event, JobStatus.CANCELLED)
+
+    def _end(self, event: Event, status: JobStatus, error: str = "") -> None:
+        self.job = attrs.evolve(
+            self.job,
+            status=status.value,
+            error=error or self.job.error,
+            completed_at=self.job.completed_at or event.timestamp or None,
+        )
+        self.result = TrainingResult(self.job, self.artifacts, download=self._download)
+
+    def end_event(self) -> Event:
+        """Return the event that the job's end would have sent, for an end that was learnt by asking."""
+        job = self.job
+        at = job.completed_at or ""
+        if job.status == JobStatus.COMPLETED:
+            return TrainingCompletedEvent(job.id, at, {}, self.artifacts)
+        if job.status == JobStatus.FAILED:
+            return TrainingFailedEvent(job.id, at, job.error or "")
+        return TrainingCancelledEvent(job.id, at)
+
+
+class Follower:
+    """Reads a job's events and keeps its record.
+
+    Args:
+        client: the backend.
+        scope: the project the job belongs to.
+        record: what is known of the job; brought up to date.
+        policy: when to reconnect.
+        abort_event: ends following at once when set, or None.
+    """
+
+    def __init__(
+        self,
+        client: CloudApiClient,
+        scope: Scope,
+        record: JobRecord,
+        *,
+        policy: ReconnectPolicy,
+        abort_event: threading.Event | None,
+    ) -> None:
+        self._client = client
+        self._scope = scope
+        self._record = record
+        self._policy = policy
+        self._abort_event = abort_event
+
+    def events(self, deadline: Deadline) -> Iterator[Event]:
+        """Yield the events after the last delivered one, up to the one that ends the job.
+
+        An end that no event told is asked for, and yielded as its event would have been.
+        """
+        record = self._record
+        stream = EventStream(
+            self._open,
+            policy=self._policy,
+            abort_event=self._abort_event,
+            deadline=deadline,
+            last_event_id=record.last_event_id,
+            is_over=self._is_over,
+        )
+        for message in stream:
+            record.last_event_id = stream.last_event_id
+            event = parse_event(message.body, message.event)
+            if event is not None:
+                record.learn(event)
+                yield event
+            if record.result is not None:
+                return
+        self._ask_for_the_end(deadline)
+        event = record.end_event()
+        record.learn(event)
+        yield event
+
+    def _open(self, last_event_id: str | None, timeout_s: tuple[float, float]) -> Response:
+        job_id = self._record.job.id
+        return self._client.open_events(self._scope, job_id, last_event_id=last_event_id, timeout_s=timeout_s)
+
+    def _get_job(self) -> TrainingJob:
+        return self._client.get_job(self._scope, self._record.job.id)
+
+    def _is_over(self, failure: ArkorError) -> bool:
+        """After a failure of the stream, say whether the job has ended meanwhile."""
+        if isinstance(failure, ConnectionFailed):
+            self._client.check_alive()
+            return False
+        if isinstance(failure, CloudApiError) and failure.status >= 500:
+            return False
+        try:
+            return self._get_job().is_terminal
+        except (ConnectionFailed, CloudApiError) as exc:
+            logger.info("Could not ask for job %s: %s", self._record.job.id, exc)
+            return False
+
+    def _ask_for_the_end(self, deadline: Deadline) -> None:
+        """Get the job until it says how it ended: its status may be written a little after its stream was closed."""
+        pause = self._abort_event or threading.Event()
+        for _ in range(VERDICT_TRIES):
+            AbortScope(self._abort_event, deadline).check()
+            job = self._get_job()
+            if job.is_terminal:
+                self._record.job = job
+                return
+            pause.wait(deadline.clip(VERDICT_PAUSE_S))
+        raise StreamError(f"The backend closed the event stream of job {job.id}, which is still {job.status}.")

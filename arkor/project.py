@@ -1,0 +1,143 @@
+"""Which project a folder's jobs belong to: ``.arkor/state.json`` and the rules around it.
+
+Protocol: docs/protocol.md, "Project routing".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import attrs
+
+from arkor.api import wire
+from arkor.api.client import CloudApiClient, Project
+from arkor.auth.identity import LOCAL_HOST_KEY
+from arkor.disk import write_atomically
+from arkor.errors import Conflict, ProjectStateError
+from arkor.jobs import Scope
+
+MAX_SLUG_LENGTH = 40
+
+
+@attrs.frozen
+class ProjectState:
+    """What ``.arkor/state.json`` holds.
+
+    Attributes:
+        org_slug: the organisation.
+        project_slug: the project's name in URLs.
+        project_id: the backend's id of the project.
+    """
+
+    org_slug: str
+    project_slug: str
+    project_id: str
+
+    @property
+    def scope(self) -> Scope:
+        """What requests of this project carry."""
+        return Scope(self.org_slug, self.project_slug)
+
+
+def state_path(project_dir: str | Path | None = None, *, host: str | None = None) -> Path:
+    """Return where a folder's routing is kept.
+
+    Args:
+        project_dir: the project's root; by default the working directory.
+        host: the ``host_key`` of a backend that is not the one of the user's Arkor login; None for that one.
+    """
+    folder = Path(project_dir or Path.cwd()) / ".arkor"
+    return folder / "hosts" / host / "state.json" if host else folder / "state.json"
+
+
+def read_state(project_dir: str | Path | None = None, *, host: str | None = None) -> ProjectState | None:
+    """Return a folder's routing, or None where there is none that can be used.
+
+    Args:
+        project_dir: the project's root; by default the working directory.
+        host: see ``state_path``.
+
+    Raises:
+        ProjectStateError: the file is there but cannot be read.
+    """
+    file = state_path(project_dir, host=host)
+    try:
+        body = json.loads(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    except OSError as exc:
+        raise ProjectStateError(f"{file} cannot be read: {exc.strerror}.") from exc
+    known = wire.mapping(body)
+    fields = [known.get(key) for key in ("orgSlug", "projectSlug", "projectId")]
+    texts = [value for value in fields if isinstance(value, str) and value]
+    return ProjectState(*texts) if len(texts) == len(fields) else None
+
+
+def write_state(state: ProjectState, project_dir: str | Path | None = None, *, host: str | None = None) -> None:
+    """Write a folder's routing.
+
+    Args:
+        state: the routing.
+        project_dir: the project's root; by default the working directory.
+        host: see ``state_path``.
+
+    Raises:
+        ProjectStateError: it cannot be written; the file that was there is whole.
+    """
+    file = state_path(project_dir, host=host)
+    body = {"orgSlug": state.org_slug, "projectSlug": state.project_slug, "projectId": state.project_id}
+    try:
+        write_atomically(file, json.dumps(body, indent=2).encode() + b"\n")
+    except OSError as exc:
+        raise ProjectStateError(f"{file} cannot be written: {exc.strerror}.") from exc
+
+
+def project_slug(folder: Path) -> str:
+    """Return the slug a folder's name gives: ``My Bot!`` is ``my-bot``."""
+    slug = re.sub(r"[^a-z0-9-]", "-", folder.resolve().name.lower())
+    return slug[:MAX_SLUG_LENGTH].strip("-") or "project"
+
+
+def ensure_project(client: CloudApiClient, project_dir: Path) -> Scope:
+    """Return the project of a folder, creating it where an anonymous identity has none yet.
+
+    Args:
+        client: the backend and the identity.
+        project_dir: the project's root.
+
+    Raises:
+        ProjectStateError: the routing belongs to another identity, or an account has none.
+        ConnectionFailed, CloudApiError: the backend did not create it.
+    """
+    host, own_org = client.identity.host_key, client.identity.org_slug
+    state = read_state(project_dir, host=host)
+    file = state_path(project_dir, host=host)
+    if state is not None and (own_org is None or state.org_slug == own_org):
+        return state.scope
+    if own_org is None:
+        raise ProjectStateError(
+            f"{file} is missing: an account may have several organisations. Create it by hand with "
+            '{"orgSlug": …, "projectSlug": …, "projectId": …} of the project to use.'
+        )
+    if state is not None and host != LOCAL_HOST_KEY:
+        raise ProjectStateError(
+            f"{file} belongs to organisation {state.org_slug}, but the anonymous identity in use is {own_org}. "
+            "Delete the file to start a new project, or log in with the account that owns it."
+        )
+    project = _create_or_find(client, own_org, project_dir)
+    fresh = ProjectState(own_org, project.slug, project.id)
+    write_state(fresh, project_dir, host=host)
+    return fresh.scope
+
+
+def _create_or_find(client: CloudApiClient, org_slug: str, project_dir: Path) -> Project:
+    slug = project_slug(project_dir)
+    try:
+        return client.create_project(org_slug, name=project_dir.resolve().name or slug, slug=slug)
+    except Conflict:
+        for project in client.list_projects(org_slug):
+            if project.slug == slug:
+                return project
+        raise

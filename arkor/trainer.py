@@ -1,0 +1,424 @@
+"""The trainer: one job, submitted once, followed for as long as the caller likes.
+
+Protocol: docs/protocol.md, "Jobs" and "The event stream".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from arkor.api.abort import AbortScope, Deadline
+from arkor.api.client import CloudApiClient
+from arkor.api.stream import ReconnectPolicy
+from arkor.api.wire import wire_name
+from arkor.callbacks import Callbacks
+from arkor.config import JobConfig, LoraConfig
+from arkor.datasets import Dataset, LocalDataset, check_rows, parse_dataset
+from arkor.errors import ConfigError, DatasetError, ModelError, WaitTimeout
+from arkor.events import Event
+from arkor.following import Follower, JobRecord
+from arkor.jobs import Artifact, Scope, TrainingJob, TrainingResult
+from arkor.project import ensure_project
+
+MODEL_POLL_S = 0.5
+
+ModelProgress = Callable[[str, Mapping[str, Any]], object]
+
+
+class Trainer:
+    """A training run: its settings, its job, and the wait for its end.
+
+    ``start()`` submits the job and returns; ``wait()`` follows it on the caller's thread, calls the callbacks and
+    returns how it ended. What is not given is left to the backend.
+
+    Args:
+        name: what to call the job.
+        model: a name the backend knows, a Hugging Face id, or a folder on the backend's machine.
+        dataset: where the rows are: a data set, or its mapping form ``{"type": "huggingface", "name": …}``.
+        lora: the adapter's shape, or a mapping with its names.
+        callbacks: what to call as the job runs, or a mapping with their names.
+        max_steps: optimizer steps, at least 1; wins over ``num_train_epochs``.
+        num_train_epochs: passes over the rows, above 0.
+        learning_rate: peak step size, dimensionless, above 0.
+        batch_size: rows a step, at least 1.
+        optim: the optimizer, as transformers names it.
+        lr_scheduler_type: the schedule, as transformers names it.
+        weight_decay: dimensionless, at least 0.
+        warmup_steps: steps until the peak, at least 0.
+        logging_steps: steps between two log events, at least 1.
+        save_steps: steps between two checkpoints, at least 1.
+        eval_steps: steps between two evaluations, at least 1.
+        train_on_responses_only: whether the loss counts only what the assistant says.
+        dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``.
+        dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``.
+        dry_run: run the whole path on a few rows for a few steps.
+        abort_event: when set, ``wait()`` raises Aborted at once. The job goes on; ``cancel()`` stops it.
+        reconnect: when a lost event stream is opened again.
+        client: the backend to use, where the caller has a client.
+        backend: a base URL, or ``local`` for this user's own backend; by default ``default_cloud_api_url()``.
+        project_dir: the folder whose project the job belongs to and where relative data paths start; by default the
+            working directory.
+
+    Raises:
+        ConfigError: a setting is out of its range; nothing was sent.
+
+    Thread-safety: every method may be called from any thread. Two threads in ``wait()`` share one stream and one
+    result.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: str,
+        dataset: Dataset | Mapping[str, Any],
+        lora: LoraConfig | Mapping[str, Any] | None = None,
+        callbacks: Callbacks | Mapping[str, Any] | None = None,
+        max_steps: int | None = None,
+        num_train_epochs: float | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        optim: str | None = None,
+        lr_scheduler_type: str | None = None,
+        weight_decay: float | None = None,
+        warmup_steps: int | None = None,
+        logging_steps: int | None = None,
+        save_steps: int | None = None,
+        eval_steps: int | None = None,
+        train_on_responses_only: bool | None = None,
+        dataset_format: str | Mapping[str, Any] | None = None,
+        dataset_split: Mapping[str, Any] | None = None,
+        dry_run: bool | None = None,
+        abort_event: threading.Event | None = None,
+        reconnect: ReconnectPolicy | None = None,
+        client: CloudApiClient | None = None,
+        backend: str | None = None,
+        project_dir: str | Path | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError("name", f"must be a text that is not empty, not {name!r}")
+        adapter = LoraConfig.parse(lora) if lora is not None else None
+        self._dataset: Dataset | None = parse_dataset(dataset)
+        self._config: JobConfig | None = JobConfig(
+            model=model,
+            dataset_source={} if isinstance(self._dataset, LocalDataset) else self._dataset.to_wire(),
+            dataset_format={"type": dataset_format} if isinstance(dataset_format, str) else dataset_format,
+            dataset_split=_split_to_wire(dataset_split),
+            max_steps=max_steps,
+            num_train_epochs=num_train_epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            optim=optim,
+            lr_scheduler_type=lr_scheduler_type,
+            weight_decay=weight_decay,
+            warmup_steps=warmup_steps,
+            logging_steps=logging_steps,
+            save_steps=save_steps,
+            eval_steps=eval_steps,
+            train_on_responses_only=train_on_responses_only,
+            lora_r=adapter.r if adapter else None,
+            lora_alpha=adapter.alpha if adapter else None,
+            max_length=adapter.max_length if adapter else None,
+            load_in_4bit=adapter.load_in_4bit if adapter else None,
+            dry_run=dry_run,
+        )
+        self._set_up(
+            name,
+            callbacks=callbacks,
+            abort_event=abort_event,
+            reconnect=reconnect,
+            client=client,
+            backend=backend,
+            project_dir=project_dir,
+        )
+
+    @classmethod
+    def attach(
+        cls,
+        job_id: str,
+        *,
+        callbacks: Callbacks | Mapping[str, Any] | None = None,
+        after: str | None = None,
+        abort_event: threading.Event | None = None,
+        reconnect: ReconnectPolicy | None = None,
+        client: CloudApiClient | None = None,
+        backend: str | None = None,
+        project_dir: str | Path | None = None,
+    ) -> Trainer:
+        """Return a trainer for a job that exists, to follow or cancel it.
+
+        Args:
+            job_id: the job.
+            callbacks: as for a new trainer.
+            after: follow from the event after this id; by default from the first.
+            abort_event: as for a new trainer.
+            reconnect: as for a new trainer.
+            client: as for a new trainer.
+            backend: as for a new trainer.
+            project_dir: the folder whose project the job belongs to.
+
+        Raises:
+            ConfigError: the id is empty.
+        """
+        if not isinstance(job_id, str) or not job_id.strip():
+            raise ConfigError("job_id", f"must be a text that is not empty, not {job_id!r}")
+        trainer = cls.__new__(cls)
+        trainer._dataset = None
+        trainer._config = None
+        trainer._set_up(
+            "",
+            callbacks=callbacks,
+            abort_event=abort_event,
+            reconnect=reconnect,
+            client=client,
+            backend=backend,
+            project_dir=project_dir,
+        )
+        trainer._attached_id = job_id
+        trainer._after = after
+        return trainer
+
+    def _set_up(
+        self,
+        name: str,
+        *,
+        callbacks: Callbacks | Mapping[str, Any] | None,
+        abort_event: threading.Event | None,
+        reconnect: ReconnectPolicy | None,
+        client: CloudApiClient | None,
+        backend: str | None,
+        project_dir: str | Path | None,
+    ) -> None:
+        self._name = name
+        self._callbacks = Callbacks.parse(callbacks)
+        self._abort_event = abort_event
+        self._reconnect = reconnect or ReconnectPolicy()
+        self._client = client
+        self._backend = backend
+        self._project_dir = Path.cwd() if project_dir is None else Path(project_dir)
+        self._attached_id: str | None = None
+        self._idempotency_key = uuid.uuid4().hex
+        self._start_lock = threading.Lock()
+        self._scope: Scope | None = None
+        self._after: str | None = None
+        self._record: JobRecord | None = None
+        self._turn = threading.Lock()
+        self._turn_owner: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self._record.job.name if self._record else self._name
+
+    @property
+    def job(self) -> TrainingJob | None:
+        """The job in its last known state; None before ``start()``."""
+        return self._record.job if self._record else None
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id of the last event that was delivered; what ``attach(after=…)`` goes on from."""
+        return self._record.last_event_id if self._record else self._after
+
+    @property
+    def backend(self) -> str | None:
+        """The backend that was asked for: a base URL, ``local``, or None for the default."""
+        return self._backend
+
+    def configure(self, *, backend: str | None = None, dry_run: bool | None = None) -> None:
+        """Change where, or how far, the job runs, before it is started.
+
+        Args:
+            backend: a base URL or ``local``; None leaves it as it is.
+            dry_run: run on a few rows for a few steps; None leaves it as it is.
+
+        Raises:
+            RuntimeError: the job was started already.
+        """
+        with self._start_lock:
+            if self._record is not None:
+                raise RuntimeError("configure() comes too late: the job was started already.")
+            if backend is not None:
+                self._backend, self._client = backend, None
+            if dry_run is not None and self._config is not None:
+                self._config = attrs.evolve(self._config, dry_run=dry_run)
+
+    def start(self, *, on_model_progress: ModelProgress | None = None) -> TrainingJob:
+        """Submit the job, or return the one that was submitted.
+
+        A file of rows is checked before anything is sent, and a model that the backend knows but does not have is
+        fetched first. A failure is not remembered: calling again tries again.
+
+        Args:
+            on_model_progress: called while the backend fetches the model, with its name and how far it is
+                (``phase``, ``done``, ``total``).
+
+        Returns:
+            The job as the backend accepted it.
+
+        Raises:
+            DatasetError: rows cannot be trained on; nothing was sent.
+            ModelError: the model cannot be fetched.
+            ProjectStateError, CredentialsError, LocalBackendError: who or where is not clear.
+            ConnectionFailed, CloudApiError: the backend did not accept it.
+        """
+        with self._start_lock:
+            if self._record is None:
+                client, scope = self._connect()
+                if self._config is None:
+                    assert self._attached_id is not None
+                    job = client.get_job(scope, self._attached_id)
+                else:
+                    job = self._submit(client, scope, self._config, on_model_progress)
+                self._record = JobRecord(job, self._after, self._download)
+            return self._record.job
+
+    def wait(self, timeout: float | None = None, *, check: bool = False) -> TrainingResult:
+        """Follow the job to its end, calling the callbacks, and return how it ended.
+
+        Starts the job where that was not done. May be called again after Aborted, WaitTimeout, KeyboardInterrupt or an
+        exception of a callback: it goes on after the last event that was delivered. After the end it returns the same
+        result, without a request.
+
+        Args:
+            timeout: seconds for the whole wait; None for no limit.
+            check: raise TrainingFailed where the job did not complete.
+
+        Raises:
+            Aborted: the abort event was set.
+            WaitTimeout: the timeout passed.
+            ReconnectExhausted: the stream failed too often in a row.
+            TrainingFailed: the job failed or was cancelled, and ``check`` is set.
+            LocalBackendError: this user's own backend is gone.
+            RuntimeError: called from inside a callback of this trainer.
+        """
+        for event in self.events(timeout):
+            record = self._started()
+            self._callbacks.dispatch(event, record.job, record.artifacts)
+        result = self._started().result
+        assert result is not None  # events() ended without raising
+        if check:
+            result.raise_for_status()
+        return result
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """Follow the job to its end as an iterator of typed events; no callback is called.
+
+        Args:
+            timeout: seconds for the whole iteration; None for no limit.
+
+        Raises:
+            As ``wait`` does.
+        """
+        deadline = Deadline(timeout)
+        with self._taking_turns(deadline):
+            if self._record is not None and self._record.result is not None:
+                return
+            AbortScope(self._abort_event, deadline).check()
+            self.start()
+            client, scope = self._connect()
+            follower = Follower(client, scope, self._started(), policy=self._reconnect, abort_event=self._abort_event)
+            yield from follower.events(deadline)
+
+    def cancel(self) -> None:
+        """Ask the backend to stop the job; do nothing before ``start()``.
+
+        Always asks, whatever is known of the job, and does not look at the abort event. ``wait()`` then returns with
+        status ``cancelled``.
+
+        Raises:
+            CloudApiError: the job has ended already (on most backends, Conflict), or another refusal.
+            ConnectionFailed: the backend does not answer.
+        """
+        with self._start_lock:
+            job_id = self._record.job.id if self._record else self._attached_id
+            if job_id is None:
+                return
+            client, scope = self._connect()
+        client.cancel_job(scope, job_id)
+
+    def _started(self) -> JobRecord:
+        assert self._record is not None  # start() came before
+        return self._record
+
+    def _connect(self) -> tuple[CloudApiClient, Scope]:
+        """Return the client and the project, found once; a failure is not remembered."""
+        if self._client is None:
+            self._client = CloudApiClient.connect(self._backend)
+        if self._scope is None:
+            self._scope = ensure_project(self._client, self._project_dir)
+        return self._client, self._scope
+
+    def _submit(
+        self, client: CloudApiClient, scope: Scope, config: JobConfig, on_model_progress: ModelProgress | None
+    ) -> TrainingJob:
+        file = self._check_local_rows()
+        if "models" in client.features:
+            _fetch_model(client, config.model, on_model_progress)
+        if file is not None:
+            config = attrs.evolve(config, dataset_source=client.upload_dataset(scope, file).to_wire())
+        return client.create_job(scope, name=self._name, config=config, idempotency_key=self._idempotency_key)
+
+    def _check_local_rows(self) -> Path | None:
+        """Check the file of rows, where the data set is one."""
+        if not isinstance(self._dataset, LocalDataset):
+            return None
+        file = self._project_dir / self._dataset.path
+        try:
+            with file.open("rb") as lines:
+                check_rows(str(self._dataset.path), lines)
+        except OSError as exc:
+            raise DatasetError(str(self._dataset.path), f"cannot be read: {exc.strerror} ({file.absolute()})") from exc
+        return file
+
+    @contextlib.contextmanager
+    def _taking_turns(self, deadline: Deadline) -> Iterator[None]:
+        """Let one thread follow at a time; the others get its result, or go on where it left."""
+        if self._turn_owner == threading.get_ident():
+            raise RuntimeError("wait() was called from inside a callback of the same trainer.")
+        remaining = deadline.remaining()
+        if not self._turn.acquire(timeout=-1 if remaining is None else remaining):
+            raise WaitTimeout(f"Not finished after {deadline.timeout_s:g} s; the job goes on.")
+        self._turn_owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._turn_owner = None
+            self._turn.release()
+
+    def _download(self, job_id: str, artifact: Artifact, dest: Path) -> Path:
+        client, scope = self._connect()
+        return client.download_artifact(scope, job_id, artifact, dest)
+
+
+def create_trainer(**settings: Any) -> Trainer:
+    """Return a Trainer; takes what ``Trainer`` takes."""
+    return Trainer(**settings)
+
+
+def _split_to_wire(split: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return {wire_name(key): value for key, value in split.items()} if isinstance(split, Mapping) else split
+
+
+def _fetch_model(client: CloudApiClient, model: str, on_progress: ModelProgress | None) -> None:
+    """Let the backend fetch a model that it knows by name but does not have, and wait for it."""
+    asked = False
+    while True:
+        status = next((item for item in client.list_models() if item.id == model), None)
+        if status is None or status.ready:
+            return
+        if asked and status.pull.get("state") == "failed":
+            raise ModelError(f"Model {model} cannot be fetched: {status.pull.get('error', 'no reason given')}")
+        if not asked:
+            client.pull_model(model)
+            asked = True
+        elif on_progress is not None:
+            on_progress(model, status.pull)
+        threading.Event().wait(MODEL_POLL_S)
