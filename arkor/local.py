@@ -97,7 +97,7 @@ def _listens(base_url: str) -> bool:
         transport.close()
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise LocalBackendError(
@@ -109,7 +109,7 @@ def _check_packages() -> None:
 def _start() -> str:
     if sys.platform == "win32":
         raise LocalBackendError("The local backend runs on Linux and macOS, not on Windows. WSL is a way.")
-    _check_packages()
+    check_packages()
     local_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "arkor.backend", "--data", str(local_folder() / "data")]
     command += ["--server-file", str(_server_file()), "--idle-exit", str(IDLE_EXIT_S)]

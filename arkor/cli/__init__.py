@@ -1,0 +1,56 @@
+"""The command line: a command parses, calls one function of the library, and prints."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from arkor.version import __version__
+
+_COMMANDS = {
+    "attach": ("arkor.cli.jobs", "Follow a job to its end."),
+    "build": ("arkor.cli.build", "Bundle the training entry into one file."),
+    "cancel": ("arkor.cli.jobs", "Stop a job."),
+    "models": ("arkor.cli.models", "Models the backend on this machine knows by name."),
+    "serve": ("arkor.cli.serve", "Run a backend for other machines' scripts."),
+    "start": ("arkor.cli.start", "Run the project's trainer."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in sorted(_COMMANDS.items())])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="arkor")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+def cli(debug: bool) -> None:
+    """Fine-tune open-weight language models from plain Python.
+
+    \b
+    Exit codes: 0 completed; 1 the job failed or was cancelled; 2 usage, entry,
+    build and data errors; 3 could not find out; 124 timeout; 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit the process with its code."""
+    from arkor.cli.exits import run_and_exit
+
+    run_and_exit(cli, list(sys.argv[1:] if arguments is None else arguments))

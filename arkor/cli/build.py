@@ -1,0 +1,24 @@
+"""``arkor build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("entry", required=False, type=click.Path(path_type=Path))
+def build(entry: Path | None) -> None:
+    """Bundle the training entry into .arkor/build/index.pyz.
+
+    ENTRY is the source to bundle, by default src/arkor/index.py. What it imports relatively goes in; everything else
+    is imported when it runs.
+
+    \b
+    Example: arkor build src/arkor/experiment.py
+    """
+    from arkor.bundle import build as build_artifact
+
+    artifact = build_artifact(entry)
+    click.echo(f"Built {artifact.relative_to(Path.cwd())}")

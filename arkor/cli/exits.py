@@ -1,0 +1,89 @@
+"""Exit codes, and how errors are shown: one clear message on stderr, a traceback only with ``--debug``."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from arkor.errors import (
+    ArkorError,
+    BuildError,
+    CloudApiError,
+    ConfigError,
+    DatasetError,
+    EntryError,
+    ModelError,
+    TrainingFailed,
+    WaitTimeout,
+)
+
+COMPLETED = 0
+NOT_COMPLETED = 1
+BAD_INPUT = 2
+UNKNOWN = 3
+TIMED_OUT = 124
+INTERRUPTED = 130
+
+_REFUSED_INPUT = frozenset({400, 413, 422})
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with something to say about what goes on without us."""
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code that an error stands for."""
+    match exc:
+        case Interrupted() | KeyboardInterrupt() | click.Abort():
+            return INTERRUPTED
+        case TrainingFailed():
+            return NOT_COMPLETED
+        case WaitTimeout():
+            return TIMED_OUT
+        case ConfigError() | DatasetError() | EntryError() | BuildError() | ModelError():
+            return BAD_INPUT
+        case CloudApiError() if exc.status in _REFUSED_INPUT:
+            return BAD_INPUT
+        case click.ClickException():
+            return exc.exit_code
+    return UNKNOWN
+
+
+def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
+    """Run a command, show what went wrong, and exit with the code that belongs to it."""
+    debug = "--debug" in arguments[:1]
+    try:
+        code = command.main(args=arguments, prog_name="arkor", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exit_code(exc))
+    except (Exception, KeyboardInterrupt) as exc:
+        if debug:
+            traceback.print_exc()
+        else:
+            click.echo(_message(exc), err=True)
+        sys.exit(exit_code(exc))
+    sys.exit(code if isinstance(code, int) else COMPLETED)
+
+
+def _message(exc: BaseException) -> str:
+    if isinstance(exc, (Interrupted, KeyboardInterrupt, click.Abort)):
+        return str(exc) or "Interrupted."
+    if isinstance(exc, ArkorError):
+        return f"Error: {exc}"
+    return f"Error: {_place(exc)}{type(exc).__name__}: {exc}\nRun 'arkor --debug …' for the whole traceback."
+
+
+def _place(exc: BaseException) -> str:
+    """Return file and line of the last frame of the user's own code, outside of arkor and of installed packages."""
+    ours = Path(__file__).parent.parent
+    frames = traceback.extract_tb(exc.__traceback__)
+    for frame in reversed(frames):
+        file = Path(frame.filename)
+        if not file.is_relative_to(ours) and "site-packages" not in file.parts and file.is_file():
+            return f"{file}:{frame.lineno}: "
+    return ""

@@ -1,0 +1,55 @@
+"""``arkor models``: the models that the backend on this machine knows by name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from arkor.errors import ModelError
+
+
+@click.group()
+def models() -> None:
+    """Models that the backend on this machine knows by name."""
+
+
+@models.command()
+@click.argument("name")
+def pull(name: str) -> None:
+    """Fetch a model and make it ready for training.
+
+    \b
+    Example: arkor models pull smollm2-135m
+    """
+    from arkor.local import check_packages
+
+    check_packages()
+    with contextlib.ExitStack() as shown:
+        bar, phase = None, ""
+        for report in _reports(name):
+            if "error" in report:
+                raise ModelError(report["error"])
+            if "phase" in report:
+                if report["phase"] != phase:
+                    shown.close()
+                    phase = report["phase"]
+                    bar = shown.enter_context(click.progressbar(length=report["total"] or 1, label=f"{phase:12}"))
+                if bar is not None and report["done"] is not None:
+                    bar.update(max(0, report["done"] - bar.pos))
+    click.echo(f"Model {name} is ready.")
+
+
+def _reports(name: str) -> Iterator[dict[str, Any]]:
+    """Yield what the fetching process reports, line by line; torch stays out of this process."""
+    command = [sys.executable, "-m", "arkor.backend.models", "pull", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None  # PIPE
+        yield from map(json.loads, process.stdout)
+    if process.returncode != 0:
+        raise ModelError(f"Fetching model {name} ended with exit code {process.returncode}.")

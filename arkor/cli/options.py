@@ -1,0 +1,55 @@
+"""Options and hints that several commands share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from arkor.cli.exits import COMPLETED, NOT_COMPLETED, Interrupted
+from arkor.jobs import JobStatus, TrainingJob, TrainingResult
+
+if TYPE_CHECKING:
+    from arkor.trainer import Trainer
+
+local_option = click.option(
+    "--local", is_flag=True, help="Use the backend on this machine, starting it where it does not run."
+)
+
+
+def backend_of(local: bool) -> str | None:
+    """Return the backend that ``--local`` stands for; None for the default one."""
+    return "local" if local else None
+
+
+def result_code(result: TrainingResult) -> int:
+    """Return the exit code of a run that ended, saying why it failed."""
+    if result.status == JobStatus.COMPLETED:
+        return COMPLETED
+    if result.job.error:
+        click.echo(f"Error: {result.job.error}", err=True)
+    return NOT_COMPLETED
+
+
+def how_to_go_on(job: TrainingJob, *, local: bool) -> str:
+    """Return the commands that follow and stop a job that goes on by itself."""
+    flag = " --local" if local else ""
+    return f"Job {job.id} goes on.\n  follow it: arkor attach {job.id}{flag}\n  stop it:   arkor cancel {job.id}{flag}"
+
+
+@contextlib.contextmanager
+def telling_how_to_go_on(trainer: Trainer, *, local: bool) -> Iterator[None]:
+    """Say that the job goes on, and how to reach it, when the wait for it is broken off."""
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        job = trainer.job
+        if job is None:
+            raise Interrupted("Interrupted before the job was started; nothing runs.") from exc
+        raise Interrupted(f"\nInterrupted. {how_to_go_on(job, local=local)}") from exc
+    except Exception:
+        if trainer.job is not None and not trainer.job.is_terminal:
+            click.echo(how_to_go_on(trainer.job, local=local), err=True)
+        raise

@@ -1,0 +1,94 @@
+"""Find the trainer in an entry, and run it.
+
+``run_trainer`` is what ``arkor start`` does after building: the one public way into that flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from arkor.bundle import DEFAULT_ENTRY
+from arkor.errors import EntryError
+from arkor.jobs import TrainingResult
+from arkor.loading import load_entry
+from arkor.manifest import is_arkor
+from arkor.trainer import ModelProgress, Trainer
+
+
+def run_trainer(path: str | Path | None = None) -> TrainingResult:
+    """Load an entry, run its trainer to the end, and return how it ended.
+
+    Prints the job's id when it is started, and its status at the end. A failed job does not raise: look at the result,
+    or call its ``raise_for_status()``.
+
+    Args:
+        path: a source entry (``.py``) or a build artifact (``.pyz``), relative to the working directory or absolute; by
+            default ``src/arkor/index.py``.
+
+    Raises:
+        EntryError: the entry is missing, its code raised, or it exports no trainer.
+        ArkorError: as ``Trainer.wait`` raises.
+    """
+    return run(load_trainer(path))
+
+
+def load_trainer(path: str | Path | None = None) -> Trainer:
+    """Load an entry and return its trainer.
+
+    Args:
+        path: as for ``run_trainer``.
+
+    Raises:
+        EntryError: the entry is missing, its code raised, or it exports no trainer.
+    """
+    project_dir = Path.cwd()
+    entry = project_dir / (path or DEFAULT_ENTRY)
+    if not entry.is_file():
+        raise EntryError(f"Training entry not found: {entry}. Provide a path or create src/arkor/index.py.")
+    return find_trainer(load_entry(entry, project_dir))
+
+
+def find_trainer(module: ModuleType) -> Trainer:
+    """Return the trainer that an entry's module exports: as ``arkor``, ``trainer`` or ``default``, in this order.
+
+    Raises:
+        EntryError: it exports none.
+    """
+    for name in ("arkor", "trainer", "default"):
+        trainer = _trainer_of(getattr(module, name, None))
+        if trainer is not None:
+            return trainer
+    raise EntryError(
+        "Training entry must export 'arkor' (from create_arkor(...)) or 'trainer' (from create_trainer(...)), "
+        "or a 'default' that is one of them."
+    )
+
+
+def _trainer_of(value: Any) -> Trainer | None:
+    if isinstance(value, Trainer):
+        return value
+    inner = value.trainer if is_arkor(value) else getattr(value, "trainer", None)
+    return inner if isinstance(inner, Trainer) else None
+
+
+def run(
+    trainer: Trainer,
+    *,
+    on_model_progress: ModelProgress | None = None,
+    say: Callable[[str], object] = print,
+) -> TrainingResult:
+    """Run a trainer to the end, saying when it started and how it ended.
+
+    Args:
+        trainer: the trainer.
+        on_model_progress: see ``Trainer.start``.
+        say: called with each line.
+    """
+    job = trainer.start(on_model_progress=on_model_progress)
+    say(f"Started job {job.id}")
+    result = trainer.wait()
+    say(f"Job {result.job.id} finished with status={result.status}")
+    return result
