@@ -98,6 +98,7 @@ def _listens(base_url: str) -> bool:
 
 
 def check_packages() -> None:
+    """Raise LocalBackendError where the packages of the ``local`` extra are missing."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise LocalBackendError(

@@ -15,7 +15,7 @@ from arkor.errors import EntryError
 from arkor.jobs import TrainingResult
 from arkor.loading import load_entry
 from arkor.manifest import is_arkor
-from arkor.trainer import ModelProgress, Trainer
+from arkor.trainer import Trainer
 
 
 def run_trainer(path: str | Path | None = None) -> TrainingResult:
@@ -74,20 +74,14 @@ def _trainer_of(value: Any) -> Trainer | None:
     return inner if isinstance(inner, Trainer) else None
 
 
-def run(
-    trainer: Trainer,
-    *,
-    on_model_progress: ModelProgress | None = None,
-    say: Callable[[str], object] = print,
-) -> TrainingResult:
+def run(trainer: Trainer, *, say: Callable[[str], object] = print) -> TrainingResult:
     """Run a trainer to the end, saying when it started and how it ended.
 
     Args:
         trainer: the trainer.
-        on_model_progress: see ``Trainer.start``.
         say: called with each line.
     """
-    job = trainer.start(on_model_progress=on_model_progress)
+    job = trainer.start()
     say(f"Started job {job.id}")
     result = trainer.wait()
     say(f"Job {result.job.id} finished with status={result.status}")

@@ -29,7 +29,7 @@ from arkor.project import ensure_project
 
 MODEL_POLL_S = 0.5
 
-ModelProgress = Callable[[str, Mapping[str, Any]], object]
+ModelProgress = Callable[[Mapping[str, Any]], object]
 
 
 class Trainer:
@@ -257,8 +257,8 @@ class Trainer:
         fetched first. A failure is not remembered: calling again tries again.
 
         Args:
-            on_model_progress: called while the backend fetches the model, with its name and how far it is
-                (``phase``, ``done``, ``total``).
+            on_model_progress: called while the backend fetches the model, with how far it is: a mapping with
+                ``phase``, ``done`` and ``total``.
 
         Returns:
             The job as the backend accepted it.
@@ -420,5 +420,5 @@ def _fetch_model(client: CloudApiClient, model: str, on_progress: ModelProgress 
             client.pull_model(model)
             asked = True
         elif on_progress is not None:
-            on_progress(model, status.pull)
+            on_progress(status.pull)
         threading.Event().wait(MODEL_POLL_S)

@@ -35,22 +35,21 @@ class Interrupted(Exception):
     """Ctrl-C, with something to say about what goes on without us."""
 
 
+_CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
+    ((Interrupted, KeyboardInterrupt, click.Abort), INTERRUPTED),
+    ((TrainingFailed,), NOT_COMPLETED),
+    ((WaitTimeout,), TIMED_OUT),
+    ((ConfigError, DatasetError, EntryError, BuildError, ModelError), BAD_INPUT),
+)
+
+
 def exit_code(exc: BaseException) -> int:
     """Return the exit code that an error stands for."""
-    match exc:
-        case Interrupted() | KeyboardInterrupt() | click.Abort():
-            return INTERRUPTED
-        case TrainingFailed():
-            return NOT_COMPLETED
-        case WaitTimeout():
-            return TIMED_OUT
-        case ConfigError() | DatasetError() | EntryError() | BuildError() | ModelError():
-            return BAD_INPUT
-        case CloudApiError() if exc.status in _REFUSED_INPUT:
-            return BAD_INPUT
-        case click.ClickException():
-            return exc.exit_code
-    return UNKNOWN
+    if isinstance(exc, click.ClickException):
+        return exc.exit_code
+    if isinstance(exc, CloudApiError):
+        return BAD_INPUT if exc.status in _REFUSED_INPUT else UNKNOWN
+    return next((code for types, code in _CODES if isinstance(exc, types)), UNKNOWN)
 
 
 def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from arkor.cli.progress import PhaseBars
 from arkor.errors import ModelError
 
 
@@ -22,7 +22,7 @@ def models() -> None:
 @models.command()
 @click.argument("name")
 def pull(name: str) -> None:
-    """Fetch a model and make it ready for training.
+    r"""Fetch a model and make it ready for training.
 
     \b
     Example: arkor models pull smollm2-135m
@@ -30,18 +30,11 @@ def pull(name: str) -> None:
     from arkor.local import check_packages
 
     check_packages()
-    with contextlib.ExitStack() as shown:
-        bar, phase = None, ""
+    with PhaseBars() as bars:
         for report in _reports(name):
             if "error" in report:
                 raise ModelError(report["error"])
-            if "phase" in report:
-                if report["phase"] != phase:
-                    shown.close()
-                    phase = report["phase"]
-                    bar = shown.enter_context(click.progressbar(length=report["total"] or 1, label=f"{phase:12}"))
-                if bar is not None and report["done"] is not None:
-                    bar.update(max(0, report["done"] - bar.pos))
+            bars.update(report)
     click.echo(f"Model {name} is ready.")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,7 +14,7 @@ from arkor.cli.options import backend_of, local_option
 @local_option
 @click.option("--dry-run", is_flag=True, help="Run the whole path on a few rows for a few steps.")
 def start(entry: Path | None, local: bool, dry_run: bool) -> int:
-    """Run the project's trainer and wait for its end.
+    r"""Run the project's trainer and wait for its end.
 
     With ENTRY, builds it first. Without, runs .arkor/build/index.pyz as it is, or builds src/arkor/index.py where there
     is no artifact yet. Run 'arkor build' after editing. Ctrl-C ends the wait, not the job.
@@ -25,13 +23,16 @@ def start(entry: Path | None, local: bool, dry_run: bool) -> int:
     Example: arkor start --local
     """
     from arkor.cli.options import result_code, telling_how_to_go_on
+    from arkor.cli.progress import PhaseBars
     from arkor.runner import load_trainer, run
 
     trainer = load_trainer(_artifact(entry))
     if local or dry_run:
         trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
     with telling_how_to_go_on(trainer, local=local or trainer.backend == "local"):
-        return result_code(run(trainer, on_model_progress=_show_model, say=click.echo))
+        with PhaseBars() as bars:
+            trainer.start(on_model_progress=bars.update)
+        return result_code(run(trainer, say=click.echo))
 
 
 def _artifact(entry: Path | None) -> Path:
@@ -42,12 +43,3 @@ def _artifact(entry: Path | None) -> Path:
         return entry if entry.suffix == ".pyz" and entry.is_file() else build(entry)
     existing = Path.cwd() / ARTIFACT
     return existing if existing.is_file() else build()
-
-
-def _show_model(model: str, progress: Mapping[str, Any]) -> None:
-    """Show how far the backend is with fetching a model: one line that is rewritten on a terminal."""
-    done, total = progress.get("done"), progress.get("total")
-    share = f" {100 * done / total:.0f} %" if isinstance(done, (int, float)) and total else ""
-    line = f"Fetching model {model}: {progress.get('phase', 'starting')}{share}"
-    if click.get_text_stream("stderr").isatty():
-        click.echo(f"\r\x1b[K{line}", err=True, nl=False)
