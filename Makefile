@@ -1,0 +1,48 @@
+# make demo   set up, then train the triage example on this machine and download its adapter to ./adapters/
+# make test   set up, then run every test
+# make check  set up, then run the linters and the type checker
+#
+# PYTHON       the interpreter to build the environment with: 3.11 or newer
+# TORCH_INDEX  a package index to take PyTorch from, for instance PyTorch's own index of CPU builds
+# PYTEST_ARGS  passed on to pytest
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/ready
+	cd examples/triage && ../../$(BIN)/python demo.py ../../adapters
+
+test: $(VENV)/ready-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/ready-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+$(VENV)/ready: setup.cfg setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "arkor's demo and tests need Python 3.11 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifneq ($(TORCH_INDEX),)
+	$(PIP) install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch
+endif
+	@echo "Installing arkor and what training needs (about 1.5 GiB) …"
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[local]'
+	touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) adapters build dist *.egg-info

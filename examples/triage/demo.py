@@ -1,0 +1,18 @@
+"""The whole job in one script: train the example on this machine, and fetch the adapter.
+
+Usage: python demo.py [FOLDER], from this folder; FOLDER gets the adapter, by default ./adapters.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from arkor import run_trainer
+
+os.environ.setdefault("ARKOR_CLOUD_API_URL", "local")
+
+result = run_trainer()
+result.raise_for_status()
+for folder in result.download(sys.argv[1] if len(sys.argv) > 1 else "adapters"):
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"Adapter: {Path(folder).resolve()} ({size / 2**20:.1f} MiB)")
