@@ -301,11 +301,11 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 
 
 def _reason(exc: BaseException) -> str:
-    """Say in a few words what went wrong, by the first cause that has a name here."""
-    for cause in _causes(exc):
-        for types, reason in _REASONS:
-            if isinstance(cause, types):
-                return reason
+    """Say in a few words what went wrong, by the most telling of its causes."""
+    causes = list(_causes(exc))
+    for types, reason in _REASONS:
+        if any(isinstance(cause, types) for cause in causes):
+            return reason
     return str(exc) or type(exc).__name__
 
 

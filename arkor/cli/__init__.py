@@ -41,7 +41,7 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="arkor")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 def cli(debug: bool) -> None:
-    r"""Fine-tune open-weight language models from plain Python.
+    """Fine-tune open-weight language models from plain Python.
 
     \b
     Exit codes: 0 completed; 1 the job failed or was cancelled; 2 usage, entry,

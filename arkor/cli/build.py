@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("entry", required=False, type=click.Path(path_type=Path))
 def build(entry: Path | None) -> None:
-    r"""Bundle the training entry into .arkor/build/index.pyz.
+    """Bundle the training entry into .arkor/build/index.pyz.
 
     ENTRY is the source to bundle, by default src/arkor/index.py. What it imports relatively goes in; everything else
     is imported when it runs.

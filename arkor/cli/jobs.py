@@ -12,7 +12,7 @@ from arkor.events import CheckpointSavedEvent, Event, TrainingLogEvent, Training
 @click.argument("job_id", metavar="ID")
 @local_option
 def attach(job_id: str, local: bool) -> int:
-    r"""Follow a job from its first event to its end.
+    """Follow a job from its first event to its end.
 
     ID is the job's id. Ctrl-C ends following, not the job.
 
@@ -37,7 +37,7 @@ def attach(job_id: str, local: bool) -> int:
 @click.argument("job_id", metavar="ID")
 @local_option
 def cancel(job_id: str, local: bool) -> None:
-    r"""Stop a job.
+    """Stop a job.
 
     ID is the job's id.
 

@@ -22,7 +22,7 @@ def models() -> None:
 @models.command()
 @click.argument("name")
 def pull(name: str) -> None:
-    r"""Fetch a model and make it ready for training.
+    """Fetch a model and make it ready for training.
 
     \b
     Example: arkor models pull smollm2-135m

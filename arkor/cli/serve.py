@@ -18,7 +18,7 @@ DEFAULT_PORT = 4747
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Where jobs live [~/.arkor/server].")
 @click.option("--max-parallel", default=1, show_default=True, type=click.IntRange(1), help="Jobs that run at once.")
 def serve(port: int, data: Path | None, max_parallel: int) -> None:
-    r"""Run a backend on this machine until Ctrl-C.
+    """Run a backend on this machine until Ctrl-C.
 
     Scripts reach it through ARKOR_CLOUD_API_URL. Jobs that run when it stops are resumed when it starts again.
 

@@ -14,7 +14,7 @@ from arkor.cli.options import backend_of, local_option
 @local_option
 @click.option("--dry-run", is_flag=True, help="Run the whole path on a few rows for a few steps.")
 def start(entry: Path | None, local: bool, dry_run: bool) -> int:
-    r"""Run the project's trainer and wait for its end.
+    """Run the project's trainer and wait for its end.
 
     With ENTRY, builds it first. Without, runs .arkor/build/index.pyz as it is, or builds src/arkor/index.py where there
     is no artifact yet. Run 'arkor build' after editing. Ctrl-C ends the wait, not the job.
