@@ -171,12 +171,11 @@ class Follower:
 
     def _ask_for_the_end(self, deadline: Deadline) -> None:
         """Get the job until it says how it ended: its status may be written a little after its stream was closed."""
-        pause = self._abort_event or threading.Event()
-        for _ in range(VERDICT_TRIES):
-            AbortScope(self._abort_event, deadline).check()
-            job = self._get_job()
-            if job.is_terminal:
-                self._record.job = job
-                return
-            pause.wait(deadline.clip(VERDICT_PAUSE_S))
+        with AbortScope(self._abort_event, deadline) as limits:
+            for _ in range(VERDICT_TRIES):
+                job = self._get_job()
+                if job.is_terminal:
+                    self._record.job = job
+                    return
+                limits.pause(VERDICT_PAUSE_S)
         raise StreamError(f"The backend closed the event stream of job {job.id}, which is still {job.status}.")

@@ -269,16 +269,7 @@ class Trainer:
             ProjectStateError, CredentialsError, LocalBackendError: who or where is not clear.
             ConnectionFailed, CloudApiError: the backend did not accept it.
         """
-        with self._start_lock:
-            if self._record is None:
-                client, scope = self._connect()
-                if self._config is None:
-                    assert self._attached_id is not None
-                    job = client.get_job(scope, self._attached_id)
-                else:
-                    job = self._submit(client, scope, self._config, on_model_progress)
-                self._record = JobRecord(job, self._after, self._download)
-            return self._record.job
+        return self._start(Deadline(), on_model_progress)
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> TrainingResult:
         """Follow the job to its end, calling the callbacks, and return how it ended.
@@ -322,7 +313,7 @@ class Trainer:
             if self._record is not None and self._record.result is not None:
                 return
             AbortScope(self._abort_event, deadline).check()
-            self.start()
+            self._start(deadline)
             client, scope = self._connect()
             follower = Follower(client, scope, self._started(), policy=self._reconnect, abort_event=self._abort_event)
             yield from follower.events(deadline)
@@ -344,6 +335,21 @@ class Trainer:
             client, scope = self._connect()
         client.cancel_job(scope, job_id)
 
+    def _start(self, deadline: Deadline, on_model_progress: ModelProgress | None = None) -> TrainingJob:
+        with self._start_lock:
+            if self._record is None:
+                client, scope = self._connect()
+                if self._config is None:
+                    assert self._attached_id is not None
+                    job = client.get_job(scope, self._attached_id)
+                else:
+                    file = self._check_local_rows()
+                    with AbortScope(self._abort_event, deadline) as limits:
+                        _fetch_model(client, self._config.model, limits, on_model_progress)
+                    job = self._submit(client, scope, self._config, file)
+                self._record = JobRecord(job, self._after, self._download)
+            return self._record.job
+
     def _started(self) -> JobRecord:
         assert self._record is not None  # start() came before
         return self._record
@@ -356,12 +362,8 @@ class Trainer:
             self._scope = ensure_project(self._client, self._project_dir)
         return self._client, self._scope
 
-    def _submit(
-        self, client: CloudApiClient, scope: Scope, config: JobConfig, on_model_progress: ModelProgress | None
-    ) -> TrainingJob:
-        file = self._check_local_rows()
-        if "models" in client.features:
-            _fetch_model(client, config.model, on_model_progress)
+    def _submit(self, client: CloudApiClient, scope: Scope, config: JobConfig, file: Path | None) -> TrainingJob:
+        """Send the rows and the job. Nothing breaks this off, so that no job is left that nobody knows."""
         if file is not None:
             config = attrs.evolve(config, dataset_source=client.upload_dataset(scope, file).to_wire())
         return client.create_job(scope, name=self._name, config=config, idempotency_key=self._idempotency_key)
@@ -407,10 +409,13 @@ def _split_to_wire(split: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return {wire_name(key): value for key, value in split.items()} if isinstance(split, Mapping) else split
 
 
-def _fetch_model(client: CloudApiClient, model: str, on_progress: ModelProgress | None) -> None:
+def _fetch_model(client: CloudApiClient, model: str, limits: AbortScope, on_progress: ModelProgress | None) -> None:
     """Let the backend fetch a model that it knows by name but does not have, and wait for it."""
+    if "models" not in client.features:
+        return
     asked = False
     while True:
+        limits.check()
         status = next((item for item in client.list_models() if item.id == model), None)
         if status is None or status.ready:
             return
@@ -421,4 +426,4 @@ def _fetch_model(client: CloudApiClient, model: str, on_progress: ModelProgress 
             asked = True
         elif on_progress is not None:
             on_progress(status.pull)
-        threading.Event().wait(MODEL_POLL_S)
+        limits.pause(MODEL_POLL_S)

@@ -103,6 +103,11 @@ class AbortScope:
             raise Aborted("Stopped waiting: the abort event is set. The job goes on; cancel() stops it.")
         self.deadline.check()
 
+    def pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the event is set or the deadline passes; both then raise as ``check`` does."""
+        (self.event or threading.Event()).wait(self.deadline.clip(seconds))
+        self.check()
+
     def adopt(self, sock: socket.socket) -> None:
         """Take a socket in; it is shut down right away when the event was set meanwhile."""
         with self._lock:

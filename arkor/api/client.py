@@ -133,8 +133,11 @@ class CloudApiClient:
         client = cls(base_url, identity=identity_for(base_url, local=True))
         try:
             client.me()
-        except AuthenticationError:  # its data was removed since: an anonymous identity is worth nothing without it
+        except AuthenticationError:
             client.close()
+            if client.identity.org_slug is None:  # ARKOR_TOKEN: the user's choice, and not ours to replace
+                raise
+            # The backend's data was removed since: an anonymous identity is worth nothing without it.
             forget(LOCAL_HOST_KEY)
             client = cls(base_url, identity=identity_for(base_url, local=True))
         return client

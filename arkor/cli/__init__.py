@@ -15,7 +15,7 @@ _COMMANDS = {
     "build": ("arkor.cli.build", "Bundle the training entry into one file."),
     "cancel": ("arkor.cli.jobs", "Stop a job."),
     "models": ("arkor.cli.models", "Models the backend on this machine knows by name."),
-    "serve": ("arkor.cli.serve", "Run a backend for other machines' scripts."),
+    "serve": ("arkor.cli.serve", "Run a backend that scripts reach by its URL."),
     "start": ("arkor.cli.start", "Run the project's trainer."),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -43,6 +44,8 @@ def _reports(name: str) -> Iterator[dict[str, Any]]:
     command = [sys.executable, "-m", "arkor.backend.models", "pull", name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # PIPE
-        yield from map(json.loads, process.stdout)
+        for line in process.stdout:
+            with contextlib.suppress(ValueError):  # a library's chatter
+                yield json.loads(line)
     if process.returncode != 0:
         raise ModelError(f"Fetching model {name} ended with exit code {process.returncode}.")
