@@ -1,0 +1,5 @@
+"""``python -m arkor.backend``."""
+
+from arkor.backend.command import main
+
+main()

@@ -1,0 +1,64 @@
+"""The parts of a running backend, put together."""
+
+from __future__ import annotations
+
+import threading
+
+from arkor.backend.activity import Activity
+from arkor.backend.engines.process import ProcessEngine
+from arkor.backend.feed import Feed
+from arkor.backend.pulls import Pulls
+from arkor.backend.scheduler import Scheduler
+from arkor.backend.settings import Settings
+from arkor.backend.store import Store
+
+NAME = "arkor-local"
+FEATURES = ("datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event")
+
+
+class Backend:
+    """Everything that the routes work with. Thread-safe; ``stop`` and ``close`` belong to whoever made it.
+
+    Args:
+        settings: what it was told.
+        url: where workers and clients reach it.
+
+    Raises:
+        LocalBackendError: a newer arkor wrote its data.
+        OSError: the data folder cannot be written.
+    """
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.datasets_folder.mkdir(exist_ok=True)
+        self.settings = settings
+        self.url = url
+        self.feed = Feed()
+        self.store = Store(settings.database_path, self.feed)
+        self.pulls = Pulls(settings.models_module)
+        self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
+        self.activity = Activity()
+        self.stream_slots = threading.BoundedSemaphore(settings.stream_cap)
+        self.stopping = False
+
+    def start(self) -> None:
+        """Begin to train what is queued, and take over what was running."""
+        self.scheduler.start()
+
+    def is_idle(self, seconds: float) -> bool:
+        """Whether for that long nobody has asked for anything, and there is nothing to do."""
+        return self.activity.idle_s() >= seconds and not self.pulls.busy and not self.store.queue.has_work()
+
+    def stop(self) -> None:
+        """Refuse new requests, end the event streams, and let the workers save what they have.
+
+        Workers are still listened to meanwhile, so that nothing they did is lost.
+        """
+        self.stopping = True
+        self.feed.close()
+        self.pulls.close()
+        self.scheduler.stop()
+
+    def close(self) -> None:
+        """Close the database. Nothing may use the backend afterwards."""
+        self.store.close()

@@ -1,0 +1,54 @@
+"""The command line of ``python -m arkor.backend``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from arkor.backend.settings import Settings, default_data_folder
+from arkor.errors import LocalBackendError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
+_COUNT = click.IntRange(min=1)
+
+
+def _patience(name: str, setting: str) -> Callable[[F], F]:
+    return click.option(name, setting, type=_SECONDS, hidden=True)
+
+
+@click.command()
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything it keeps.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 (the default) takes a free one.")
+@click.option("--server-file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the address.")
+@click.option("--idle-exit", "idle_exit_s", type=_SECONDS, metavar="SECONDS", help="End when unused for so long.")
+@click.option("--max-parallel", type=_COUNT, help="Jobs that train at the same time (default 1).")
+@click.option("--worker", "worker_module", hidden=True)
+@click.option("--models", "models_module", hidden=True)
+@click.option("--stream-cap", type=_COUNT, hidden=True)
+@click.option("--max-attempts", type=_COUNT, hidden=True)
+@click.option("--max-dataset-bytes", type=_COUNT, hidden=True)
+@_patience("--ping", "ping_s")
+@_patience("--lease", "lease_s")
+@_patience("--first-lease", "first_lease_s")
+@_patience("--cancel-grace", "cancel_grace_s")
+@_patience("--stop-grace", "stop_grace_s")
+def main(**options: Any) -> None:
+    """Serve arkor's own backend on this machine until it is told to stop."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
+    settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    from arkor.backend.server import serve
+
+    try:
+        serve(settings)
+    except (LocalBackendError, OSError) as exc:
+        raise click.ClickException(f"{exc} (data folder: {settings.data or default_data_folder()})") from exc

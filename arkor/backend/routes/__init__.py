@@ -1,0 +1,9 @@
+"""The HTTP routes, one module a resource."""
+
+from __future__ import annotations
+
+from arkor.backend.routes import artifacts, auth, datasets, health, internal, jobs, models, projects, stream
+
+BLUEPRINTS = tuple(
+    module.blueprint for module in (health, auth, projects, jobs, stream, datasets, artifacts, models, internal)
+)

@@ -1,0 +1,44 @@
+"""What a job made, to be downloaded.
+
+Protocol: docs/protocol.md, "Artifacts".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, send_file
+
+from arkor.backend.refusal import Refusal
+from arkor.backend.routes.access import backend, require_job
+
+blueprint = Blueprint("artifacts", __name__)
+
+
+@blueprint.get("/v1/jobs/<job_id>/artifacts")
+def index(job_id: str) -> dict[str, Any]:
+    """List the artifacts: checkpoints by step, the final one last."""
+    job = require_job(job_id)
+    return {"artifacts": [item.to_wire() for item in backend().store.events.artifacts(job.id)]}
+
+
+@blueprint.get("/v1/jobs/<job_id>/artifacts/<name>")
+def download(job_id: str, name: str) -> Response:
+    """Send an artifact's tar, or the part that ``Range`` names; its ETag is its SHA-256."""
+    job, serving = require_job(job_id), backend()
+    artifact = next((item for item in serving.store.events.artifacts(job.id) if item.name == name), None)
+    if artifact is None:  # only a registered name ever becomes a path
+        raise Refusal(404, f"Job {job.id} has no artifact {name!r:.100}.")
+    path = serving.settings.job_folder(job.id) / "artifacts" / f"{artifact.name}.tar"
+    if not path.is_file():
+        raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
+    response = send_file(
+        path.resolve(),
+        mimetype="application/x-tar",
+        as_attachment=True,
+        download_name=path.name,
+        conditional=True,
+        etag=artifact.sha256 or False,
+    )
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response

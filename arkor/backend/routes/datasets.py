@@ -1,0 +1,42 @@
+"""Data sets, named by their content.
+
+Protocol: docs/protocol.md, "Datasets".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Blueprint, request
+
+from arkor.backend.refusal import Refusal
+from arkor.backend.routes.access import backend, require_project
+from arkor.backend.uploads import receive
+
+blueprint = Blueprint("datasets", __name__)
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@blueprint.get("/v1/datasets/<sha256>")
+def show(sha256: str) -> dict[str, Any]:
+    """Say whether the project has uploaded these bytes."""
+    dataset = backend().store.datasets.get(require_project().id, sha256)
+    if dataset is None:
+        raise Refusal(404, f"This project has no data set {sha256!r:.100}.")
+    return {"dataset": dataset.to_wire()}
+
+
+@blueprint.put("/v1/datasets/<sha256>")
+def upload(sha256: str) -> tuple[dict[str, Any], int]:
+    """Take in JSONL: 201 where it is new to the project, 200 where it is not."""
+    project, serving = require_project(), backend()
+    if not _SHA256.fullmatch(sha256):
+        raise Refusal(400, "A data set is named by the SHA-256 of its bytes, 64 lowercase hex digits.")
+    limit = serving.settings.max_dataset_bytes
+    request.max_content_length = limit
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    dataset = receive(request.stream, encoding, sha256, serving.settings.datasets_folder, limit)
+    is_new = serving.store.datasets.add(project.id, dataset)
+    return {"dataset": dataset.to_wire()}, 201 if is_new else 200

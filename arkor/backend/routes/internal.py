@@ -1,0 +1,31 @@
+"""Where workers report.
+
+Protocol: docs/protocol.md, "Worker reports".
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from arkor.backend.refusal import Refusal
+from arkor.backend.report import parse_report
+from arkor.backend.routes.access import backend, bearer_token, json_object
+from arkor.backend.store.reports import StaleAttempt, UnknownAttempt
+
+blueprint = Blueprint("internal", __name__)
+
+
+@blueprint.post("/internal/jobs/<job_id>/events")
+def report(job_id: str) -> dict[str, bool]:
+    """Store a worker's events, renew its lease, and say whether it has to stop."""
+    token, serving, said = bearer_token(), backend(), parse_report(json_object())
+    try:
+        receipt = serving.store.reports.receive(job_id, said.attempt, token, said.events)
+    except UnknownAttempt:
+        raise Refusal(401, "This token does not belong to that attempt.") from None
+    except StaleAttempt:
+        raise Refusal(409, f"Attempt {said.attempt} of {job_id} is over: another has taken its place.") from None
+    serving.scheduler.heard_from(job_id, said.attempt)
+    if receipt.ended:
+        serving.scheduler.ending(job_id)
+    return {"cancel": receipt.cancel}

@@ -1,0 +1,74 @@
+"""Jobs: make, read, list, cancel.
+
+Protocol: docs/protocol.md, "Jobs".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, request
+
+from arkor.backend.admission import admit, check_name
+from arkor.backend.refusal import Refusal
+from arkor.backend.routes.access import backend, json_object, require_job, require_project
+from arkor.backend.store.jobs import KeyReused, NewJob
+from arkor.backend.store.tenants import Project
+from arkor.jobs import TrainingJob
+
+blueprint = Blueprint("jobs", __name__)
+
+_MAX_KEY_CHARS = 200
+
+
+@blueprint.post("/v1/jobs")
+def create() -> tuple[dict[str, Any], int]:
+    """Queue a job: 201; 200 with the first one's job for a repeat under the same key; 422 for what cannot be done."""
+    project, new = require_project(), _requested()
+    try:
+        job, is_new = _create(project, new)
+    except KeyReused:
+        raise Refusal(409, "This Idempotency-Key came with another request before.") from None
+    if is_new:
+        backend().scheduler.submitted()
+    return {"job": job.to_wire()}, 201 if is_new else 200
+
+
+@blueprint.get("/v1/jobs")
+def index() -> dict[str, Any]:
+    """List the project's jobs, newest first."""
+    return {"jobs": [job.to_wire() for job in backend().store.jobs.list(require_project())]}
+
+
+@blueprint.get("/v1/jobs/<job_id>")
+def show(job_id: str) -> dict[str, Any]:
+    """Describe one job."""
+    return {"job": require_job(job_id).to_wire()}
+
+
+@blueprint.post("/v1/jobs/<job_id>/cancel")
+def cancel(job_id: str) -> dict[str, Any]:
+    """Cancel a queued job at once, ask a running one to stop; 409 for one that has ended."""
+    job = require_job(job_id)
+    if not backend().store.jobs.cancel(job.id):
+        raise Refusal(409, f"Job {job.id} has ended already; nothing was cancelled.")
+    backend().scheduler.ending(job.id)
+    return {"job": require_job(job_id).to_wire()}
+
+
+def _requested() -> NewJob:
+    body = json_object()
+    config, key = body.get("config"), request.headers.get("Idempotency-Key")
+    if not isinstance(config, dict):
+        raise Refusal(422, "config: must be an object")
+    if key is not None and not 1 <= len(key) <= _MAX_KEY_CHARS:
+        raise Refusal(400, f"Idempotency-Key must have 1 to {_MAX_KEY_CHARS} characters.")
+    return NewJob(name=check_name(body.get("name")), config=config, idempotency_key=key)
+
+
+def _create(project: Project, new: NewJob) -> tuple[TrainingJob, bool]:
+    store = backend().store
+    repeat = store.jobs.find_repeat(project, new)
+    if repeat is not None:
+        return repeat, False
+    return store.jobs.create(project, new, admit(new.config, project, store.datasets))

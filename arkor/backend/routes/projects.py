@@ -1,0 +1,49 @@
+"""Projects of an organisation.
+
+Protocol: docs/protocol.md, "Project routing".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+from flask import Blueprint
+
+from arkor.api import wire
+from arkor.backend.refusal import Refusal
+from arkor.backend.routes.access import backend, json_object, require_org
+from arkor.backend.store.tenants import Project
+
+blueprint = Blueprint("projects", __name__)
+
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_MAX_NAME_CHARS = 200
+
+
+@blueprint.post("/v1/projects")
+def create() -> tuple[dict[str, Any], int]:
+    """Make a project; 409 where the slug is taken."""
+    org, body = require_org(), json_object()
+    slug = body.get("slug")
+    if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
+        raise Refusal(422, f"slug: must be 1 to 40 of a-z, 0-9 and -, no dash at either end, not {slug!r:.100}")
+    name = body.get("name", slug)
+    if not isinstance(name, str) or not name.strip() or len(name) > _MAX_NAME_CHARS:
+        raise Refusal(422, f"name: must be a text of 1 to {_MAX_NAME_CHARS} characters, not {name!r:.100}")
+    project = backend().store.tenants.create_project(org, slug, name)
+    if project is None:
+        raise Refusal(409, f"{org.slug} has a project {slug} already.")
+    return {"project": _to_wire(project)}, 201
+
+
+@blueprint.get("/v1/projects")
+def index() -> dict[str, Any]:
+    """List the organisation's projects, oldest first."""
+    org = require_org()
+    return {"org": attrs.asdict(org), "projects": [_to_wire(item) for item in backend().store.tenants.projects(org)]}
+
+
+def _to_wire(project: Project) -> dict[str, Any]:
+    return wire.to_wire(project)

@@ -1,0 +1,71 @@
+"""A job's events as they happen.
+
+Protocol: docs/protocol.md, "The event stream".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, request
+
+from arkor.backend.backend import Backend
+from arkor.backend.refusal import Refusal
+from arkor.backend.routes.access import backend, require_job
+from arkor.backend.store.events import StoredEvent
+
+blueprint = Blueprint("stream", __name__)
+
+PING = "event: ping\ndata: {}\n\n"
+END = "event: end\ndata: {}\n\n"
+_RETRY_AFTER_S = 5
+
+
+@blueprint.get("/v1/jobs/<job_id>/events/stream")
+def stream(job_id: str) -> Response:
+    """Send the events behind ``Last-Event-ID``, then each new one, a ping in between, and ``end`` behind the last."""
+    job, after, serving = require_job(job_id), _last_event_id(), backend()
+    if not serving.stream_slots.acquire(blocking=False):
+        cap = serving.settings.stream_cap
+        raise Refusal(
+            503, f"All {cap} event streams of this backend are taken.", headers={"Retry-After": str(_RETRY_AFTER_S)}
+        )
+    response = Response(_frames(serving, job.id, after), mimetype="text/event-stream")
+    response.call_on_close(serving.stream_slots.release)  # also where nobody read a byte
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _last_event_id() -> int:
+    value = request.headers.get("Last-Event-ID", "").strip()
+    if not value:
+        return 0
+    if not value.isascii() or not value.isdigit() or len(value) > 18:
+        raise Refusal(400, f"Last-Event-ID must be an id that this stream sent, not {value!r:.50}")
+    return int(value)
+
+
+def _frames(serving: Backend, job_id: str, after: int) -> Iterator[str]:
+    opened = False
+    with serving.feed.listen(job_id) as signal:
+        while True:
+            signal.clear()
+            if serving.feed.closed:
+                return
+            events, ended = serving.store.events.after(job_id, after)
+            for event in events:
+                yield _frame(event)
+                after = event.id
+            if ended:
+                yield END
+                return
+            if not events and not opened:
+                yield PING  # the client gets its headers at once, not with the first event
+            opened = True
+            if not events and not signal.wait(serving.settings.ping_s):
+                yield PING
+
+
+def _frame(event: StoredEvent) -> str:
+    return f"id: {event.id}\nevent: {event.type}\ndata: {event.data}\n\n"

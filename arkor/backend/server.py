@@ -1,0 +1,129 @@
+"""One backend process, from its first lock to its last."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+
+from arkor.backend.app import create_app
+from arkor.backend.backend import Backend
+from arkor.backend.httpserver import HttpServer
+from arkor.backend.serverfile import ServerFile
+from arkor.backend.settings import Settings
+from arkor.errors import LocalBackendError
+
+log = logging.getLogger("arkor.backend")
+
+HOST = "127.0.0.1"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_IDLE_LOOK_S = 1.0
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP, or until nobody has needed the backend for a while.
+
+    Raises:
+        LocalBackendError: the port or the data folder is in use, or a newer arkor wrote the data.
+        OSError: the data folder cannot be written.
+    """
+    server_file = ServerFile(settings.server_file) if settings.server_file is not None else None
+    with _sole_user(settings), StopRequest() as stop, _bound(settings.port, server_file) as bound:
+        url = f"http://{HOST}:{bound.getsockname()[1]}"
+        backend = Backend(settings, url)
+        app = backend.activity.watch(create_app(backend).wsgi_app)
+        http = HttpServer(app, bound, settings.stream_cap)
+        backend.start()
+        http.start()
+        try:
+            if server_file is not None:
+                server_file.write(url)
+            log.info("Listening on %s, process %d, data in %s", url, os.getpid(), settings.data)
+            _wait(stop, backend, settings.idle_exit_s, server_file)
+        finally:
+            log.info("Stopping")
+            if server_file is not None:
+                server_file.remove_if_ours()
+            backend.stop()
+            http.stop()
+            backend.close()
+
+
+class StopRequest:
+    """Turns the signals that ask a process to end into something to wait for.
+
+    A signal's handler may run while the main thread is inside any lock, so it only writes a byte to a pipe.
+    """
+
+    def __enter__(self) -> StopRequest:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._former = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait until a signal has come; return False where none did in time."""
+        return bool(select.select([self._reader], [], [], timeout_s)[0])
+
+    def _note(self, _number: int, _frame: object) -> None:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of requests already
+            os.write(self._writer, b"\0")
+
+
+def _wait(stop: StopRequest, backend: Backend, idle_exit_s: float | None, server_file: ServerFile | None) -> None:
+    look_s = None if idle_exit_s is None else min(_IDLE_LOOK_S, idle_exit_s / 4)
+    while not stop.wait(look_s):
+        if idle_exit_s is not None and backend.is_idle(idle_exit_s) and _left(backend, idle_exit_s, server_file):
+            log.info("Nobody has needed this backend for %g s", idle_exit_s)
+            return
+
+
+def _left(backend: Backend, idle_exit_s: float, server_file: ServerFile | None) -> bool:
+    """Take the address away, unless a client came while the lock was another's."""
+    if server_file is None:
+        return True
+    with server_file.lock():
+        if not backend.is_idle(idle_exit_s):
+            return False
+        server_file.remove_if_ours()
+        return True
+
+
+@contextlib.contextmanager
+def _sole_user(settings: Settings) -> Iterator[None]:
+    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.chmod(0o700)  # whoever made it: what users train on is their own business
+    with (settings.data / "backend.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalBackendError(
+                f"Another backend is using {settings.data}: stop it, or choose another folder with --data."
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _bound(port: int, server_file: ServerFile | None) -> Iterator[socket.socket]:
+    former = server_file.former_port() if server_file is not None and port == 0 else None
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for candidate in (former or port, port):
+            try:
+                bound.bind((HOST, candidate))
+                break
+            except OSError as exc:
+                if candidate == port:
+                    raise LocalBackendError(f"Cannot listen on {HOST}:{port}: {exc.strerror}.") from exc
+        yield bound

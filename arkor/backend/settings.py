@@ -1,0 +1,69 @@
+"""What a backend can be told when it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from arkor.disk import arkor_home
+
+GIB = 1024**3
+
+
+def default_data_folder() -> Path:
+    """Return ``~/.arkor/local``, where this user's own backend keeps its data."""
+    return arkor_home() / "local"
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The settings of one backend process.
+
+    Attributes:
+        data: the folder with the database, the data sets and the jobs; made where missing.
+        port: TCP port on 127.0.0.1; 0 takes a free one (the former one where it is still free).
+        server_file: where to say the address; None says it nowhere.
+        idle_exit_s: seconds without work or clients after which the process ends; None stays.
+        max_parallel: jobs that train at the same time, at least 1.
+        worker_module: what ``python -m`` runs for each attempt at a job.
+        models_module: what ``python -m`` runs to pull a model.
+        stream_cap: event streams open at the same time, at least 1; beyond it a 503.
+        ping_s: seconds between two signs of life on a silent event stream.
+        lease_s: seconds a worker may be silent before its attempt is lost.
+        first_lease_s: the same from its start until its first report.
+        cancel_grace_s: seconds from a cancel (or a last event) until the worker is killed.
+        stop_grace_s: seconds that a stopping backend gives its workers to save what they have.
+        max_attempts: lost attempts after which a job fails, at least 1.
+        max_dataset_bytes: largest data set, uncompressed.
+    """
+
+    data: Path = attrs.field(converter=Path, factory=default_data_folder)
+    port: int = 0
+    server_file: Path | None = None
+    idle_exit_s: float | None = None
+    max_parallel: int = 1
+    worker_module: str = "arkor.backend.worker"
+    models_module: str = "arkor.backend.models"
+    stream_cap: int = 64
+    ping_s: float = 5.0
+    lease_s: float = 15.0
+    first_lease_s: float = 60.0
+    cancel_grace_s: float = 20.0
+    stop_grace_s: float = 10.0
+    max_attempts: int = 3
+    max_dataset_bytes: int = 4 * GIB
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return self.data / "backend.sqlite3"
+
+    @property
+    def datasets_folder(self) -> Path:
+        """Where uploaded data sets are, each named by the SHA-256 of its bytes."""
+        return self.data / "datasets"
+
+    def job_folder(self, job_id: str) -> Path:
+        """Return the folder that belongs to one job."""
+        return self.data / "jobs" / job_id

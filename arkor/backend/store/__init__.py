@@ -1,0 +1,36 @@
+"""What the backend remembers: identities, projects, jobs, events, data sets, artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from arkor.backend.feed import Feed
+from arkor.backend.store.database import Database
+from arkor.backend.store.datasets import Datasets
+from arkor.backend.store.events import Events
+from arkor.backend.store.jobs import Jobs
+from arkor.backend.store.queue import Queue
+from arkor.backend.store.reports import Reports
+from arkor.backend.store.tenants import Tenants
+
+
+class Store:
+    """Everything in the database, one object a concern. Thread-safe.
+
+    Args:
+        path: the SQLite file.
+        feed: hears of every event that is stored.
+    """
+
+    def __init__(self, path: Path, feed: Feed) -> None:
+        self._database = Database(path)
+        self.tenants = Tenants(self._database)
+        self.jobs = Jobs(self._database, feed)
+        self.queue = Queue(self._database, feed)
+        self.events = Events(self._database)
+        self.reports = Reports(self._database, feed)
+        self.datasets = Datasets(self._database)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()

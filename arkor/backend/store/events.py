@@ -1,0 +1,129 @@
+"""The events of a job: the backend alone gives them their ids, 1, 2, 3… within each job.
+
+Protocol: docs/protocol.md, "The event stream".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from arkor.api import wire
+from arkor.backend.store.database import Database, now
+from arkor.backend.store.schema import artifacts, events, jobs
+from arkor.jobs import TERMINAL_STATUSES, Artifact, JobStatus
+
+STATUS_OF_LAST_EVENT = {
+    "training.completed": JobStatus.COMPLETED,
+    "training.failed": JobStatus.FAILED,
+    "training.cancelled": JobStatus.CANCELLED,
+}
+
+
+@attrs.frozen
+class Origin:
+    """Where a worker's event came from: the attempt, from 1, and its number in it, from 1."""
+
+    attempt: int
+    seq: int
+
+
+@attrs.frozen
+class StoredEvent:
+    """An event as the stream sends it: ``data`` is the payload's JSON on one line."""
+
+    id: int
+    type: str
+    data: str
+
+
+def append(
+    connection: Connection, job_id: str, kind: str, fields: Mapping[str, Any], origin: Origin | None = None
+) -> None:
+    """Store an event under the job's next id; a last event ends the job in the same transaction.
+
+    Args:
+        connection: a writing one.
+        job_id: the job, which must not have ended.
+        kind: the event's type.
+        fields: the payload's other fields; ``timestamp`` is now where it is absent.
+        origin: absent for an event of the backend itself.
+    """
+    query = update(jobs).where(jobs.c.id == job_id).values(last_event_id=jobs.c.last_event_id + 1)
+    event_id = connection.execute(query.returning(jobs.c.last_event_id)).scalar_one()
+    payload = {"timestamp": now(), **fields, "type": kind, "jobId": job_id}
+    connection.execute(
+        insert(events).values(
+            job_id=job_id,
+            id=event_id,
+            attempt=origin and origin.attempt,
+            seq=origin and origin.seq,
+            type=kind,
+            step=wire.whole_number(fields.get("step")),
+            is_evaluation=fields.get("evalLoss") is not None,
+            data=json.dumps(payload, ensure_ascii=False, allow_nan=False),
+        )
+    )
+    if kind in STATUS_OF_LAST_EVENT:
+        _end_job(connection, job_id, kind, fields)
+
+
+def _end_job(connection: Connection, job_id: str, kind: str, fields: Mapping[str, Any]) -> None:
+    error = wire.optional_text(fields.get("error")) if kind == "training.failed" else None
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(status=STATUS_OF_LAST_EVENT[kind].value, error=error, completed_at=now(), blob_token=None)
+    )
+
+
+def register_artifacts(connection: Connection, job_id: str, found: Sequence[Artifact]) -> None:
+    """Store what a job made; one that is made again takes the place of the former one."""
+    for artifact in found:
+        values = attrs.asdict(artifact, filter=lambda field, _: field.name != "extra")
+        query = upsert(artifacts).values(job_id=job_id, **values)
+        connection.execute(query.on_conflict_do_update(index_elements=["job_id", "name"], set_=values))
+
+
+class Events:
+    """Reading what was stored. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def after(self, job_id: str, event_id: int, limit: int = 500) -> tuple[list[StoredEvent], bool]:
+        """Return a job's events behind an id, in order, and whether these are the last ever.
+
+        Args:
+            job_id: the job.
+            event_id: 0 for all.
+            limit: how many at most.
+        """
+        query = (
+            select(events.c.id, events.c.type, events.c.data)
+            .where(events.c.job_id == job_id, events.c.id > event_id)
+            .order_by(events.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            found = [StoredEvent(*row) for row in connection.execute(query)]
+            status, last = connection.execute(
+                select(jobs.c.status, jobs.c.last_event_id).where(jobs.c.id == job_id)
+            ).one()
+        reached = found[-1].id if found else event_id
+        return found, status in TERMINAL_STATUSES and reached >= last
+
+    def artifacts(self, job_id: str) -> list[Artifact]:
+        """Return what a job made: checkpoints by step, the final one last."""
+        query = (
+            select(*(artifacts.c[name] for name in ("name", "kind", "step", "size_bytes", "sha256")))
+            .where(artifacts.c.job_id == job_id)
+            .order_by(artifacts.c.step.is_(None), artifacts.c.step, artifacts.c.name)
+        )
+        with self._database.read() as connection:
+            return [Artifact(**row) for row in connection.execute(query).mappings()]

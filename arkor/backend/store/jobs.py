@@ -1,0 +1,151 @@
+"""Jobs as their owners see them: made, read, listed, cancelled.
+
+Protocol: docs/protocol.md, "Jobs".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from arkor.backend.feed import Feed
+from arkor.backend.store.database import Database, new_id, now
+from arkor.backend.store.events import append
+from arkor.backend.store.schema import jobs
+from arkor.backend.store.tenants import Project
+from arkor.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
+
+_PUBLIC = ("id", "org_id", "project_id", "name", "status", "config", "error", "created_at", "started_at")
+_COLUMNS = [jobs.c[name] for name in (*_PUBLIC, "completed_at")]
+
+
+@attrs.frozen(kw_only=True)
+class NewJob:
+    """What a client asks for.
+
+    Attributes:
+        name: what the user calls it.
+        config: its settings in wire names, as the client sent them.
+        idempotency_key: names the request, so that a repeat finds the first one's job; or None.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    idempotency_key: str | None = None
+
+    @property
+    def request_hash(self) -> str:
+        """SHA-256 of what was asked for, to tell a repeat from another request under the same key."""
+        canonical = json.dumps([self.name, self.config], sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class KeyReused(Exception):
+    """An idempotency key came with another request than the first time."""
+
+
+class Jobs:
+    """The jobs of every project. Thread-safe."""
+
+    def __init__(self, database: Database, feed: Feed) -> None:
+        self._database = database
+        self._feed = feed
+
+    def create(self, project: Project, new: NewJob, kept: Mapping[str, Any]) -> tuple[TrainingJob, bool]:
+        """Queue a job, or find the one that the same key made first.
+
+        Args:
+            project: whose job it is.
+            new: what was asked for.
+            kept: its settings as they are stored.
+
+        Returns:
+            The job, and whether it is new.
+
+        Raises:
+            KeyReused: the key named another request before.
+        """
+        with self._database.write() as connection:
+            first = _by_key(connection, project, new)
+            if first is not None:
+                return first, False
+            config, blob_token = _without_token(kept)
+            values: dict[str, Any] = {
+                "id": new_id("job"),
+                "org_id": project.org_id,
+                "project_id": project.id,
+                "name": new.name,
+                "status": JobStatus.QUEUED.value,
+                "config": config,
+                "created_at": now(),
+            }
+            internal = {
+                "blob_token": blob_token,
+                "idempotency_key": new.idempotency_key,
+                "request_hash": new.request_hash,
+            }
+            connection.execute(insert(jobs).values(**values, **internal))
+        return TrainingJob(**values), True
+
+    def find_repeat(self, project: Project, new: NewJob) -> TrainingJob | None:
+        """Return the job that the request's key made before, or None.
+
+        Raises:
+            KeyReused: the key named another request before.
+        """
+        with self._database.read() as connection:
+            return _by_key(connection, project, new)
+
+    def list(self, project: Project) -> list[TrainingJob]:
+        """Return the project's jobs, newest first."""
+        query = select(*_COLUMNS).where(jobs.c.project_id == project.id).order_by(jobs.c.number.desc())
+        with self._database.read() as connection:
+            return [_job(row) for row in connection.execute(query).mappings()]
+
+    def get(self, project: Project, job_id: str) -> TrainingJob | None:
+        """Return one of the project's jobs, or None."""
+        query = select(*_COLUMNS).where(jobs.c.project_id == project.id, jobs.c.id == job_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _job(row)
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a queued job at once, or ask a running one to end.
+
+        Returns:
+            False where the job has ended already.
+        """
+        with self._database.write() as connection:
+            status = connection.execute(select(jobs.c.status).where(jobs.c.id == job_id)).scalar_one()
+            if status in TERMINAL_STATUSES:
+                return False
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+            if status == JobStatus.QUEUED:
+                append(connection, job_id, "training.cancelled", {})
+        self._feed.publish(job_id)
+        return True
+
+
+def _by_key(connection: Connection, project: Project, new: NewJob) -> TrainingJob | None:
+    if new.idempotency_key is None:
+        return None
+    same_key = (jobs.c.project_id == project.id, jobs.c.idempotency_key == new.idempotency_key)
+    row = connection.execute(select(*_COLUMNS, jobs.c.request_hash).where(*same_key)).mappings().one_or_none()
+    if row is not None and row[jobs.c.request_hash] != new.request_hash:
+        raise KeyReused
+    return None if row is None else _job(row)
+
+
+def _without_token(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    source = dict(config["datasetSource"])
+    token = source.pop("token", None)
+    return {**config, "datasetSource": source}, token
+
+
+def _job(row: RowMapping) -> TrainingJob:
+    return TrainingJob(**{column.name: row[column] for column in _COLUMNS})

@@ -1,0 +1,163 @@
+"""Storing what workers report: each event once, and a resumed attempt's repeats not again.
+
+Protocol: docs/protocol.md, "Worker reports".
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from sqlalchemy import Connection, Row, func, select, update
+
+from arkor.backend.feed import Feed
+from arkor.backend.store.database import Database, digest
+from arkor.backend.store.events import STATUS_OF_LAST_EVENT, Origin, append, register_artifacts
+from arkor.backend.store.schema import attempts, events, jobs
+from arkor.jobs import TERMINAL_STATUSES, Artifact, JobStatus
+
+
+@attrs.frozen
+class WorkerEvent:
+    """One event of a report.
+
+    Attributes:
+        seq: its number within the attempt, from 1.
+        type: one of the stream's event types.
+        fields: the payload's other fields, all numbers finite.
+        artifacts: what the event says was made.
+    """
+
+    seq: int
+    type: str
+    fields: dict[str, Any]
+    artifacts: tuple[Artifact, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """The optimizer step of the event, 0 where it has none."""
+        return int(self.fields.get("step") or 0)
+
+
+@attrs.frozen
+class Receipt:
+    """What became of a report.
+
+    Attributes:
+        cancel: the worker has to stop.
+        ended: the job has ended, with this report or before it.
+    """
+
+    cancel: bool
+    ended: bool
+
+
+class UnknownAttempt(Exception):
+    """No such attempt, or not its token."""
+
+
+class StaleAttempt(Exception):
+    """The attempt is over: another one has taken its place, or will."""
+
+
+class Reports:
+    """Taking in workers' reports. Thread-safe."""
+
+    def __init__(self, database: Database, feed: Feed) -> None:
+        self._database = database
+        self._feed = feed
+
+    def receive(self, job_id: str, attempt: int, token: str, reported: Sequence[WorkerEvent]) -> Receipt:
+        """Store a report's events that are new; without any it is a sign of life.
+
+        Raises:
+            UnknownAttempt: there is no such attempt, or the token is another's.
+            StaleAttempt: the attempt is over.
+        """
+        if not reported:  # the common case, which costs no write
+            with self._database.read() as connection:
+                return _receipt(_attempt(connection, job_id, attempt, token))
+        with self._database.write() as connection:
+            row = _attempt(connection, job_id, attempt, token)
+            if row.status not in TERMINAL_STATUSES:
+                _store(connection, job_id, row, reported)
+            receipt = _receipt(_attempt(connection, job_id, attempt, token))
+        self._feed.publish(job_id)
+        return receipt
+
+
+def _attempt(connection: Connection, job_id: str, attempt: int, token: str) -> Row[Any]:
+    query = (
+        select(attempts, jobs.c.status, jobs.c.attempt.label("current"), jobs.c.cancel_requested)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.job_id == job_id, attempts.c.number == attempt)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None or not hmac.compare_digest(row.token_hash, digest(token)):
+        raise UnknownAttempt
+    if row.number != row.current or row.status == JobStatus.QUEUED:
+        raise StaleAttempt
+    return row
+
+
+def _receipt(row: Row[Any]) -> Receipt:
+    ended = row.status in TERMINAL_STATUSES
+    return Receipt(cancel=ended or row.cancel_requested, ended=ended)
+
+
+def _store(connection: Connection, job_id: str, row: Row[Any], reported: Sequence[WorkerEvent]) -> None:
+    replay = _Replay.of(connection, job_id, row.number) if row.number > 1 else _Replay()
+    for event in reported:
+        if event.seq <= row.last_seq:
+            continue
+        register_artifacts(connection, job_id, event.artifacts)
+        if not replay.has(event):
+            append(connection, job_id, event.type, event.fields, Origin(row.number, event.seq))
+        if event.type in STATUS_OF_LAST_EVENT:
+            break
+    last_seq = max(row.last_seq, reported[-1].seq)
+    connection.execute(
+        update(attempts).where(attempts.c.job_id == job_id, attempts.c.number == row.number).values(last_seq=last_seq)
+    )
+
+
+@attrs.frozen
+class _Replay:
+    """What earlier attempts have told already: a resumed one goes through some of their steps again.
+
+    Attributes:
+        started: whether training has begun before.
+        trained, evaluated: the last step with a loss of either kind; two logs may share a step.
+        saved: the steps whose checkpoints are known.
+    """
+
+    started: bool = False
+    trained: int = -1
+    evaluated: int = -1
+    saved: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, connection: Connection, job_id: str, attempt: int) -> _Replay:
+        earlier = (events.c.job_id == job_id, events.c.attempt < attempt)
+        query = select(events.c.type, events.c.is_evaluation, func.max(events.c.step)).where(*earlier)
+        last = {
+            (kind, is_evaluation): step
+            for kind, is_evaluation, step in connection.execute(query.group_by(events.c.type, events.c.is_evaluation))
+        }
+        saved = connection.execute(select(events.c.step).where(*earlier, events.c.type == "checkpoint.saved")).scalars()
+        return cls(
+            started=("training.started", False) in last,
+            trained=last.get(("training.log", False), -1),
+            evaluated=last.get(("training.log", True), -1),
+            saved=frozenset(saved),
+        )
+
+    def has(self, event: WorkerEvent) -> bool:
+        if event.type == "training.started":
+            return self.started
+        if event.type == "training.log":
+            is_evaluation = event.fields.get("evalLoss") is not None
+            return event.step <= (self.evaluated if is_evaluation else self.trained)
+        return event.type == "checkpoint.saved" and event.step in self.saved

@@ -1,0 +1,127 @@
+"""The tables of the backend's database.
+
+Times are ISO 8601 texts in UTC. A token is stored as its SHA-256 alone.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+VERSION = 1  # of the tables below, kept in SQLite's user_version
+
+metadata = MetaData()
+
+orgs = Table(
+    "orgs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("slug", String, nullable=False, unique=True),
+    Column("name", String, nullable=False),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("token_hash", String, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    Column("org_id", ForeignKey("orgs.id"), nullable=False),
+    Column("created_at", String, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("org_id", ForeignKey("orgs.id"), nullable=False),
+    Column("slug", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    UniqueConstraint("org_id", "slug"),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("project_id", ForeignKey("projects.id"), primary_key=True),
+    Column("sha256", String, primary_key=True),
+    Column("rows", Integer, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("created_at", String, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),  # the order of creation
+    Column("id", String, nullable=False, unique=True),
+    Column("org_id", ForeignKey("orgs.id"), nullable=False),
+    Column("project_id", ForeignKey("projects.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("blob_token", String),  # only until the job has ended
+    Column("error", Text),
+    Column("created_at", String, nullable=False),
+    Column("started_at", String),
+    Column("completed_at", String),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("lost_attempts", Integer, nullable=False, server_default="0"),
+    Column("last_event_id", Integer, nullable=False, server_default="0"),
+    Column("idempotency_key", String),
+    Column("request_hash", String, nullable=False),
+    UniqueConstraint("project_id", "idempotency_key"),
+    Index("jobs_by_status", "status", "number"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("token_hash", String, nullable=False),
+    Column("pid", Integer),
+    Column("pid_created", Float),
+    Column("last_seq", Integer, nullable=False, server_default="0"),
+    Column("ended", Boolean, nullable=False, server_default=false()),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("attempt", Integer),  # this and seq are NULL for events of the backend itself
+    Column("seq", Integer),
+    Column("type", String, nullable=False),
+    Column("step", Integer),
+    Column("is_evaluation", Boolean, nullable=False, server_default=false()),
+    Column("data", Text, nullable=False),  # the payload, ready to be sent
+    UniqueConstraint("job_id", "attempt", "seq"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("step", Integer),
+    Column("size_bytes", Integer, nullable=False),
+    Column("sha256", String, nullable=False),
+)

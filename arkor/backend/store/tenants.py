@@ -1,0 +1,106 @@
+"""Identities, their organisations and projects.
+
+Protocol: docs/protocol.md, "Identity" and "Project routing".
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import attrs
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from arkor.backend.store.database import Database, digest, new_id, new_token, now
+from arkor.backend.store.schema import identities, orgs, projects
+
+
+@attrs.frozen
+class Org:
+    """An organisation; each identity has one of its own."""
+
+    id: str
+    slug: str
+    name: str
+
+
+@attrs.frozen
+class Identity:
+    """Whoever holds a token."""
+
+    id: str
+    kind: str
+    org: Org
+
+
+@attrs.frozen
+class Project:
+    """What jobs and data sets belong to."""
+
+    id: str
+    org_id: str
+    slug: str
+    name: str
+
+
+class Tenants:
+    """Who may see what. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create_anonymous(self, kind: str) -> tuple[str, Identity]:
+        """Make an identity with its own organisation.
+
+        Returns:
+            Its token, which is stored nowhere but as a hash, and the identity.
+        """
+        token = new_token()
+        anonymous_id = new_id("anon")
+        slug = f"anon-{secrets.token_hex(4)}"
+        org = Org(new_id("org"), slug, slug)
+        with self._database.write() as connection:
+            connection.execute(insert(orgs).values(attrs.asdict(org)))
+            connection.execute(
+                insert(identities).values(
+                    id=anonymous_id, token_hash=digest(token), kind=kind, org_id=org.id, created_at=now()
+                )
+            )
+        return token, Identity(anonymous_id, kind, org)
+
+    def identity_of(self, token: str) -> Identity | None:
+        """Return who holds a token, or None for a token that nobody has."""
+        query = (
+            select(identities.c.id, identities.c.kind, orgs.c.id, orgs.c.slug, orgs.c.name)
+            .join(orgs, orgs.c.id == identities.c.org_id)
+            .where(identities.c.token_hash == digest(token))
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else Identity(row[0], row[1], Org(*row[2:]))
+
+    def create_project(self, org: Org, slug: str, name: str) -> Project | None:
+        """Make a project; None where the organisation has one with this slug."""
+        project = Project(new_id("proj"), org.id, slug, name)
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(projects).values(created_at=now(), **attrs.asdict(project)))
+        except IntegrityError:
+            return None
+        return project
+
+    def projects(self, org: Org) -> list[Project]:
+        """Return the organisation's projects, oldest first."""
+        query = _PROJECTS.where(projects.c.org_id == org.id).order_by(projects.c.created_at, projects.c.id)
+        with self._database.read() as connection:
+            return [Project(*row) for row in connection.execute(query)]
+
+    def project(self, org: Org, slug: str) -> Project | None:
+        """Return the organisation's project with this slug, or None."""
+        query = _PROJECTS.where(projects.c.org_id == org.id, projects.c.slug == slug)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else Project(*row)
+
+
+_PROJECTS = select(projects.c.id, projects.c.org_id, projects.c.slug, projects.c.name)

@@ -1,0 +1,89 @@
+"""Taking in a data set: streamed to a file, hashed and checked on the way, then renamed to its hash.
+
+Protocol: docs/protocol.md, "Datasets".
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from pathlib import Path
+from typing import IO, Protocol
+
+from arkor.backend.refusal import Refusal
+from arkor.backend.store.datasets import StoredDataset
+from arkor.datasets import check_rows
+from arkor.errors import DatasetError
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def receive(body: IO[bytes], encoding: str, sha256: str, folder: Path, max_bytes: int) -> StoredDataset:
+    """Store a data set under its hash.
+
+    Args:
+        body: the request's body.
+        encoding: its ``Content-Encoding``, empty for none.
+        sha256: what the uncompressed bytes must hash to, lowercase hex.
+        folder: where data sets are kept.
+        max_bytes: how large it may be, uncompressed.
+
+    Raises:
+        Refusal: 400 for other bytes than announced, 413 too large, 415 another encoding, 422 bad rows.
+        OSError: the disk is full.
+    """
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".upload.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            found, size = _copy(_decoded(body, encoding), file, max_bytes)
+            if found != sha256:
+                raise Refusal(400, f"The bytes hash to {found}, not to {sha256}: the upload was changed or cut.")
+            file.seek(0)
+            rows = _count_rows(file)
+            os.fsync(file.fileno())
+        temporary.replace(folder / f"{sha256}.jsonl")
+    finally:
+        temporary.unlink(missing_ok=True)
+    return StoredDataset(sha256, rows, size)
+
+
+def _decoded(body: IO[bytes], encoding: str) -> _Readable:
+    if encoding in {"", "identity"}:
+        return body
+    if encoding == "gzip":
+        return gzip.GzipFile(fileobj=body)
+    raise Refusal(415, f"Content-Encoding must be gzip or absent, not {encoding!r:.50}")
+
+
+def _copy(source: _Readable, target: IO[bytes], max_bytes: int) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    while chunk := _read(source):
+        size += len(chunk)
+        if size > max_bytes:
+            raise Refusal(413, f"The data set is larger than this backend takes ({max_bytes} bytes).")
+        digest.update(chunk)
+        target.write(chunk)
+    return digest.hexdigest(), size
+
+
+def _read(source: _Readable) -> bytes:
+    try:
+        return source.read(_CHUNK_BYTES)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+        raise Refusal(400, f"The body is not whole gzip data: {exc}") from exc
+
+
+def _count_rows(file: IO[bytes]) -> int:
+    try:
+        return check_rows("The data set", file)
+    except DatasetError as exc:
+        rows = [{"row": row, "reason": reason} for row, reason in exc.problems]
+        raise Refusal(422, str(exc), rows=rows) from exc

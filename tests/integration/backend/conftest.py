@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.backend import BackendProcess, Client
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder that looks like a very small model."""
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    (folder / "tokenizer.json").write_text("{}")
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def config(model: str) -> dict[str, Any]:
+    """The least that a job needs."""
+    return {"model": model, "datasetSource": {"type": "huggingface", "name": "owner/rows"}}
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
+    """One backend for all tests that neither stop nor kill it."""
+    backend = BackendProcess(tmp_path_factory.mktemp("shared"), stream_cap=16).start()
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def client(shared: BackendProcess) -> Client:
+    """A new identity with a project of its own at the shared backend."""
+    return shared.client()
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Iterator[Callable[..., BackendProcess]]:
+    """Make a backend of the test's own, not started yet; its options are keyword arguments."""
+    made: list[BackendProcess] = []
+
+    def make(**options: Any) -> BackendProcess:
+        made.append(BackendProcess(tmp_path / f"backend-{len(made)}", **options))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
+@pytest.fixture
+def start(prepare: Callable[..., BackendProcess]) -> Callable[..., BackendProcess]:
+    """Start a backend of the test's own; its options are keyword arguments."""
+    return lambda **options: prepare(**options).start()

@@ -1,0 +1,311 @@
+"""A worker that trains nothing: it speaks the real worker protocol and does what the job's name says.
+
+``python -m tests.support.scripted_worker SPEC``. Names are ``<behaviour>[:<argument>]``:
+
+- ``complete:N``: N steps, then the adapter. With ``saveSteps`` a checkpoint is saved at its multiples, with
+  ``evalSteps`` an evaluation is logged. A later attempt resumes from the last checkpoint.
+- ``gated:N``: the same, but before step k it waits until ``allow(job_dir, k)`` was called.
+- ``slow:N``: the same as ``complete``, with a tenth of a second between two steps.
+- ``crash:CODE``: writes to its log and exits without a word.
+- ``fail``: fails as a worker does that knows why.
+- ``hang``: reports, but heeds neither a cancel nor SIGTERM; has a child process.
+- ``silent``: starts, then never reports again.
+- ``lost``: exits with 3 as one that lost its backend.
+- ``linger``: completes, but its process stays.
+- ``odd``: logs numbers that JSON does not have, and sends each report twice.
+
+It leaves ``pid-<attempt>`` in the job's folder, and ``child-pid`` where it has a child.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from arkor.version import __version__
+
+HEARTBEAT_S = 0.1
+GIVE_UP_S = 20.0
+
+
+def allow(job_dir: Path, step: int) -> None:
+    """Let a gated job go on up to and including a step."""
+    _replace(job_dir / "allowed", str(step).encode())
+
+
+class Reporter:
+    """Sends events in order until each is acknowledged, and heartbeats in between. Thread-safe."""
+
+    def __init__(self, spec: dict[str, Any], *, repeat: bool = False) -> None:
+        self._url = f"{spec['backendUrl']}/internal/jobs/{spec['jobId']}/events"
+        self._attempt = spec["attempt"]
+        self._repeat = repeat
+        self._headers = {
+            "Authorization": f"Bearer {spec['token']}",
+            "Content-Type": "application/json",
+            "X-Arkor-Client": f"arkor/{__version__}",
+        }
+        # urllib, and no proxies: requests takes longer to import than most of these workers live.
+        self._http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._changed = threading.Condition()
+        self._unsent: list[dict[str, Any]] = []
+        self._seq = 0
+        self._muted = False
+        self.cancelled = threading.Event()
+        threading.Thread(target=self._loop, daemon=True).start()
+
+    def send(self, kind: str, **fields: Any) -> None:
+        with self._changed:
+            self._seq += 1
+            self._unsent.append({"seq": self._seq, "type": kind, "timestamp": "2026-01-01T00:00:00.000Z", **fields})
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until every event is acknowledged; exit with 3 where that cannot be."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._unsent, GIVE_UP_S):
+                os._exit(3)
+
+    def mute(self) -> None:
+        """Never report again."""
+        self.flush()
+        self._muted = True
+
+    def _loop(self) -> None:
+        contact = time.monotonic()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._unsent), HEARTBEAT_S)
+                batch = list(self._unsent)
+            if self._muted:
+                return
+            if self._post(batch):
+                contact = time.monotonic()
+            elif time.monotonic() - contact > GIVE_UP_S:
+                os._exit(3)
+
+    def _post(self, batch: list[dict[str, Any]]) -> bool:
+        body = json.dumps({"attempt": self._attempt, "events": batch}).encode()
+        request = urllib.request.Request(self._url, body, self._headers)
+        try:
+            for _ in range(1 + self._repeat):
+                with self._http.open(request, timeout=5) as answer:
+                    said = json.load(answer)
+        except urllib.error.HTTPError as exc:
+            with exc:
+                print("refused:", exc.code, exc.read(), flush=True)
+            if exc.code == 409:
+                os._exit(9)
+            return False
+        except (OSError, http.client.HTTPException):
+            return False
+        if said["cancel"]:
+            self.cancelled.set()
+        with self._changed:
+            del self._unsent[: len(batch)]
+            self._changed.notify_all()
+        return True
+
+
+class Training:
+    """The steps of a job that completes, resumes, is cancelled or is told to stop."""
+
+    def __init__(self, spec: dict[str, Any], reporter: Reporter, stop: StopFlag) -> None:
+        self._spec = spec
+        self._config = spec["config"]
+        self._reporter = reporter
+        self._stop = stop
+        self.job_dir = Path(spec["jobDir"])
+        self._artifacts: list[dict[str, Any]] = []
+
+    def run(self, steps: int, before_step: Callable[[int], None]) -> None:
+        done = self._last_checkpoint() if self._spec["attempt"] > 1 else 0
+        metadata = {"model": self._config["model"], "maxSteps": steps, "resumedFromStep": done or None}
+        self._reporter.send("training.started", metadata=metadata)
+        for step in range(done + 1, steps + 1):
+            before_step(step)
+            self._end_early(step - 1)
+            self._step(step)
+        artifact = self._artifact("adapter", None)
+        metrics = {"trainLoss": 1.0 / steps, "steps": steps, "seconds": 0.1}
+        self._reporter.send("training.completed", metrics=metrics, artifacts=[artifact, *self._artifacts])
+        self._reporter.flush()
+
+    def _step(self, step: int) -> None:
+        self._reporter.send("training.log", step=step, loss=1.0 / step, learningRate=1e-4, epoch=step / 10)
+        if step % self._config.get("evalSteps", step + 1) == 0:
+            self._reporter.send("training.log", step=step, evalLoss=2.0 / step)
+        if step % self._config.get("saveSteps", step + 1) == 0:
+            artifact = self._artifact(f"checkpoint-{step}", step)
+            self._artifacts.append(artifact)
+            _replace(self.job_dir / "checkpoints" / "last", str(step).encode())
+            self._reporter.send("checkpoint.saved", step=step, artifacts=[artifact])
+        self._reporter.flush()
+
+    def _end_early(self, step: int) -> None:
+        if self._reporter.cancelled.is_set():
+            self._reporter.send("training.cancelled", step=step)
+            self._reporter.flush()
+            sys.exit(0)
+        if self._stop.requested:
+            _replace(self.job_dir / "checkpoints" / "last", str(step).encode())
+            self._reporter.flush()
+            sys.exit(4)
+
+    def wait_for_gate(self, step: int) -> None:
+        """Wait until the test lets this step happen, or the job is to end."""
+        path = self.job_dir / "allowed"
+        while not (path.exists() and int(path.read_text()) >= step):
+            if self._reporter.cancelled.is_set() or self._stop.requested:
+                return
+            self._reporter.cancelled.wait(0.01)
+
+    def _last_checkpoint(self) -> int:
+        path = self.job_dir / "checkpoints" / "last"
+        return int(path.read_text()) if path.exists() else 0
+
+    def _artifact(self, name: str, step: int | None) -> dict[str, Any]:
+        content = _tar({"adapter_config.json": b'{"r": 8}', "adapter_model.safetensors": f"{name}".encode() * 999})
+        _replace(self.job_dir / "artifacts" / f"{name}.tar", content)
+        found = {"name": name, "kind": "adapter", "sizeBytes": len(content)}
+        found["sha256"] = hashlib.sha256(content).hexdigest()
+        return found if step is None else {**found, "step": step}
+
+
+@attrs.frozen
+class Work:
+    """What a behaviour works with; ``argument`` is what follows the colon of the job's name."""
+
+    argument: str
+    reporter: Reporter
+    training: Training
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in sorted(files.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+class StopFlag:
+    """Whether SIGTERM came. Plain, because a handler must not touch a lock that the main thread may hold."""
+
+    requested = False
+
+    def note(self, *_: object) -> None:
+        self.requested = True
+
+
+def _complete(work: Work) -> None:
+    work.training.run(int(work.argument), lambda _: None)
+
+
+def _gated(work: Work) -> None:
+    work.training.run(int(work.argument), work.training.wait_for_gate)
+
+
+def _slow(work: Work) -> None:
+    def pause(_: int) -> None:
+        work.reporter.cancelled.wait(0.1)
+
+    work.training.run(int(work.argument), pause)
+
+
+def _crash(work: Work) -> None:
+    print("\n".join(f"line {number} of its output" for number in range(1, 41)), flush=True)
+    print("RuntimeError: the scripted worker was told to crash", file=sys.stderr, flush=True)
+    os._exit(int(work.argument))
+
+
+def _fail(work: Work) -> None:
+    work.reporter.send("training.failed", error="The scripted worker was told to fail.", step=3)
+    work.reporter.flush()
+    sys.exit(1)
+
+
+def _hang(work: Work) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    _replace(work.training.job_dir / "child-pid", str(child.pid).encode())
+    work.reporter.send("training.started", metadata={})
+    threading.Event().wait()
+
+
+def _silent(work: Work) -> None:
+    work.reporter.send("training.started", metadata={})
+    work.reporter.mute()
+    signal.pause()
+
+
+def _lost(work: Work) -> None:
+    work.reporter.flush()
+    sys.exit(3)
+
+
+def _linger(work: Work) -> None:
+    work.training.run(1, lambda _: None)
+    signal.pause()
+
+
+def _odd(work: Work) -> None:
+    work.reporter.send("training.started", metadata={"loss": float("nan")})
+    work.reporter.send("training.log", step=1, loss=float("inf"))
+    work.reporter.send("training.log", step=2, loss=0.5)
+    work.reporter.send("training.completed", metrics={"trainLoss": float("-inf")}, artifacts=[])
+    work.reporter.send("training.log", step=3, loss=0.1)
+    work.reporter.flush()
+
+
+_BEHAVIOURS: dict[str, Callable[[Work], None]] = {
+    "complete": _complete,
+    "gated": _gated,
+    "slow": _slow,
+    "crash": _crash,
+    "fail": _fail,
+    "hang": _hang,
+    "silent": _silent,
+    "lost": _lost,
+    "linger": _linger,
+    "odd": _odd,
+}
+
+
+def main() -> None:
+    """Read the spec that the command line names, and behave."""
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    stop = StopFlag()
+    signal.signal(signal.SIGTERM, stop.note)
+    behaviour, _, argument = spec["name"].partition(":")
+    training = Training(spec, reporter := Reporter(spec, repeat=behaviour == "odd"), stop)
+    _replace(training.job_dir / f"pid-{spec['attempt']}", str(os.getpid()).encode())
+    _BEHAVIOURS[behaviour](Work(argument, reporter, training))
+
+
+if __name__ == "__main__":
+    main()
