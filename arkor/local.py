@@ -51,12 +51,11 @@ def check_alive(base_url: str) -> None:
     Raises:
         LocalBackendError: nobody listens at its address any more.
     """
-    with contextlib.suppress(ArkorError):
-        if not _listens(base_url):
-            raise LocalBackendError(
-                f"The local backend at {base_url} is gone; its log is {_log_file()}. The next command with --local "
-                "starts it again, and what was running goes on from its last checkpoint."
-            )
+    if not _listens(base_url):
+        raise LocalBackendError(
+            f"The local backend at {base_url} is gone; its log is {_log_file()}. The next command with --local "
+            "starts it again, and what was running goes on from its last checkpoint."
+        )
 
 
 def _server_file() -> Path:
@@ -112,7 +111,7 @@ def _start() -> str:
         raise LocalBackendError("The local backend runs on Linux and macOS, not on Windows. WSL is a way.")
     check_packages()
     local_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    command = [sys.executable, "-m", "arkor.backend", "--data", str(local_folder() / "data")]
+    command = [sys.executable, "-P", "-m", "arkor.backend", "--data", str(local_folder() / "data")]
     command += ["--server-file", str(_server_file()), "--idle-exit", str(IDLE_EXIT_S)]
     with _log_file().open("ab") as log:
         started_at = log.tell()

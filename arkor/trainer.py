@@ -419,8 +419,8 @@ def _fetch_model(client: CloudApiClient, model: str, limits: AbortScope, on_prog
         status = next((item for item in client.list_models() if item.id == model), None)
         if status is None or status.ready:
             return
-        if asked and status.pull.get("state") == "failed":
-            raise ModelError(f"Model {model} cannot be fetched: {status.pull.get('error', 'no reason given')}")
+        if asked and status.pull.get("state") != "running":
+            raise ModelError(f"Model {model} cannot be fetched: {status.pull.get('error') or 'no reason given'}")
         if not asked:
             client.pull_model(model)
             asked = True

@@ -13,6 +13,7 @@
 - ``lost``: exits with 3 as one that lost its backend.
 - ``linger``: completes, but its process stays.
 - ``odd``: logs numbers that JSON does not have, and sends each report twice.
+- any other name: as ``complete`` with the job's ``maxSteps``.
 
 It leaves ``pid-<attempt>`` in the job's folder, and ``child-pid`` where it has a child.
 """
@@ -304,6 +305,8 @@ def main() -> None:
     behaviour, _, argument = spec["name"].partition(":")
     training = Training(spec, reporter := Reporter(spec, repeat=behaviour == "odd"), stop)
     _replace(training.job_dir / f"pid-{spec['attempt']}", str(os.getpid()).encode())
+    if behaviour not in _BEHAVIOURS:
+        behaviour, argument = "complete", str(spec["config"].get("maxSteps", 3))
     _BEHAVIOURS[behaviour](Work(argument, reporter, training))
 
 

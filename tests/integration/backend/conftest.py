@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,17 +7,13 @@ from typing import Any
 import pytest
 
 from tests.support.backend import BackendProcess, Client
+from tests.support.tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder that looks like a very small model."""
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
-    header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
-    (folder / "tokenizer.json").write_text("{}")
-    return str(folder)
+    return str(write_tiny_model(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,66 @@
+"""What every test gets: a HOME and a project folder of its own, no settings from outside, and no thread left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.cloud import Cloud
+from tests.support.eventually import eventually
+
+_PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+
+
+@pytest.fixture(autouse=True)
+def _own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test see the user's files or settings."""
+    root = tmp_path_factory.mktemp("world")
+    for folder in ("home", "my-project"):
+        (root / folder).mkdir()
+    for name in list(os.environ):
+        if name.startswith("ARKOR_") or name.lower() in _PROXY_VARIABLES or name == "NETRC":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(root / "home"))
+    monkeypatch.chdir(root / "my-project")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left() -> Iterator[None]:
+    """Fail a test that leaves one of arkor's own threads behind; a watcher may take one period to leave."""
+    before = set(threading.enumerate())
+    yield
+    eventually(lambda: not (_own_threads() - before), "arkor's threads have left")
+
+
+def _own_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("arkor")}
+
+
+@pytest.fixture
+def home() -> Path:
+    """The user's home folder."""
+    return Path.home()
+
+
+@pytest.fixture
+def project() -> Path:
+    """The project folder, which is the working directory."""
+    return Path.cwd()
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """A stand-in for Arkor Cloud that nothing is pointed at yet."""
+    with Cloud() as running:
+        yield running
+
+
+@pytest.fixture
+def arkor_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """A stand-in for Arkor Cloud that is the default backend."""
+    monkeypatch.setenv("ARKOR_CLOUD_API_URL", cloud.url)
+    return cloud

@@ -1,0 +1,72 @@
+"""What the documents show is run: the README's script, the examples, and the commands that they name."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from arkor.cli import cli
+from tests.support.backend import ROOT, BackendProcess
+from tests.support.tiny_model import write_tiny_model
+
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture
+def backend(home: Path) -> Iterator[BackendProcess]:
+    """This user's own backend, with the small model in place and workers that train nothing."""
+    running = BackendProcess(home / ".arkor" / "local")
+    write_tiny_model(running.home / ".arkor" / "models" / "smollm2-135m")
+    yield running.start()
+    running.close()
+
+
+def run_python(*arguments: str, cwd: Path) -> str:
+    """Run Python in a folder; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_script_of_the_readme_runs_as_it_stands(backend: BackendProcess, project: Path) -> None:
+    """From the repository's folder, it trains and leaves an adapter."""
+    (script,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    (project / "examples").symlink_to(ROOT / "examples")
+    (project / "script.py").write_text(script)
+    printed = run_python("script.py", cwd=project)
+    assert "step 20: loss 0.05" in printed
+    assert "finished with status=completed" in printed
+    assert (project / "adapters" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: Path) -> None:
+    """The script behind ``make demo``: falling losses, the status, and where the adapter is."""
+    for name in ("src", "data", "demo.py"):
+        (project / name).symlink_to(ROOT / "examples" / "triage" / name)
+    printed = run_python("demo.py", "here", cwd=project)
+    assert re.search(r"The loss fell from 1\.000 to 0\.017", printed)
+    assert "finished with status=completed" in printed
+    assert f"Adapter: {project / 'here' / 'adapter'}" in printed
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """A command without a word about it does not exist for its users."""
+    readme = (ROOT / "README.md").read_text()
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        assert f"arkor {name}" in readme, name
