@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from arkor.disk import write_atomically
 from arkor.errors import BuildError
-from arkor.loading import MANIFEST_NAME, SOURCES_FOLDER, DiskTree, entry_root
+from arkor.loading import MANIFEST_NAME, SOURCES_FOLDER, DiskTree, entry_root, normal_path
 
 DEFAULT_ENTRY = PurePosixPath("src/arkor/index.py")
 ARTIFACT = PurePosixPath(".arkor/build/index.pyz")
@@ -44,7 +44,7 @@ def build(entry: Path | None = None, project_dir: Path | None = None) -> Path:
         BuildError: the entry is missing, a source does not parse, or a relative import leads nowhere.
     """
     root = (project_dir or Path.cwd()).absolute()
-    file = root / (entry or DEFAULT_ENTRY)
+    file = normal_path(root / (entry or DEFAULT_ENTRY))
     if not file.is_file():
         raise BuildError(
             f"Build entry not found: {file}. Create src/arkor/index.py or pass an explicit entry argument."

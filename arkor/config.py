@@ -7,7 +7,7 @@ Protocol: docs/protocol.md, "Jobs": the config object.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,7 +41,7 @@ def real(minimum: float, *, above: bool = False) -> Validator:
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if value is None:
             return
-        good = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+        good = not isinstance(value, bool) and isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
         if not good or value < minimum or (above and value == minimum):
             raise _refuse(field, f"a number {'above' if above else 'of at least'} {minimum:g}", value)
 

@@ -26,6 +26,19 @@ ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
 MAX_LISTED_PROBLEMS = 20
 
 
+def _text(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Refuse what is no text; a field with a default may be absent, one without may not be empty."""
+    required = field.default is attrs.NOTHING
+    if not isinstance(value, str if required else str | None) or (required and not value.strip()):
+        raise ConfigError("dataset", f"{field.name} must be a text{' that is not empty' * required}, not {value!r}")
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or value == "":
+        raise ConfigError("dataset", f"path must be a text or a Path, not {value!r}")
+    return Path(value)
+
+
 @attrs.frozen
 class HuggingFaceDataset:
     """A data set of the Hugging Face hub.
@@ -36,9 +49,9 @@ class HuggingFaceDataset:
         subset: which configuration of it; the only or default one when absent.
     """
 
-    name: str
-    split: str | None = attrs.field(default=None, kw_only=True)
-    subset: str | None = attrs.field(default=None, kw_only=True)
+    name: str = attrs.field(validator=_text)
+    split: str | None = attrs.field(default=None, kw_only=True, validator=_text)
+    subset: str | None = attrs.field(default=None, kw_only=True, validator=_text)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the ``datasetSource`` object."""
@@ -54,8 +67,8 @@ class BlobDataset:
         token: sent as a bearer token with the fetch, where the URL needs one.
     """
 
-    url: str
-    token: str | None = attrs.field(default=None, kw_only=True, repr=False)
+    url: str = attrs.field(validator=_text)
+    token: str | None = attrs.field(default=None, kw_only=True, repr=False, validator=_text)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the ``datasetSource`` object."""
@@ -70,7 +83,7 @@ class LocalDataset:
         path: the file; a relative one starts at the trainer's project folder.
     """
 
-    path: Path = attrs.field(converter=Path)
+    path: Path = attrs.field(converter=_path)
 
 
 @attrs.frozen
@@ -81,7 +94,7 @@ class UploadedDataset:
         id: the lowercase hex SHA-256 of its JSONL bytes.
     """
 
-    id: str
+    id: str = attrs.field(validator=_text)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the ``datasetSource`` object."""
@@ -175,11 +188,11 @@ def _messages_problem(messages: Any, *, where: str = "messages", answered: bool 
 def _message_problem(message: Any) -> str | None:
     if not isinstance(message, Mapping):
         return f"is {_kind(message)}, not an object with role and content"
-    if message.get("role") not in ROLES:
-        return f"role must be one of {', '.join(sorted(ROLES))}, not {message.get('role')!r}"
-    calls = message.get("tool_calls")
+    role, calls = message.get("role"), message.get("tool_calls")
+    if not isinstance(role, str) or role not in ROLES:
+        return f"role must be one of {', '.join(sorted(ROLES))}, not {role!r}"
     if calls is not None:
-        return _tool_calls_problem(message["role"], calls)
+        return _tool_calls_problem(role, calls)
     content = message.get("content")
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]

@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "The event stream" and "Reader rules".
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from requests import Response
 from arkor.api.abort import AbortScope, Deadline
 from arkor.api.client import CloudApiClient
 from arkor.api.stream import EventStream, ReconnectPolicy
-from arkor.errors import ArkorError, CloudApiError, ConnectionFailed, StreamError
+from arkor.errors import CloudApiError, ConnectionFailed, StreamError
 from arkor.events import (
     CheckpointSavedEvent,
     Event,
@@ -134,7 +135,8 @@ class Follower:
             abort_event=self._abort_event,
             deadline=deadline,
             last_event_id=record.last_event_id,
-            is_over=self._is_over,
+            is_over=functools.partial(self._is_over, deadline),
+            check_alive=self._client.check_alive,
         )
         for message in stream:
             record.last_event_id = stream.last_event_id
@@ -153,18 +155,15 @@ class Follower:
         job_id = self._record.job.id
         return self._client.open_events(self._scope, job_id, last_event_id=last_event_id, timeout_s=timeout_s)
 
-    def _get_job(self) -> TrainingJob:
-        return self._client.get_job(self._scope, self._record.job.id)
+    def _get_job(self, deadline: Deadline) -> TrainingJob:
+        """Ask for the job; the abort event and the deadline end this at once, as they end reading."""
+        with AbortScope(self._abort_event, deadline) as limits, limits.noticing_the_end(), limits.active():
+            return self._client.get_job(self._scope, self._record.job.id)
 
-    def _is_over(self, failure: ArkorError) -> bool:
-        """After a failure of the stream, say whether the job has ended meanwhile."""
-        if isinstance(failure, ConnectionFailed):
-            self._client.check_alive()
-            return False
-        if isinstance(failure, CloudApiError) and failure.status >= 500:
-            return False
+    def _is_over(self, deadline: Deadline) -> bool:
+        """Say whether the job has ended, so far as the backend tells."""
         try:
-            return self._get_job().is_terminal
+            return self._get_job(deadline).is_terminal
         except (ConnectionFailed, CloudApiError) as exc:
             logger.info("Could not ask for job %s: %s", self._record.job.id, exc)
             return False
@@ -173,7 +172,7 @@ class Follower:
         """Get the job until it says how it ended: its status may be written a little after its stream was closed."""
         with AbortScope(self._abort_event, deadline) as limits:
             for _ in range(VERDICT_TRIES):
-                job = self._get_job()
+                job = self._get_job(deadline)
                 if job.is_terminal:
                     self._record.job = job
                     return

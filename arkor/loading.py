@@ -13,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import itertools
 import json
+import os
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ MANIFEST_NAME = "arkor-bundle.json"
 SOURCES_FOLDER = "sources"
 
 _numbers = itertools.count(1)
+_DOT = "\u2024"  # stands in module names for a dot in the name of a file or folder
 
 
 class SourceTree(Protocol):
@@ -112,9 +114,9 @@ class _Finder(importlib.abc.MetaPathFinder):
         first, *rest = fullname.split(".")
         if first != self._package:
             return None
-        folder = PurePosixPath(*rest)
-        for name in (folder / "__init__.py", folder.with_suffix(".py") if rest else None):
-            if name is not None and self._tree.read(name) is not None and rest:
+        folder = PurePosixPath(*(part.replace(_DOT, ".") for part in rest))
+        for name in (folder / "__init__.py", folder.with_name(f"{folder.name}.py")) if rest else ():
+            if self._tree.read(name) is not None:
                 return self._spec_of(fullname, name)
         if self._tree.has_folder(folder) or not rest:
             spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
@@ -142,16 +144,23 @@ def load_entry(entry: Path, project_dir: Path) -> ModuleType:
     Raises:
         EntryError: the file is no Python and no artifact, or its code raised; the error is its cause.
     """
+    entry = normal_path(project_dir / entry)
     tree, name = _open(entry, project_dir)
     if str(project_dir) not in sys.path:
         sys.path.insert(0, str(project_dir))
     package = f"_arkor_entry_{next(_numbers)}"
+    parts = [part.replace(".", _DOT) for part in name.with_suffix("").parts]
     sys.meta_path.insert(0, _Finder(package, tree))
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(".".join([package, *name.with_suffix("").parts]))
+        return importlib.import_module(".".join([package, *parts]))
     except Exception as exc:
         raise EntryError(f"{_place(exc, tree.root, entry)}: {_text(exc)}") from exc
+
+
+def normal_path(path: Path) -> Path:
+    """Return a path without ``.`` and ``..``, which would hide whether it lies in the project."""
+    return Path(os.path.normpath(path))
 
 
 def entry_root(entry: Path, project_dir: Path) -> Path:

@@ -127,6 +127,8 @@ def ensure_project(client: CloudApiClient, project_dir: Path) -> Scope:
             "Delete the file to start a new project, or log in with the account that owns it."
         )
     project = _create_or_find(client, own_org, project_dir)
+    if not project.slug or not project.id:
+        raise ProjectStateError(f"{client.base_url} described the project of {project_dir} without its slug or id.")
     fresh = ProjectState(own_org, project.slug, project.id)
     write_state(fresh, project_dir, host=host)
     return fresh.scope

@@ -15,9 +15,10 @@ import time
 from collections.abc import Iterator
 from types import TracebackType
 
-from arkor.errors import Aborted, WaitTimeout
+from arkor.errors import Aborted, ConnectionFailed, WaitTimeout
 
 WATCH_PERIOD_S = 5.0
+SHORTEST_TIMEOUT_S = 0.001  # 0 would mean not to block at all
 
 _watchers: dict[int, _Watcher] = {}
 _watchers_lock = threading.Lock()
@@ -65,20 +66,21 @@ class AbortScope:
         self.event = event
         self.deadline = deadline or Deadline()
         self._sockets: list[socket.socket] = []
+        self._watcher: _Watcher | None = None
         self._lock = threading.Lock()
         self._shut_down = False
 
     def __enter__(self) -> AbortScope:
         self.check()
         if self.event is not None:
-            _watch(self)
+            self._watcher = _watch(self, self.event)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.event is not None:
-            _unwatch(self)
+        if self._watcher is not None:
+            _unwatch(self, self._watcher)
         with self._lock:
             self._sockets.clear()
 
@@ -92,6 +94,16 @@ class AbortScope:
         finally:
             _thread.scope = previous
 
+    @contextlib.contextmanager
+    def noticing_the_end(self) -> Iterator[None]:
+        """Let an abort or the deadline explain what a blocking call ended with, data included."""
+        try:
+            yield
+        except ConnectionFailed:
+            self.check()
+            raise
+        self.check()
+
     def check(self) -> None:
         """Raise what ends the call.
 
@@ -99,7 +111,10 @@ class AbortScope:
             Aborted: the event is set, or was while the scope was open.
             WaitTimeout: the deadline passed.
         """
-        if self._shut_down or (self.event is not None and self.event.is_set()):
+        is_set = self.event is not None and self.event.is_set()
+        if is_set:
+            _retire(self.event)
+        if is_set or self._shut_down:
             raise Aborted("Stopped waiting: the abort event is set. The job goes on; cancel() stops it.")
         self.deadline.check()
 
@@ -117,11 +132,16 @@ class AbortScope:
         if late:
             _shut_down(sock)
 
+    def clip(self, timeout_s: tuple[float, float]) -> tuple[float, float]:
+        """Return (connect, read) timeouts in seconds that do not outlast the deadline."""
+        connect_s, read_s = (max(SHORTEST_TIMEOUT_S, self.deadline.clip(seconds)) for seconds in timeout_s)
+        return connect_s, read_s
+
     def limit_reads(self, idle_timeout_s: float) -> None:
         """Let the next read block for at most the idle timeout, or until the deadline."""
         for sock in self._sockets:
             with contextlib.suppress(OSError):  # closed by its owner: the read will say so
-                sock.settimeout(max(0.001, self.deadline.clip(idle_timeout_s)))
+                sock.settimeout(max(SHORTEST_TIMEOUT_S, self.deadline.clip(idle_timeout_s)))
 
     def shut_down(self) -> None:
         """Shut every socket down, so that whoever is blocked on one wakes."""
@@ -154,26 +174,32 @@ class _Watcher(threading.Thread):
             fired = self.event.wait(WATCH_PERIOD_S)
             with _watchers_lock:
                 if fired or not self.scopes:
-                    del _watchers[id(self.event)]
+                    scopes = list(self.scopes)
+                    if _watchers.get(id(self.event)) is self:
+                        del _watchers[id(self.event)]
                     break
-        for scope in self.scopes:
+        for scope in scopes:
             scope.shut_down()
 
 
-def _watch(scope: AbortScope) -> None:
-    assert scope.event is not None
+def _watch(scope: AbortScope, event: threading.Event) -> _Watcher:
     with _watchers_lock:
-        watcher = _watchers.get(id(scope.event))
+        watcher = _watchers.get(id(event))
         if watcher is not None:
             watcher.scopes.add(scope)
-            return
-        watcher = _watchers[id(scope.event)] = _Watcher(scope.event)
+            return watcher
+        watcher = _watchers[id(event)] = _Watcher(event)
         watcher.scopes.add(scope)
         watcher.start()
+        return watcher
 
 
-def _unwatch(scope: AbortScope) -> None:
+def _unwatch(scope: AbortScope, watcher: _Watcher) -> None:
     with _watchers_lock:
-        watcher = _watchers.get(id(scope.event))
-        if watcher is not None:
-            watcher.scopes.discard(scope)
+        watcher.scopes.discard(scope)
+
+
+def _retire(event: threading.Event | None) -> None:
+    """Give the event's watcher no more scopes: firing late, it must not end one that began after a ``clear()``."""
+    with _watchers_lock:
+        _watchers.pop(id(event), None)

@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -307,25 +307,34 @@ class CloudApiClient:
 
         Raises:
             UnsupportedByBackend: the backend keeps no artifacts.
-            ArkorError: what arrived is not what the backend said it would be.
+            ArkorError: what arrived is not what the backend said it would be, or the folder cannot be written.
         """
         self.require("artifacts", "downloading artifacts")
-        if not artifact.name or Path(artifact.name).name != artifact.name:
+        if artifact.name in {"", ".."} or Path(artifact.name).name != artifact.name:
             raise ArkorError(f"The artifact name {artifact.name!r} cannot be a folder's name.")
-        dest.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=dest, prefix=".download-") as scratch:
-            archive = Path(scratch) / "artifact.tar"
+        target = dest / artifact.name
+        try:
+            self._download(scope, job_id, artifact, target)
+        except ArkorError:  # some are OSErrors too
+            raise
+        except tarfile.TarError as exc:
+            raise ArkorError(f"Artifact {artifact.name} of job {job_id} cannot be unpacked: {exc}") from exc
+        except OSError as exc:
+            raise ArkorError(f"{target} cannot be written: {exc.strerror or exc}.") from exc
+        return target
+
+    def _download(self, scope: Scope, job_id: str, artifact: Artifact, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+            archive, unpacked = Path(scratch) / "artifact.tar", Path(scratch) / "unpacked"
             self._fetch(path("v1", "jobs", job_id, "artifacts", artifact.name), scope, archive)
             if artifact.sha256 and _sha256(archive) != artifact.sha256:
                 raise ArkorError(f"Artifact {artifact.name} of job {job_id} arrived damaged: its SHA-256 differs.")
-            unpacked = Path(scratch) / "unpacked"
             with tarfile.open(archive) as tar:
                 tar.extractall(unpacked, filter="data")
-            target = dest / artifact.name
             if target.exists():
                 shutil.move(target, Path(scratch) / "replaced")
             unpacked.replace(target)
-        return target
 
     def list_models(self) -> list[ModelStatus]:
         """Return the models the backend knows by name. Raises UnsupportedByBackend where it has no such list."""
@@ -342,11 +351,15 @@ class CloudApiClient:
     def _fetch(self, url_path: str, scope: Scope, file: Path) -> None:
         response = self._transport.call("GET", url_path, params=scope.to_query(), stream=True)
         expected = response.headers.get("Content-Length")
-        with response, file.open("wb") as out, translated(self.base_url):
-            for chunk in response.iter_content(CHUNK_BYTES):
+        with response, file.open("wb") as out:
+            for chunk in self._chunks(response):
                 out.write(chunk)
         if expected is not None and file.stat().st_size != int(expected):
             raise ConnectionFailed(f"The download from {self.base_url} was cut; try again.")
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        with translated(self.base_url):
+            yield from response.iter_content(CHUNK_BYTES)
 
     def _job(self, body: Mapping[str, Any]) -> TrainingJob:
         return TrainingJob.from_wire(wire.mapping(body.get("job")))

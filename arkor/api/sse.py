@@ -17,6 +17,7 @@ import sseclient
 from arkor.errors import StreamError
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+LONGEST_RETRY_MS = 24 * 3600 * 1000
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -106,8 +107,8 @@ class FrameReader:
         return iter(sseclient.SSEClient(iter(self._whole.popleft, None)).events())
 
     def _parse(self, block: bytes) -> Frame:
-        if b"\0" in block:
-            block = b"\n".join(line for line in block.split(b"\n") if not _is_nul_id(line))
+        if b"\0" in block or b"retry" in block:
+            block = b"\n".join(line for line in block.split(b"\n") if not _is_ignored(line))
         # sseclient-py 1.9 drops a frame without data, id and all: an empty data line of ours keeps every frame, and
         # one frame gives one event.
         self._whole.append(block + b"\ndata:\n\n")
@@ -116,14 +117,11 @@ class FrameReader:
         except UnicodeDecodeError:  # its generator is spent; the specification replaces what is not UTF-8
             self._events = self._parser()
             return self._parse(block.decode("utf-8", "replace").encode())
-        retry = event.retry
-        return Frame(
-            event.id,
-            event.event,
-            event.data.removesuffix("\n"),
-            int(retry) if retry and retry.isascii() and retry.isdigit() else None,
-        )
+        retry_ms = None if event.retry is None else int(min(float(event.retry), LONGEST_RETRY_MS))
+        return Frame(event.id, event.event, event.data.removesuffix("\n"), retry_ms)
 
 
-def _is_nul_id(line: bytes) -> bool:
-    return line.startswith(b"id:") and b"\0" in line
+def _is_ignored(line: bytes) -> bool:
+    """Say whether sseclient-py takes a line that the specification ignores: an id with NUL, a retry not all digits."""
+    field, _, value = line.partition(b":")
+    return (field == b"id" and b"\0" in value) or (field == b"retry" and not value.removeprefix(b" ").isdigit())

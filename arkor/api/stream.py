@@ -37,6 +37,7 @@ from arkor.errors import (
 READ_BYTES = 64 * 1024
 JITTER = 0.25
 BOUNDED_RETRY_S = 120.0
+EMPTY_BEFORE_ASKING = 3
 FINAL_STATUSES = frozenset({401, 403, 410, 426})
 RETRIED_STATUSES = frozenset({408, 429})
 
@@ -107,7 +108,8 @@ class EventStream:
         abort_event: ends reading at once when set, or None.
         deadline: when reading must be over.
         last_event_id: go on after this event, or None.
-        is_over: asked after each failure: whether the job has ended, so that nothing more will come. It may raise.
+        is_over: asked after a failure that may mean that nothing more will come: whether the job has ended.
+        check_alive: called when nobody answered; raises where nobody will any more.
 
     Attributes:
         last_event_id: the id of the last message handed out, or moved past.
@@ -123,7 +125,8 @@ class EventStream:
         abort_event: threading.Event | None,
         deadline: Deadline,
         last_event_id: str | None,
-        is_over: Callable[[ArkorError], bool],
+        is_over: Callable[[], bool],
+        check_alive: Callable[[], None],
     ) -> None:
         self.last_event_id = last_event_id
         self._open_stream = open_stream
@@ -131,6 +134,8 @@ class EventStream:
         self._abort_event = abort_event
         self._deadline = deadline
         self._is_over = is_over
+        self._check_alive = check_alive
+        self._empty = 0
         self._failures = 0
         self._server_delay_s: float | None = None
         self._refused_since: float | None = None
@@ -147,14 +152,14 @@ class EventStream:
         for attempt in self._retrying():
             outcome = yield from self._read_connection()
             attempt.retry_state.set_result(outcome)
-            if isinstance(outcome, _Lost) and outcome.failure is not None and self._is_over(outcome.failure):
+            if isinstance(outcome, _Lost) and self._is_the_end(outcome.failure):
                 return
 
     def _retrying(self) -> tenacity.Retrying:
         return tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda outcome: outcome is not _End.CLOSED),
             wait=self._wait,
-            stop=self._is_exhausted,
+            stop=lambda _: self._is_exhausted(),
             retry_error_callback=self._give_up,
             sleep=tenacity.sleep_using_event(self._abort_event or threading.Event()),
         )
@@ -169,7 +174,7 @@ class EventStream:
         logger.info("Reconnecting in %.1f s (failures in a row: %d): %s", delay, self._failures, cause)
         return self._deadline.clip(delay)
 
-    def _is_exhausted(self, _state: tenacity.RetryCallState) -> bool:
+    def _is_exhausted(self) -> bool:
         return self._policy.max_attempts is not None and self._failures > self._policy.max_attempts
 
     def _give_up(self, state: tenacity.RetryCallState) -> None:
@@ -189,7 +194,7 @@ class EventStream:
                         return message
                     if message is not None:
                         progress = True
-                        self._failures = 0
+                        self._failures = self._empty = 0
                         yield message
         except (ConnectionFailed, CloudApiError) as exc:
             self._fail(exc)
@@ -197,16 +202,13 @@ class EventStream:
         if progress:
             return _Lost()
         self._failures += 1
+        self._empty += 1
         return _Lost(StreamError("The event stream ended before it gave an event."))
 
     def _connect(self, scope: AbortScope) -> requests.Response:
         logger.info("Opening the event stream after event %s", self.last_event_id or "none")
-        timeouts = (
-            max(0.001, self._deadline.clip(CONNECT_TIMEOUT_S)),
-            max(0.001, self._deadline.clip(self._policy.idle_timeout)),
-        )
-        with self._noticing_the_end(scope), scope.active():
-            response = self._open_stream(self.last_event_id, timeouts)
+        with scope.noticing_the_end(), scope.active():
+            response = self._open_stream(self.last_event_id, (CONNECT_TIMEOUT_S, self._policy.idle_timeout))
         kind = response.headers.get("Content-Type", "")
         if "text/event-stream" not in kind:
             response.close()
@@ -220,7 +222,7 @@ class EventStream:
         reader = FrameReader()
         while True:
             scope.limit_reads(self._policy.idle_timeout)
-            with self._noticing_the_end(scope), translated(response.url.partition("?")[0]):
+            with scope.noticing_the_end(), translated(response.url.partition("?")[0]):
                 data = response.raw.read1(READ_BYTES)
             if not data:
                 return
@@ -228,16 +230,6 @@ class EventStream:
             for frame in reader.feed(data):
                 yield frame
                 scope.check()
-
-    @contextlib.contextmanager
-    def _noticing_the_end(self, scope: AbortScope) -> Iterator[None]:
-        """Let an abort or a deadline explain what a blocking call ended with, data included."""
-        try:
-            yield
-        except ConnectionFailed:
-            scope.check()
-            raise
-        scope.check()
 
     def _take(self, frame: Frame) -> Message | _End | None:
         """Remember a frame, and return what it says: a message, the end, or nothing."""
@@ -258,14 +250,34 @@ class EventStream:
 
     def _fail(self, failure: ConnectionFailed | CloudApiError) -> None:
         """Count a failure, or raise one that another attempt cannot mend."""
-        if isinstance(failure, CloudApiError) and failure.status < 500 and failure.status not in RETRIED_STATUSES:
-            if failure.status in FINAL_STATUSES:
-                raise failure
-            now = time.monotonic()
-            self._refused_since = self._refused_since if self._refused_since is not None else now
-            if now - self._refused_since >= BOUNDED_RETRY_S and not self._is_over(failure):
-                raise failure
+        if isinstance(failure, CloudApiError) and failure.status in FINAL_STATUSES:
+            raise failure
+        if _is_refusal(failure) and self._refused_since is None:
+            self._refused_since = time.monotonic()
         self._failures += 1
+
+    def _is_the_end(self, failure: ArkorError | None) -> bool:
+        """After a connection, say whether nothing more will come; raise a refusal that has lasted too long.
+
+        A stream that ends without an event may have ended by accident, and the job been over by then: to take the
+        job's word at once would lose the events that another connection brings.
+        """
+        if isinstance(failure, ConnectionFailed):
+            self._check_alive()
+        elif isinstance(failure, StreamError):
+            return (self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted()) and self._is_over()
+        elif failure is not None and _is_refusal(failure) and self._refused_for_s() >= BOUNDED_RETRY_S:
+            if self._is_over():
+                return True
+            raise failure
+        return False
+
+    def _refused_for_s(self) -> float:
+        return 0.0 if self._refused_since is None else time.monotonic() - self._refused_since
+
+
+def _is_refusal(failure: ArkorError) -> bool:
+    return isinstance(failure, CloudApiError) and failure.status < 500 and failure.status not in RETRIED_STATUSES
 
 
 def _outcome(state: tenacity.RetryCallState) -> _Lost:

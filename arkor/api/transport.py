@@ -22,8 +22,17 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from arkor.api.abort import current_scope
-from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, RateLimited, ServerError, error_for_status
+from arkor.api.abort import AbortScope, current_scope
+from arkor.errors import (
+    ArkorError,
+    CloudApiError,
+    ConfigError,
+    ConnectionFailed,
+    CredentialsError,
+    RateLimited,
+    ServerError,
+    error_for_status,
+)
 from arkor.version import __version__
 
 CONNECT_TIMEOUT_S = 10.0
@@ -117,15 +126,30 @@ class _Adapter(HTTPAdapter):
 
 
 class BearerToken(AuthBase):
-    """Sends a token; requests drops it when a redirect leads to another host, and netrc cannot replace it."""
+    """Sends a token, or nothing where there is none; with it set, requests does not look into netrc.
 
-    def __init__(self, token: str) -> None:
+    Raises:
+        CredentialsError: the token cannot be sent. The HTTP libraries would show it in their error.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        if token and not (token.isascii() and token.isprintable() and " " not in token):
+            raise CredentialsError("The token has characters that no HTTP header can carry. Look at ARKOR_TOKEN.")
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the Authorization header to a request about to be sent."""
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+
+class _Session(requests.Session):
+    """A session that drops the token when a redirect leads to another host, and never replaces it by netrc's word."""
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
 
 
 def client_headers() -> dict[str, str]:
@@ -160,13 +184,13 @@ class Transport:
         parts = urlsplit(self.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigError("backend", f"{base_url!r} is not an http(s) URL; look at ARKOR_CLOUD_API_URL")
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.headers.update(client_headers())
-        self._session.auth = BearerToken(token) if token else None
+        self._session.auth = BearerToken(token)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter())
-        if parts.hostname in LOOPBACK_HOSTS:
-            self._session.proxies = {"no_proxy": parts.hostname}
+        # In the session's own proxies requests 2.34 passes over no_proxy: it must come with each request.
+        self._proxies = {"no_proxy": parts.hostname} if parts.hostname in LOOPBACK_HOSTS else None
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -194,12 +218,14 @@ class Transport:
             json: a body to send as JSON, or None.
             data: a body of bytes or a file, or None.
             stream: whether the caller reads the body itself.
-            timeout_s: seconds to connect, and seconds without a byte of the answer.
+            timeout_s: seconds to connect, and seconds without a byte of the answer; less where the deadline of the
+                active abort scope comes sooner.
 
         Raises:
             ConnectionFailed: no answer.
             CloudApiError: an answer with an error status, by its class.
         """
+        scope = current_scope()
         with translated(self.base_url):
             response = self._session.request(
                 method,
@@ -209,7 +235,8 @@ class Transport:
                 json=json,
                 data=data,
                 stream=stream,
-                timeout=timeout_s,
+                proxies=self._proxies,
+                timeout=timeout_s if scope is None else scope.clip(timeout_s),
             )
         if response.status_code >= 400:
             with response:
@@ -234,19 +261,21 @@ class Transport:
             if isinstance(exc, ConnectionFailed):
                 return safe or not exc.sent
             if isinstance(exc, CloudApiError):
-                return isinstance(exc, RateLimited) or exc.status == 503 or (safe and isinstance(exc, ServerError))
+                failed = isinstance(exc, ServerError) and exc.status != 501  # what is not there does not come by asking
+                return isinstance(exc, RateLimited) or exc.status == 503 or (safe and failed)
             return False
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(may_help),
             wait=_retry_wait,
             stop=tenacity.stop_after_attempt(RETRIES),
+            sleep=_pause,
             reraise=True,
         )
         return retrying(self.send, method, url_path, **kwargs)
 
 
-_backoff = tenacity.wait_exponential_jitter(initial=0.3, max=LONGEST_RETRY_WAIT_S)
+_backoff = tenacity.wait_exponential(multiplier=0.3, max=LONGEST_RETRY_WAIT_S) + tenacity.wait_random(0, 0.3)
 
 
 def _retry_wait(state: tenacity.RetryCallState) -> float:
@@ -255,18 +284,32 @@ def _retry_wait(state: tenacity.RetryCallState) -> float:
     return _backoff(state) if asked is None else min(asked, LONGEST_RETRY_WAIT_S)
 
 
+def _pause(seconds: float) -> None:
+    (current_scope() or AbortScope(None)).pause(seconds)
+
+
+_FOREIGN = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    urllib3.exceptions.ProxySchemeUnsupported,  # a ValueError only
+    OSError,
+)
+
+
 @contextlib.contextmanager
 def translated(base_url: str) -> Iterator[None]:
     """Turn every exception of requests and urllib3 that leaves the block into one of arkor's."""
     try:
         yield
+    except ArkorError:  # some of ours are OSErrors too
+        raise
     except (
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
         requests.exceptions.MissingSchema,
     ) as exc:
         raise ConfigError("backend", f"{base_url!r} cannot be used as a URL: {exc}") from exc
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
+    except _FOREIGN as exc:
         raise ConnectionFailed(f"No answer from {base_url}: {_reason(exc)}", _was_sent(exc)) from exc
 
 
@@ -324,7 +367,7 @@ def _error(response: requests.Response, base_url: str) -> CloudApiError:
         body = response.text.strip()
     try:
         parsed = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     said = parsed.get("error") if isinstance(parsed, dict) else None
     status = response.status_code
@@ -346,8 +389,8 @@ def _upgrade_message(body: Mapping[str, Any]) -> str:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a ``Retry-After`` header, given as a number or as a date; None where there is none."""
     value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
-    with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return None

@@ -83,17 +83,20 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def number(value: Any) -> float | None:
-    """Return a wire value as a float, or None where it is absent or no number."""
+    """Return a wire value as a float, or None where it is absent, no number, or too large."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def whole_number(value: Any) -> int | None:
     """Return a wire value as an int, or None where it is absent or not whole."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if float(value).is_integer() else None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class _JsonAnswer(Protocol):
@@ -111,7 +114,7 @@ def json_object(response: _JsonAnswer) -> dict[str, Any]:
     """
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise ArkorError(f"{response.url.partition('?')[0]} did not answer with a JSON object. Is it an Arkor backend?")

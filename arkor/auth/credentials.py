@@ -150,7 +150,14 @@ def read_credentials(path: Path | None = None) -> Credentials | None:
         credentials = parse_credentials(json.loads(content))
     if credentials is None:
         aside = path.with_name(path.name + ".bad")
-        path.replace(aside)
+        try:
+            path.replace(aside)
+        except FileNotFoundError:  # another process was quicker
+            return None
+        except OSError as exc:
+            raise CredentialsError(
+                f"{path} holds no usable identity, and cannot be moved away: {exc.strerror}."
+            ) from exc
         logger.warning("%s holds no usable identity; it was moved to %s and is replaced.", path, aside.name)
     return credentials
 

@@ -136,7 +136,7 @@ def identity_for(base_url: str, *, local: bool = False) -> Identity:
         local: whether it is this user's own backend, whose address changes from start to start.
     """
     host = LOCAL_HOST_KEY if local else _host_of(base_url)
-    token = os.environ.get("ARKOR_TOKEN")
+    token = os.environ.get("ARKOR_TOKEN", "").strip()  # a secret read from a file often ends with a newline
     if token:
         return Identity(token, host)
     credentials = ensure_credentials(base_url, host=host)

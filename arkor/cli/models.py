@@ -41,7 +41,7 @@ def pull(name: str) -> None:
 
 def _reports(name: str) -> Iterator[dict[str, Any]]:
     """Yield what the fetching process reports, line by line; torch stays out of this process."""
-    command = [sys.executable, "-m", "arkor.backend.models", "pull", name]
+    command = [sys.executable, "-P", "-m", "arkor.backend.models", "pull", name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # PIPE
         for line in process.stdout:

@@ -30,7 +30,7 @@ def serve(port: int, data: Path | None, max_parallel: int) -> None:
 
     check_packages()
     folder = data or arkor_home() / "server"
-    command = [sys.executable, "-m", "arkor.backend", "--data", str(folder), "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "arkor.backend", "--data", str(folder), "--port", str(port)]
     command += ["--max-parallel", str(max_parallel)]
     # In place of this process: signals reach the backend itself.
     os.execv(command[0], command)

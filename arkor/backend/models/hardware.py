@@ -1,0 +1,33 @@
+"""What this machine has, found without loading torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+_SMI_TIMEOUT_S = 5.0
+
+
+@lru_cache(maxsize=1)
+def has_cuda() -> bool:
+    """Whether there is an NVIDIA device that can be used."""
+    return Path("/dev/nvidiactl").exists() or (Path("/dev/dxg").exists() and shutil.which("nvidia-smi") is not None)
+
+
+def available_bytes() -> int:
+    """Return the memory that a new process can take, in bytes."""
+    return int(psutil.virtual_memory().available)
+
+
+def free_cuda_bytes() -> int | None:
+    """Return the free memory of the first CUDA device, in bytes; None where it cannot be found out."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id=0"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=_SMI_TIMEOUT_S, check=True).stdout
+        return int(said.split()[0]) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):  # the check is an extra: no figure, no check
+        return None

@@ -1,0 +1,80 @@
+"""Asking the Hugging Face hub about a model, before a job that names it exists."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from arkor.errors import ModelError
+
+_HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
+_TIMEOUT_S = 10.0
+
+
+def check_hub_model(name: str) -> int | None:
+    """Check that a model of the hub can be had from here.
+
+    Args:
+        name: its id, ``owner/name``.
+
+    Returns:
+        How many parameters it has, None where that is not known.
+
+    Raises:
+        ModelError: there is no such model, it may not be used with this machine's token, or the hub cannot be reached
+            and the model is not in this machine's cache.
+    """
+    if not _HUB_ID.fullmatch(name) or name.count("/") != 1:
+        raise ModelError(
+            f"There is no model {name!r}: name one of `arkor models list`, an absolute path of a folder with a "
+            "config.json and weights, or a Hugging Face id like owner/name."
+        )
+    if is_cached(name):
+        return None
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    api = HfApi()
+    try:
+        info = api.model_info(name, timeout=_TIMEOUT_S)
+        if info.gated:
+            api.auth_check(name)
+    except GatedRepoError as exc:
+        raise ModelError(_gated(name)) from exc
+    except RepositoryNotFoundError as exc:
+        raise ModelError(
+            f"The Hugging Face hub has no model {name!r}, or it is private: check the name, or set HF_TOKEN where the "
+            "backend runs."
+        ) from exc
+    except (HfHubHTTPError, OSError) as exc:
+        raise ModelError(_unreachable(name, exc)) from exc
+    return _parameters(info)
+
+
+def is_cached(name: str) -> bool:
+    """Whether a model's configuration and weights are in this machine's hub cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    return isinstance(try_to_load_from_cache(name, "config.json"), str) and any(
+        isinstance(try_to_load_from_cache(name, file), str) for file in weights
+    )
+
+
+def _parameters(info: Any) -> int | None:
+    total = getattr(getattr(info, "safetensors", None), "total", None)
+    return total if isinstance(total, int) else None
+
+
+def _gated(name: str) -> str:
+    return (
+        f"Model {name!r} is gated: accept its terms at https://huggingface.co/{name}, and set HF_TOKEN to a token of "
+        "that account where the backend runs."
+    )
+
+
+def _unreachable(name: str, exc: Exception) -> str:
+    return (
+        f"Model {name!r} is not on this machine, and the Hugging Face hub cannot be reached ({type(exc).__name__}): "
+        "check the network, or take smollm2-135m, which comes from the Python package index."
+    )

@@ -1,0 +1,188 @@
+"""Telling the backend what happens, from a thread of its own.
+
+Events are sent in order, kept until the backend has acknowledged them, and sent again while it is away. With nothing
+to tell, an empty report every second says that the worker lives, and its answer says whether to stop.
+
+Protocol: docs/protocol.md, "Worker reports".
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+import requests
+
+from arkor.version import __version__
+
+log = logging.getLogger("arkor.worker")
+
+_MAX_EVENTS_A_REPORT = 200
+_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 10.0
+
+
+class Listener(Protocol):
+    """What a reporter tells the rest of the worker; each is called once, from the sender's thread."""
+
+    def cancelled(self) -> None:
+        """The user cancelled the job."""
+
+    def superseded(self) -> None:
+        """Another attempt has taken this one's place: nothing may be touched any more."""
+
+    def orphaned(self) -> None:
+        """The backend has not answered for too long; nothing more is sent."""
+
+
+@attrs.frozen(kw_only=True)
+class Timing:
+    """How patient a reporter is, in seconds.
+
+    Attributes:
+        heartbeat_s: between two reports without an event.
+        retry_s: between two tries while the backend is away.
+        give_up_s: without any answer, after which the backend counts as gone.
+    """
+
+    heartbeat_s: float = 0.5  # a cancel is heard with the answer
+    retry_s: float = 0.5
+    give_up_s: float = 30.0
+
+
+class Reporter:
+    """Sends one attempt's events. ``send`` and ``flush`` are thread-safe; whoever made it closes it.
+
+    Args:
+        url: the attempt's report address.
+        token: the attempt's token.
+        attempt: its number.
+        listener: whom to tell what the backend says.
+        timing: how patient to be.
+    """
+
+    def __init__(self, url: str, token: str, attempt: int, listener: Listener, timing: Timing | None = None) -> None:
+        self._url = url
+        self._attempt = attempt
+        self._listener = listener
+        self._timing = timing or Timing()
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy for the loopback, and no .netrc over the token
+        self._session.headers.update({"Authorization": f"Bearer {token}", "X-Arkor-Client": f"arkor/{__version__}"})
+        self._changed = threading.Condition()
+        self._pending: deque[dict[str, Any]] = deque()
+        self._last_seq = 0
+        self._closing = self._gone = self._told_cancelled = False
+        self._thread = threading.Thread(target=self._run, name="arkor-reporter", daemon=True)
+
+    def start(self) -> None:
+        """Start the sender; its first report leaves at once."""
+        self._thread.start()
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Queue an event and return at once.
+
+        Args:
+            kind: its type, ``training.log`` and so on.
+            fields: its fields in wire names; numbers that JSON cannot hold become null.
+        """
+        timestamp = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        with self._changed:
+            self._last_seq += 1
+            event = {"seq": self._last_seq, "type": kind, "timestamp": timestamp.replace("+00:00", "Z")}
+            self._pending.append({**event, **_finite(fields)})
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until every event is acknowledged.
+
+        Args:
+            timeout_s: seconds to wait; None waits until the backend counts as gone.
+
+        Returns:
+            Whether all are.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._pending or self._gone, timeout_s)
+            return not self._pending
+
+    def close(self) -> None:
+        """Stop sending; what was not flushed is lost. A report under way is not waited for longer than a second."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        last_answer = time.monotonic()
+        while not self._closing and not self._gone:
+            answered = self._report()
+            if answered:
+                last_answer = time.monotonic()
+            elif time.monotonic() - last_answer > self._timing.give_up_s and not self._gone:
+                log.error("No answer from the backend for %.0f s: giving up", self._timing.give_up_s)
+                self._leave(self._listener.orphaned)
+            self._pause(answered)
+
+    def _pause(self, answered: bool) -> None:
+        with self._changed:
+            if answered:
+                self._changed.wait_for(lambda: self._pending or self._closing, self._timing.heartbeat_s)
+            else:
+                self._changed.wait_for(lambda: self._closing or self._gone, self._timing.retry_s)
+
+    def _report(self) -> bool:
+        """Send what is pending once; return whether the backend took it."""
+        with self._changed:
+            events = [self._pending[place] for place in range(min(len(self._pending), _MAX_EVENTS_A_REPORT))]
+        try:
+            answer = self._session.post(
+                self._url,
+                json={"attempt": self._attempt, "events": events},
+                timeout=(_CONNECT_TIMEOUT_S, _ANSWER_TIMEOUT_S),
+                allow_redirects=False,
+            )
+            body = answer.json() if answer.status_code == 200 else {}
+        except (requests.RequestException, ValueError) as exc:
+            log.warning("The backend did not take a report (%s); trying again", type(exc).__name__)
+            return False
+        if answer.status_code == 409:
+            self._leave(self._listener.superseded)
+            return False
+        if answer.status_code != 200:
+            log.warning("The backend refused a report with status %d: %.300s", answer.status_code, answer.text)
+            return False
+        self._acknowledge(len(events))
+        if isinstance(body, Mapping) and body.get("cancel") and not self._told_cancelled:
+            self._told_cancelled = True
+            self._listener.cancelled()
+        return True
+
+    def _acknowledge(self, count: int) -> None:
+        with self._changed:
+            for _ in range(count):
+                self._pending.popleft()
+            self._changed.notify_all()
+
+    def _leave(self, tell: Callable[[], None]) -> None:
+        with self._changed:
+            self._gone = True
+            self._changed.notify_all()
+        tell()
+
+
+def _finite(value: Any) -> Any:
+    """Return a JSON value with null for each number that JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

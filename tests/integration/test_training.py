@@ -1,0 +1,266 @@
+"""A real training of a real model through the worker process, shared by everything that is asserted about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from arkor.backend.models.catalogue import is_model_folder
+from tests.support.receiver import TOKEN, Receiver
+
+pytestmark = [pytest.mark.training, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).parents[2]
+MODEL = "smollm2-135m"
+STEPS = 8
+COLOURS = ("red", "green", "blue", "white", "black", "amber", "violet", "grey")
+
+
+@attrs.frozen
+class Run:
+    """What a training left: its exit code, its events, and its folder."""
+
+    code: int
+    events: list[dict[str, Any]]
+    folder: Path
+
+    def of_type(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] == kind]
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    """Return short conversations that are quick to learn."""
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": f"Lamp {number} is {COLOURS[number % 8]}. Report it."},
+                {"role": "assistant", "content": f'{{"lamp": {number}, "colour": "{COLOURS[number % 8]}"}}'},
+            ]
+        }
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(scope="session")
+def model_home(pytestconfig: pytest.Config) -> Path:
+    """A HOME with the model in it: this user's own where it is ready there, else one that is kept between runs."""
+    own = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    if is_model_folder(own / ".arkor" / "models" / MODEL):
+        return own
+    home = pytestconfig.cache.mkdir("arkor-home")
+    command = [sys.executable, "-m", "arkor.backend.models", "pull", MODEL]
+    subprocess.run(command, env=environment(home), check=True, timeout=200)
+    return home
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
+
+
+def start(receiver: Receiver, home: Path, folder: Path, attempt: int = 1, **config: Any) -> subprocess.Popen[bytes]:
+    """Start a worker as the engine does."""
+    data = folder / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows(40)))
+    spec = {
+        "jobId": "job_1",
+        "attempt": attempt,
+        "token": TOKEN,
+        "backendUrl": receiver.url,
+        "name": "lamps",
+        "config": {"model": MODEL, "datasetSource": {"type": "dataset", "id": "0" * 64}, **config},
+        "datasetPath": str(data),
+        "jobDir": str(folder),
+        "threads": 2,
+    }
+    (folder / "spec.json").write_text(json.dumps(spec))
+    command = [sys.executable, "-m", "arkor.backend.worker", str(folder / "spec.json")]
+    with (folder / "worker.log").open("ab") as log:
+        return subprocess.Popen(command, env=environment(home), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+CONFIG: dict[str, Any] = {
+    "maxSteps": STEPS,
+    "saveSteps": 4,
+    "learningRate": 1e-3,
+    "loraR": 8,
+    "loraAlpha": 16,
+    "datasetSplit": {"evalFraction": 0.1, "seed": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def run(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One training of 8 steps: stopped by SIGTERM after its fifth, and resumed by a second attempt."""
+    folder = tmp_path_factory.mktemp("job")
+    with Receiver() as receiver:
+        with start(receiver, model_home, folder, **CONFIG) as first:
+            receiver.wait_for("training.log", 120, step=5)
+            first.terminate()
+            assert first.wait(30) == 4
+        assert {"training.completed", "training.failed"}.isdisjoint(event["type"] for event in receiver.events)
+        stopped_at = max(event["step"] for event in receiver.of_type("training.log"))
+        with start(receiver, model_home, folder, 2, **CONFIG) as second:
+            code = second.wait(120)
+        resumed = receiver.of_type("training.started")[-1]["metadata"]["resumedFromStep"]
+    assert resumed == stopped_at
+    return Run(code, receiver.events, folder)
+
+
+def test_it_starts_with_what_it_trains(run: Run) -> None:
+    """The metadata of ``training.started`` says on what, and where."""
+    metadata = run.of_type("training.started")[0]["metadata"]
+    assert metadata["trainableParameters"] == 2_442_240
+    assert {key: metadata[key] for key in metadata if key != "trainableParameters"} == {
+        "model": MODEL,
+        "datasetFormat": "chatml",
+        "trainRows": 36,
+        "evalRows": 4,
+        "truncatedRows": 0,
+        "droppedRows": 0,
+        "maxSteps": STEPS,
+        "device": "cpu",
+    }
+
+
+def test_the_loss_falls(run: Run) -> None:
+    """Over the whole training, the stop and the resume included; every step is told."""
+    losses = {event["step"]: event["loss"] for event in run.of_type("training.log") if "loss" in event}
+    assert sorted(losses) == list(range(1, STEPS + 1))
+    assert losses[STEPS] < losses[1] * 0.7
+    rates = [event["learningRate"] for event in run.of_type("training.log") if "loss" in event]
+    assert max(rates) == 1e-3
+
+
+def test_a_resumed_attempt_tells_the_same_history(run: Run) -> None:
+    """What it says of the steps before its checkpoint is what the first attempt said."""
+    told: dict[int, set[float]] = {}
+    for event in run.of_type("training.log"):
+        if "loss" in event:
+            told.setdefault(event["step"], set()).add(event["loss"])
+    assert all(len(losses) == 1 for losses in told.values())
+
+
+def test_it_evaluates_once_at_the_end(run: Run) -> None:
+    """On the rows held out, and the last metrics say the result."""
+    evaluations = [event for event in run.of_type("training.log") if "evalLoss" in event]
+    assert [event["step"] for event in evaluations] == [STEPS]
+    metrics = run.of_type("training.completed")[0]["metrics"]
+    assert metrics["evalLoss"] == evaluations[0]["evalLoss"] > 0
+    assert metrics["steps"] == STEPS
+    assert metrics["trainLoss"] > 0
+
+
+def test_checkpoints_and_the_adapter_are_there_as_told(run: Run) -> None:
+    """Each tar has the size and the digest of its event; what was needed to resume is gone."""
+    assert run.code == 0
+    assert sorted({event["step"] for event in run.of_type("checkpoint.saved")}) == [4, 8]
+    artifacts = run.of_type("training.completed")[0]["artifacts"]
+    assert [(item["name"], item.get("step")) for item in artifacts] == [
+        ("adapter", None),
+        ("checkpoint-4", 4),
+        ("checkpoint-8", 8),
+    ]
+    for item in artifacts:
+        assert (run.folder / "artifacts" / f"{item['name']}.tar").stat().st_size == item["sizeBytes"]
+    assert artifacts[0]["sha256"] == artifacts[2]["sha256"]  # saved at the same step, in the same bytes
+    assert not (run.folder / "checkpoints").exists()
+
+
+@pytest.fixture(scope="module")
+def adapted(run: Run, model_home: Path) -> tuple[Any, Any]:
+    """The base model with the trained adapter, loaded by PEFT, and its tokenizer."""
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    folder = run.folder / "unpacked"
+    with tarfile.open(run.folder / "artifacts" / "adapter.tar") as tar:
+        tar.extractall(folder, filter="data")
+    path = str(model_home / ".arkor" / "models" / MODEL)
+    base = transformers.AutoModelForCausalLM.from_pretrained(path, dtype="float32")
+    return peft.PeftModel.from_pretrained(base, folder), transformers.AutoTokenizer.from_pretrained(path)
+
+
+@pytest.mark.filterwarnings("default")  # of the libraries'
+def test_peft_loads_the_adapter_and_it_changes_the_model(adapted: tuple[Any, Any]) -> None:
+    """The loss on an unseen row is lower with it than without, computed here and not by the worker."""
+    import torch
+
+    model, tokenizer = adapted
+    row = rows(100)[99]["messages"]
+    prompt = tokenizer.apply_chat_template(row[:1], add_generation_prompt=True, return_dict=False)
+    whole = tokenizer.apply_chat_template(row, return_dict=False)
+    ids = torch.tensor([whole])
+    labels = ids.clone()
+    labels[:, : len(prompt)] = -100
+    with torch.no_grad():
+        trained = model(input_ids=ids, labels=labels).loss.item()
+        with model.disable_adapter():
+            before = model(input_ids=ids, labels=labels).loss.item()
+    assert trained < before * 0.7
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_masks_are_what_the_assistant_says(adapted: tuple[Any, Any]) -> None:
+    """With the real tokenizer and its template: the answer and its end token, nothing else."""
+    from arkor.backend.worker.tokenising import RowEncoder
+
+    _, tokenizer = adapted
+    encoded = RowEncoder(tokenizer, "chatml").encode(rows(1)[0])
+    counted = [token for token, counts in zip(encoded.input_ids, encoded.counted, strict=True) if counts]
+    assert tokenizer.decode(counted) == '{"lamp": 0, "colour": "red"}<|im_end|>'
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_loss_is_the_one_that_trl_computes(adapted: tuple[Any, Any], tmp_path: Path) -> None:
+    """The head that is computed only where the loss looks changes nothing."""
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from arkor.backend.worker.loss import CountedLossTrainer
+
+    model, tokenizer = adapted
+    ids = tokenizer("one two three four five six seven")["input_ids"]
+    examples = [
+        {"input_ids": ids, "labels": [-100] * 3 + ids[3:]},
+        {"input_ids": ids[:5], "labels": [-100] * 4 + ids[4:5]},
+    ]
+    arguments = SFTConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        report_to="none",
+    )
+    losses = []
+    for trainer_class in (SFTTrainer, CountedLossTrainer):
+        trainer = trainer_class(
+            model=model, args=arguments, train_dataset=Dataset.from_list(examples), processing_class=tokenizer
+        )
+        model.eval()
+        batch = trainer.data_collator(examples)
+        with torch.no_grad():
+            losses.append(
+                [float(trainer.compute_loss(model, dict(batch), num_items_in_batch=count)) for count in (None, 3)]
+            )
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_names_that_are_accepted_are_those_of_transformers() -> None:
+    """Each optimizer and schedule of the static lists exists there."""
+    from transformers import SchedulerType
+    from transformers.training_args import OptimizerNames
+
+    from arkor.backend import support
+
+    assert set(support.OPTIMIZERS) <= {name.value for name in OptimizerNames}
+    assert set(support.SCHEDULERS) <= {name.value for name in SchedulerType}

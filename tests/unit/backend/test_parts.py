@@ -1,0 +1,111 @@
+"""Small parts of the backend, each alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arkor.backend.endings import describe_exit
+from arkor.backend.feed import Feed
+from arkor.backend.report import finite
+from arkor.backend.serverfile import ServerFile
+from arkor.backend.spec import log_tail
+from arkor.backend.store import Store
+from arkor.errors import LocalBackendError
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(_JSON)
+def test_what_was_made_finite_is_json(value: Any) -> None:
+    """Whatever a worker reports, and finite values stay as they are."""
+    text = json.dumps(finite(value), allow_nan=False)
+    assert finite(json.loads(text)) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "text"),
+    [
+        (7, "The worker ended with exit code 7 without saying how the training went."),
+        (-9, "The worker was killed by signal SIGKILL (often: out of memory)."),
+        (-11, "The worker was killed by signal SIGSEGV."),
+        (-77, "The worker was killed by signal 77."),
+    ],
+)
+def test_an_ending_is_named(exit_code: int, text: str) -> None:
+    """By its code or by its signal."""
+    assert describe_exit(exit_code, "") == f"{text}\nIts log is empty."
+    assert describe_exit(exit_code, "a\nb") == f"{text}\nThe end of its log:\na\nb"
+
+
+def test_a_log_tail_is_of_the_last_attempt(tmp_path: Path) -> None:
+    """Its last 15 lines, and not more than 3000 bytes."""
+    log = tmp_path / "worker.log"
+    assert log_tail(log) == ""
+    log.write_text("--- attempt 1 ---\nold\n--- attempt 2 ---\n")
+    assert log_tail(log) == ""
+    log.write_text("--- attempt 1 ---\nold\n--- attempt 2 ---\nnew\n")
+    assert log_tail(log) == "new"
+    log.write_bytes(b"--- attempt 1 ---\n" + b"x" * 5000 + b"\n" + b"\xff\n" * 20)
+    assert log_tail(log) == "\n".join(["�"] * 15)
+
+
+def test_a_feed_wakes_the_listeners_of_a_job() -> None:
+    """Of that one alone; closing wakes all."""
+    feed = Feed()
+    feed.publish("a")
+    with feed.listen("a") as first, feed.listen("a") as second, feed.listen("b") as other:
+        feed.publish("a")
+        assert (first.is_set(), second.is_set(), other.is_set()) == (True, True, False)
+        feed.close()
+        assert other.is_set()
+        assert feed.closed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"{", b"\xff", b"[]", b"{}", b'{"url": 3}', b'{"url": "http://127.0.0.1:99999"}', b'{"url": null}'],
+)
+def test_a_server_file_that_names_no_port_is_none(tmp_path: Path, content: bytes | None) -> None:
+    """Absent or broken."""
+    path = tmp_path / "server.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert ServerFile(path).former_port() is None
+    ServerFile(path).remove_if_ours()
+    assert path.exists() == (content is not None)
+
+
+def test_a_server_file_is_removed_by_its_owner_alone(tmp_path: Path) -> None:
+    """Another backend may have taken over the address."""
+    path = tmp_path / "server.json"
+    file = ServerFile(path)
+    file.write("http://127.0.0.1:4567")
+    assert file.former_port() == 4567
+    body = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**body, "pid": os.getpid() + 1}))
+    file.remove_if_ours()
+    assert path.exists()
+    path.write_text(json.dumps(body))
+    file.remove_if_ours()
+    assert not path.exists()
+
+
+def test_the_database_of_a_newer_arkor_is_left_alone(tmp_path: Path) -> None:
+    """A clear error rather than wrong answers."""
+    path = tmp_path / "db.sqlite3"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(LocalBackendError, match="newer arkor"):
+        Store(path, Feed())

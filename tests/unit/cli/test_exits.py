@@ -1,0 +1,46 @@
+"""One table from errors to exit codes."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from arkor import errors
+from arkor.cli.exits import Interrupted, exit_code
+from arkor.jobs import TrainingJob, TrainingResult
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.TrainingFailed(TrainingResult(TrainingJob(id="job_1"))), 1),
+        (errors.ConfigError("max_steps", "words"), 2),
+        (errors.DatasetError("rows.jsonl", "words"), 2),
+        (errors.EntryError("words"), 2),
+        (errors.BuildError("words"), 2),
+        (errors.ModelError("words"), 2),
+        (errors.error_for_status(400, "words"), 2),
+        (errors.error_for_status(413, "words"), 2),
+        (errors.error_for_status(422, "words"), 2),
+        (click.UsageError("words"), 2),
+        (errors.ArkorError("words"), 3),
+        (errors.Aborted("words"), 3),
+        (errors.ReconnectExhausted(3), 3),
+        (errors.StreamError("words"), 3),
+        (errors.ConnectionFailed("words"), 3),
+        (errors.LocalBackendError("words"), 3),
+        (errors.CredentialsError("words"), 3),
+        (errors.ProjectStateError("words"), 3),
+        (errors.UnsupportedByBackend("words", "backend"), 3),
+        *((errors.error_for_status(status, "words"), 3) for status in (401, 403, 404, 409, 426, 429, 500, 503)),
+        (ZeroDivisionError(), 3),
+        (errors.WaitTimeout("words"), 124),
+        (KeyboardInterrupt(), 130),
+        (click.Abort(), 130),
+        (Interrupted("words"), 130),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)
+def test_an_error_has_its_exit_code(error: BaseException, code: int) -> None:
+    """1 not completed, 2 bad input, 3 could not find out, 124 timeout, 130 interrupted."""
+    assert exit_code(error) == code

@@ -1,0 +1,236 @@
+"""The floors of docs/architecture.md, read off the imports: none goes up, none goes round, nothing is asynchronous."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# From the ground. A module may import its own floor and those below it.
+FLOORS = (
+    ("version", "errors", "disk"),
+    ("api.wire", "jobs", "config", "datasets", "events"),
+    ("api.abort", "api.transport"),
+    ("auth",),
+    ("api", "local"),
+    ("callbacks", "project", "following"),
+    ("trainer",),
+    ("manifest", "loading", "bundle", "runner", "scaffold", "notebook"),
+    ("cli", "studio"),
+)
+BACKEND_USES = frozenset({"errors", "version", "disk", "config", "jobs", "events", "datasets", "api.wire"})
+CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})
+HEAVY = frozenset(
+    {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate"}
+)
+HEAVY_ROOMS = ("arkor.backend.worker", "arkor.backend.models", "arkor.backend.chat")
+SERVING = frozenset({"flask", "waitress", "sqlalchemy", "plotly"})
+SERVING_ROOMS = ("arkor.backend", "arkor.studio")
+
+
+@attrs.frozen
+class Import:
+    """One import of one module; ``when`` says when it is done: at ``import``, in a ``function``, or for ``typing``."""
+
+    importer: str
+    imported: str
+    line: int
+    when: str
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def _name_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {_name_of(file): file for file in sorted((ROOT / "arkor").rglob("*.py"))}
+
+
+def _walk(node: ast.AST, when: str) -> Iterator[tuple[ast.AST, str]]:
+    """Yield every node with when it runs: at import, in a function, or for the type checker only."""
+    for child in ast.iter_child_nodes(node):
+        inner = when
+        if isinstance(child, (ast.FunctionDef, ast.Lambda)) and when == "import":
+            inner = "function"
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            inner = "typing"
+        yield child, inner
+        yield from _walk(child, inner)
+
+
+def _imported(module: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+        return
+    base = node.module or ""
+    if node.level:
+        package = module.split(".") if FILES[module].name == "__init__.py" else module.split(".")[:-1]
+        base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+    for alias in node.names:
+        inner = f"{base}.{alias.name}"
+        yield inner if inner in FILES else base
+
+
+@functools.cache
+def imports() -> tuple[Import, ...]:
+    """Every import in the package, in functions too."""
+    found = []
+    for module, file in FILES.items():
+        for node, when in _walk(ast.parse(file.read_bytes()), "import"):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                found += [Import(module, name, node.lineno, when) for name in _imported(module, node)]
+    return tuple(found)
+
+
+def _is_in(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+def _floor(module: str) -> int | None:
+    """Return the floor of a module by its longest entry; None for the public names and the backend."""
+    entries = {f"arkor.{name}": floor for floor, names in enumerate(FLOORS) for name in names}
+    fitting = [name for name in entries if _is_in(module, name)]
+    return entries[max(fitting, key=len)] if fitting else None
+
+
+def _ours() -> list[Import]:
+    return [item for item in imports() if _is_in(item.imported, "arkor") and item.when != "typing"]
+
+
+def test_the_walk_sees_imports_of_every_kind() -> None:
+    """The checks below stand on this: module level, function level, ``from package import module``, type checking."""
+    seen = {(item.importer, item.imported, item.when) for item in imports()}
+    assert ("arkor.trainer", "arkor.project", "import") in seen
+    assert ("arkor.cli.start", "arkor.runner", "function") in seen
+    assert ("arkor.api.client", "arkor.local", "import") in seen
+    assert ("arkor.errors", "arkor.jobs", "typing") in seen
+
+
+def test_every_module_has_a_floor() -> None:
+    """A new module takes its place in the architecture."""
+    homeless = [
+        name for name in FILES if _floor(name) is None and not _is_in(name, "arkor.backend") and name != "arkor"
+    ]
+    assert homeless == []
+
+
+def test_no_import_goes_up() -> None:
+    """A lower module never knows a higher one, not even inside a function."""
+    wrong = []
+    for item in _ours():
+        importer, imported = _floor(item.importer), _floor(item.imported)
+        if importer is not None and imported is not None and imported > importer:
+            wrong.append(str(item))
+    assert wrong == []
+
+
+def test_nothing_imports_the_backend() -> None:
+    """It is only ever started as a process."""
+    wrong = [item for item in _ours() if _is_in(item.imported, "arkor.backend")]
+    assert [str(item) for item in wrong if not _is_in(item.importer, "arkor.backend")] == []
+
+
+def test_the_backend_uses_only_what_is_shared_with_it() -> None:
+    """The errors, the data classes and the wire's names; never the client."""
+    allowed = {f"arkor.{name}" for name in BACKEND_USES}
+    wrong = [
+        str(item)
+        for item in _ours()
+        if _is_in(item.importer, "arkor.backend")
+        and not _is_in(item.imported, "arkor.backend")
+        and item.imported not in allowed
+    ]
+    assert wrong == []
+
+
+def test_the_public_names_load_nothing_but_the_version() -> None:
+    """``import arkor`` is lazy."""
+    loaded = {item.imported for item in imports() if item.importer == "arkor" and item.when == "import"}
+    assert {name for name in loaded if _is_in(name, "arkor")} == {"arkor.version"}
+
+
+def test_the_core_has_only_its_five_dependencies() -> None:
+    """And urllib3, which is part of requests."""
+    wrong = []
+    for item in imports():
+        root = item.imported.partition(".")[0]
+        core = not any(_is_in(item.importer, room) for room in SERVING_ROOMS)
+        if core and root not in CORE_USES and root not in sys.stdlib_module_names:
+            wrong.append(str(item))
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("packages", "rooms"), [(HEAVY, HEAVY_ROOMS), (SERVING, SERVING_ROOMS)], ids=["heavy", "serving"]
+)
+def test_heavy_packages_stay_in_their_rooms(packages: frozenset[str], rooms: tuple[str, ...]) -> None:
+    """Torch and its like are for the processes that train and chat, Flask and its like for those that serve."""
+    wrong = [
+        str(item)
+        for item in imports()
+        if item.imported.partition(".")[0] in packages and not any(_is_in(item.importer, room) for room in rooms)
+    ]
+    assert wrong == []
+
+
+def test_the_process_that_serves_http_never_loads_torch() -> None:
+    """Nothing that the backend's process imports leads to a heavy package."""
+    reached, pending = set(), ["arkor.backend.__main__"]
+    while pending:
+        module = pending.pop()
+        if module not in reached:
+            reached.add(module)
+            pending += [item.imported for item in imports() if item.importer == module and item.when != "typing"]
+    assert "arkor.backend.app" in reached
+    assert {name for name in reached if name.partition(".")[0] in HEAVY} == set()
+
+
+def test_no_imports_go_round() -> None:
+    """No module needs itself to be imported."""
+    needs: dict[str, set[str]] = {name: set() for name in FILES}
+    for item in _ours():
+        if item.when == "import" and item.imported in FILES:
+            needs[item.importer].add(item.imported)
+    while ready := [name for name, needed in needs.items() if not needed & needs.keys()]:
+        for name in ready:
+            del needs[name]
+    assert needs == {}
+
+
+def _sources() -> list[Path]:
+    return [
+        file for folder in ("arkor", "tests", "examples", "bench") for file in sorted((ROOT / folder).rglob("*.py"))
+    ]
+
+
+def test_nothing_is_asynchronous() -> None:
+    """Our code is synchronous with threads, everywhere."""
+    wrong = []
+    for file in _sources():
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            asynchronous = isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await))
+            if asynchronous or any(name.partition(".")[0] == "asyncio" for name in names):
+                wrong.append(f"{file}:{getattr(node, 'lineno', '?')}")
+    assert wrong == []
+
+
+def test_nothing_sleeps() -> None:
+    """Waiting is for an event or a condition, with a deadline."""
+    wrong = []
+    for file in _sources():
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "sleep"}:
+                wrong.append(f"{file}:{node.lineno}")
+    assert wrong == []

@@ -1,0 +1,100 @@
+"""Events: one class each, and no odd value that ends a wait."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arkor.events import (
+    EVENT_TYPES,
+    CheckpointSavedEvent,
+    Event,
+    TrainingCancelledEvent,
+    TrainingCompletedEvent,
+    TrainingFailedEvent,
+    TrainingLogEvent,
+    TrainingStartedEvent,
+    parse_event,
+)
+from arkor.jobs import Artifact
+
+HEAD = {"jobId": "job_1", "timestamp": "2026-01-01T00:00:00Z"}
+AT = ("job_1", "2026-01-01T00:00:00Z")
+FIELDS = ("jobId", "timestamp", "step", "loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond", "metadata")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "event"),
+    [
+        ({"type": "training.started", "metadata": {"rows": 3}}, TrainingStartedEvent(*AT, {"rows": 3})),
+        ({"type": "training.started"}, TrainingStartedEvent(*AT)),
+        (
+            {"type": "training.log", "step": 3, "loss": 1, "evalLoss": 2.5, "learningRate": 1e-4, "epoch": 0.5},
+            TrainingLogEvent(*AT, 3, 1.0, 2.5, 1e-4, 0.5),
+        ),
+        (
+            {"type": "training.log", "step": 3, "loss": None, "samplesPerSecond": 7.5},
+            TrainingLogEvent(*AT, 3, samples_per_second=7.5),
+        ),
+        (
+            {"type": "checkpoint.saved", "step": 3, "artifacts": [{"name": "a"}]},
+            CheckpointSavedEvent(*AT, 3, (Artifact(name="a"),)),
+        ),
+        (
+            {"type": "training.completed", "metrics": {"loss": 1}, "artifacts": [{"name": "a"}]},
+            TrainingCompletedEvent(*AT, {"loss": 1}, (Artifact(name="a"),)),
+        ),
+        ({"type": "training.failed", "error": "boom", "step": 3}, TrainingFailedEvent(*AT, "boom", 3)),
+        ({"type": "training.failed"}, TrainingFailedEvent(*AT)),
+        ({"type": "training.cancelled", "step": 3}, TrainingCancelledEvent(*AT, 3)),
+    ],
+)
+def test_an_event_becomes_its_class(body: dict[str, Any], event: Event) -> None:
+    """With every field of the protocol, and None for what is absent or null."""
+    assert parse_event({**HEAD, **body}) == event
+    assert event.type == body["type"]
+
+
+@pytest.mark.parametrize("body", [{}, {"type": "training.new"}, {"type": None}, {"type": 3}, {"type": ["x"]}])
+def test_an_unknown_type_is_no_event(body: dict[str, Any]) -> None:
+    """A newer backend's events are passed over."""
+    assert parse_event(body) is None
+
+
+def test_the_frames_name_stands_in_for_a_missing_type() -> None:
+    """It is the same name."""
+    assert parse_event({**HEAD, "step": 3}, "training.log") == TrainingLogEvent(*AT, 3)
+    assert parse_event({**HEAD, "type": "training.new"}, "training.log") is None
+
+
+@given(st.sampled_from(sorted(EVENT_TYPES)), st.dictionaries(st.sampled_from([*FIELDS, "artifacts", "error"]), JSON))
+def test_odd_values_never_raise(kind: str, body: dict[str, Any]) -> None:
+    """Whatever the fields hold, the event is read as far as it goes."""
+    event = parse_event({"type": kind, **body})
+    assert event is not None
+    assert event.type == kind
+    assert isinstance(event.job_id, str)
+    assert isinstance(event.timestamp, str)
+
+
+@pytest.mark.parametrize("kind", sorted(EVENT_TYPES))
+def test_a_number_too_large_for_a_float_does_not_raise(kind: str) -> None:
+    """JSON may spell out as many digits as it likes."""
+    body = json.loads(json.dumps({"type": kind, **dict.fromkeys(FIELDS, 10**400), "artifacts": [{"step": 10**400}]}))
+    assert parse_event(body) is not None
+
+
+def test_a_step_that_is_no_number_is_0() -> None:
+    """The callback still gets a whole number."""
+    event = parse_event({"type": "training.log", "step": "three", "loss": "nan"})
+    assert isinstance(event, TrainingLogEvent)
+    assert (event.step, event.loss) == (0, None)

@@ -1,0 +1,104 @@
+"""Finding the trainer in an entry, and running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from arkor.bundle import build
+from arkor.errors import EntryError
+from arkor.manifest import create_arkor
+from arkor.runner import find_trainer, load_trainer, run, run_trainer
+from arkor.trainer import Trainer, create_trainer
+from tests.support.cloud import Cloud, failed, started
+from tests.support.sources import write_sources
+
+INDEX = "src/arkor/index.py"
+SOURCE = """\
+from arkor import create_arkor, create_trainer
+arkor = create_arkor(trainer=create_trainer(name="run", model="m", dataset={"type": "huggingface", "name": "a/b"}))
+"""
+
+
+def make(name: str = "run", **settings: Any) -> Trainer:
+    """Return a trainer."""
+    return create_trainer(name=name, model="m", dataset={"type": "huggingface", "name": "a/b"}, **settings)
+
+
+def module(**exports: Any) -> ModuleType:
+    """Return an entry's module."""
+    entry = ModuleType("entry")
+    entry.__dict__.update(exports)
+    return entry
+
+
+ONE, TWO, THREE = make("one"), make("two"), make("three")
+
+
+@pytest.mark.parametrize(
+    ("exports", "found"),
+    [
+        ({"arkor": create_arkor(trainer=ONE)}, ONE),
+        ({"trainer": ONE}, ONE),
+        ({"default": ONE}, ONE),
+        ({"default": create_arkor(trainer=ONE)}, ONE),
+        ({"default": SimpleNamespace(trainer=ONE)}, ONE),
+        ({"arkor": ONE}, ONE),
+        ({"arkor": create_arkor(trainer=ONE), "trainer": TWO, "default": THREE}, ONE),
+        ({"trainer": TWO, "default": THREE}, TWO),
+        ({"arkor": "something else", "trainer": TWO}, TWO),
+        ({"arkor": None, "trainer": None, "default": THREE}, THREE),
+    ],
+)
+def test_the_trainer_is_found_by_name(exports: dict[str, Any], found: Trainer) -> None:
+    """``arkor`` before ``trainer`` before ``default``, each as a manifest or a trainer."""
+    assert find_trainer(module(**exports)) is found
+
+
+@pytest.mark.parametrize("exports", [{}, {"other": ONE}, {"trainer": Trainer}, {"arkor": {"trainer": ONE}}])
+def test_an_entry_without_a_trainer_says_what_to_export(exports: dict[str, Any]) -> None:
+    """The message of the documentation, in Python's names."""
+    with pytest.raises(EntryError) as raised:
+        find_trainer(module(**exports))
+    assert str(raised.value) == (
+        "Training entry must export 'arkor' (from create_arkor(...)) or 'trainer' (from create_trainer(...)), "
+        "or a 'default' that is one of them."
+    )
+
+
+def test_a_missing_entry_says_where_it_was_looked_for(project: Path) -> None:
+    """The message of the documentation, with the whole path."""
+    with pytest.raises(EntryError) as raised:
+        run_trainer()
+    assert str(raised.value) == (
+        f"Training entry not found: {project}/{INDEX}. Provide a path or create src/arkor/index.py."
+    )
+    with pytest.raises(EntryError, match=r"Training entry not found: /nosuch/other\.py"):
+        run_trainer("/nosuch/other.py")
+
+
+def test_an_entry_is_loaded_from_every_place(project: Path) -> None:
+    """The default one, a relative or absolute source, an artifact."""
+    write_sources(project, {INDEX: SOURCE})
+    for path in (None, INDEX, Path(INDEX), project / INDEX, build()):
+        assert load_trainer(path).name == "run"
+
+
+@pytest.mark.usefixtures("arkor_cloud")
+def test_running_an_entry_tells_its_start_and_its_end(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And returns how it ended."""
+    write_sources(project, {INDEX: SOURCE})
+    assert run_trainer().status == "completed"
+    assert capsys.readouterr().out == "Started job job_1\nJob job_1 finished with status=completed\n"
+
+
+def test_a_failed_job_is_returned_not_raised(cloud: Cloud) -> None:
+    """A caller that must notice looks at the result."""
+    cloud.plan = [started(), failed("boom")]
+    said: list[str] = []
+    result = run(make(backend=cloud.url), say=said.append)
+    assert result.job.error == "boom"
+    assert said == ["Started job job_1", "Job job_1 finished with status=failed"]
