@@ -258,7 +258,8 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | No
     """
     for number, line in enumerate(lines, start=1):
         content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        if not content.strip():
+        content = content.strip()  # a line's end would count as a line of its own in the error's column
+        if not content:
             continue
         try:
             row = json.loads(content)

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -128,7 +129,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log_start: int) -> str:
             process.wait(timeout=0.05)
         url = _find()
         if url is not None:
-            _children[process.pid] = process
+            # It outlives this process; where it does not, somebody has to take note of its end.
+            threading.Thread(target=process.wait, name="local-backend", daemon=True).start()
             return url
         if process.returncode is not None:
             raise LocalBackendError(
@@ -141,10 +143,6 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log_start: int) -> str:
         f"The local backend did not start within {START_TIMEOUT_S:g} s. "
         f"The end of {_log_file()}:\n{_log_tail(log_start)}"
     )
-
-
-# Backends that this process started. They outlive it; a Popen that is dropped before its process ended would warn.
-_children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def _log_tail(start: int) -> str:

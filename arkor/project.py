@@ -100,12 +100,13 @@ def project_slug(folder: Path) -> str:
     return slug[:MAX_SLUG_LENGTH].strip("-") or "project"
 
 
-def ensure_project(client: CloudApiClient, project_dir: Path) -> Scope:
+def ensure_project(client: CloudApiClient, project_dir: Path, *, create: bool = True) -> Scope:
     """Return the project of a folder, creating it where an anonymous identity has none yet.
 
     Args:
         client: the backend and the identity.
         project_dir: the project's root.
+        create: whether one may be created; what only looks does not.
 
     Raises:
         ProjectStateError: the routing belongs to another identity, or an account has none.
@@ -125,6 +126,10 @@ def ensure_project(client: CloudApiClient, project_dir: Path) -> Scope:
         raise ProjectStateError(
             f"{file} belongs to organisation {state.org_slug}, but the anonymous identity in use is {own_org}. "
             "Delete the file to start a new project, or log in with the account that owns it."
+        )
+    if not create:
+        raise ProjectStateError(
+            f"No project of {client.base_url} belongs to {project_dir}. Go to the folder where the job was started."
         )
     project = _create_or_find(client, own_org, project_dir)
     if not project.slug or not project.id:

@@ -359,7 +359,7 @@ class Trainer:
         if self._client is None:
             self._client = CloudApiClient.connect(self._backend)
         if self._scope is None:
-            self._scope = ensure_project(self._client, self._project_dir)
+            self._scope = ensure_project(self._client, self._project_dir, create=self._config is not None)
         return self._client, self._scope
 
     def _submit(self, client: CloudApiClient, scope: Scope, config: JobConfig, file: Path | None) -> TrainingJob:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from arkor.api.client import CloudApiClient
+from arkor.project import ensure_project
 from tests.support.cloud import Cloud
 from tests.support.eventually import eventually
 
@@ -64,3 +66,12 @@ def arkor_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """A stand-in for Arkor Cloud that is the default backend."""
     monkeypatch.setenv("ARKOR_CLOUD_API_URL", cloud.url)
     return cloud
+
+
+@pytest.fixture
+def routed_cloud(arkor_cloud: Cloud, project: Path) -> Cloud:
+    """A stand-in that is the default backend, in a folder whose project it knows."""
+    client = CloudApiClient.connect()
+    ensure_project(client, project)
+    client.close()
+    return arkor_cloud

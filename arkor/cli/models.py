@@ -32,20 +32,37 @@ def pull(name: str) -> None:
 
     check_packages()
     with PhaseBars() as bars:
-        for report in _reports(name):
+        for report in _lines("pull", name):
             if "error" in report:
                 raise ModelError(report["error"])
             bars.update(report)
     click.echo(f"Model {name} is ready.")
 
 
-def _reports(name: str) -> Iterator[dict[str, Any]]:
-    """Yield what the fetching process reports, line by line; torch stays out of this process."""
-    command = [sys.executable, "-P", "-m", "arkor.backend.models", "pull", name]
+@models.command("list")
+def list_models() -> None:
+    """List the models and whether they are ready.
+
+    Any Hugging Face id and any folder with a model can be named as well.
+
+    \b
+    Example: arkor models list
+    """
+    from arkor.local import check_packages
+
+    check_packages()
+    for model in _lines("list"):
+        size = f"{model['sizeBytes'] / 2**20:.0f} MiB" if model.get("sizeBytes") else ""
+        click.echo(f"{model['id']:30} {'ready' if model['ready'] else 'not fetched':12} {size}".rstrip())
+
+
+def _lines(*arguments: str) -> Iterator[dict[str, Any]]:
+    """Yield what the backend's model command prints; torch stays out of this process."""
+    command = [sys.executable, "-P", "-m", "arkor.backend.models", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # PIPE
         for line in process.stdout:
             with contextlib.suppress(ValueError):  # a library's chatter
                 yield json.loads(line)
     if process.returncode != 0:
-        raise ModelError(f"Fetching model {name} ended with exit code {process.returncode}.")
+        raise ModelError(f"The command that looks after models ended with exit code {process.returncode}.")

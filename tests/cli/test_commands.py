@@ -384,16 +384,16 @@ def test_ctrl_c_before_the_job_is_submitted_says_that_nothing_runs(arkor_cloud: 
     eventually(lambda: arkor_cloud.requests, "the first request is under way", TIMEOUT_S)
     ended = command.interrupt()
     assert ended.code == 130
-    assert "nothing runs" in ended.err
+    assert "before the backend named the job" in ended.err
     assert "attach" not in ended.err
 
 
-def test_ctrl_c_while_attached_ends_following_only(arkor_cloud: Cloud) -> None:
+def test_ctrl_c_while_attached_ends_following_only(routed_cloud: Cloud) -> None:
     """The same words as for start."""
-    arkor_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
-    arkor_cloud.stream(Stream(frames=[frame(1, started())], gate=threading.Event()))
+    routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
+    routed_cloud.stream(Stream(frames=[frame(1, started())], gate=threading.Event()))
     command = Command("attach", "job_9")
-    eventually(lambda: arkor_cloud.streams, "the job is followed", TIMEOUT_S)
+    eventually(lambda: routed_cloud.streams, "the job is followed", TIMEOUT_S)
     ended = command.interrupt()
     assert ended.code == 130
     assert "arkor attach job_9" in ended.err
@@ -402,9 +402,9 @@ def test_ctrl_c_while_attached_ends_following_only(arkor_cloud: Cloud) -> None:
 # attach and cancel
 
 
-def test_attach_tells_a_job_from_its_first_event_to_its_end(arkor_cloud: Cloud) -> None:
+def test_attach_tells_a_job_from_its_first_event_to_its_end(routed_cloud: Cloud) -> None:
     """One line for each thing that happened."""
-    arkor_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
+    routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
     ended = run("attach", "job_9")
     assert ended.code == 0
     assert ended.out.splitlines() == [
@@ -417,31 +417,40 @@ def test_attach_tells_a_job_from_its_first_event_to_its_end(arkor_cloud: Cloud) 
     ]
 
 
-def test_attach_to_a_failed_job_exits_1(arkor_cloud: Cloud) -> None:
+def test_attach_to_a_failed_job_exits_1(routed_cloud: Cloud) -> None:
     """The same exit codes as start."""
-    arkor_cloud.plan = [started(), failed("out of memory")]
-    arkor_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
+    routed_cloud.plan = [started(), failed("out of memory")]
+    routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
     ended = run("attach", "job_9")
     assert (ended.code, ended.err) == (1, "Error: out of memory\n")
 
 
 @pytest.mark.parametrize("command", ["attach", "cancel"])
-def test_a_job_that_does_not_exist_is_an_error(arkor_cloud: Cloud, command: str) -> None:
+def test_a_folder_without_a_project_gets_none_by_looking(arkor_cloud: Cloud, command: str) -> None:
+    """What only looks creates nothing; the error says where to go."""
+    ended = run(command, "job_9")
+    assert ended.code == 3
+    assert "Go to the folder where the job was started" in ended.err
+    assert not arkor_cloud.calls("POST", "/v1/projects")
+
+
+@pytest.mark.parametrize("command", ["attach", "cancel"])
+def test_a_job_that_does_not_exist_is_an_error(routed_cloud: Cloud, command: str) -> None:
     """The backend's own words."""
     ended = run(command, "job_404")
     assert (ended.code, ended.err) == (3, "Error: No such job\n")
 
 
-def test_cancel_asks_the_backend_to_stop_a_job(arkor_cloud: Cloud) -> None:
+def test_cancel_asks_the_backend_to_stop_a_job(routed_cloud: Cloud) -> None:
     """It says so, and the job is cancelled."""
-    arkor_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
+    routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
     ended = run("cancel", "job_9")
     assert (ended.code, ended.out) == (0, "Asked the backend to stop job job_9.\n")
-    assert arkor_cloud.jobs["job_9"]["status"] == "cancelled"
+    assert routed_cloud.jobs["job_9"]["status"] == "cancelled"
 
 
-def test_cancel_of_a_job_that_has_ended_says_so(arkor_cloud: Cloud) -> None:
+def test_cancel_of_a_job_that_has_ended_says_so(routed_cloud: Cloud) -> None:
     """Never a silent success."""
-    arkor_cloud.jobs["job_9"] = {"id": "job_9", "status": "completed"}
+    routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "completed"}
     ended = run("cancel", "job_9")
     assert (ended.code, ended.err) == (3, "Error: The job is completed already\n")

@@ -957,6 +957,7 @@ def test_attach_after_an_event_goes_on_behind_it(cloud: Cloud) -> None:
 
 def test_attach_to_a_job_that_does_not_exist_says_so(cloud: Cloud) -> None:
     """The backend's own words, and no stream."""
+    make_trainer(cloud).start()
     with pytest.raises(NotFound, match="No such job"):
         Trainer.attach("job_404", backend=cloud.url).wait()
     assert not cloud.streams
@@ -972,6 +973,7 @@ def test_an_attached_job_can_be_cancelled_without_following_it(cloud: Cloud) -> 
 
 def test_ids_are_encoded_in_paths(cloud: Cloud) -> None:
     """An id from elsewhere cannot reach another call."""
+    make_trainer(cloud).start()
     with pytest.raises(ArkorError):
         Trainer.attach("../me?x=1", backend=cloud.url).start()
     assert cloud.requests[-1].path == "/v1/jobs/..%2Fme%3Fx%3D1"

@@ -1,6 +1,7 @@
-"""``python -m arkor.backend.models pull NAME``: fetch a model, and say how far it is as lines of JSON.
+"""``python -m arkor.backend.models``: the models of this machine, in lines of JSON.
 
-Each line is ``{"phase", "done", "total"}``; the last is ``{"ready": true}`` (exit 0) or ``{"error"}`` (exit 1).
+``pull NAME`` fetches one. Each line is ``{"phase", "done", "total"}``; the last is ``{"ready": true}`` (exit 0) or
+``{"error"}`` (exit 1). ``list`` prints a line ``{"id", "ready", "sizeBytes"?}`` for each.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from arkor.backend.models import listing
 from arkor.backend.models.pulling import pull
 from arkor.errors import ModelError
 
@@ -46,8 +48,12 @@ def main(arguments: list[str]) -> int:
             # Leave by an exception, so that what is half done is cleared away.
             signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
             return _pull(name)
+        case ["list"]:
+            for model in listing():
+                _say(model)
+            return 0
         case _:
-            sys.stderr.write("usage: python -m arkor.backend.models pull NAME\n")
+            sys.stderr.write("usage: python -m arkor.backend.models pull NAME | list\n")
             return 2
 
 

@@ -32,7 +32,9 @@ def check_hub_model(name: str) -> int | None:
     if is_cached(name):
         return None
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    # HTTPError is that of whatever HTTP library this version of the hub's client is built on.
+    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError
 
     api = HfApi()
     try:
@@ -46,7 +48,7 @@ def check_hub_model(name: str) -> int | None:
             f"The Hugging Face hub has no model {name!r}, or it is private: check the name, or set HF_TOKEN where the "
             "backend runs."
         ) from exc
-    except (HfHubHTTPError, OSError) as exc:
+    except (HTTPError, OSError) as exc:
         raise ModelError(_unreachable(name, exc)) from exc
     return _parameters(info)
 

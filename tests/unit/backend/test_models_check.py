@@ -160,6 +160,15 @@ def test_a_model_in_the_cache_needs_no_hub(asked_hub: Hub) -> None:
     models.check("owner/name", config())
 
 
+def test_a_hub_that_cannot_be_reached_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the hub's own client, whatever HTTP library it is built on."""
+    hub_client = pytest.importorskip("huggingface_hub")
+    api = hub_client.HfApi(endpoint="http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: api)
+    with pytest.raises(ModelError, match="the Hugging Face hub cannot be reached"):
+        models.check("owner/name", config())
+
+
 def test_what_the_hub_refuses_is_explained(asked_hub: Hub) -> None:
     """No such model, gated, unreachable: each with what to do."""
     asked_hub.refusal = hub_error("RepositoryNotFoundError", 404)
