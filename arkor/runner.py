@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,8 +81,22 @@ def run(trainer: Trainer, *, say: Callable[[str], object] = print) -> TrainingRe
         trainer: the trainer.
         say: called with each line.
     """
-    job = trainer.start()
+    job = trainer.start(on_model_progress=_PhaseLines(say).note)
     say(f"Started job {job.id}")
     result = trainer.wait()
     say(f"Job {result.job.id} finished with status={result.status}")
     return result
+
+
+class _PhaseLines:
+    """Says one line for each phase of fetching a model."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say = say
+        self._phase: object = None
+
+    def note(self, progress: Mapping[str, Any]) -> None:
+        phase = progress.get("phase")
+        if phase is not None and phase != self._phase:
+            self._phase = phase
+            self._say(f"Fetching the model: {phase}")
