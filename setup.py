@@ -1,3 +1,5 @@
+"""For tools that ask for it; everything is in setup.cfg."""
+
 from setuptools import setup
 
 setup()
