@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from arkor.api.client import (
         Project as Project,
     )
+    from arkor.api.inference import ChatOptions as ChatOptions
+    from arkor.api.inference import ChatResponse as ChatResponse
     from arkor.api.stream import (
         ReconnectPolicy as ReconnectPolicy,
     )
@@ -234,6 +236,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "arkor.api.client": ("CloudApiClient", "ModelStatus", "Project"),
+    "arkor.api.inference": ("ChatOptions", "ChatResponse"),
     "arkor.api.stream": ("ReconnectPolicy",),
     "arkor.auth.credentials": (
         "AnonymousCredentials",

@@ -6,12 +6,12 @@ Protocol: docs/protocol.md, "The event stream".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from arkor.api import wire
-from arkor.errors import ConfigError
+from arkor.errors import ArkorError, ConfigError
 from arkor.events import (
     CheckpointSavedEvent,
     Event,
@@ -21,6 +21,13 @@ from arkor.events import (
     TrainingStartedEvent,
 )
 from arkor.jobs import AdapterRef, Artifact, TrainingJob
+
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11; the type checker alone reads it
+
+    from arkor.api.inference import ChatOptions, ChatResponse
+
+Chat = Callable[..., "ChatResponse"]
 
 
 @attrs.frozen
@@ -46,12 +53,26 @@ class LogContext:
 
 @attrs.frozen
 class CheckpointContext:
-    """Handed to ``on_checkpoint``: the step, the adapter saved at it, and its files."""
+    """Handed to ``on_checkpoint``: the step, the adapter saved at it, its files, and a way to ask it."""
 
     step: int
     adapter: AdapterRef
     artifacts: tuple[Artifact, ...]
     job: TrainingJob
+    _chat: Chat | None = attrs.field(default=None, repr=False, eq=False)
+
+    def infer(self, **options: Unpack[ChatOptions]) -> ChatResponse:
+        """Ask the half-trained model, while its training goes on.
+
+        Args:
+            options: the question, see ``arkor.api.inference.ChatOptions``.
+
+        Raises:
+            As ``CloudApiClient.chat`` does.
+        """
+        if self._chat is None:
+            raise ArkorError("This checkpoint was not handed out by a trainer: use CloudApiClient.chat instead.")
+        return self._chat(adapter=self.adapter, **options)
 
 
 @attrs.frozen
@@ -116,13 +137,16 @@ class Callbacks:
             raise ConfigError("callbacks", f"there is no {', '.join(unknown)}; there are {', '.join(callback_names())}")
         return cls(**arguments)
 
-    def dispatch(self, event: Event, job: TrainingJob, artifacts: tuple[Artifact, ...]) -> None:
+    def dispatch(
+        self, event: Event, job: TrainingJob, artifacts: tuple[Artifact, ...], chat: Chat | None = None
+    ) -> None:
         """Call the callback that an event is for, if there is one.
 
         Args:
             event: the event.
             job: the job after it.
             artifacts: what the job has left so far.
+            chat: asks a model of the job, with an ``adapter`` and ``ChatOptions``.
         """
         match event:
             case TrainingLogEvent() if self.on_log:
@@ -132,7 +156,7 @@ class Callbacks:
                 self.on_started(StartedContext(job, event.metadata))
             case CheckpointSavedEvent() if self.on_checkpoint:
                 adapter = AdapterRef("checkpoint", job.id, event.step)
-                self.on_checkpoint(CheckpointContext(event.step, adapter, event.artifacts, job))
+                self.on_checkpoint(CheckpointContext(event.step, adapter, event.artifacts, job, chat))
             case TrainingCompletedEvent() if self.on_completed:
                 self.on_completed(CompletedContext(job, artifacts, event.metrics))
             case TrainingFailedEvent() if self.on_failed:

@@ -17,6 +17,7 @@ from requests import Response
 from arkor.api.abort import AbortScope, Deadline
 from arkor.api.client import CloudApiClient
 from arkor.api.stream import EventStream, ReconnectPolicy
+from arkor.callbacks import Chat
 from arkor.errors import CloudApiError, ConnectionFailed, StreamError
 from arkor.events import (
     CheckpointSavedEvent,
@@ -42,6 +43,7 @@ class JobRecord:
         job: the job as it was submitted or found.
         last_event_id: the event that was delivered last, or None.
         download: fetches an artifact for the result: (job id, artifact, folder) to the folder it made.
+        chat: asks a model for the result, with an ``adapter`` or a ``base_model`` and ``ChatOptions``.
 
     Attributes:
         job: the job in its last known state.
@@ -53,13 +55,18 @@ class JobRecord:
     """
 
     def __init__(
-        self, job: TrainingJob, last_event_id: str | None, download: Callable[[str, Artifact, Path], Path]
+        self,
+        job: TrainingJob,
+        last_event_id: str | None,
+        download: Callable[[str, Artifact, Path], Path],
+        chat: Chat,
     ) -> None:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
         self.last_event_id = last_event_id
         self.result: TrainingResult | None = None
         self._download = download
+        self._chat = chat
 
     def learn(self, event: Event) -> None:
         """Take in what an event says."""
@@ -84,7 +91,7 @@ class JobRecord:
             error=error or self.job.error,
             completed_at=self.job.completed_at or event.timestamp or None,
         )
-        self.result = TrainingResult(self.job, self.artifacts, download=self._download)
+        self.result = TrainingResult(self.job, self.artifacts, download=self._download, chat=self._chat)
 
     def end_event(self) -> Event:
         """Return the event that the job's end would have sent, for an end that was learnt by asking."""

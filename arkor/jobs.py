@@ -8,12 +8,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from arkor.api import wire
 from arkor.errors import ArkorError, TrainingFailed
+
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11; the type checker alone reads it
+
+    from arkor.api.inference import ChatOptions, ChatResponse
 
 
 class JobStatus(str, enum.Enum):
@@ -173,6 +178,7 @@ class TrainingResult:
     _download: Callable[[str, Artifact, Path], Path] = attrs.field(
         default=_no_download, kw_only=True, repr=False, eq=False
     )
+    _chat: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     @property
     def status(self) -> str:
@@ -202,6 +208,22 @@ class TrainingResult:
             UnsupportedByBackend: the backend keeps its artifacts to itself.
         """
         return [self._download(self.job.id, artifact, Path(dest)) for artifact in self.artifacts]
+
+    def chat(self, *, base: bool = False, **options: Unpack[ChatOptions]) -> ChatResponse:
+        """Ask what was trained.
+
+        Args:
+            base: ask the model that the training started from instead, to compare.
+            options: the question, see ``arkor.api.inference.ChatOptions``.
+
+        Raises:
+            As ``CloudApiClient.chat`` does.
+        """
+        if self._chat is None:
+            raise ArkorError("This result was not made by a trainer: use CloudApiClient.chat instead.")
+        if base:
+            return self._chat(base_model=wire.text(self.job.config.get("model")), **options)
+        return self._chat(adapter=AdapterRef("final", self.job.id), **options)
 
     def __reduce__(self) -> tuple[type[TrainingResult], tuple[TrainingJob, tuple[Artifact, ...]]]:
         """Pickle what was measured; the connection stays behind."""

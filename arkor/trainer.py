@@ -16,6 +16,7 @@ import attrs
 
 from arkor.api.abort import AbortScope, Deadline
 from arkor.api.client import CloudApiClient
+from arkor.api.inference import ChatResponse
 from arkor.api.stream import ReconnectPolicy
 from arkor.api.wire import wire_name
 from arkor.callbacks import Callbacks
@@ -292,7 +293,7 @@ class Trainer:
         """
         for event in self.events(timeout):
             record = self._started()
-            self._callbacks.dispatch(event, record.job, record.artifacts)
+            self._callbacks.dispatch(event, record.job, record.artifacts, self._chat)
         result = self._started().result
         assert result is not None  # events() ended without raising
         if check:
@@ -347,7 +348,7 @@ class Trainer:
                     with AbortScope(self._abort_event, deadline) as limits:
                         _fetch_model(client, self._config.model, limits, on_model_progress)
                     job = self._submit(client, scope, self._config, file)
-                self._record = JobRecord(job, self._after, self._download)
+                self._record = JobRecord(job, self._after, self._download, self._chat)
             return self._record.job
 
     def _started(self) -> JobRecord:
@@ -394,6 +395,11 @@ class Trainer:
         finally:
             self._turn_owner = None
             self._turn.release()
+
+    def _chat(self, **request: Any) -> ChatResponse:
+        """Ask a model of this job; the trainer's abort event counts where the question has none of its own."""
+        client, scope = self._connect()
+        return client.chat(scope, **{"abort_event": self._abort_event, **request})
 
     def _download(self, job_id: str, artifact: Artifact, dest: Path) -> Path:
         client, scope = self._connect()

@@ -1,10 +1,11 @@
 """Every call a backend answers, one method each.
 
-Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Self-hosted backend".
+Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Inference", "Self-hosted backend".
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import shutil
@@ -12,13 +13,15 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import requests
 
 from arkor import local
 from arkor.api import wire
+from arkor.api.abort import AbortScope, Deadline
+from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S, ChatOptions, ChatResponse, chat_body
 from arkor.api.transport import CONNECT_TIMEOUT_S, Transport, path, translated
 from arkor.auth.credentials import default_cloud_api_url
 from arkor.auth.identity import LOCAL_HOST_KEY, Identity, forget, host_key, identity_for
@@ -32,7 +35,10 @@ from arkor.errors import (
     NotFound,
     UnsupportedByBackend,
 )
-from arkor.jobs import Artifact, Scope, TrainingJob
+from arkor.jobs import AdapterRef, Artifact, Scope, TrainingJob
+
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11; the type checker alone reads it
 
 CHUNK_BYTES = 1024 * 1024
 UPLOAD_TIMEOUT_S = 600.0
@@ -265,6 +271,49 @@ class CloudApiClient:
             stream=True,
             timeout_s=timeout_s,
         )
+
+    # Inference
+
+    def chat(
+        self,
+        scope: Scope,
+        *,
+        adapter: AdapterRef | None = None,
+        base_model: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> ChatResponse:
+        """Ask a model.
+
+        Args:
+            scope: the project that the adapter belongs to.
+            adapter: a final adapter or a checkpoint; or else
+            base_model: a model without an adapter.
+            options: the question, see ``ChatOptions``.
+
+        Returns:
+            The answer, as it arrives.
+
+        Raises:
+            ConfigError: the request contradicts itself; nothing was sent.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed.
+        """
+        body = chat_body(adapter, base_model, options)
+        timeout_s = (CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S if body["stream"] else ANSWER_TIMEOUT_S)
+        limits = AbortScope(options.get("abort_event"), Deadline(options.get("timeout")))
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(limits)
+            with limits.noticing_the_end(), limits.active():
+                response = self._transport.send(
+                    "POST",
+                    path("v1", "inference", "chat"),
+                    params=scope.to_query(),
+                    headers={"Accept-Encoding": "identity"},  # compression would hold the text back
+                    json=body,
+                    stream=True,
+                    timeout_s=timeout_s,
+                )
+            opened.callback(response.close)
+            return ChatResponse(response, limits, opened.pop_all())
 
     # Data sets, artifacts, models: the self-hosted backend only
 

@@ -14,6 +14,7 @@ _COMMANDS = {
     "attach": ("arkor.cli.jobs", "Follow a job to its end."),
     "build": ("arkor.cli.build", "Bundle the training entry into one file."),
     "cancel": ("arkor.cli.jobs", "Stop a job."),
+    "chat": ("arkor.cli.chat", "Talk to what a job trained, or to a model."),
     "models": ("arkor.cli.models", "Models the backend on this machine knows by name."),
     "serve": ("arkor.cli.serve", "Run a backend that scripts reach by its URL."),
     "start": ("arkor.cli.start", "Run the project's trainer."),

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 
 STREAM = "/v1/jobs/*/events/stream"
+CHAT = "/v1/inference/chat"
 TIMESTAMP = "2026-01-01T00:00:00.000Z"
 
 
@@ -80,6 +81,15 @@ class Stream:
     gate: threading.Event | None = None
     reset: bool = False
     chunked: bool = False
+
+
+def chunk(content: str | None = None, **fields: Any) -> bytes:
+    """Return a chunk of a streamed answer, in chat completions form; ``fields`` join its choice."""
+    delta = {"content": content} if content is not None else fields.pop("delta", {})
+    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta, **fields}]}).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
 
 
 def started(**metadata: Any) -> dict[str, Any]:
@@ -166,6 +176,11 @@ class Cloud:
         """Let the next event streams be these, once each; later ones follow the plan."""
         with self._lock:
             self._scripted += [("GET", STREAM, stream) for stream in streams]
+
+    def says(self, *answers: Stream | Answer) -> None:
+        """Let the next questions to a model be answered so, once each."""
+        with self._lock:
+            self._scripted += [("POST", CHAT, answer) for answer in answers]
 
     def settle(self, status: str, error: str | None = None) -> None:
         """Give every job this status, without an event."""
@@ -342,6 +357,9 @@ class Cloud:
     def _events(self, _: Recorded, job_id: str) -> tuple[int, Any]:
         return (200, None) if job_id in self.jobs else (404, {"error": "No such job"})
 
+    def _chat(self, _: Recorded) -> tuple[int, Any]:
+        return 200, None
+
     def _send_stream(self, handler: _Handler, request: Recorded, stream: Stream) -> None:
         job_id = request.path.split("/")[3]
         frames = self._planned(request, job_id) if stream.frames is None else list(stream.frames)
@@ -379,6 +397,7 @@ _ROUTES: tuple[tuple[str, str, Any], ...] = (
     ("GET", "/v1/jobs/([^/]+)", Cloud._job),
     ("POST", "/v1/jobs/([^/]+)/cancel", Cloud._cancel),
     ("GET", "/v1/jobs/([^/]+)/events/stream", Cloud._events),
+    ("POST", "/v1/inference/chat", Cloud._chat),
 )
 
 

@@ -1,0 +1,104 @@
+"""``arkor chat``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from arkor.cli.options import backend_of, local_option
+from arkor.errors import NotFound
+from arkor.jobs import AdapterRef, JobStatus, Scope
+
+if TYPE_CHECKING:
+    from arkor.api.client import CloudApiClient
+
+
+@click.command()
+@click.argument("target", required=False, metavar="[JOB|MODEL]")
+@click.argument("prompt", required=False)
+@click.option("--step", type=click.IntRange(1), help="Ask the checkpoint of this step.")
+@click.option("--system", help="What the model is told before the conversation.")
+@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0 always says the same.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Longest answer in tokens.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole body of the answer.")
+@local_option
+def chat(
+    target: str | None,
+    prompt: str | None,
+    *,
+    step: int | None,
+    system: str | None,
+    temperature: float,
+    max_tokens: int | None,
+    as_json: bool,
+    local: bool,
+) -> None:
+    """Talk to what a job trained, or to a model.
+
+    JOB is a job's id, MODEL a model's name; by default the job that completed last. With PROMPT, or with a question on
+    stdin, it answers once; else it goes on until Ctrl-D.
+
+    \b
+    Example: arkor chat job_x4k2… "Where is my lamp?" --local
+    """
+    from arkor.api.client import CloudApiClient
+    from arkor.project import ensure_project
+
+    client = CloudApiClient.connect(backend_of(local))
+    scope = ensure_project(client, Path.cwd(), create=target is not None)
+    who = _who(client, scope, target, step)
+    options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
+    start = [{"role": "system", "content": system}] if system else []
+    if prompt is None and not sys.stdin.isatty():
+        prompt = sys.stdin.read().strip()
+    if prompt is None:
+        _converse(client, scope, {**who, **options}, start)
+        return
+    question = [*start, {"role": "user", "content": prompt}]
+    if as_json:
+        with client.chat(scope, messages=question, stream=False, **who, **options) as answer:
+            click.echo(json.dumps(answer.response.json(), ensure_ascii=False))
+    else:
+        _say(client, scope, {**who, **options}, question)
+
+
+def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | None) -> dict[str, Any]:
+    """Return who answers: an adapter or a base model."""
+    if target is None:
+        done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
+        if not done:
+            raise click.UsageError("No job of this project has completed yet: name a job or a model.")
+        target = max(done, key=lambda job: job.created_at).id
+    else:
+        try:
+            target = client.get_job(scope, target).id
+        except NotFound:
+            if step is not None:
+                raise
+            return {"base_model": target}
+    return {"adapter": AdapterRef("final", target) if step is None else AdapterRef("checkpoint", target, step)}
+
+
+def _converse(client: CloudApiClient, scope: Scope, request: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            click.echo()
+            return
+        if said:
+            messages.append({"role": "user", "content": said})
+            messages.append({"role": "assistant", "content": _say(client, scope, request, messages)})
+
+
+def _say(client: CloudApiClient, scope: Scope, request: dict[str, Any], messages: list[dict[str, Any]]) -> str:
+    """Print an answer as it arrives, and return it."""
+    with client.chat(scope, messages=messages, **request) as answer:
+        for piece in answer:
+            click.echo(piece, nl=False)
+        click.echo()
+        return answer.text
