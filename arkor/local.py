@@ -25,7 +25,18 @@ IDLE_EXIT_S = 60
 HEALTH_TIMEOUT_S = 5.0
 LOG_TAIL_LINES = 15
 
-_NEEDED = ("flask", "waitress", "sqlalchemy", "psutil", "torch", "transformers", "trl", "peft", "datasets")
+_NEEDED = (
+    "flask",
+    "waitress",
+    "sqlalchemy",
+    "psutil",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "llguidance",
+)
 
 
 def local_folder() -> Path:

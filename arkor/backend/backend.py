@@ -7,13 +7,14 @@ import threading
 from arkor.backend.activity import Activity
 from arkor.backend.engines.process import ProcessEngine
 from arkor.backend.feed import Feed
+from arkor.backend.inference import Inference, Targets
 from arkor.backend.pulls import Pulls
 from arkor.backend.scheduler import Scheduler
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 
 NAME = "arkor-local"
-FEATURES = ("datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event")
+FEATURES = ("datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference")
 
 
 class Backend:
@@ -37,6 +38,8 @@ class Backend:
         self.store = Store(settings.database_path, self.feed)
         self.pulls = Pulls(settings.models_module)
         self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
+        self.inference = Inference(settings, self.scheduler.is_training)
+        self.targets = Targets(settings, self.store)
         self.activity = Activity()
         self.stream_slots = threading.BoundedSemaphore(settings.stream_cap)
         self.stopping = False
@@ -50,13 +53,14 @@ class Backend:
         return self.activity.idle_s() >= seconds and not self.pulls.busy and not self.store.queue.has_work()
 
     def stop(self) -> None:
-        """Refuse new requests, end the event streams, and let the workers save what they have.
+        """Refuse new requests, end the event streams and the chats, and let the workers save what they have.
 
         Workers are still listened to meanwhile, so that nothing they did is lost.
         """
         self.stopping = True
         self.feed.close()
         self.pulls.close()
+        self.inference.close()
         self.scheduler.stop()
 
     def close(self) -> None:

@@ -1,8 +1,13 @@
-"""Saying how a worker ended when it could not say so itself."""
+"""Saying how a process ended when it could not say so itself."""
 
 from __future__ import annotations
 
 import signal
+from collections import deque
+from pathlib import Path
+
+_TAIL_LINES = 15
+_TAIL_BYTES = 3000
 
 # What a worker exits with when it left a checkpoint and no verdict: it was told to stop (4), or lost its backend (3).
 RESUMABLE_EXIT_CODES = frozenset({3, 4})
@@ -15,16 +20,40 @@ def describe_exit(exit_code: int, tail: str) -> str:
         exit_code: as ``subprocess`` gives it: minus the signal's number for a process that was killed.
         tail: the end of its log.
     """
-    shown = f"\nThe end of its log:\n{tail}" if tail else "\nIts log is empty."
-    return _ending(exit_code) + shown
-
-
-def _ending(exit_code: int) -> str:
     if exit_code >= 0:
-        return f"The worker ended with exit code {exit_code} without saying how the training went."
+        return f"The worker ended with exit code {exit_code} without saying how the training went." + _shown(tail)
+    return f"The worker {_killed(exit_code)}." + _shown(tail)
+
+
+def describe_chat_exit(exit_code: int, tail: str) -> str:
+    """Return the error of a chat whose process ended in the middle of it; the arguments are those of a worker's."""
+    how = f"ended with exit code {exit_code}" if exit_code >= 0 else _killed(exit_code)
+    return f"The process that answers chats {how}; the next chat starts another." + _shown(tail)
+
+
+def last_lines(text: str) -> str:
+    """Return what of a log is worth showing."""
+    return "\n".join(deque(text.splitlines(), maxlen=_TAIL_LINES)).strip()
+
+
+def read_end(path: Path) -> str:
+    """Return the last few kilobytes of a log; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:  # no log is nothing to show, and no reason to hide how the process ended
+        return ""
+
+
+def _shown(tail: str) -> str:
+    return f"\nThe end of its log:\n{tail}" if tail else "\nIts log is empty."
+
+
+def _killed(exit_code: int) -> str:
     try:
         name = signal.Signals(-exit_code).name
     except ValueError:
         name = str(-exit_code)
     hint = " (often: out of memory)" if name == "SIGKILL" else ""
-    return f"The worker was killed by signal {name}{hint}."
+    return f"was killed by signal {name}{hint}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _LOOP_S = 1.0  # waitress looks for abandoned connections this often
-_SPARE_THREADS = 16  # for everything that is not an event stream
+_SPARE_THREADS = 16  # for everything that is neither an event stream nor a chat
 _MAX_CONNECTIONS = 1000
 _SHUTDOWN_S = 5
 # The application has its own limits and answers with JSON; this one only ends what nobody could mean.
@@ -28,7 +28,7 @@ class HttpServer:
     Args:
         app: the application.
         bound: the socket; it listens as soon as this object exists.
-        streams: how many answers may stay open at the same time.
+        streams: how many answers may stay open at the same time, event streams and chats.
     """
 
     def __init__(self, app: WSGIApplication, bound: socket.socket, streams: int) -> None:

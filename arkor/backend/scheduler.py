@@ -92,6 +92,11 @@ class Scheduler:
         """Hear that a job was queued."""
         self._notify()
 
+    def is_training(self) -> bool:
+        """Whether any worker is under way."""
+        with self._wake:
+            return bool(self._runs)
+
     def heard_from(self, job_id: str, attempt: int) -> None:
         """Hear that an attempt's worker has reported: its lease is renewed."""
         with self._wake:

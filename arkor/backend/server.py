@@ -37,7 +37,7 @@ def serve(settings: Settings) -> None:
         url = f"http://{HOST}:{bound.getsockname()[1]}"
         backend = Backend(settings, url)
         app = backend.activity.watch(create_app(backend).wsgi_app)
-        http = HttpServer(app, bound, settings.stream_cap)
+        http = HttpServer(app, bound, settings.stream_cap + settings.chat_cap)
         backend.start()
         http.start()
         try:

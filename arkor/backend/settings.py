@@ -29,6 +29,9 @@ class Settings:
         worker_module: what ``python -m`` runs for each attempt at a job.
         models_module: what ``python -m`` runs to pull a model.
         stream_cap: event streams open at the same time, at least 1; beyond it a 503.
+        chat_module: what ``python -m`` runs to answer chats.
+        chat_cap: chats answered at the same time, at least 1; beyond it a 503.
+        chat_idle_s: seconds without a chat after which its process is let go, with the models in it.
         ping_s: seconds between two signs of life on a silent event stream.
         lease_s: seconds a worker may be silent before its attempt is lost.
         first_lease_s: the same from its start until its first report.
@@ -46,6 +49,9 @@ class Settings:
     worker_module: str = "arkor.backend.worker"
     models_module: str = "arkor.backend.models"
     stream_cap: int = 64
+    chat_module: str = "arkor.backend.chat"
+    chat_cap: int = 32
+    chat_idle_s: float = 300.0
     ping_s: float = 5.0
     lease_s: float = 15.0
     first_lease_s: float = 60.0
@@ -63,6 +69,11 @@ class Settings:
     def datasets_folder(self) -> Path:
         """Where uploaded data sets are, each named by the SHA-256 of its bytes."""
         return self.data / "datasets"
+
+    @property
+    def adapters_folder(self) -> Path:
+        """Where adapters are unpacked for chats; all of it can be made again."""
+        return self.data / "adapters"
 
     def job_folder(self, job_id: str) -> Path:
         """Return the folder that belongs to one job."""

@@ -6,15 +6,12 @@ Protocol: docs/protocol.md, "Worker reports": the spec.
 from __future__ import annotations
 
 import json
-from collections import deque
 from pathlib import Path
 
+from arkor.backend.endings import last_lines, read_end
 from arkor.backend.settings import Settings
 from arkor.backend.store.queue import ClaimedJob
 from arkor.disk import write_atomically
-
-_TAIL_LINES = 15
-_TAIL_BYTES = 3000
 
 
 def spec_path(settings: Settings, job_id: str) -> Path:
@@ -58,10 +55,4 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
 
 def log_tail(path: Path) -> str:
     """Return the last lines that an attempt's worker wrote; empty where it wrote none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:  # no log is nothing to show, and no reason to hide how the worker ended
-        return ""
-    return "\n".join(deque(text.rpartition("--- attempt ")[2].splitlines()[1:], maxlen=_TAIL_LINES)).strip()
+    return last_lines(read_end(path).rpartition("--- attempt ")[2].partition("\n")[2])

@@ -1,4 +1,4 @@
-"""The whole job in one script: train the example on this machine, and fetch the adapter.
+"""The whole job in one script: train the example on this machine, fetch the adapter, and measure what it learnt.
 
 Usage: python demo.py [FOLDER], from this folder; FOLDER gets the adapter, by default ./adapters.
 """
@@ -6,6 +6,8 @@ Usage: python demo.py [FOLDER], from this folder; FOLDER gets the adapter, by de
 import os
 import sys
 from pathlib import Path
+
+from evaluate import print_table
 
 from arkor import run_trainer
 
@@ -16,3 +18,4 @@ result.raise_for_status()
 for folder in result.download(sys.argv[1] if len(sys.argv) > 1 else "adapters"):
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"Adapter: {Path(folder).resolve()} ({size / 2**20:.1f} MiB)")
+print_table(result, 20)

@@ -43,25 +43,29 @@ def run_python(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_the_script_of_the_readme_runs_as_it_stands(backend: BackendProcess, project: Path) -> None:
+def test_the_scripts_of_the_readme_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
     """From the repository's folder, it trains and leaves an adapter."""
-    (script,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    script = "\n".join(blocks)  # a later block goes on where the one before ended
     (project / "examples").symlink_to(ROOT / "examples")
     (project / "script.py").write_text(script)
     printed = run_python("script.py", cwd=project)
     assert "step 20: loss 0.05" in printed
     assert "finished with status=completed" in printed
+    assert printed.endswith('{"category": "technical"}')  # what the scripted model always says
     assert (project / "adapters" / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: Path) -> None:
     """The script behind ``make demo``: falling losses, the status, and where the adapter is."""
-    for name in ("src", "data", "demo.py"):
+    for name in ("src", "data", "demo.py", "evaluate.py"):
         (project / name).symlink_to(ROOT / "examples" / "triage" / name)
     printed = run_python("demo.py", "here", cwd=project)
     assert re.search(r"The loss fell from 1\.000 to 0\.017", printed)
     assert "finished with status=completed" in printed
     assert f"Adapter: {project / 'here' / 'adapter'}" in printed
+    assert "asked: {'category': 'technical'}" in printed
+    assert re.search(r"^valid JSON +20 +20$", printed, re.MULTILINE)
 
 
 def test_every_command_is_in_the_readme() -> None:

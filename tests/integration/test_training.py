@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import subprocess
 import sys
 import tarfile
@@ -14,7 +13,6 @@ from typing import Any
 import attrs
 import pytest
 
-from arkor.backend.models.catalogue import is_model_folder
 from tests.support.receiver import TOKEN, Receiver
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(240)]
@@ -48,18 +46,6 @@ def rows(count: int) -> list[dict[str, Any]]:
         }
         for number in range(count)
     ]
-
-
-@pytest.fixture(scope="session")
-def model_home(pytestconfig: pytest.Config) -> Path:
-    """A HOME with the model in it: this user's own where it is ready there, else one that is kept between runs."""
-    own = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    if is_model_folder(own / ".arkor" / "models" / MODEL):
-        return own
-    home = pytestconfig.cache.mkdir("arkor-home")
-    command = [sys.executable, "-m", "arkor.backend.models", "pull", MODEL]
-    subprocess.run(command, env=environment(home), check=True, timeout=200)
-    return home
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ QUICK = {"ping": 0.2, "lease": 3.0, "first-lease": 10.0, "cancel-grace": 1.0, "s
 
 
 class BackendProcess:
-    """``python -m arkor.backend`` with scripted workers.
+    """``python -m arkor.backend`` with scripted workers and a scripted chat process.
 
     Args:
         folder: gets ``data``, ``home``, ``server.json`` and ``backend.log``.
@@ -62,6 +62,7 @@ class BackendProcess:
             "server-file": self.server_file,
             "worker": "tests.support.scripted_worker",
             "models": "tests.support.scripted_models",
+            "chat": "tests.support.scripted_chat",
             **self._options,
         }
         for name, value in options.items():

@@ -20,6 +20,7 @@ class Receiver:
         headers: the headers of the last report.
         status: what each report is answered with, 200 by default.
         cancel: whether the answers ask the worker to stop.
+        threads: on how many threads the answers tell the worker to compute, or None.
         cancel_at_step: the same from the first log of this step on.
     """
 
@@ -29,6 +30,7 @@ class Receiver:
         self.headers: dict[str, str] = {}
         self.status = 200
         self.cancel = False
+        self.threads: int | None = None
         self.cancel_at_step: int | None = None
         self._seen: set[tuple[int, int]] = set()
         self._changed = threading.Condition()
@@ -71,7 +73,8 @@ class Receiver:
                 for event in body["events"]:
                     self._keep(body["attempt"], event)
             self._changed.notify_all()
-            return self.status, ({"cancel": self.cancel} if self.status == 200 else {"error": "no"})
+            answer = {"cancel": self.cancel} | ({} if self.threads is None else {"threads": self.threads})
+            return self.status, (answer if self.status == 200 else {"error": "no"})
 
     def _keep(self, attempt: int, event: dict[str, Any]) -> None:
         key = (attempt, event["seq"])

@@ -16,8 +16,8 @@ blueprint = Blueprint("internal", __name__)
 
 
 @blueprint.post("/internal/jobs/<job_id>/events")
-def report(job_id: str) -> dict[str, bool]:
-    """Store a worker's events, renew its lease, and say whether it has to stop."""
+def report(job_id: str) -> dict[str, bool | int]:
+    """Store a worker's events, renew its lease, and say whether it has to stop and on how many threads to compute."""
     token, serving, said = bearer_token(), backend(), parse_report(json_object())
     try:
         receipt = serving.store.reports.receive(job_id, said.attempt, token, said.events)
@@ -28,4 +28,4 @@ def report(job_id: str) -> dict[str, bool]:
     serving.scheduler.heard_from(job_id, said.attempt)
     if receipt.ended:
         serving.scheduler.ending(job_id)
-    return {"cancel": receipt.cancel}
+    return {"cancel": receipt.cancel, "threads": serving.inference.balance().worker}

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from arkor.backend.worker import artifacts, checkpoints
@@ -37,6 +38,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         self._reporter = reporter
         self._stop = stop
         self._position = position
+        self._threads = spec.threads
         self._published: set[int] = set()
         self._saved_at = self._logged_at = time.monotonic()
         self._logged_step = 0
@@ -45,6 +47,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         """Start the clocks."""
         self._saved_at = self._logged_at = time.monotonic()
         self._logged_step = self._position.step = state.global_step
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take the share of the cores that the backend gives: a chat may have come, or gone."""
+        self._share_cores()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Decide what to do after a step."""
@@ -61,6 +67,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Leave an evaluation that nobody waits for any more."""
         self._stop.check()
+        self._share_cores()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         """Report a loss, or the result of an evaluation."""
@@ -89,6 +96,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         checkpoints.mark_complete(folder)
         checkpoints.keep_only(self._spec.checkpoints_dir, folder)
         self._saved_at = time.monotonic()
+
+    def _share_cores(self) -> None:
+        threads = self._reporter.threads
+        if threads is not None and threads != self._threads:
+            self._threads = threads
+            torch.set_num_threads(threads)  # counts for the thread that calls it, which is the one that computes
 
     def _is_for_user(self, step: int) -> bool:
         save_steps = self._spec.config.save_steps

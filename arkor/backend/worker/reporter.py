@@ -66,6 +66,9 @@ class Reporter:
         attempt: its number.
         listener: whom to tell what the backend says.
         timing: how patient to be.
+
+    Attributes:
+        threads: on how many threads the backend wants the worker to compute; None where it has not said.
     """
 
     def __init__(self, url: str, token: str, attempt: int, listener: Listener, timing: Timing | None = None) -> None:
@@ -79,6 +82,7 @@ class Reporter:
         self._changed = threading.Condition()
         self._pending: deque[dict[str, Any]] = deque()
         self._last_seq = 0
+        self.threads: int | None = None
         self._closing = self._gone = self._told_cancelled = False
         self._thread = threading.Thread(target=self._run, name="arkor-reporter", daemon=True)
 
@@ -161,10 +165,17 @@ class Reporter:
             log.warning("The backend refused a report with status %d: %.300s", answer.status_code, answer.text)
             return False
         self._acknowledge(len(events))
-        if isinstance(body, Mapping) and body.get("cancel") and not self._told_cancelled:
+        if isinstance(body, Mapping):
+            self._obey(body)
+        return True
+
+    def _obey(self, answer: Mapping[str, Any]) -> None:
+        threads = answer.get("threads")
+        if isinstance(threads, int) and threads > 0:
+            self.threads = threads
+        if answer.get("cancel") and not self._told_cancelled:
             self._told_cancelled = True
             self._listener.cancelled()
-        return True
 
     def _acknowledge(self, count: int) -> None:
         with self._changed:

@@ -141,16 +141,16 @@ class TestReports:
     def test_a_heartbeat_is_answered(self, client: Client, job_id: str, token: str) -> None:
         """With what the worker has to do."""
         beat = {"attempt": 1, "events": []}
-        assert client.report(job_id, token, beat).json() == {"cancel": False}
+        assert client.report(job_id, token, beat).json()["cancel"] is False
         client.cancel(job_id)
-        assert client.report(job_id, token, beat).json() == {"cancel": True}
+        assert client.report(job_id, token, beat).json()["cancel"] is True
 
     def test_an_event_is_known_by_its_number(self, client: Client, job_id: str, token: str) -> None:
         """A repeat is accepted and stored once, also beside events that are new."""
         logs = [{"seq": seq, "type": "training.log", "step": seq, "loss": 1.0} for seq in (5, 6, 7)]
         for events in (logs[:2], logs[:2], logs[1:], logs):
             answer = client.report(job_id, token, {"attempt": 1, "events": events})
-            assert (answer.status_code, answer.json()) == (200, {"cancel": False})
+            assert (answer.status_code, answer.json()["cancel"]) == (200, False)
         client.cancel(job_id)
         assert [frame.data.get("step") for frame in client.events(job_id)][1:-1] == [5, 6, 7]
 

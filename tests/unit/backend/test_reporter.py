@@ -134,3 +134,12 @@ def test_a_backend_that_stays_away_is_given_up(receiver: Receiver, reporter: Rep
     reporter.send("training.log", step=1)
     assert not reporter.flush(10)
     eventually(lambda: told.words == ["orphaned"], "the word")
+
+
+def test_the_share_of_the_cores_is_heard(receiver: Receiver, reporter: Reporter) -> None:
+    """With any answer that says one."""
+    reporter.start()
+    eventually(lambda: receiver.reports, "a report")
+    assert reporter.threads is None
+    receiver.threads = 1
+    eventually(lambda: reporter.threads == 1, "the share is known")

@@ -1,8 +1,32 @@
 """Teach a small model to triage support tickets: category, urgency, summary and next action, as JSON."""
 
-from arkor import Callbacks, CompletedContext, LocalDataset, LogContext, LoraConfig, StartedContext, create_trainer
+from arkor import (
+    Callbacks,
+    CheckpointContext,
+    CompletedContext,
+    LocalDataset,
+    LogContext,
+    LoraConfig,
+    StartedContext,
+    create_trainer,
+)
 
 MAX_STEPS = 60
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "category": {"enum": ["account", "billing", "delivery", "question", "returns", "technical"]},
+        "urgency": {"enum": ["high", "normal", "low"]},
+        "summary": {"type": "string", "maxLength": 100},
+        "next_action": {"type": "string", "maxLength": 100},
+    },
+    "required": ["category", "urgency", "summary", "next_action"],
+    "additionalProperties": False,
+}
+QUESTION = [
+    {"role": "system", "content": "Triage the support ticket. Answer with JSON only."},
+    {"role": "user", "content": "My lamp gets so hot that it smells burnt, and my child sleeps beside it!"},
+]
 
 losses: list[float] = []
 
@@ -22,6 +46,17 @@ def on_log(log: LogContext) -> None:
         print(f"step {log.step:3}/{MAX_STEPS}  loss on the held-out tickets {log.eval_loss:.3f}", flush=True)
 
 
+def on_checkpoint(checkpoint: CheckpointContext) -> None:
+    """Ask the half-trained model, held to the schema."""
+    answer = checkpoint.infer(
+        messages=QUESTION,
+        temperature=0,
+        max_tokens=120,
+        response_format={"type": "json_schema", "json_schema": {"name": "triage", "schema": SCHEMA, "strict": True}},
+    )
+    print(f"step {checkpoint.step:3}/{MAX_STEPS}  asked: {answer.json()}", flush=True)
+
+
 def on_completed(_: CompletedContext) -> None:
     """Say how the loss fell."""
     if losses:
@@ -39,5 +74,6 @@ trainer = create_trainer(
     learning_rate=1e-3,
     warmup_steps=5,
     logging_steps=5,
-    callbacks=Callbacks(on_started=on_started, on_log=on_log, on_completed=on_completed),
+    save_steps=30,
+    callbacks=Callbacks(on_started=on_started, on_log=on_log, on_checkpoint=on_checkpoint, on_completed=on_completed),
 )

@@ -1,0 +1,152 @@
+"""What an answer's text is held to, as the request says it.
+
+Protocol: docs/protocol.md, "Inference".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from arkor.backend.refusal import Refusal
+
+KINDS = ("json", "regex", "choice", "grammar", "json_object")
+_STRUCTURED_FORMATS = frozenset({"json_object", "json_schema"})
+_DATA_KEYWORDS = frozenset({"const", "default", "enum", "examples"})
+
+
+@attrs.frozen
+class Constraint:
+    """The only texts that an answer may be.
+
+    Attributes:
+        kind: one of ``KINDS``.
+        value: a JSON schema (an object, or true for any value), a regular expression, a list of texts, a grammar
+            (Lark or GBNF), or true for ``json_object``.
+    """
+
+    kind: str
+    value: Any
+
+
+def read_constraint(response_format: Any, structured_outputs: Any) -> Constraint | None:
+    """Read ``responseFormat`` and ``structuredOutputs``; None where the answer is free.
+
+    Raises:
+        Refusal: 400, one of them is malformed, or both constrain the answer.
+    """
+    formatted = _from_format(response_format)
+    structured = _from_structured(structured_outputs)
+    if formatted is not None and structured is not None:
+        raise Refusal(400, "structuredOutputs cannot be combined with a responseFormat that constrains the answer.")
+    return formatted or structured
+
+
+def check_closed(schema: Any, where: str) -> None:
+    """Check what ``strict: true`` promises: no object of the schema takes further properties.
+
+    Args:
+        schema: a JSON schema.
+        where: what the schema is called in the refusal.
+
+    Raises:
+        Refusal: 400, it names the first object that does.
+    """
+    if isinstance(schema, list):
+        for number, item in enumerate(schema):
+            check_closed(item, f"{where}[{number}]")
+    if not isinstance(schema, Mapping):
+        return
+    if _is_object(schema) and schema.get("additionalProperties") is not False:
+        raise Refusal(400, f"strict: true needs additionalProperties: false on every object; {where} has not.")
+    for name, item in schema.items():
+        if name in {"properties", "$defs", "definitions"} and isinstance(item, Mapping):
+            for key, value in item.items():  # names of the user's, not keywords
+                check_closed(value, f"{where}.{name}.{key}")
+        elif name not in _DATA_KEYWORDS:
+            check_closed(item, f"{where}.{name}")
+
+
+def _is_object(schema: Mapping[str, Any]) -> bool:
+    kind = schema.get("type")
+    return kind == "object" or (isinstance(kind, list) and "object" in kind) or "properties" in schema
+
+
+def _from_format(given: Any) -> Constraint | None:
+    if given is None:
+        return None
+    kind = given.get("type") if isinstance(given, Mapping) else None
+    if kind == "text":
+        return None
+    if not isinstance(kind, str) or kind not in _STRUCTURED_FORMATS:
+        raise Refusal(400, f"responseFormat: type must be text, json_object or json_schema, not {kind!r:.100}.")
+    if kind == "json_object":
+        return Constraint("json_object", True)
+    named = given.get("json_schema")
+    schema = named.get("schema") if isinstance(named, Mapping) else None
+    if not isinstance(schema, Mapping):
+        raise Refusal(400, "responseFormat: type json_schema needs json_schema.schema, an object.")
+    if named.get("strict") is True:
+        check_closed(schema, "schema")
+    return Constraint("json", dict(schema))
+
+
+def _from_structured(given: Any) -> Constraint | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise Refusal(400, f"structuredOutputs: must be an object, not {given!r:.100}.")
+    unknown = sorted(set(given) - set(KINDS))
+    if unknown:
+        raise Refusal(400, f"structuredOutputs: knows {', '.join(KINDS)}, not {', '.join(unknown)}.")
+    kinds = [kind for kind in KINDS if given.get(kind) is not None and given[kind] is not False]
+    if len(kinds) != 1:
+        raise Refusal(
+            400, f"structuredOutputs: needs exactly one of {', '.join(KINDS)}, not {', '.join(kinds) or 'none'}."
+        )
+    kind = kinds[0]
+    return Constraint(kind, _VALUES[kind](given[kind]))
+
+
+def _schema(value: Any) -> Any:
+    if isinstance(value, str):  # vLLM takes both
+        try:
+            value = json.loads(value)
+        except ValueError as exc:
+            raise Refusal(400, f"structuredOutputs: json is a text that is not JSON: {exc}.") from exc
+    if not isinstance(value, Mapping) and value is not True:
+        raise Refusal(400, "structuredOutputs: json must be a JSON schema.")
+    return value
+
+
+def _text(name: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise Refusal(400, f"structuredOutputs: {name} must be a text that is not empty.")
+        return value
+
+    return check
+
+
+def _choice(value: Any) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
+        raise Refusal(400, "structuredOutputs: choice must be a list of texts, none of them empty.")
+    return value
+
+
+def _true(value: Any) -> bool:
+    if value is not True:
+        raise Refusal(400, f"structuredOutputs: json_object must be true, not {value!r:.100}.")
+    return True
+
+
+_VALUES: dict[str, Callable[[Any], Any]] = {
+    "json": _schema,
+    "regex": _text("regex"),
+    "choice": _choice,
+    "grammar": _text("grammar"),
+    "json_object": _true,
+}

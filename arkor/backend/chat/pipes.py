@@ -1,0 +1,71 @@
+"""Talking to the server over the process's standard input and output: one JSON object a line, either way.
+
+From the server::
+
+    {"id", "base", "adapter": {"name", "path"} | null, "request": {…}}   answer this
+    {"cancel": id}                                                       nobody waits for that answer any more
+    {"threads": n}                                                       compute with so many threads
+
+To the server, about the answer with that id::
+
+    {"id", "accepted": {"promptTokens"}}     it will be answered: nothing in it was refused
+    {"id", "delta": "text"}                  more of its text
+    {"id", "toolCalls": [{…}]}               the functions it calls, in chat completions form
+    {"id", "done": {"finishReason", "usage"}}  its end; token counts
+    {"id", "error": {"status", "message"}}   its end, or why it cannot be answered
+
+This is between two halves of one program, of one version: nobody else speaks it, and it is not checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+
+class Pipes:
+    """The two ends, one JSON object at a time. ``say`` is thread-safe.
+
+    Args:
+        reader: where lines come from; its end is the end of the process.
+        writer: where lines go.
+    """
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._lock = threading.Lock()
+
+    @classmethod
+    def claim(cls) -> Pipes:
+        """Take standard input and output for the protocol alone.
+
+        What a library prints afterwards, from Python or from C, goes to standard error; what it reads is empty.
+        """
+        reader, writer = os.dup(0), os.dup(1)
+        empty = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(empty, 0)
+        os.close(empty)
+        sys.stdout.flush()
+        os.dup2(2, 1)
+        return cls(os.fdopen(reader, "rb"), os.fdopen(writer, "wb"))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield what the server says, until it has closed its end."""
+        for line in self._reader:
+            yield json.loads(line)
+
+    def say(self, **fields: Any) -> None:
+        """Tell the server something.
+
+        Raises:
+            BrokenPipeError: it is gone.
+        """
+        line = json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        with self._lock:
+            self._writer.write(line)
+            self._writer.flush()

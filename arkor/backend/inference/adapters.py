@@ -1,0 +1,58 @@
+"""Adapters out of their artifacts, where the chat process can load them."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import threading
+from pathlib import Path
+
+_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+class AdapterFolder:
+    """A folder with unpacked adapters, each named by the SHA-256 of its tar. Thread-safe.
+
+    Args:
+        folder: where they go; what an earlier process left there is removed before the first one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._is_ours = False
+
+    def unpack(self, tar: Path, sha256: str) -> Path:
+        """Return the folder of an adapter, unpacked where it was not.
+
+        Args:
+            tar: the artifact.
+            sha256: of the tar.
+
+        Raises:
+            OSError: the tar is gone, or the disk is full.
+        """
+        with self._lock:
+            if not self._is_ours:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder.mkdir(parents=True)
+                self._is_ours = True
+            target = self._folder / sha256
+            if not target.is_dir():
+                self._unpack(tar, target)
+            return target
+
+    def _unpack(self, tar: Path, target: Path) -> None:
+        work = Path(tempfile.mkdtemp(dir=self._folder, prefix=".part-"))
+        try:
+            with tarfile.open(tar) as archive:
+                for name in _FILES:  # by name: nothing else in the tar is ever written
+                    content = archive.extractfile(name)
+                    assert content is not None  # it is a file: the worker packed it
+                    with content, (work / name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
+            work.replace(target)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise

@@ -1,0 +1,125 @@
+"""Chats: how many at a time, by which process, on how many cores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+from arkor.backend.chat.request import ChatRequest
+from arkor.backend.cores import Shares, share
+from arkor.backend.inference.process import Answer, ChatProcess, ProcessGone
+from arkor.backend.inference.targets import Target
+from arkor.backend.refusal import Refusal
+from arkor.backend.settings import Settings
+
+
+class Inference:
+    """Answers chats with a process of its own, which is started for the first one. Thread-safe.
+
+    Args:
+        settings: what it was told.
+        is_training: says whether any job trains now.
+    """
+
+    def __init__(self, settings: Settings, is_training: Callable[[], bool]) -> None:
+        self._settings = settings
+        self._is_training = is_training
+        self._lock = threading.Lock()
+        self._open = 0
+        self._process: ChatProcess | None = None
+        self._told_threads: int | None = None
+        self._leaving: threading.Timer | None = None
+        self._closed = False
+
+    @contextlib.contextmanager
+    def ask(self, target: Target, request: ChatRequest) -> Iterator[Answer]:
+        """Ask a model; the answer is made until the block is left.
+
+        Raises:
+            Refusal: 503, as many chats as there may be are being answered, or the backend stops.
+            OSError: the process cannot be started.
+        """
+        self._enter()
+        try:
+            answer = self._ask(target, request)
+            try:
+                yield answer
+            finally:
+                answer.close()
+        finally:
+            self._leave()
+
+    def balance(self) -> Shares:
+        """Return how the cores are shared now, and tell the chat process its part where that has changed."""
+        with self._lock:
+            shares = self._shares()
+            if self._process is not None and shares.chat != self._told_threads:
+                self._told_threads = shares.chat
+                self._process.tell({"threads": shares.chat})
+            return shares
+
+    def close(self) -> None:
+        """End every answer, and the process. Nothing is answered afterwards."""
+        with self._lock:
+            self._closed = True
+            process, self._process = self._process, None
+            if self._leaving is not None:
+                self._leaving.cancel()
+        if process is not None:
+            process.close()
+
+    def _shares(self) -> Shares:
+        cores, parallel = os.cpu_count() or 1, self._settings.max_parallel
+        return share(cores, parallel, training=self._is_training(), chatting=self._open > 0)
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._closed:
+                raise Refusal(503, "The backend is stopping.", headers={"Retry-After": "5"})
+            if self._open >= self._settings.chat_cap:
+                cap = self._settings.chat_cap
+                raise Refusal(503, f"All {cap} chats of this backend are taken.", headers={"Retry-After": "1"})
+            self._open += 1
+            if self._leaving is not None:
+                self._leaving.cancel()
+                self._leaving = None
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._open -= 1
+            if self._open or self._closed or self._process is None:
+                return
+            self._leaving = threading.Timer(self._settings.chat_idle_s, self._unload)
+            self._leaving.daemon = True
+            self._leaving.start()
+
+    def _unload(self) -> None:
+        """Let the process go: its memory is worth more to others by now."""
+        with self._lock:
+            if self._open or self._process is None:
+                return
+            process, self._process = self._process, None
+        process.close()
+
+    def _ask(self, target: Target, request: ChatRequest) -> Answer:
+        question = {**target.to_line(), "request": request.to_line()}
+        while True:
+            process = self._running()
+            self.balance()
+            try:
+                return process.ask(question)
+            except ProcessGone:
+                with self._lock:
+                    if self._process is process:
+                        self._process = None
+
+    def _running(self) -> ChatProcess:
+        with self._lock:
+            if self._closed:
+                raise Refusal(503, "The backend is stopping.", headers={"Retry-After": "5"})
+            if self._process is None:
+                self._process = ChatProcess(self._settings.chat_module, self._settings.data / "chat.log")
+                self._told_threads = None
+            return self._process

@@ -1,0 +1,150 @@
+"""Which model is to answer, found from what the request names.
+
+Protocol: docs/protocol.md, "Inference": ``adapter`` and ``baseModel``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from arkor.api import wire
+from arkor.backend.inference.adapters import AdapterFolder
+from arkor.backend.models.catalogue import CATALOGUE, is_model_folder
+from arkor.backend.models.hub import is_cached
+from arkor.backend.models.naming import local_folder
+from arkor.backend.refusal import Refusal
+from arkor.backend.settings import Settings
+from arkor.backend.store import Store
+from arkor.backend.store.tenants import Project
+from arkor.jobs import TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """A model that is ready to answer.
+
+    Attributes:
+        name: what the answer calls it.
+        base: the base model's folder, or its id in the hub's cache.
+        adapter: the adapter's name and folder, or None.
+    """
+
+    name: str
+    base: str
+    adapter: tuple[str, str] | None = None
+
+    def to_line(self) -> dict[str, Any]:
+        """Return its part of a question to the chat process."""
+        adapter = self.adapter and {"name": self.adapter[0], "path": self.adapter[1]}
+        return {"base": self.base, "adapter": adapter}
+
+
+class Targets:
+    """Finds models. Thread-safe.
+
+    Args:
+        settings: where the jobs' folders are.
+        store: the jobs and what they made.
+    """
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._adapters = AdapterFolder(settings.adapters_folder)
+
+    def find(self, fields: Mapping[str, Any], project: Project) -> Target:
+        """Find the model that ``adapter`` or ``baseModel`` names.
+
+        Args:
+            fields: the request's, in wire names.
+            project: whose jobs may be named.
+
+        Raises:
+            Refusal: 400 both, neither or a malformed one; 404 no such job or model; 409 it is not there yet; 410 it
+                is no longer on the disk.
+        """
+        adapter, model = fields.get("adapter"), fields.get("baseModel")
+        if (adapter is None) == (model is None):
+            raise Refusal(400, "Give either adapter or baseModel, the model that is to answer.")
+        if adapter is not None:
+            return self._adapter(read_adapter(adapter), project)
+        if not isinstance(model, str) or not model:
+            raise Refusal(400, f"baseModel: must be a model's name, not {model!r:.100}.")
+        return Target(name=model, base=ready_model(model))
+
+    def _adapter(self, wanted: AdapterRef, project: Project) -> Target:
+        job = self._store.jobs.get(project, wanted.job_id)
+        if job is None:
+            raise Refusal(404, f"There is no job {wanted.job_id!r:.100} in this project.")
+        artifact = self._artifact(job, wanted)
+        base = ready_model(str(job.config["model"]))
+        tar = self._settings.job_folder(job.id) / "artifacts" / f"{artifact.name}.tar"
+        if not tar.is_file():
+            raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
+        name = artifact.sha256 or ""  # every registered artifact has one
+        return Target(
+            name=f"{job.id}:{artifact.name}", base=base, adapter=(name, str(self._adapters.unpack(tar, name)))
+        )
+
+    def _artifact(self, job: TrainingJob, wanted: AdapterRef) -> Artifact:
+        found = self._store.events.artifacts(job.id)
+        for artifact in found:
+            if artifact.step == wanted.step and artifact.kind == "adapter":
+                return artifact
+        what = "final adapter" if wanted.step is None else f"checkpoint of step {wanted.step}"
+        yet = "" if job.status in TERMINAL_STATUSES else " yet"
+        has = ", ".join(artifact.name for artifact in found) or "nothing"
+        raise Refusal(409, f"Job {job.id} has no {what}{yet}; it is {job.status}, and has {has}.")
+
+
+def read_adapter(value: Any) -> AdapterRef:
+    """Read ``adapter``.
+
+    Raises:
+        Refusal: 400, it is malformed.
+    """
+    fields = {wire.python_name(name): item for name, item in wire.mapping(value).items()}
+    kind, job_id, step = fields.get("kind"), fields.get("job_id"), wire.whole_number(fields.get("step"))
+    if kind not in {"final", "checkpoint"} or not isinstance(job_id, str):
+        raise Refusal(400, 'adapter: must be {"kind": "final", "jobId"} or {"kind": "checkpoint", "jobId", "step"}.')
+    if kind == "final":
+        return AdapterRef(kind, job_id)
+    if step is None:
+        raise Refusal(400, f"adapter: step must be a whole number, not {fields.get('step')!r:.100}.")
+    return AdapterRef(kind, job_id, step)
+
+
+def ready_model(name: str) -> str:
+    """Return what transformers loads a model from; nothing is fetched for a chat.
+
+    Args:
+        name: a catalogue name, a folder, or a hub id.
+
+    Raises:
+        Refusal: 404 there is no such folder or name; 409 it has to be fetched first.
+    """
+    folder = local_folder(name)
+    if folder is None:
+        if not _is_cached(name):
+            raise Refusal(409, f"Model {name!r:.200} is not on the backend's machine: {_how_to_get(name)}.")
+        return name
+    if is_model_folder(folder):
+        return str(folder)
+    if name in CATALOGUE:
+        raise Refusal(409, f"Model {name} is not there yet: run `arkor models pull {name}`, or start a job with it.")
+    raise Refusal(404, f"The model folder {name!r:.200} has no config.json with weights beside it.")
+
+
+def _is_cached(name: str) -> bool:
+    try:
+        return is_cached(name)
+    except ValueError:  # no id at all
+        return False
+
+
+def _how_to_get(name: str) -> str:
+    known = ", ".join(sorted(CATALOGUE))
+    return f"run `hf download {name}` there, or start a job with it; by name it knows {known}"

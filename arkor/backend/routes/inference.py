@@ -1,0 +1,107 @@
+"""Asking a model.
+
+Protocol: docs/protocol.md, "Inference".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from arkor.api import wire
+from arkor.backend.chat.request import ChatRequest, read_request, spelled
+from arkor.backend.inference.completions import Completion, Event, check
+from arkor.backend.inference.process import Answer
+from arkor.backend.inference.targets import Target
+from arkor.backend.refusal import Refusal
+from arkor.backend.routes.access import backend, json_object, require_project
+
+blueprint = Blueprint("inference", __name__)
+
+# A refusal is a status, as long as it comes before this: afterwards the client's patience needs the headers.
+_STATUS_S = 10.0
+_LOOK_S = 1.0  # between two looks at whether the client is still there
+
+
+@blueprint.post("/v1/inference/chat")
+def chat() -> Response | dict[str, Any]:
+    """Answer in chat completions form, as the answer is made or at its end."""
+    project, fields = require_project(), spelled(json_object())
+    target = backend().targets.find(fields, project)
+    return respond(target, read_request(fields), fields)
+
+
+def respond(target: Target, asked: ChatRequest, fields: dict[str, Any]) -> Response | dict[str, Any]:
+    """Let a model answer, in the form that the request wants.
+
+    Args:
+        target: who answers.
+        asked: what is asked.
+        fields: the request's; ``stream`` and ``streamOptions`` are read.
+
+    Raises:
+        Refusal: the question is refused, or the answer failed before anything of it was sent.
+    """
+    stream, completion = fields.get("stream", True), Completion(target.name)
+    if not isinstance(stream, bool):
+        raise Refusal(400, f"stream: must be true or false, not {stream!r:.100}.")
+    with_usage = wire.mapping(fields.get("streamOptions")).get("include_usage") is not False
+    opened = contextlib.ExitStack()
+    try:
+        answer = opened.enter_context(backend().inference.ask(target, asked))
+        events = _events(answer, _client_left())
+        if not stream:
+            with opened:
+                return completion.whole(events)
+        first = _until_accepted(events)
+    except BaseException:
+        opened.close()
+        raise
+    frames = completion.stream(_chained(first, events), with_usage=with_usage)
+    response = Response(frames, mimetype="text/event-stream")
+    response.call_on_close(opened.close)  # also where nobody read a byte
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _events(answer: Answer, client_left: Callable[[], bool]) -> Iterator[Event | None]:
+    """Yield what is said, None where nothing was for a while, until the end or until the client has left."""
+    serving = backend()
+    look_s = min(_LOOK_S, serving.settings.ping_s)
+    while not client_left():
+        event = answer.next(look_s)
+        serving.inference.balance()
+        yield event
+        if event is not None and ("done" in event or "error" in event):
+            return
+
+
+def _until_accepted(events: Iterator[Event | None]) -> Event | None:
+    """Return the first event, or None where there is none in time.
+
+    Raises:
+        Refusal: it is one.
+    """
+    deadline = time.monotonic() + _STATUS_S
+    for event in events:
+        if event is not None:
+            check(event)
+        if event is not None or time.monotonic() >= deadline:
+            return event
+    return None
+
+
+def _chained(first: Event | None, rest: Iterable[Event | None]) -> Iterator[Event | None]:
+    yield first
+    yield from rest
+
+
+def _client_left() -> Callable[[], bool]:
+    """Return what says whether the client has closed its connection."""
+    found: Callable[[], bool] | None = request.environ.get("waitress.client_disconnected")
+    return found or (lambda: False)

@@ -1,0 +1,83 @@
+"""``arkor chat`` as its users meet it, against the stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.cloud import CHAT, DONE, Answer, Cloud, Stream, chunk
+from tests.support.commands import TIMEOUT_S, run
+
+HELLO = Stream(frames=[chunk("Hel"), chunk("lo"), chunk(finish_reason="stop"), DONE])
+
+
+@pytest.fixture(autouse=True)
+def _jobs(routed_cloud: Cloud) -> None:
+    routed_cloud.jobs["job_1"] = {"id": "job_1", "status": "completed", "createdAt": "2026-01-01T00:00:00Z"}
+    routed_cloud.jobs["job_2"] = {"id": "job_2", "status": "completed", "createdAt": "2026-01-02T00:00:00Z"}
+    routed_cloud.jobs["job_3"] = {"id": "job_3", "status": "failed", "createdAt": "2026-01-03T00:00:00Z"}
+
+
+def sent(cloud: Cloud) -> dict[str, object]:
+    """Return what the model was asked."""
+    asked: dict[str, object] = cloud.calls("POST", CHAT)[-1].json()
+    return asked
+
+
+def test_a_prompt_is_answered_once(routed_cloud: Cloud) -> None:
+    """By the job that is named, after the system message."""
+    routed_cloud.says(HELLO)
+    ended = run("chat", "job_1", "hi there", "--system", "be brief")
+    assert (ended.code, ended.out) == (0, "Hello\n")
+    assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "job_1"}
+    assert sent(routed_cloud)["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "hi there"},
+    ]
+
+
+def test_a_checkpoint_and_a_model_can_be_named(routed_cloud: Cloud) -> None:
+    """``--step`` of a job; what is no job is a model."""
+    routed_cloud.says(HELLO, HELLO)
+    assert run("chat", "job_1", "hi", "--step", "30").code == 0
+    assert sent(routed_cloud)["adapter"] == {"kind": "checkpoint", "jobId": "job_1", "step": 30}
+    assert run("chat", "smollm2-135m", "hi").code == 0
+    assert sent(routed_cloud)["baseModel"] == "smollm2-135m"
+
+
+def test_the_question_may_come_on_stdin_and_the_last_completed_job_answers(routed_cloud: Cloud) -> None:
+    """A later job that failed does not count."""
+    routed_cloud.says(HELLO)
+    done = subprocess.run(
+        [sys.executable, "-m", "arkor.cli", "chat"],
+        input="from a pipe\n",
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        timeout=TIMEOUT_S,
+        check=True,
+    )
+    assert done.stdout == "Hello\n"
+    assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "job_2"}
+    assert sent(routed_cloud)["messages"] == [{"role": "user", "content": "from a pipe"}]
+
+
+def test_the_raw_body_is_printed_on_request(routed_cloud: Cloud) -> None:
+    """``--json``: one object, not streamed."""
+    body = {"choices": [{"message": {"content": "Hello"}}]}
+    routed_cloud.says(Answer(body=body))
+    ended = run("chat", "job_1", "hi", "--json")
+    assert json.loads(ended.out) == body
+    assert sent(routed_cloud)["stream"] is False
+
+
+def test_a_cut_answer_is_an_error(routed_cloud: Cloud) -> None:
+    """Exit code 3 after what had arrived."""
+    routed_cloud.says(Stream(frames=[chunk("Hel")]))
+    ended = run("chat", "job_1", "hi")
+    assert (ended.code, ended.out.strip()) == (3, "Hel")
+    assert "cut in the middle" in ended.err

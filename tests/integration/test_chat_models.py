@@ -1,0 +1,311 @@
+"""The parts of the chat process that need torch, on a very small model with random weights, in this process."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from arkor.backend.chat.constraints import Constraint
+from arkor.backend.chat.request import ChatRequest, read_request
+from arkor.backend.refusal import Refusal
+from tests.integration.conftest import MODEL
+from tests.support.adapters import write_adapter_tar
+
+pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]  # the libraries' own warnings
+
+PROMPTS = [list(range(100, 100 + length)) for length in (5, 40, 3, 17, 33, 9)]
+LENGTHS = [12, 4, 16, 5, 9, 7]
+# As the models of the Hermes family write it, without what does not matter here.
+HERMES = (
+    "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}<tool_call>{% endif %}"
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}"
+    "{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+
+
+@attrs.define(eq=False)
+class FakeRow:
+    """A row that takes the likeliest token until it has enough of them."""
+
+    prompt: list[int]
+    count: int
+    adapter: str | None = None
+    done: bool = False
+    last: int | None = None
+    made: list[int] = attrs.Factory(list)
+
+    def advance(self, logits: Any) -> None:
+        self.last = int(logits.argmax())
+        self.made.append(self.last)
+        self.done = len(self.made) >= self.count
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A model this small is slower with more, above all beside other work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two layers, with the real model's tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    real = model_home / ".arkor" / "models" / MODEL
+    folder = tmp_path_factory.mktemp("tiny")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(real / name, folder)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    tokens = {"vocab_size": 49152, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 2}
+    torch.manual_seed(0)
+    config = LlamaConfig(**shape, **tokens, head_dim=8, num_hidden_layers=2, max_position_embeddings=256)
+    model = AutoModelForCausalLM.from_config(config)
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def load(folder: Path) -> Callable[[], Any]:
+    """Load the model anew, in float32: then a batch rounds as a single row does."""
+
+    def load() -> Any:
+        from arkor.backend.chat.base import Base
+
+        base = Base(str(folder))
+        base._model.float()
+        return base
+
+    return load
+
+
+@pytest.fixture
+def adapter(folder: Path, tmp_path: Path) -> Callable[[int], str]:
+    """Make an adapter, and return its folder."""
+
+    def make(seed: int) -> str:
+        write_adapter_tar(tmp_path / "adapter.tar", folder, seed=seed, scale=0.8)
+        with tarfile.open(tmp_path / "adapter.tar") as archive:
+            archive.extractall(tmp_path / str(seed), filter="data")
+        return str(tmp_path / str(seed))
+
+    return make
+
+
+def generated(base: Any, row: FakeRow) -> list[int]:
+    """What transformers makes of a prompt, alone."""
+    import torch
+
+    base.adapters.use([row.adapter])
+    prompt = torch.tensor([row.prompt])
+    made = base._model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=False,
+        max_new_tokens=row.count,
+        eos_token_id=[],
+        pad_token_id=2,
+    )
+    ids: list[int] = made[0, len(row.prompt) :].tolist()
+    return ids
+
+
+def run(base: Any, rows: list[FakeRow], join_at: int = 3) -> None:
+    """Let some rows begin together, and the others join them."""
+    from arkor.backend.chat.batch import Batch
+
+    batch = Batch(base)
+    for row in rows[:3]:
+        batch.add(row)  # type: ignore[arg-type]
+    for _ in range(join_at):
+        batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+    for row in rows[3:]:
+        batch.add(row)  # type: ignore[arg-type]
+    while batch.rows:
+        batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("piece", [16, 256])
+def test_rows_that_join_and_leave_are_made_as_if_alone(
+    load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    """Token by token what ``generate`` makes of each, also where a prompt is read in pieces."""
+    monkeypatch.setattr("arkor.backend.chat.batch.PIECE_TOKENS", piece)
+    base = load()
+    rows = [FakeRow(prompt, count) for prompt, count in zip(PROMPTS, LENGTHS, strict=True)]
+    run(base, rows)
+    assert [row.made for row in rows] == [generated(base, row) for row in rows]
+
+
+def test_rows_with_different_adapters_do_not_mix(load: Callable[[], Any], adapter: Callable[[int], str]) -> None:
+    """Each is made with its own, and the base stays as it was."""
+    base, fresh = load(), load()
+    plain = [generated(fresh, FakeRow(prompt, 8)) for prompt in PROMPTS]
+    names = [base.adapters.load(str(seed), adapter(seed), ()) for seed in (1, 2)]
+    rows = [FakeRow(prompt, 8, adapter=[None, *names][place % 3]) for place, prompt in enumerate(PROMPTS)]
+    run(base, rows)
+    assert [row.made for row in rows] == [generated(base, row) for row in rows]
+    assert [row.made == made for row, made in zip(rows, plain, strict=True)] == [True, False, False] * 2
+
+
+def test_the_least_recently_used_adapter_goes(load: Callable[[], Any], adapter: Callable[[int], str]) -> None:
+    """Never one that is in use; one that comes back gives the same answers."""
+    from arkor.backend.chat.adapters import Adapters
+
+    base = load()
+    base.adapters = Adapters(base._model, capacity=2)
+    paths = {name: adapter(seed) for seed, name in enumerate("abc")}
+    a = base.adapters.load("a", paths["a"], ())
+    first = generated(base, FakeRow(PROMPTS[0], 6, a))
+    base.adapters.load("b", paths["b"], {a})
+    assert base.adapters.load("a", paths["a"], ()) == a
+    base.adapters.load("c", paths["c"], {a})
+    assert base.adapters.load("a", paths["a"], ()) == a
+    b = base.adapters.load("b", paths["b"], ())
+    assert generated(base, FakeRow(PROMPTS[0], 6, a)) == first
+    base.adapters.load("c", paths["c"], {b})
+    again = base.adapters.load("a", paths["a"], ())
+    assert again != a
+    assert generated(base, FakeRow(PROMPTS[0], 6, again)) == first
+
+
+def test_an_adapter_that_cannot_be_loaded_leaves_nothing(
+    load: Callable[[], Any], adapter: Callable[[int], str]
+) -> None:
+    """Whether it is the first one or not."""
+    base = load()
+    broken = Path(adapter(1))
+    (broken / "adapter_model.safetensors").write_bytes(b"nothing")
+    plain = generated(base, FakeRow(PROMPTS[0], 6))
+    for _ in range(2):
+        with pytest.raises(Refusal, match="The adapter cannot be loaded") as caught:
+            base.adapters.load("broken", str(broken), ())
+        assert caught.value.status == 500
+        assert generated(base, FakeRow(PROMPTS[0], 6)) == plain
+        base.adapters.load("good", adapter(2), ())
+
+
+def test_a_token_is_chosen() -> None:
+    """The likeliest, one of the likeliest, or one of the allowed; repeatable with a seed."""
+    import torch
+
+    from arkor.backend.chat.sampling import Sampler
+
+    logits = torch.tensor([1.0, 3.0, 2.0, -1.0])
+    assert Sampler(temperature=0, top_p=1).pick(logits) == 1
+    assert Sampler(temperature=0, top_p=1).pick(logits, torch.tensor([True, False, True, True])) == 2
+    assert {Sampler(temperature=1e-300, top_p=1).pick(logits) for _ in range(20)} == {1}
+    assert {Sampler(temperature=5, top_p=0.3).pick(logits) for _ in range(50)} == {1}
+    assert {Sampler(temperature=9, top_p=0.6).pick(logits) for _ in range(200)} == {1, 2, 0}
+    assert {Sampler(temperature=9, top_p=1).pick(logits) for _ in range(200)} == {0, 1, 2, 3}
+    seeded = [Sampler(temperature=9, top_p=1, generator=torch.Generator().manual_seed(4)) for _ in range(2)]
+    assert [seeded[0].pick(logits) for _ in range(9)] == [seeded[1].pick(logits) for _ in range(9)]
+    with pytest.raises(Refusal, match="not a number"):
+        Sampler(temperature=1, top_p=1).pick(torch.tensor([1.0, float("nan")]))
+
+
+def ask(**fields: Any) -> ChatRequest:
+    return read_request({"messages": [{"role": "user", "content": "Hi"}], **fields})
+
+
+def test_a_template_that_shows_tools_is_given_them(load: Callable[[], Any]) -> None:
+    """And where calls stand between marks, the model may decide by itself."""
+    from arkor.backend.chat.prompts import Prompts, ToolStyle
+
+    tokenizer = load().tokenizer
+    assert Prompts(tokenizer).tool_style is ToolStyle.ABSENT
+    tokenizer.chat_template = HERMES
+    prompts = Prompts(tokenizer)
+    assert prompts.tool_style is ToolStyle.TAGGED
+    call = {"id": "c", "function": {"name": "weather", "arguments": '{"x": "y"}'}}
+    messages = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "22", "tool_call_id": "c"}]
+    text = tokenizer.decode(prompts.encode(ask(messages=messages, tools=[WEATHER])))
+    assert text.startswith('{"type": "function", "function": {"name": "weather", "description": ""')
+    assert text.endswith('<tool_call>{"name": "weather", "arguments": {"x": "y"}}</tool_call>tool: 22assistant: ')
+    tokenizer.chat_template = HERMES.replace("<tool_call>", "<call>")
+    prompts = Prompts(tokenizer)
+    assert prompts.tool_style is ToolStyle.SHOWN
+    with pytest.raises(Refusal, match="tool_calling_not_configured"):
+        prompts.encode(ask(tools=[WEATHER]))
+
+
+def test_a_template_that_refuses_says_why(load: Callable[[], Any]) -> None:
+    """And a model without one cannot chat."""
+    from arkor.backend.chat.prompts import Prompts
+
+    tokenizer = load().tokenizer
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(Refusal, match="roles must alternate"):
+        Prompts(tokenizer).encode(ask())
+    tokenizer.chat_template = None
+    with pytest.raises(Refusal, match="no chat template"):
+        Prompts(tokenizer).encode(ask())
+
+
+@pytest.mark.parametrize(
+    ("constraint", "good", "bad"),
+    [
+        (Constraint("regex", r"[\d.]+ \w"), ["1.5 a"], ["1.5 é", "\N{SEGMENTED DIGIT EIGHT} a", "1 -"]),
+        (Constraint("choice", ["a b", 'é"\\']), ["a b", 'é"\\'], ["a", "b"]),
+        (Constraint("json_object", True), ['{"a": [1, {}]}', '{\n  "a": 1\n}'], ["[]", '{"a":  1}', " {}"]),
+        (Constraint("json", True), ["[]", '"x"', "{}"], ["x"]),
+        (Constraint("grammar", 'root ::= "a" [0-9]'), ["a1"], ["aa"]),
+    ],
+)
+def test_a_constraint_allows_what_it_says(
+    load: Callable[[], Any], constraint: Constraint, good: list[str], bad: list[str]
+) -> None:
+    """Token by token, as the masks say."""
+    base = load()
+
+    def allows(text: str) -> bool:
+        matcher = base.grammars.for_constraint(constraint)
+        for token in base.tokenizer(text, add_special_tokens=False)["input_ids"]:
+            if not matcher.allowed()[token]:
+                return False
+            if matcher.take(token):
+                return True
+        return bool(matcher.allowed()[2])
+
+    assert [allows(text) for text in good] == [True] * len(good)
+    assert [allows(text) for text in bad] == [False] * len(bad)
+
+
+def test_a_call_between_marks_can_be_enforced(load: Callable[[], Any]) -> None:
+    """What is allowed is what the output of such models is read as."""
+    from arkor.backend.chat.outputs import TaggedOutput
+
+    base = load()
+    tools = ask(tools=[WEATHER], toolChoice="required").tools
+    assert tools is not None
+    text = '<tool_call>\n{"name": "weather", "arguments": {}}\n</tool_call>'
+    matcher = base.grammars.for_call(tools, tagged=True)
+    ends = [matcher.take(token) for token in base.tokenizer(text, add_special_tokens=False)["input_ids"]]
+    assert ends[-1]
+    assert not any(ends[:-1])
+    output = TaggedOutput()
+    assert output.feed(text) == ""
+    assert output.finish()[1][0]["function"] == {"name": "weather", "arguments": "{}"}
+
+
+def test_a_prompt_that_fills_the_context_is_refused(load: Callable[[], Any]) -> None:
+    """With the figures."""
+    base = load()
+    base.check_length(255)
+    with pytest.raises(Refusal, match="has 256 tokens, and the model's context is 256"):
+        base.check_length(256)
