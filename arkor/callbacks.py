@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "The event stream".
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,8 @@ class Callbacks:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise ConfigError("callbacks", f"{name} must be callable, not {value!r}")
+            if inspect.iscoroutinefunction(value):
+                raise ConfigError("callbacks", f"{name} is a coroutine function, which nobody would await: use def")
 
     @classmethod
     def parse(cls, value: Callbacks | Mapping[str, Any] | None) -> Callbacks:

@@ -178,7 +178,13 @@ def _open(entry: Path, project_dir: Path) -> tuple[SourceTree, PurePosixPath]:
             name = PurePosixPath(json.loads(bundle.read(MANIFEST_NAME))["entry"])
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as exc:
         raise EntryError(f"{entry} is not an artifact of arkor build. Build it again.") from exc
-    return BundledTree(entry, project_dir), name
+    return BundledTree(entry, _built_in(entry) or project_dir), name
+
+
+def _built_in(artifact: Path) -> Path | None:
+    """Return the project that an artifact lies in, where it lies where ``arkor build`` puts it."""
+    folders = artifact.absolute().parents
+    return folders[2] if [folder.name for folder in folders[:2]] == ["build", ".arkor"] else None
 
 
 def _text(exc: Exception) -> str:

@@ -197,6 +197,11 @@ class Trainer:
         backend: str | None,
         project_dir: str | Path | None,
     ) -> None:
+        _check_type("abort_event", abort_event, threading.Event, "a threading.Event")
+        _check_type("reconnect", reconnect, ReconnectPolicy, "a ReconnectPolicy")
+        _check_type("client", client, CloudApiClient, "a CloudApiClient")
+        _check_type("backend", backend, str, "a URL or 'local'")
+        _check_type("project_dir", project_dir, (str, Path), "a path")
         self._name = name
         self._callbacks = Callbacks.parse(callbacks)
         self._abort_event = abort_event
@@ -206,6 +211,7 @@ class Trainer:
         self._project_dir = Path.cwd() if project_dir is None else Path(project_dir)
         self._attached_id: str | None = None
         self._idempotency_key = uuid.uuid4().hex
+        self._was_sent = False
         self._start_lock = threading.Lock()
         self._scope: Scope | None = None
         self._after: str | None = None
@@ -222,6 +228,11 @@ class Trainer:
     def job(self) -> TrainingJob | None:
         """The job in its last known state; None before ``start()``."""
         return self._record.job if self._record else None
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the backend may have the job: true from the moment it is submitted, before ``job`` is known."""
+        return self._was_sent
 
     @property
     def last_event_id(self) -> str | None:
@@ -367,6 +378,7 @@ class Trainer:
         """Send the rows and the job. Nothing breaks this off, so that no job is left that nobody knows."""
         if file is not None:
             config = attrs.evolve(config, dataset_source=client.upload_dataset(scope, file).to_wire())
+        self._was_sent = True
         return client.create_job(scope, name=self._name, config=config, idempotency_key=self._idempotency_key)
 
     def _check_local_rows(self) -> Path | None:
@@ -409,6 +421,11 @@ class Trainer:
 def create_trainer(**settings: Any) -> Trainer:
     """Return a Trainer; takes what ``Trainer`` takes."""
     return Trainer(**settings)
+
+
+def _check_type(field: str, value: Any, expected: type | tuple[type, ...], what: str) -> None:
+    if value is not None and not isinstance(value, expected):
+        raise ConfigError(field, f"must be {what}, not {value!r}")
 
 
 def _split_to_wire(split: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -16,6 +16,7 @@ from arkor.backend.backend import Backend
 from arkor.backend.refusal import Refusal
 from arkor.backend.routes import BLUEPRINTS, guard
 from arkor.backend.routes.access import EXTENSION
+from arkor.backend.store.database import is_disk_full
 
 log = logging.getLogger("arkor.backend")
 
@@ -63,7 +64,7 @@ def _os_error(exc: OSError) -> tuple[Response, int]:
 
 
 def _database_error(exc: OperationalError) -> tuple[Response, int]:
-    return _error(507, NO_SPACE) if "disk is full" in str(exc) else _unexpected(exc)
+    return _error(507, NO_SPACE) if is_disk_full(exc) else _unexpected(exc)
 
 
 def _unexpected(exc: Exception) -> tuple[Response, int]:

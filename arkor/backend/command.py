@@ -19,6 +19,10 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
 
 
+class _CannotServe(click.ClickException):
+    exit_code = 3  # as for any backend that cannot be had
+
+
 def _patience(name: str, setting: str) -> Callable[[F], F]:
     return click.option(name, setting, type=_SECONDS, hidden=True)
 
@@ -49,9 +53,12 @@ def main(**options: Any) -> None:
     )
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
     settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    from sqlalchemy.exc import OperationalError
+
     from arkor.backend.server import serve
 
     try:
         serve(settings)
-    except (LocalBackendError, OSError) as exc:
-        raise click.ClickException(f"{exc} (data folder: {settings.data or default_data_folder()})") from exc
+    except (LocalBackendError, OSError, OperationalError) as exc:
+        reason = exc.orig if isinstance(exc, OperationalError) else exc
+        raise _CannotServe(f"{reason} (data folder: {settings.data or default_data_folder()})") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from pathlib import Path
@@ -14,6 +15,7 @@ from arkor.errors import (
     BuildError,
     CloudApiError,
     ConfigError,
+    ConnectionFailed,
     DatasetError,
     EntryError,
     ModelError,
@@ -55,6 +57,10 @@ def exit_code(exc: BaseException) -> int:
 def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
     """Run a command, show what went wrong, and exit with the code that belongs to it."""
     debug = "--debug" in arguments[:1]
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("Warning: %(message)s"))
+    shown.setLevel(logging.WARNING)
+    logging.getLogger("arkor").addHandler(shown)
     try:
         code = command.main(args=arguments, prog_name="arkor", standalone_mode=False)
     except click.ClickException as exc:
@@ -72,6 +78,8 @@ def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
 def _message(exc: BaseException) -> str:
     if isinstance(exc, (Interrupted, KeyboardInterrupt, click.Abort)):
         return str(exc) or "Interrupted."
+    if isinstance(exc, ConnectionFailed) and "//api.arkor.ai" in str(exc):
+        return f"Error: {exc} To train on this machine instead, add --local."
     if isinstance(exc, ArkorError):
         return f"Error: {exc}"
     return f"Error: {_place(exc)}{type(exc).__name__}: {exc}\nRun 'arkor --debug …' for the whole traceback."

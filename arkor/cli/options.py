@@ -47,7 +47,8 @@ def telling_how_to_go_on(trainer: Trainer, *, local: bool) -> Iterator[None]:
     except KeyboardInterrupt as exc:
         job = trainer.job
         if job is None:
-            raise Interrupted("Interrupted before the backend named the job; it may run.") from exc
+            known = "the job may have been submitted" if trainer.was_sent else "no job was submitted"
+            raise Interrupted(f"Interrupted; {known}.") from exc
         raise Interrupted(f"\nInterrupted. {how_to_go_on(job, local=local)}") from exc
     except Exception:
         if trainer.job is not None and not trainer.job.is_terminal:

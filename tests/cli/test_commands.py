@@ -384,7 +384,7 @@ def test_ctrl_c_before_the_job_is_submitted_says_that_nothing_runs(arkor_cloud: 
     eventually(lambda: arkor_cloud.requests, "the first request is under way", TIMEOUT_S)
     ended = command.interrupt()
     assert ended.code == 130
-    assert "before the backend named the job" in ended.err
+    assert "no job was submitted" in ended.err
     assert "attach" not in ended.err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import secrets
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,15 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 
 from arkor.backend.store import schema
 from arkor.errors import LocalBackendError
 
+log = logging.getLogger("arkor.backend")
+
 BUSY_TIMEOUT_S = 10.0
+RESERVE_BYTES = 1024 * 1024
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # lowercase base32
 
 
@@ -36,9 +41,34 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
+def is_disk_full(exc: OperationalError) -> bool:
+    """Whether a query failed for want of space."""
+    return "disk is full" in str(exc)
+
+
 def digest(token: str) -> str:
     """Return what is stored of a token. It is random and long, so a plain SHA-256 gives nothing away."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+class _Reserve:
+    """Space that is held back, so that the news of a full disk can still be stored.
+
+    It is given up when a write finds the disk full; whoever wrote tries again. The next start makes it anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.write_bytes(bytes(RESERVE_BYTES))
+        except OSError as exc:
+            log.warning("No space is held back for the news of a full disk: %s", exc)
+            path.unlink(missing_ok=True)
+
+    def give_up(self) -> None:
+        if self._path.exists():
+            log.warning("The disk is full: giving up the %d KiB that were held back", RESERVE_BYTES // 1024)
+            self._path.unlink(missing_ok=True)
 
 
 class Database:
@@ -63,6 +93,7 @@ class Database:
         self._writer = self._engine.execution_options(arkor_writes=True)
         self._writing = threading.Lock()
         self._create_tables()
+        self._reserve = _Reserve(path.with_name(f"{path.name}.reserve"))
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -72,9 +103,18 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection whose changes are all stored when the block ends, or none where it raises."""
-        with self._writing, self._writer.begin() as connection:
-            yield connection
+        """Give a connection whose changes are all stored when the block ends, or none where it raises.
+
+        Raises:
+            OperationalError: among others where the disk is full; another try may then succeed, see ``_Reserve``.
+        """
+        try:
+            with self._writing, self._writer.begin() as connection:
+                yield connection
+        except OperationalError as exc:
+            if is_disk_full(exc):
+                self._reserve.give_up()
+            raise
 
     def close(self) -> None:
         """Close every connection."""
