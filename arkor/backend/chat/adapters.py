@@ -14,6 +14,7 @@ log = logging.getLogger("arkor.chat")
 
 CAPACITY = 8
 _BASE = "__base__"  # what PEFT calls a row without an adapter
+_SOME = "some"  # one or the other
 
 
 class Adapters:
@@ -34,8 +35,8 @@ class Adapters:
         self._peft: Any = None
         self._loaded: OrderedDict[str, str] = OrderedDict()  # its name to ours, least recently used first
         self._numbers = itertools.count()
-        self._used: tuple[str | None, ...] | None = None
-        self._names: list[str] | None = None
+        self._active: str | None = None  # what rows get that are told nothing; None where that is not known
+        self._names: list[str] | None = None  # what each row is told
 
     def load(self, name: str, path: str, in_use: Collection[str]) -> str:
         """Make an adapter ready.
@@ -57,20 +58,36 @@ class Adapters:
         self._loaded.move_to_end(name)
         return self._loaded[name]
 
-    def use(self, rows: Sequence[str | None]) -> None:
-        """Let the next calls of the model use these adapters, one for each row; None is the base alone."""
-        if self._peft is None or tuple(rows) == self._used:
+    def use(self, rows: Sequence[str | None], *, once: bool = False) -> None:
+        """Let the next calls of the model use these adapters.
+
+        Args:
+            rows: one for each row; None is the base alone.
+            once: whether other rows will follow soon. Then the layers are told row by row, also where all rows are
+                alike: that makes a call a tenth slower, and setting the layers to one adapter takes as long as a token.
+        """
+        if self._peft is None:
             return
-        self._used, kinds = tuple(rows), set(rows)
+        names = [row or _BASE for row in rows]
+        is_mixed = len(set(names)) > 1
         self._names = None
-        if kinds == {None}:
-            self._peft.base_model.disable_adapter_layers()
+        if not is_mixed and self._active == names[0]:
             return
-        self._peft.base_model.enable_adapter_layers()
-        if len(kinds) > 1:
-            self._names = [row or _BASE for row in rows]
+        if is_mixed or once:
+            self._switch_on()
+            self._names = names
+        elif names[0] == _BASE:
+            self._peft.base_model.disable_adapter_layers()
+            self._active = _BASE
         else:
-            self._peft.base_model.set_adapter(rows[0], inference_mode=True)
+            self._switch_on()
+            self._peft.base_model.set_adapter(names[0], inference_mode=True)
+            self._active = names[0]
+
+    def _switch_on(self) -> None:
+        if self._active in {_BASE, None}:
+            self._peft.base_model.enable_adapter_layers()
+            self._active = _SOME
 
     def _make_room(self, in_use: Collection[str]) -> None:
         for name, ours in list(self._loaded.items()):
@@ -83,7 +100,7 @@ class Adapters:
     def _load(self, path: str) -> str:
         from peft import PeftConfig, PeftModel
 
-        ours, self._used = f"adapter_{next(self._numbers)}", None
+        ours, self._active = f"adapter_{next(self._numbers)}", None
         try:
             if self._peft is None:
                 config = PeftConfig.from_pretrained(path)
@@ -116,5 +133,5 @@ class Adapters:
         return None if self._names is None else (args, {**kwargs, "adapter_names": self._names})
 
     def _delete(self, ours: str) -> None:
-        self._used = None
+        self._active = None
         self._peft.delete_adapter(ours)

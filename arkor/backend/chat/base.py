@@ -87,6 +87,8 @@ class Base:
         adapters: Sequence[str | None],
         positions: Sequence[int] | None = None,
         padding: Sequence[int] | None = None,
+        *,
+        once: bool = False,
     ) -> torch.Tensor:
         """Go on with rows by some tokens each; the cache grows by them.
 
@@ -96,11 +98,12 @@ class Base:
             adapters: each row's, as ``Adapters.load`` named it.
             positions: the position of each row's first token in ids_B_T; None where the cache says it.
             padding: how many places at the start of each row's cache mean nothing; None for none.
+            once: whether other rows will follow soon; see ``Adapters.use``.
 
         Returns:
             The logits behind each row's last token: float32, (batch, vocabulary).
         """
-        self.adapters.use(adapters)
+        self.adapters.use(adapters, once=once)
         ids = torch.tensor(ids_B_T, device=self._device)
         how: dict[str, Any] = {}
         if positions is not None:

@@ -66,7 +66,7 @@ class Batch:
         row, cache = self._reading[0], self._read_cache or self._base.new_cache()
         start = cache.get_seq_length()
         piece = row.prompt[start : start + room]
-        logits = self._base.forward([piece], cache, [row.adapter])
+        logits = self._base.forward([piece], cache, [row.adapter], once=True)
         self._read_cache = cache
         if start + len(piece) < len(row.prompt):
             return len(piece)
