@@ -49,7 +49,7 @@ def chat(
     from arkor.project import ensure_project
 
     client = CloudApiClient.connect(backend_of(local))
-    scope = ensure_project(client, Path.cwd(), create=target is not None)
+    scope = ensure_project(client, Path.cwd(), create=bool(target))
     who = _who(client, scope, target, step)
     options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
     start = [{"role": "system", "content": system}] if system else []
@@ -68,7 +68,7 @@ def chat(
 
 def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | None) -> dict[str, Any]:
     """Return who answers: an adapter or a base model."""
-    if target is None:
+    if not target:
         done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
         if not done:
             raise click.UsageError("No job of this project has completed yet: name a job or a model.")
