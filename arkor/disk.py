@@ -6,8 +6,12 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
+
+LOCK_POLL_S = 0.02
 
 
 def arkor_home() -> Path:
@@ -15,16 +19,17 @@ def arkor_home() -> Path:
     return Path.home() / ".arkor"
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
     """Replace a file's content in one step, or leave it as it was.
 
     The bytes go to a temporary file in the same folder, which is created with ``mode`` (never wider, whatever
-    the umask), flushed to the disk and renamed over ``path``.
+    the umask), flushed to the disk and renamed over ``path``. Whatever kills the process, the file is whole.
 
     Args:
         path: the file; missing parent folders are created.
         data: its new content.
         mode: permission bits, 0o600 for secrets.
+        durable: flush it to the disk, so that it is whole after a power failure too; this takes milliseconds.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; the old file is whole.
@@ -37,7 +42,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
                 Path(name).chmod(mode)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -45,7 +51,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 @contextlib.contextmanager
-def file_lock(path: Path) -> Iterator[None]:
+def file_lock(path: Path, pause: Callable[[float], object] = time.sleep) -> Iterator[None]:
     """Hold an exclusive lock between processes, waiting for whoever holds it.
 
     The lock lives in a file of its own, which is never removed. The operating system lets go of it when the
@@ -53,21 +59,45 @@ def file_lock(path: Path) -> Iterator[None]:
 
     Args:
         path: the lock file; missing parent folders are created.
+        pause: waits so many seconds between two tries; what it raises ends the waiting.
+
+    Raises:
+        OSError: the file cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            try:
-                yield
-            finally:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+        while not _try_lock(file):
+            pause(LOCK_POLL_S)
+        try:
             yield
+        finally:
+            _unlock(file)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: IO[bytes]) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)

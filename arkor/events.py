@@ -151,17 +151,16 @@ _READERS: dict[str, Callable[[str, str, Mapping[str, Any]], Event]] = {
 EVENT_TYPES = frozenset(_READERS)
 
 
-def parse_event(body: Mapping[str, Any], event_name: str = "") -> Event | None:
+def parse_event(body: Mapping[str, Any]) -> Event | None:
     """Read one event.
 
     Args:
-        body: the frame's JSON object.
-        event_name: the frame's ``event`` field, used where the object has no ``type``.
+        body: the event's JSON object.
 
     Returns:
         The event, or None when its type is unknown to this version.
     """
-    kind = body.get("type", event_name)
+    kind = body.get("type")
     read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
         return None

@@ -16,6 +16,7 @@ from requests import Response
 
 from arkor.api.abort import AbortScope, Deadline
 from arkor.api.client import CloudApiClient
+from arkor.api.position import StreamPosition
 from arkor.api.stream import EventStream, ReconnectPolicy
 from arkor.callbacks import Chat
 from arkor.errors import CloudApiError, ConnectionFailed, StreamError
@@ -41,14 +42,14 @@ class JobRecord:
 
     Args:
         job: the job as it was submitted or found.
-        last_event_id: the event that was delivered last, or None.
+        position: where its event stream is to be followed on.
         download: fetches an artifact for the result: (job id, artifact, folder) to the folder it made.
         chat: asks a model for the result, with an ``adapter`` or a ``base_model`` and ``ChatOptions``.
 
     Attributes:
         job: the job in its last known state.
         artifacts: what it has left so far.
-        last_event_id: the id of the last event that was delivered.
+        position: the ids of the events that were delivered.
         result: how it ended; None until then.
 
     Thread-safety: changed by one thread at a time; its attributes may be read from any.
@@ -57,13 +58,13 @@ class JobRecord:
     def __init__(
         self,
         job: TrainingJob,
-        last_event_id: str | None,
+        position: StreamPosition,
         download: Callable[[str, Artifact, Path], Path],
         chat: Chat,
     ) -> None:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
-        self.last_event_id = last_event_id
+        self.position = position
         self.result: TrainingResult | None = None
         self._download = download
         self._chat = chat
@@ -137,17 +138,17 @@ class Follower:
         """
         record = self._record
         stream = EventStream(
+            record.job.id,
             self._open,
             policy=self._policy,
             abort_event=self._abort_event,
             deadline=deadline,
-            last_event_id=record.last_event_id,
+            position=record.position,
             is_over=functools.partial(self._is_over, deadline),
             check_alive=self._client.check_alive,
         )
-        for message in stream:
-            record.last_event_id = stream.last_event_id
-            event = parse_event(message.body, message.event)
+        for body in stream:
+            event = parse_event(body)
             if event is not None:
                 record.learn(event)
                 yield event

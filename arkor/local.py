@@ -7,7 +7,6 @@ needed for a minute. Finding, starting and leaving happen under one lock, so tha
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import subprocess
@@ -16,12 +15,14 @@ import threading
 import time
 from pathlib import Path
 
+from arkor.api.abort import pause
 from arkor.api.transport import Transport
 from arkor.disk import arkor_home, file_lock
 from arkor.errors import ArkorError, ConnectionFailed, LocalBackendError
 
 START_TIMEOUT_S = 60.0
 IDLE_EXIT_S = 60
+START_POLL_S = 0.05
 HEALTH_TIMEOUT_S = 5.0
 LOG_TAIL_LINES = 15
 
@@ -51,8 +52,10 @@ def find_or_start() -> str:
         LocalBackendError: packages are missing, or it died at its start; the end of its log is in the message.
     """
     try:
-        with file_lock(local_folder() / "lock"):
+        with file_lock(local_folder() / "lock", pause):
             return _find() or _start()
+    except ArkorError:  # some of ours are OSErrors too
+        raise
     except OSError as exc:
         raise LocalBackendError(f"The local backend needs {local_folder()}, which cannot be used: {exc}.") from exc
 
@@ -136,8 +139,8 @@ def _start() -> str:
 def _wait_until_ready(process: subprocess.Popen[bytes], log_start: int) -> str:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.05)
+        pause(START_POLL_S)
+        process.poll()
         url = _find()
         if url is not None:
             # It outlives this process; where it does not, somebody has to take note of its end.

@@ -6,31 +6,34 @@ Protocol: docs/protocol.md, "Jobs" and "The event stream".
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from arkor.api.abort import AbortScope, Deadline
+from arkor.api.abort import AbortScope, Deadline, run_unbroken
 from arkor.api.client import CloudApiClient
 from arkor.api.inference import ChatResponse
+from arkor.api.position import StreamPosition
 from arkor.api.stream import ReconnectPolicy
 from arkor.api.wire import wire_name
+from arkor.auth.identity import host_key
+from arkor.bookmark import Bookmark, Place
 from arkor.callbacks import Callbacks
 from arkor.config import JobConfig, LoraConfig
-from arkor.datasets import Dataset, LocalDataset, check_rows, parse_dataset
-from arkor.errors import ConfigError, DatasetError, ModelError, WaitTimeout
+from arkor.datasets import Dataset, LocalDataset, parse_dataset
+from arkor.errors import CloudApiError, ConfigError, NotFound
 from arkor.events import Event
 from arkor.following import Follower, JobRecord
 from arkor.jobs import Artifact, Scope, TrainingJob, TrainingResult
 from arkor.project import ensure_project
+from arkor.submission import ModelProgress, Submission
 
-MODEL_POLL_S = 0.5
-
-ModelProgress = Callable[[Mapping[str, Any]], object]
+logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -64,8 +67,10 @@ class Trainer:
         reconnect: when a lost event stream is opened again.
         client: the backend to use, where the caller has a client.
         backend: a base URL, or ``local`` for this user's own backend; by default ``default_cloud_api_url()``.
-        project_dir: the folder whose project the job belongs to and where relative data paths start; by default the
+        project_dir: the folder whose project the job belongs to and where relative paths start; by default the
             working directory.
+        remember: a file that keeps which job this is and how far its events were handled, so that the same script,
+            run again after it was killed, goes on there. It is removed when the job has ended.
 
     Raises:
         ConfigError: a setting is out of its range; nothing was sent.
@@ -102,14 +107,15 @@ class Trainer:
         client: CloudApiClient | None = None,
         backend: str | None = None,
         project_dir: str | Path | None = None,
+        remember: str | Path | None = None,
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError("name", f"must be a text that is not empty, not {name!r}")
         adapter = LoraConfig.parse(lora) if lora is not None else None
-        self._dataset: Dataset | None = parse_dataset(dataset)
-        self._config: JobConfig | None = JobConfig(
+        rows = parse_dataset(dataset)
+        config = JobConfig(
             model=model,
-            dataset_source={} if isinstance(self._dataset, LocalDataset) else self._dataset.to_wire(),
+            dataset_source={} if isinstance(rows, LocalDataset) else rows.to_wire(),
             dataset_format={"type": dataset_format} if isinstance(dataset_format, str) else dataset_format,
             dataset_split=_split_to_wire(dataset_split),
             max_steps=max_steps,
@@ -131,13 +137,14 @@ class Trainer:
             dry_run=dry_run,
         )
         self._set_up(
-            name,
+            Submission(name=name, config=config, rows=rows if isinstance(rows, LocalDataset) else None),
             callbacks=callbacks,
             abort_event=abort_event,
             reconnect=reconnect,
             client=client,
             backend=backend,
             project_dir=project_dir,
+            remember=remember,
         )
 
     @classmethod
@@ -152,6 +159,7 @@ class Trainer:
         client: CloudApiClient | None = None,
         backend: str | None = None,
         project_dir: str | Path | None = None,
+        remember: str | Path | None = None,
     ) -> Trainer:
         """Return a trainer for a job that exists, to follow or cancel it.
 
@@ -164,6 +172,7 @@ class Trainer:
             client: as for a new trainer.
             backend: as for a new trainer.
             project_dir: the folder whose project the job belongs to.
+            remember: as for a new trainer; what the file says wins over ``after``.
 
         Raises:
             ConfigError: the id is empty.
@@ -171,16 +180,15 @@ class Trainer:
         if not isinstance(job_id, str) or not job_id.strip():
             raise ConfigError("job_id", f"must be a text that is not empty, not {job_id!r}")
         trainer = cls.__new__(cls)
-        trainer._dataset = None
-        trainer._config = None
         trainer._set_up(
-            "",
+            None,
             callbacks=callbacks,
             abort_event=abort_event,
             reconnect=reconnect,
             client=client,
             backend=backend,
             project_dir=project_dir,
+            remember=remember,
         )
         trainer._attached_id = job_id
         trainer._after = after
@@ -188,7 +196,7 @@ class Trainer:
 
     def _set_up(
         self,
-        name: str,
+        submission: Submission | None,
         *,
         callbacks: Callbacks | Mapping[str, Any] | None,
         abort_event: threading.Event | None,
@@ -196,19 +204,22 @@ class Trainer:
         client: CloudApiClient | None,
         backend: str | None,
         project_dir: str | Path | None,
+        remember: str | Path | None,
     ) -> None:
         _check_type("abort_event", abort_event, threading.Event, "a threading.Event")
         _check_type("reconnect", reconnect, ReconnectPolicy, "a ReconnectPolicy")
         _check_type("client", client, CloudApiClient, "a CloudApiClient")
         _check_type("backend", backend, str, "a URL or 'local'")
         _check_type("project_dir", project_dir, (str, Path), "a path")
-        self._name = name
+        _check_type("remember", remember, (str, Path), "a path")
+        self._submission = submission
         self._callbacks = Callbacks.parse(callbacks)
         self._abort_event = abort_event
         self._reconnect = reconnect or ReconnectPolicy()
         self._client = client
         self._backend = backend
         self._project_dir = Path.cwd() if project_dir is None else Path(project_dir)
+        self._bookmark = Bookmark(None if remember is None else self._project_dir / remember)
         self._attached_id: str | None = None
         self._idempotency_key = uuid.uuid4().hex
         self._was_sent = False
@@ -222,7 +233,9 @@ class Trainer:
     @property
     def name(self) -> str:
         """The job's name."""
-        return self._record.job.name if self._record else self._name
+        if self._record is not None:
+            return self._record.job.name
+        return self._submission.name if self._submission else ""
 
     @property
     def job(self) -> TrainingJob | None:
@@ -237,7 +250,7 @@ class Trainer:
     @property
     def last_event_id(self) -> str | None:
         """The id of the last event that was delivered; what ``attach(after=…)`` goes on from."""
-        return self._record.last_event_id if self._record else self._after
+        return self._record.position.last_id if self._record else self._after
 
     @property
     def backend(self) -> str | None:
@@ -259,8 +272,10 @@ class Trainer:
                 raise RuntimeError("configure() comes too late: the job was started already.")
             if backend is not None:
                 self._backend, self._client = backend, None
-            if dry_run is not None and self._config is not None:
-                self._config = attrs.evolve(self._config, dry_run=dry_run)
+            if dry_run is not None and self._submission is not None:
+                self._submission = attrs.evolve(
+                    self._submission, config=attrs.evolve(self._submission.config, dry_run=dry_run)
+                )
 
     def start(self, *, on_model_progress: ModelProgress | None = None) -> TrainingJob:
         """Submit the job, or return the one that was submitted.
@@ -302,9 +317,10 @@ class Trainer:
             LocalBackendError: this user's own backend is gone.
             RuntimeError: called from inside a callback of this trainer.
         """
-        for event in self.events(timeout):
-            record = self._started()
-            self._callbacks.dispatch(event, record.job, record.artifacts, self._chat)
+        with contextlib.closing(self._follow(timeout)) as events:
+            for event in events:
+                record = self._started()
+                self._callbacks.dispatch(event, record.job, record.artifacts, self._chat)
         result = self._started().result
         assert result is not None  # events() ended without raising
         if check:
@@ -320,6 +336,9 @@ class Trainer:
         Raises:
             As ``wait`` does.
         """
+        return self._follow(timeout)
+
+    def _follow(self, timeout: float | None) -> Generator[Event, None, None]:
         deadline = Deadline(timeout)
         with self._taking_turns(deadline):
             if self._record is not None and self._record.result is not None:
@@ -327,8 +346,15 @@ class Trainer:
             AbortScope(self._abort_event, deadline).check()
             self._start(deadline)
             client, scope = self._connect()
-            follower = Follower(client, scope, self._started(), policy=self._reconnect, abort_event=self._abort_event)
-            yield from follower.events(deadline)
+            record = self._started()
+            follower = Follower(client, scope, record, policy=self._reconnect, abort_event=self._abort_event)
+            for event in follower.events(deadline):
+                try:
+                    yield event
+                finally:  # the event counts as handled, whatever came of it
+                    self._bookmark.move(record.job.id, record.position)
+                    if record.result is not None:
+                        self._bookmark.remove(record.job.id)
 
     def cancel(self) -> None:
         """Ask the backend to stop the job; do nothing before ``start()``.
@@ -348,19 +374,85 @@ class Trainer:
         client.cancel_job(scope, job_id)
 
     def _start(self, deadline: Deadline, on_model_progress: ModelProgress | None = None) -> TrainingJob:
-        with self._start_lock:
+        with _acquired(self._start_lock, deadline):
             if self._record is None:
-                client, scope = self._connect()
-                if self._config is None:
-                    assert self._attached_id is not None
-                    job = client.get_job(scope, self._attached_id)
-                else:
-                    file = self._check_local_rows()
-                    with AbortScope(self._abort_event, deadline) as limits:
-                        _fetch_model(client, self._config.model, limits, on_model_progress)
-                    job = self._submit(client, scope, self._config, file)
-                self._record = JobRecord(job, self._after, self._download, self._chat)
-            return self._record.job
+                with AbortScope(self._abort_event, deadline) as limits, limits.noticing_the_end(), limits.active():
+                    self._begin(deadline, on_model_progress)
+            return self._started().job
+
+    def _begin(self, deadline: Deadline, on_model_progress: ModelProgress | None) -> None:
+        """Submit the job, or find the one that is remembered or attached to."""
+        with self._bookmark.held() as place:
+            job_id = self._attached_id if place is None else self._remembered_id(place)
+            if job_id is not None:
+                self._find(job_id, place)
+            elif self._submission is not None:
+                self._submit(self._submission, place, deadline, on_model_progress)
+
+    def _remembered_id(self, place: Place) -> str | None:
+        """Return the job that the bookmark remembers, if it was submitted.
+
+        Raises:
+            ConfigError: the bookmark is of another job, or of another backend.
+        """
+        client, _ = self._connect()
+        mine = (_place_name(client), self._attached_id or (self._submission.name if self._submission else None))
+        if mine != (place.backend, place.job_id if self._attached_id else place.name):
+            raise ConfigError(
+                "remember",
+                f"names {self._bookmark.path}, which remembers job {place.job_id or 'in the making'} "
+                f"{place.name!r} of {place.backend}: finish that one first, delete the file, or name another",
+            )
+        return place.job_id
+
+    def _find(self, job_id: str, place: Place | None) -> None:
+        client, scope = self._connect()
+        try:
+            job = client.get_job(scope, job_id)
+        except NotFound as exc:
+            if place is None:
+                raise
+            message = f"Job {job_id}, which {self._bookmark.path} remembers, is gone. Delete the file to start anew."
+            raise NotFound(exc.status, message) from exc
+        if place is None:
+            self._bookmark.write(Place(backend=_place_name(client), job_id=job_id, last_event_id=self._after))
+            self._record = JobRecord(job, StreamPosition(self._after), self._download, self._chat)
+            return
+        logger.info("Job %s: going on after event %s, as %s says", job_id, place.last_event_id, self._bookmark.path)
+        changed = self._submission.differences(job) if self._submission else []
+        if changed:
+            logger.warning(
+                "Going on with job %s, which %s remembers; it was started with other settings: %s",
+                *(job_id, self._bookmark.path, ", ".join(changed)),
+            )
+        self._record = JobRecord(job, place.position, self._download, self._chat)
+
+    def _submit(
+        self,
+        submission: Submission,
+        place: Place | None,
+        deadline: Deadline,
+        on_model_progress: ModelProgress | None,
+    ) -> None:
+        file = submission.check_rows(self._project_dir)
+        client, scope = self._connect()
+        config = submission.prepare(client, scope, file, on_model_progress)
+        key = place.idempotency_key if place else self._idempotency_key
+        place = Place(backend=_place_name(client), name=submission.name, idempotency_key=key)
+        self._bookmark.write(place)
+
+        def create() -> None:
+            try:
+                job = client.create_job(scope, name=submission.name, config=config, idempotency_key=key)
+            except CloudApiError:  # it was refused: there is no job to remember
+                self._bookmark.clear()
+                raise
+            self._record = JobRecord(job, StreamPosition(), self._download, self._chat)
+            self._bookmark.note(attrs.evolve(place, job_id=job.id))
+
+        self._was_sent = True
+        with AbortScope(self._abort_event, deadline, patient=True) as limits:
+            run_unbroken(create, limits)
 
     def _started(self) -> JobRecord:
         assert self._record is not None  # start() came before
@@ -371,42 +463,23 @@ class Trainer:
         if self._client is None:
             self._client = CloudApiClient.connect(self._backend)
         if self._scope is None:
-            self._scope = ensure_project(self._client, self._project_dir, create=self._config is not None)
+            self._scope = ensure_project(self._client, self._project_dir, create=self._submission is not None)
         return self._client, self._scope
-
-    def _submit(self, client: CloudApiClient, scope: Scope, config: JobConfig, file: Path | None) -> TrainingJob:
-        """Send the rows and the job. Nothing breaks this off, so that no job is left that nobody knows."""
-        if file is not None:
-            config = attrs.evolve(config, dataset_source=client.upload_dataset(scope, file).to_wire())
-        self._was_sent = True
-        return client.create_job(scope, name=self._name, config=config, idempotency_key=self._idempotency_key)
-
-    def _check_local_rows(self) -> Path | None:
-        """Check the file of rows, where the data set is one."""
-        if not isinstance(self._dataset, LocalDataset):
-            return None
-        file = self._project_dir / self._dataset.path
-        try:
-            with file.open("rb") as lines:
-                check_rows(str(self._dataset.path), lines)
-        except OSError as exc:
-            raise DatasetError(str(self._dataset.path), f"cannot be read: {exc.strerror} ({file.absolute()})") from exc
-        return file
 
     @contextlib.contextmanager
     def _taking_turns(self, deadline: Deadline) -> Iterator[None]:
         """Let one thread follow at a time; the others get its result, or go on where it left."""
         if self._turn_owner == threading.get_ident():
-            raise RuntimeError("wait() was called from inside a callback of the same trainer.")
-        remaining = deadline.remaining()
-        if not self._turn.acquire(timeout=-1 if remaining is None else remaining):
-            raise WaitTimeout(f"Not finished after {deadline.timeout_s:g} s; the job goes on.")
-        self._turn_owner = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._turn_owner = None
-            self._turn.release()
+            raise RuntimeError(
+                "wait() was called from inside a callback of the same trainer, or while an iterator of its events() is "
+                "open on this thread: close() that first."
+            )
+        with _acquired(self._turn, deadline):
+            self._turn_owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._turn_owner = None
 
     def _chat(self, **request: Any) -> ChatResponse:
         """Ask a model of this job; the trainer's abort event counts where the question has none of its own."""
@@ -432,21 +505,17 @@ def _split_to_wire(split: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return {wire_name(key): value for key, value in split.items()} if isinstance(split, Mapping) else split
 
 
-def _fetch_model(client: CloudApiClient, model: str, limits: AbortScope, on_progress: ModelProgress | None) -> None:
-    """Let the backend fetch a model that it knows by name but does not have, and wait for it."""
-    if "models" not in client.features:
-        return
-    asked = False
-    while True:
-        limits.check()
-        status = next((item for item in client.list_models() if item.id == model), None)
-        if status is None or status.ready:
-            return
-        if asked and status.pull.get("state") != "running":
-            raise ModelError(f"Model {model} cannot be fetched: {status.pull.get('error') or 'no reason given'}")
-        if not asked:
-            client.pull_model(model)
-            asked = True
-        elif on_progress is not None:
-            on_progress(status.pull)
-        limits.pause(MODEL_POLL_S)
+def _place_name(client: CloudApiClient) -> str:
+    """Return what a bookmark calls a backend: the address, but for this user's own, whose address changes."""
+    return client.identity.host_key or host_key(client.base_url)
+
+
+@contextlib.contextmanager
+def _acquired(lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
+    remaining = deadline.remaining()
+    if not lock.acquire(timeout=-1 if remaining is None else remaining):
+        deadline.check()
+    try:
+        yield
+    finally:
+        lock.release()

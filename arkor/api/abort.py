@@ -12,12 +12,14 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import TracebackType
 
 from arkor.errors import Aborted, ConnectionFailed, WaitTimeout
 
 WATCH_PERIOD_S = 5.0
+LONGEST_WAIT_S = 0.1
 SHORTEST_TIMEOUT_S = 0.001  # 0 would mean not to block at all
 
 _watchers: dict[int, _Watcher] = {}
@@ -58,13 +60,17 @@ class AbortScope:
     Args:
         event: ends the call when set; None for a call that only its deadline ends.
         deadline: when the call must be over.
+        patient: let a request that is under way come to its end; what ends the call is felt between requests.
 
     Thread-safety: used by the thread that made it; only the watcher calls ``shut_down``.
     """
 
-    def __init__(self, event: threading.Event | None, deadline: Deadline | None = None) -> None:
+    def __init__(
+        self, event: threading.Event | None, deadline: Deadline | None = None, *, patient: bool = False
+    ) -> None:
         self.event = event
         self.deadline = deadline or Deadline()
+        self.patient = patient
         self._sockets: list[socket.socket] = []
         self._watcher: _Watcher | None = None
         self._lock = threading.Lock()
@@ -81,8 +87,7 @@ class AbortScope:
     ) -> None:
         if self._watcher is not None:
             _unwatch(self, self._watcher)
-        with self._lock:
-            self._sockets.clear()
+        self.release()
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -120,11 +125,15 @@ class AbortScope:
 
     def pause(self, seconds: float) -> None:
         """Wait, but no longer than until the event is set or the deadline passes; both then raise as ``check`` does."""
-        (self.event or threading.Event()).wait(self.deadline.clip(seconds))
-        self.check()
+        until, event = Deadline(seconds), self.event or threading.Event()
+        while (left := until.clip(LONGEST_WAIT_S)) > 0:  # in slices: Ctrl-C on another thread sets no event
+            event.wait(self.deadline.clip(left))
+            self.check()
 
     def adopt(self, sock: socket.socket) -> None:
         """Take a socket in; it is shut down right away when the event was set meanwhile."""
+        if self.patient:
+            return
         with self._lock:
             if sock not in self._sockets:
                 self._sockets.append(sock)
@@ -132,8 +141,15 @@ class AbortScope:
         if late:
             _shut_down(sock)
 
+    def release(self) -> None:
+        """Let go of the sockets taken in so far: somebody else may use them next."""
+        with self._lock:
+            self._sockets.clear()
+
     def clip(self, timeout_s: tuple[float, float]) -> tuple[float, float]:
-        """Return (connect, read) timeouts in seconds that do not outlast the deadline."""
+        """Return (connect, read) timeouts in seconds that do not outlast the deadline, unless the scope is patient."""
+        if self.patient:
+            return timeout_s
         connect_s, read_s = (max(SHORTEST_TIMEOUT_S, self.deadline.clip(seconds)) for seconds in timeout_s)
         return connect_s, read_s
 
@@ -155,6 +171,44 @@ class AbortScope:
 def current_scope() -> AbortScope | None:
     """Return the scope that is active on this thread, if any."""
     return getattr(_thread, "scope", None)
+
+
+def pause(seconds: float) -> None:
+    """Wait on this thread; an abort or the deadline of its active scope ends that, and raises as ``check`` does."""
+    (current_scope() or AbortScope(None)).pause(seconds)
+
+
+def run_unbroken(call: Callable[[], object], scope: AbortScope) -> None:
+    """Run a call to its end even if Ctrl-C comes meanwhile, which is then raised after it; a second one is at once.
+
+    It runs on a thread of its own, under the scope.
+
+    Args:
+        call: keeps what it finds out by itself.
+        scope: a patient one; no request begins after Ctrl-C.
+
+    Raises:
+        Whatever the call raises.
+    """
+    outer = current_scope()
+    if outer is not None:  # its pooled connections are used again on the new thread
+        outer.release()
+    done: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            with scope.active():
+                done.set_result(call())
+        except BaseException as exc:  # handed to whoever waits
+            done.set_exception(exc)
+
+    threading.Thread(target=run, name="arkor-unbroken", daemon=True).start()
+    try:
+        done.result()
+    except KeyboardInterrupt:
+        scope.shut_down()
+        done.exception()
+        raise
 
 
 def _shut_down(sock: socket.socket) -> None:

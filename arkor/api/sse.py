@@ -8,7 +8,7 @@ Protocol: docs/protocol.md, "Reader rules" 1-3; WHATWG HTML, "Server-sent events
 
 from __future__ import annotations
 
-from collections import deque
+import re
 from collections.abc import Iterator
 
 import attrs
@@ -20,6 +20,8 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 LONGEST_RETRY_MS = 24 * 3600 * 1000
 
 _BOM = b"\xef\xbb\xbf"
+_BATCH_BYTES = 64 * 1024
+_SLICE_LINES = 100
 
 
 @attrs.frozen
@@ -36,7 +38,7 @@ class Frame:
     id: str | None
     event: str
     data: str
-    retry_ms: int | None
+    retry_ms: int | None = None
 
 
 class FrameReader:
@@ -54,8 +56,6 @@ class FrameReader:
         self._searched = 0
         self._after_cr = False
         self._at_start = True
-        self._whole: deque[bytes] = deque()
-        self._events = self._parser()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that are complete with these bytes, in order.
@@ -69,15 +69,23 @@ class FrameReader:
         self._buffer += self._with_newlines(data)
         if self._at_start and not self._drop_bom():
             return
-        while (end := self._buffer.find(b"\n\n", self._searched)) >= 0:
-            block = bytes(self._buffer[:end]).strip(b"\n")
+        end = self._buffer.rfind(b"\n\n", self._searched)
+        if end >= 0:
+            whole = bytes(self._buffer[:end])
             del self._buffer[: end + 2]
-            self._searched = 0
-            self._check_size(len(block))
-            if block:
-                yield self._parse(block)
+            for batch in self._batches(whole.strip(b"\n")):
+                yield from _parse(batch)
         self._searched = max(0, len(self._buffer) - 1)
         self._check_size(len(self._buffer))
+
+    def _batches(self, whole: bytes) -> Iterator[bytes]:
+        """Cut whole frames into pieces to parse at once: all of them, or each by itself where they are large."""
+        if len(whole) <= min(_BATCH_BYTES, self._max_frame_bytes):
+            yield whole
+            return
+        for block in re.split(rb"\n{2,}", whole):
+            self._check_size(len(block))
+            yield block
 
     def _check_size(self, size: int) -> None:
         if size > self._max_frame_bytes:
@@ -103,22 +111,44 @@ class FrameReader:
         self._at_start = False
         return True
 
-    def _parser(self) -> Iterator[sseclient.Event]:
-        return iter(sseclient.SSEClient(iter(self._whole.popleft, None)).events())
 
-    def _parse(self, block: bytes) -> Frame:
-        if b"\0" in block or b"retry" in block:
-            block = b"\n".join(line for line in block.split(b"\n") if not _is_ignored(line))
-        # sseclient-py 1.9 drops a frame without data, id and all: an empty data line of ours keeps every frame, and
-        # one frame gives one event.
-        self._whole.append(block + b"\ndata:\n\n")
-        try:
-            event = next(self._events)
-        except UnicodeDecodeError:  # its generator is spent; the specification replaces what is not UTF-8
-            self._events = self._parser()
-            return self._parse(block.decode("utf-8", "replace").encode())
+def _parse(frames: bytes) -> Iterator[Frame]:
+    """Parse whole frames, or one of many lines in slices: sseclient-py 1.9 takes quadratic time in a frame's lines."""
+    if len(frames) > _BATCH_BYTES and frames.count(b"\n") > _SLICE_LINES:
+        yield _parse_sliced(frames.split(b"\n"))
+    elif frames:
+        yield from _parse_fields(frames)
+
+
+def _parse_sliced(lines: list[bytes]) -> Frame:
+    """Parse a frame whose data comes on very many lines, a slice at a time."""
+    values = [line for line in lines if _field(line) == b"data"]
+    others = {_field(line): line for line in lines if not _is_ignored(line)}
+    rest = b"\n".join(others[field] for field in (b"id", b"event", b"retry") if field in others)
+    (frame,) = _parse_fields(rest)
+    slices = (b"\n".join(values[at : at + _SLICE_LINES]) for at in range(0, len(values), _SLICE_LINES))
+    return attrs.evolve(frame, data="\n".join(part.data for values in slices for part in _parse_fields(values)))
+
+
+def _parse_fields(frames: bytes) -> Iterator[Frame]:
+    """Parse the fields of whole frames, which blank lines separate."""
+    if b"\n\n\n" in frames:
+        frames = re.sub(rb"\n{3,}", b"\n\n", frames)
+    # sseclient-py 1.9 drops a frame without data, id and all: an empty data line of ours keeps every frame.
+    frames = frames.replace(b"\n\n", b"\ndata:\n\n") + b"\ndata:\n\n"
+    if b"\0" in frames or b"retry" in frames:
+        frames = b"\n".join(line for line in frames.split(b"\n") if not _is_ignored(line))
+    try:
+        frames.decode()
+    except UnicodeDecodeError:  # the specification replaces what is not UTF-8; sseclient-py ends with the exception
+        frames = frames.decode("utf-8", "replace").encode()
+    for event in sseclient.SSEClient(iter([frames])).events():
         retry_ms = None if event.retry is None else int(min(float(event.retry), LONGEST_RETRY_MS))
-        return Frame(event.id, event.event, event.data.removesuffix("\n"), retry_ms)
+        yield Frame(event.id, event.event, event.data[:-1], retry_ms)
+
+
+def _field(line: bytes) -> bytes:
+    return line.partition(b":")[0]
 
 
 def _is_ignored(line: bytes) -> bool:

@@ -1,6 +1,6 @@
 """A job's event stream that survives disconnects.
 
-One connection is read until it ends; tenacity decides whether there is another, and when. What was delivered is
+One connection is read until it ends; tenacity decides whether there is another, and when. What was handed out is
 remembered by its id, so that the next connection, and the next stream, go on after it.
 
 Protocol: docs/protocol.md, "Reader rules".
@@ -23,6 +23,7 @@ import requests
 import tenacity
 
 from arkor.api.abort import AbortScope, Deadline
+from arkor.api.position import StreamPosition
 from arkor.api.sse import Frame, FrameReader
 from arkor.api.transport import CONNECT_TIMEOUT_S, translated
 from arkor.config import real, whole
@@ -34,12 +35,15 @@ from arkor.errors import (
     StreamError,
 )
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 32 * 1024
 JITTER = 0.25
 BOUNDED_RETRY_S = 120.0
 EMPTY_BEFORE_ASKING = 3
 FINAL_STATUSES = frozenset({401, 403, 410, 426})
 RETRIED_STATUSES = frozenset({408, 429})
+
+_NO_EVENTS = frozenset({"ping", "end"})
+_decode = json.JSONDecoder().decode
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +79,6 @@ class ReconnectPolicy:
 
 
 @attrs.frozen
-class Message:
-    """One JSON event of the stream: the frame's name and its object."""
-
-    event: str
-    body: dict[str, Any]
-
-
-@attrs.frozen
 class _Lost:
     """How a connection ended: by a failure, or cleanly after progress (no failure)."""
 
@@ -100,48 +96,49 @@ OpenStream = Callable[[str | None, tuple[float, float]], requests.Response]
 
 
 class EventStream:
-    """The messages of one job, from one event on, across connections.
+    """The events of one job as JSON objects, from one on, across connections.
 
     Args:
+        job_id: the job, for the log.
         open_stream: opens a connection: (last event id or None, (connect, read) timeouts in seconds) to an answer.
         policy: when to reconnect.
         abort_event: ends reading at once when set, or None.
         deadline: when reading must be over.
-        last_event_id: go on after this event, or None.
+        position: where to go on; moved past every event that is handed out.
         is_over: asked after a failure that may mean that nothing more will come: whether the job has ended.
         check_alive: called when nobody answered; raises where nobody will any more.
-
-    Attributes:
-        last_event_id: the id of the last message handed out, or moved past.
 
     Thread-safety: none; one thread reads.
     """
 
     def __init__(
         self,
+        job_id: str,
         open_stream: OpenStream,
         *,
         policy: ReconnectPolicy,
         abort_event: threading.Event | None,
         deadline: Deadline,
-        last_event_id: str | None,
+        position: StreamPosition,
         is_over: Callable[[], bool],
         check_alive: Callable[[], None],
     ) -> None:
-        self.last_event_id = last_event_id
+        self._job_id = job_id
         self._open_stream = open_stream
+        self._position = position
         self._policy = policy
         self._abort_event = abort_event
         self._deadline = deadline
         self._is_over = is_over
         self._check_alive = check_alive
+        self._progress = self._is_debugging = False
         self._empty = 0
         self._failures = 0
         self._server_delay_s: float | None = None
         self._refused_since: float | None = None
 
-    def __iter__(self) -> Iterator[Message]:
-        """Yield messages in order until the server closes the stream for good.
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the events in order, each with its ``type``, until the server closes the stream for good.
 
         Raises:
             Aborted, WaitTimeout: the abort event was set, or the deadline passed.
@@ -171,7 +168,7 @@ class EventStream:
         else:
             delay = self._policy.delay(self._failures, self._server_delay_s)
         cause = lost.failure or "the stream ended"
-        logger.info("Reconnecting in %.1f s (failures in a row: %d): %s", delay, self._failures, cause)
+        logger.info("Job %s: attempt %d in %.2f s: %s", self._job_id, state.attempt_number + 1, delay, cause)
         return self._deadline.clip(delay)
 
     def _is_exhausted(self) -> bool:
@@ -180,35 +177,38 @@ class EventStream:
     def _give_up(self, state: tenacity.RetryCallState) -> None:
         raise ReconnectExhausted(self._failures) from _outcome(state).failure
 
-    def _read_connection(self) -> Generator[Message, None, _Lost | _End]:
+    def _read_connection(self) -> Generator[dict[str, Any], None, _Lost | _End]:
         """Read one connection to its end, and return (as a generator does) how it ended."""
-        progress = False
+        self._progress = gave_event = False
+        self._is_debugging = logger.isEnabledFor(logging.DEBUG)
         try:
             with (
                 AbortScope(self._abort_event, self._deadline) as scope,
                 contextlib.closing(self._connect(scope)) as response,
             ):
                 for frame in self._frames(scope, response):
-                    message = self._take(frame)
-                    if isinstance(message, _End):
-                        return message
-                    if message is not None:
-                        progress = True
-                        self._failures = self._empty = 0
-                        yield message
+                    event = self._take(frame)
+                    if isinstance(event, _End):
+                        return event
+                    if event is not None:
+                        gave_event = True
+                        yield event
+                        scope.check()
         except (ConnectionFailed, CloudApiError) as exc:
             self._fail(exc)
             return _Lost(exc, getattr(exc, "retry_after_s", None))
-        if progress:
+        self._empty = 0 if gave_event else self._empty + 1
+        if self._progress:
             return _Lost()
         self._failures += 1
-        self._empty += 1
         return _Lost(StreamError("The event stream ended before it gave an event."))
 
     def _connect(self, scope: AbortScope) -> requests.Response:
-        logger.info("Opening the event stream after event %s", self.last_event_id or "none")
+        after = self._position.last_id
+        logger.info("Job %s: opening the event stream after event %s", self._job_id, after or "none")
+        self._position.connect()
         with scope.noticing_the_end(), scope.active():
-            response = self._open_stream(self.last_event_id, (CONNECT_TIMEOUT_S, self._policy.idle_timeout))
+            response = self._open_stream(after, (CONNECT_TIMEOUT_S, self._policy.idle_timeout))
         kind = response.headers.get("Content-Type", "")
         if "text/event-stream" not in kind:
             response.close()
@@ -227,26 +227,24 @@ class EventStream:
             if not data:
                 return
             self._refused_since = None
-            for frame in reader.feed(data):
-                yield frame
-                scope.check()
+            yield from reader.feed(data)
 
-    def _take(self, frame: Frame) -> Message | _End | None:
-        """Remember a frame, and return what it says: a message, the end, or nothing."""
-        if frame.id is not None:
-            self.last_event_id = frame.id
+    def _take(self, frame: Frame) -> dict[str, Any] | _End | None:
+        """Return what a frame says: an event that is new, the end, or nothing."""
+        if self._is_debugging:
+            logger.debug("Job %s: frame %s %s %.200s", self._job_id, frame.id, frame.event, frame.data)
         if frame.retry_ms is not None:
             self._server_delay_s = frame.retry_ms / 1000
-        if frame.event == "end":
-            return _End.CLOSED
-        if frame.event == "ping" or not frame.data:
+        event = None if frame.event in _NO_EVENTS else _json_object(frame.data)
+        if event is None:
+            self._position.pass_over(frame.id)
+            return _End.CLOSED if frame.event == "end" else None
+        self._progress = True
+        self._failures = 0
+        if not self._position.take(frame.id):
             return None
-        try:
-            body = json.loads(frame.data)
-        except (ValueError, RecursionError):
-            logger.debug("Passed over a frame that is not JSON: %.80r", frame.data)
-            return None
-        return Message(frame.event, body) if isinstance(body, dict) else None
+        event.setdefault("type", frame.event)
+        return event
 
     def _fail(self, failure: ConnectionFailed | CloudApiError) -> None:
         """Count a failure, or raise one that another attempt cannot mend."""
@@ -264,7 +262,7 @@ class EventStream:
         """
         if isinstance(failure, ConnectionFailed):
             self._check_alive()
-        elif isinstance(failure, StreamError):
+        elif failure is None or isinstance(failure, StreamError):
             return (self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted()) and self._is_over()
         elif failure is not None and _is_refusal(failure) and self._refused_for_s() >= BOUNDED_RETRY_S:
             if self._is_over():
@@ -278,6 +276,15 @@ class EventStream:
 
 def _is_refusal(failure: ArkorError) -> bool:
     return isinstance(failure, CloudApiError) and failure.status < 500 and failure.status not in RETRIED_STATUSES
+
+
+def _json_object(data: str) -> dict[str, Any] | None:
+    """Return the object that a frame carries; None where it is anything else, which is passed over."""
+    try:
+        body = _decode(data)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _outcome(state: tenacity.RetryCallState) -> _Lost:

@@ -22,7 +22,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from arkor.api.abort import AbortScope, current_scope
+from arkor.api.abort import current_scope, pause
 from arkor.errors import (
     ArkorError,
     CloudApiError,
@@ -269,7 +269,7 @@ class Transport:
             retry=tenacity.retry_if_exception(may_help),
             wait=_retry_wait,
             stop=tenacity.stop_after_attempt(RETRIES),
-            sleep=_pause,
+            sleep=pause,
             reraise=True,
         )
         return retrying(self.send, method, url_path, **kwargs)
@@ -282,10 +282,6 @@ def _retry_wait(state: tenacity.RetryCallState) -> float:
     failure = state.outcome.exception() if state.outcome else None
     asked = failure.retry_after_s if isinstance(failure, CloudApiError) else None
     return _backoff(state) if asked is None else min(asked, LONGEST_RETRY_WAIT_S)
-
-
-def _pause(seconds: float) -> None:
-    (current_scope() or AbortScope(None)).pause(seconds)
 
 
 _FOREIGN = (

@@ -84,6 +84,8 @@ def mapping(value: Any) -> dict[str, Any]:
 
 def number(value: Any) -> float | None:
     """Return a wire value as a float, or None where it is absent, no number, or too large."""
+    if type(value) is float:  # nearly always
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

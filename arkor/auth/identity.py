@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from arkor.api import wire
+from arkor.api.abort import pause
 from arkor.api.transport import Transport, path
 from arkor.auth.credentials import (
     CLOUD_API_URL,
@@ -22,7 +23,7 @@ from arkor.auth.credentials import (
     write_credentials,
 )
 from arkor.disk import arkor_home, file_lock
-from arkor.errors import CredentialsError
+from arkor.errors import ArkorError, CredentialsError
 
 LOCAL_HOST_KEY = "local"
 
@@ -104,12 +105,12 @@ def ensure_credentials(base_url: str | None = None, *, host: str | None = None) 
     if stored is not None:
         return stored
     try:
-        with file_lock(arkor_home() / "credentials.lock"):
+        with file_lock(arkor_home() / "credentials.lock", pause):
             stored = read_credentials(file)
             return stored if stored is not None else _bootstrap(base_url, host)
+    except ArkorError:  # some of ours are OSErrors too
+        raise
     except OSError as exc:
-        if isinstance(exc, ConnectionError):  # ConnectionFailed: the backend's fault, not the disk's
-            raise
         raise CredentialsError(f"{arkor_home()} cannot be written ({exc.strerror}); no identity was made.") from exc
 
 

@@ -20,7 +20,7 @@ FLOORS = (
     ("api.abort", "api.transport"),
     ("auth",),
     ("api", "local"),
-    ("callbacks", "project", "following"),
+    ("callbacks", "project", "following", "submission", "bookmark"),
     ("trainer",),
     ("manifest", "loading", "bundle", "runner", "scaffold", "notebook"),
     ("cli", "studio"),

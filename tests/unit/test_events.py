@@ -70,12 +70,6 @@ def test_an_unknown_type_is_no_event(body: dict[str, Any]) -> None:
     assert parse_event(body) is None
 
 
-def test_the_frames_name_stands_in_for_a_missing_type() -> None:
-    """It is the same name."""
-    assert parse_event({**HEAD, "step": 3}, "training.log") == TrainingLogEvent(*AT, 3)
-    assert parse_event({**HEAD, "type": "training.new"}, "training.log") is None
-
-
 @given(st.sampled_from(sorted(EVENT_TYPES)), st.dictionaries(st.sampled_from([*FIELDS, "artifacts", "error"]), JSON))
 def test_odd_values_never_raise(kind: str, body: dict[str, Any]) -> None:
     """Whatever the fields hold, the event is read as far as it goes."""

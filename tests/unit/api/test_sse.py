@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arkor.api import sse
 from arkor.api.sse import LONGEST_RETRY_MS, MAX_FRAME_BYTES, Frame, FrameReader
 from arkor.errors import StreamError
 
@@ -109,6 +110,15 @@ def test_arbitrary_bytes_are_read_without_an_accident(chunks: list[bytes]) -> No
     assert read(chunks) == specified(b"".join(chunks))
 
 
+@given(STREAMS)
+def test_large_frames_are_read_by_the_same_rules(data: bytes) -> None:
+    """Frames too large to be parsed together, and those of so many lines that they are parsed in slices."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sse, "_BATCH_BYTES", 8)
+        patch.setattr(sse, "_SLICE_LINES", 1)
+        assert read([data]) == specified(data)
+
+
 @given(STREAMS, st.integers(0, 400))
 def test_a_frame_that_was_cut_was_never_sent(data: bytes, end: int) -> None:
     """A connection that ends anywhere gives a beginning of the frames, none of them mutilated."""
@@ -193,3 +203,12 @@ def test_a_large_frame_in_small_reads_is_whole() -> None:
     data = b"data: " + payload + b"\n\n"
     (frame,) = read([data[start : start + 500] for start in range(0, len(data), 500)])
     assert frame.data == payload.decode()
+
+
+@pytest.mark.timeout(20)
+def test_a_frame_of_very_many_lines_is_read_in_linear_time() -> None:
+    """Which sseclient-py alone would not be done with in minutes."""
+    count = 1_000_000
+    data = b"id: 1\n" + b"data: 12\n" * count + b"event: log\n\n"
+    (frame,) = read([data[start : start + 4096] for start in range(0, len(data), 4096)])
+    assert frame == Frame("1", "log", "\n".join(["12"] * count))

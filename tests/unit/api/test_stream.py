@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from arkor.api import stream
 from arkor.api.abort import Deadline
-from arkor.api.stream import JITTER, EventStream, Message, ReconnectPolicy
+from arkor.api.position import StreamPosition
+from arkor.api.stream import JITTER, EventStream, ReconnectPolicy
 from arkor.errors import (
     CloudApiError,
     ConnectionFailed,
@@ -29,7 +30,14 @@ from arkor.errors import (
 )
 
 END = b"event: end\ndata: {}\n\n"
-EVENT = b'id: 1\nevent: training.log\ndata: {"step": 1}\n\n'
+
+
+def log(step: int) -> bytes:
+    """Return a line of the training log as it travels, numbered by its step."""
+    return f'id: {step}\nevent: training.log\ndata: {{"step": {step}}}\n\n'.encode()
+
+
+EVENT = log(1)
 DOWN = ServerError(503, "down")
 CUT = urllib3.exceptions.ProtocolError("cut")
 
@@ -103,18 +111,19 @@ def read(
     deadline: Deadline | None = None,
     is_over: Callable[[], bool] = lambda: False,
     check_alive: Callable[[], None] = lambda: None,
-) -> tuple[list[Message], EventStream]:
+) -> list[dict[str, Any]]:
     """Read scripted connections to the end."""
     events = EventStream(
+        "job_1",
         connections.open,
         policy=policy or ReconnectPolicy(),
         abort_event=None,
         deadline=deadline or Deadline(),
-        last_event_id=after,
+        position=StreamPosition(after),
         is_over=is_over,
         check_alive=check_alive,
     )
-    return list(events), events
+    return list(events)
 
 
 # Delays
@@ -165,7 +174,7 @@ def test_a_connection_that_breaks_after_progress_is_a_first_failure(delays: list
 
 def test_the_servers_own_base_delay_is_used(delays: list[float]) -> None:
     """``retry:`` in milliseconds, also for later failures, never above the maximum."""
-    read(Connections([b"retry: 5000\n\n", EVENT], DOWN, [b"retry: 999999\n\n", EVENT]))
+    read(Connections([b"retry: 5000\n\n", log(1)], DOWN, [b"retry: 999999\n\n", log(2)]))
     assert delays[0] == 5
     assert 3.75 <= delays[1] <= 6.25
     assert delays[2] == 60
@@ -207,8 +216,7 @@ def test_no_failure_is_borne_where_the_limit_is_0(delays: list[float]) -> None:
 
 def test_without_a_limit_failures_are_borne_for_long(delays: list[float]) -> None:
     """The default."""
-    messages, _ = read(Connections(*[DOWN] * 300, [EVENT, END]))
-    assert len(messages) == 1
+    assert len(read(Connections(*[DOWN] * 300, [EVENT, END]))) == 1
     assert max(delays) <= 60
 
 
@@ -244,8 +252,8 @@ def test_a_refusal_that_a_success_follows_starts_anew(monkeypatch: pytest.Monkey
     clock = Clock(monkeypatch)
     refusal = NotFound(404, "not yet")
     policy = ReconnectPolicy(base_delay=50, max_delay=50)
-    messages, _ = read(Connections(refusal, refusal, [EVENT], refusal, refusal, [EVENT], refusal, [END]), policy)
-    assert len(messages) == 2
+    events = read(Connections(refusal, refusal, [log(1)], refusal, refusal, [log(2)], refusal, [END]), policy)
+    assert len(events) == 2
     assert clock.now > 240
 
 
@@ -268,9 +276,8 @@ def test_a_stream_that_only_ends_is_asked_about_from_the_third_time_on(delays: l
 
 def test_nobody_is_asked_while_events_come(delays: list[float]) -> None:
     """Ends after progress, and failures that say nothing of the job, ask nothing."""
-    read(
-        Connections([EVENT], DOWN, DOWN, DOWN, DOWN, [EVENT], [], [], [EVENT], []), is_over=lambda: pytest.fail("asked")
-    )
+    connections = Connections([log(1)], DOWN, DOWN, DOWN, DOWN, [log(2)], [], [], [log(3)], [])
+    read(connections, is_over=lambda: pytest.fail("asked"))
 
 
 def test_a_backend_that_is_gone_for_good_ends_it(delays: list[float]) -> None:
@@ -291,8 +298,7 @@ def test_a_backend_that_is_gone_for_good_ends_it(delays: list[float]) -> None:
 def test_a_body_that_breaks_is_a_failure_like_any_other(delays: list[float], cut: Exception) -> None:
     """What was whole before the break is told, and the reading goes on after it."""
     connections = Connections([EVENT + b"id: 2\ndata: {", cut])
-    messages, _ = read(connections)
-    assert len(messages) == 1
+    assert len(read(connections)) == 1
     assert connections.asked == [None, "1"]
 
 
@@ -320,19 +326,20 @@ def test_every_connection_is_closed(delays: list[float]) -> None:
 
 def test_a_reader_that_stops_early_closes_its_connection(delays: list[float]) -> None:
     """As a loop that is left by ``break`` does."""
-    connections = Connections([EVENT, EVENT, END])
-    events = EventStream(
+    connections = Connections([EVENT, log(2), END])
+    stream = EventStream(
+        "job_1",
         connections.open,
         policy=ReconnectPolicy(),
         abort_event=None,
         deadline=Deadline(),
-        last_event_id=None,
+        position=StreamPosition(),
         is_over=lambda: False,
         check_alive=lambda: None,
     )
-    messages: Iterator[Any] = iter(events)
-    next(messages)
-    messages.close()  # type: ignore[attr-defined]
+    events: Iterator[Any] = iter(stream)
+    next(events)
+    events.close()  # type: ignore[attr-defined]
     assert connections.bodies[0].closed
 
 
@@ -361,11 +368,10 @@ def test_the_id_of_the_last_whole_frame_is_remembered(delays: list[float], frame
 
 
 def test_reading_starts_after_the_event_it_is_told(delays: list[float]) -> None:
-    """And says where it is."""
-    connections = Connections()
-    _, events = read(connections, after="5")
-    assert connections.asked == ["5"]
-    assert events.last_event_id == "5"
+    """Which a server that honours it does not send again."""
+    connections = Connections([log(6)])
+    assert read(connections, after="5") == [{"type": "training.log", "step": 6}]
+    assert connections.asked == ["5", "6"]
 
 
 @pytest.mark.parametrize(
@@ -382,15 +388,45 @@ def test_reading_starts_after_the_event_it_is_told(delays: list[float]) -> None:
     ],
     ids=range(8),
 )
-def test_what_is_no_json_object_is_no_message_and_no_progress(delays: list[float], frame: bytes) -> None:
+def test_what_is_no_json_object_is_no_event_and_no_progress(delays: list[float], frame: bytes) -> None:
     """It is passed over."""
-    messages, _ = read(Connections([frame, END]))
-    assert messages == []
+    assert read(Connections([frame, END])) == []
     with pytest.raises(ReconnectExhausted):
         read(Connections([frame]), ReconnectPolicy(max_attempts=0))
 
 
-def test_a_message_has_the_frames_name_and_object(delays: list[float]) -> None:
-    """Data of several lines is one object."""
-    messages, _ = read(Connections([b'event: training.log\ndata: {"step":\ndata: 1}\n\n' + END + EVENT]))
-    assert messages == [Message("training.log", {"step": 1})]
+def test_an_event_is_the_frames_object(delays: list[float]) -> None:
+    """Data of several lines is one object; what comes after the end is not read."""
+    (event,) = read(Connections([b'event: training.log\ndata: {"step":\ndata: 1}\n\n' + END + EVENT]))
+    assert event == {"type": "training.log", "step": 1}
+
+
+def test_the_frames_name_stands_in_for_a_missing_type(delays: list[float]) -> None:
+    """It is the same name; where both are given, the object's counts."""
+    events = read(Connections([b'event: a\ndata: {}\n\nevent: a\ndata: {"type": "b"}\n\ndata: {}\n\n']))
+    assert [event["type"] for event in events] == ["a", "b", "message"]
+
+
+# What is sent again
+
+
+def test_a_repeat_is_progress_but_is_not_handed_out_again(delays: list[float]) -> None:
+    """The server works: it only does not know how to go on."""
+    connections = Connections([log(1) + log(2)], [log(1) + log(2)], [log(1) + log(2) + log(3)], [log(1) + END])
+    events = read(connections, ReconnectPolicy(max_attempts=0))
+    assert [event["step"] for event in events] == [1, 2, 3]
+    assert delays == [1, 1, 1]
+
+
+def test_a_server_that_only_repeats_itself_is_asked_about_too(delays: list[float]) -> None:
+    """The job may be over, and nothing new come any more."""
+    connections = Connections(*[[log(1)]] * 9)
+    assert len(read(connections, is_over=lambda: True)) == 1
+    assert len(connections.asked) == 1 + 3
+
+
+def test_what_is_sent_again_does_not_move_the_position_back(delays: list[float]) -> None:
+    """A cut amid repeats goes on after the last new event all the same."""
+    connections = Connections([log(1) + log(2) + log(3)], [log(1) + b"id: 1\nevent: ping\ndata: {}\n\n" + log(2)])
+    read(connections)
+    assert connections.asked == [None, "3", "3"]

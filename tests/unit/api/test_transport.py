@@ -41,7 +41,7 @@ ME = "/v1/me"
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds between attempts, which are noted, not waited."""
     noted: list[float] = []
-    monkeypatch.setattr(transport, "_pause", noted.append)
+    monkeypatch.setattr(transport, "pause", noted.append)
     return noted
 
 

@@ -1,0 +1,77 @@
+"""Where a reader is in a stream of events, so that each is handed out once, whatever a server sends again.
+
+A reader that connects again names the last event it got, and a server goes on after it. Some servers do not: they begin
+anew, or some way back. What they send again is known by its id. Ids are opaque: they are compared, never ordered.
+
+Protocol: docs/protocol.md, "Reader rules" 1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+REMEMBERED_IDS = 1024
+
+
+class StreamPosition:
+    """The ids of the events that were handed out: the first, the last, and those just before it.
+
+    Args:
+        last_id: go on after this event; None from the first one.
+        first_id: the first event that was ever handed out, where that is known.
+
+    Attributes:
+        last_id: the id that the next connection goes on after.
+        first_id: the id of the first event.
+
+    Thread-safety: moved by one thread; the attributes may be read from any.
+    """
+
+    def __init__(self, last_id: str | None = None, first_id: str | None = None) -> None:
+        self.last_id = last_id
+        self.first_id = first_id
+        self._recent: deque[str] = deque([last_id] if last_id else [], REMEMBERED_IDS)
+        self._recent_are_all = not last_id
+        self._repeats: frozenset[str] | None = None  # ids that may come again; None when what comes is new
+        self._in_replay = False
+        self._is_near = False
+
+    def connect(self) -> None:
+        """Begin a connection, which may repeat what was handed out."""
+        self._repeats = frozenset(self._recent) or None
+        self._in_replay = False
+        self._is_near = self._recent_are_all
+
+    def pass_over(self, frame_id: str | None) -> None:
+        """Take in a frame that is no event, as a keep-alive: its id counts too."""
+        if frame_id is not None and not self._in_replay:
+            self.last_id = frame_id
+
+    def take(self, event_id: str | None) -> bool:
+        """Take in an event, and say whether it is new.
+
+        Args:
+            event_id: its id; None or empty where it has none, which is a repeat only amid others.
+        """
+        if self._repeats is not None and self._is_repeat(event_id, self._repeats):
+            return False
+        if event_id is not None:
+            self.last_id = event_id
+        if event_id:
+            self._in_replay, self._repeats = False, None
+            self.first_id = self.first_id or event_id
+            self._recent_are_all = self._recent_are_all and len(self._recent) < REMEMBERED_IDS
+            self._recent.append(event_id)
+        return True
+
+    def _is_repeat(self, event_id: str | None, repeats: frozenset[str]) -> bool:
+        if not event_id:
+            return self._in_replay
+        if event_id in repeats:
+            self._in_replay = self._is_near = True
+            if event_id == self._recent[-1]:  # the last one: what follows is new
+                self._in_replay, self._repeats = False, None
+            return True
+        # Between the first event and those just before the last one there are events whose ids were forgotten.
+        self._in_replay = not self._is_near and (self._in_replay or event_id == self.first_id)
+        return self._in_replay
