@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from attrs.validators import instance_of, optional
 
 from arkor.api import wire
 from arkor.api.abort import pause
@@ -40,12 +41,12 @@ class Place:
         extra: fields this version does not know.
     """
 
-    backend: str
-    name: str = ""
-    idempotency_key: str = ""
-    job_id: str | None = None
-    last_event_id: str | None = None
-    first_event_id: str | None = None
+    backend: str = attrs.field(validator=instance_of(str))
+    name: str = attrs.field(default="", validator=instance_of(str))
+    idempotency_key: str = attrs.field(default="", validator=instance_of(str))
+    job_id: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    last_event_id: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    first_event_id: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
     @property
@@ -156,14 +157,13 @@ def _place_of(job_id: str, path: Path) -> Place | None:
 def _read(path: Path) -> Place | None:
     try:
         body = json.loads(path.read_bytes())
-        place = Place(**wire.known_fields(Place, {"backend": None, **body}))
+        return Place(**wire.known_fields(Place, wire.mapping(body)))
     except FileNotFoundError:
         return None
     except OSError as exc:
         raise _unusable(path, exc) from exc
     except (ValueError, TypeError, RecursionError) as exc:
         raise ConfigError("remember", f"names {path}, which does not hold a remembered job: delete it") from exc
-    return place
 
 
 def _write(path: Path, place: Place) -> None:

@@ -6,34 +6,25 @@ Protocol: docs/protocol.md, "Jobs" and "The event stream".
 from __future__ import annotations
 
 import contextlib
-import logging
+import math
 import threading
-import uuid
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
-from arkor.api.abort import AbortScope, Deadline, run_unbroken
+from arkor.api.abort import AbortScope, Deadline
 from arkor.api.client import CloudApiClient
-from arkor.api.inference import ChatResponse
-from arkor.api.position import StreamPosition
 from arkor.api.stream import ReconnectPolicy
 from arkor.api.wire import wire_name
-from arkor.auth.identity import host_key
-from arkor.bookmark import Bookmark, Place
 from arkor.callbacks import Callbacks
 from arkor.config import JobConfig, LoraConfig
 from arkor.datasets import Dataset, LocalDataset, parse_dataset
-from arkor.errors import CloudApiError, ConfigError, NotFound
+from arkor.errors import ConfigError
 from arkor.events import Event
 from arkor.following import Follower, JobRecord
-from arkor.jobs import Artifact, Scope, TrainingJob, TrainingResult
-from arkor.project import ensure_project
+from arkor.jobs import TrainingJob, TrainingResult
+from arkor.starting import Attachment, Starter
 from arkor.submission import ModelProgress, Submission
-
-logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -181,7 +172,7 @@ class Trainer:
             raise ConfigError("job_id", f"must be a text that is not empty, not {job_id!r}")
         trainer = cls.__new__(cls)
         trainer._set_up(
-            None,
+            Attachment(job_id, after),
             callbacks=callbacks,
             abort_event=abort_event,
             reconnect=reconnect,
@@ -190,13 +181,11 @@ class Trainer:
             project_dir=project_dir,
             remember=remember,
         )
-        trainer._attached_id = job_id
-        trainer._after = after
         return trainer
 
     def _set_up(
         self,
-        submission: Submission | None,
+        source: Submission | Attachment,
         *,
         callbacks: Callbacks | Mapping[str, Any] | None,
         abort_event: threading.Event | None,
@@ -212,50 +201,52 @@ class Trainer:
         _check_type("backend", backend, str, "a URL or 'local'")
         _check_type("project_dir", project_dir, (str, Path), "a path")
         _check_type("remember", remember, (str, Path), "a path")
-        self._submission = submission
         self._callbacks = Callbacks.parse(callbacks)
         self._abort_event = abort_event
         self._reconnect = reconnect or ReconnectPolicy()
-        self._client = client
-        self._backend = backend
-        self._project_dir = Path.cwd() if project_dir is None else Path(project_dir)
-        self._bookmark = Bookmark(None if remember is None else self._project_dir / remember)
-        self._attached_id: str | None = None
-        self._idempotency_key = uuid.uuid4().hex
-        self._was_sent = False
+        self._starter = Starter(
+            source,
+            client=client,
+            backend=backend,
+            project_dir=Path.cwd() if project_dir is None else Path(project_dir),
+            remember=None if remember is None else Path(remember),
+            abort_event=abort_event,
+        )
         self._start_lock = threading.Lock()
-        self._scope: Scope | None = None
-        self._after: str | None = None
-        self._record: JobRecord | None = None
         self._turn = threading.Lock()
         self._turn_owner: int | None = None
 
     @property
     def name(self) -> str:
         """The job's name."""
-        if self._record is not None:
-            return self._record.job.name
-        return self._submission.name if self._submission else ""
+        record, source = self._starter.record, self._starter.source
+        if record is not None:
+            return record.job.name
+        return source.name if isinstance(source, Submission) else ""
 
     @property
     def job(self) -> TrainingJob | None:
         """The job in its last known state; None before ``start()``."""
-        return self._record.job if self._record else None
+        record = self._starter.record
+        return record.job if record else None
 
     @property
     def was_sent(self) -> bool:
         """Whether the backend may have the job: true from the moment it is submitted, before ``job`` is known."""
-        return self._was_sent
+        return self._starter.was_sent
 
     @property
     def last_event_id(self) -> str | None:
         """The id of the last event that was delivered; what ``attach(after=…)`` goes on from."""
-        return self._record.position.last_id if self._record else self._after
+        record, source = self._starter.record, self._starter.source
+        if record is not None:
+            return record.position.last_id
+        return source.after if isinstance(source, Attachment) else None
 
     @property
     def backend(self) -> str | None:
         """The backend that was asked for: a base URL, ``local``, or None for the default."""
-        return self._backend
+        return self._starter.backend
 
     def configure(self, *, backend: str | None = None, dry_run: bool | None = None) -> None:
         """Change where, or how far, the job runs, before it is started.
@@ -268,14 +259,9 @@ class Trainer:
             RuntimeError: the job was started already.
         """
         with self._start_lock:
-            if self._record is not None:
+            if self._starter.record is not None:
                 raise RuntimeError("configure() comes too late: the job was started already.")
-            if backend is not None:
-                self._backend, self._client = backend, None
-            if dry_run is not None and self._submission is not None:
-                self._submission = attrs.evolve(
-                    self._submission, config=attrs.evolve(self._submission.config, dry_run=dry_run)
-                )
+            self._starter.configure(backend=backend, dry_run=dry_run)
 
     def start(self, *, on_model_progress: ModelProgress | None = None) -> TrainingJob:
         """Submit the job, or return the one that was submitted.
@@ -306,23 +292,25 @@ class Trainer:
         result, without a request.
 
         Args:
-            timeout: seconds for the whole wait; None for no limit.
+            timeout: seconds for the whole wait, the start of the job included; None for no limit. With 0 or less
+                WaitTimeout comes at once, and nothing is started. A job that is just being submitted is waited for.
             check: raise TrainingFailed where the job did not complete.
 
         Raises:
             Aborted: the abort event was set.
             WaitTimeout: the timeout passed.
+            ConfigError: the timeout is no number.
             ReconnectExhausted: the stream failed too often in a row.
             TrainingFailed: the job failed or was cancelled, and ``check`` is set.
             LocalBackendError: this user's own backend is gone.
             RuntimeError: called from inside a callback of this trainer.
         """
-        with contextlib.closing(self._follow(timeout)) as events:
+        with contextlib.closing(self._follow(_deadline(timeout))) as events:
             for event in events:
                 record = self._started()
-                self._callbacks.dispatch(event, record.job, record.artifacts, self._chat)
+                self._callbacks.dispatch(event, record.job, record.artifacts, self._starter.chat)
         result = self._started().result
-        assert result is not None  # events() ended without raising
+        assert result is not None  # _follow() ended without raising
         if check:
             result.raise_for_status()
         return result
@@ -336,25 +324,25 @@ class Trainer:
         Raises:
             As ``wait`` does.
         """
-        return self._follow(timeout)
+        return self._follow(_deadline(timeout))
 
-    def _follow(self, timeout: float | None) -> Generator[Event, None, None]:
-        deadline = Deadline(timeout)
+    def _follow(self, deadline: Deadline) -> Generator[Event, None, None]:
         with self._taking_turns(deadline):
-            if self._record is not None and self._record.result is not None:
+            if self._starter.record is not None and self._starter.record.result is not None:
                 return
             AbortScope(self._abort_event, deadline).check()
             self._start(deadline)
-            client, scope = self._connect()
             record = self._started()
+            client, scope = self._starter.connect()
             follower = Follower(client, scope, record, policy=self._reconnect, abort_event=self._abort_event)
             for event in follower.events(deadline):
                 try:
                     yield event
                 finally:  # the event counts as handled, whatever came of it
-                    self._bookmark.move(record.job.id, record.position)
-                    if record.result is not None:
-                        self._bookmark.remove(record.job.id)
+                    if record.result is None:
+                        self._starter.bookmark.move(record.job.id, record.position)
+                    else:
+                        self._starter.bookmark.remove(record.job.id)
 
     def cancel(self) -> None:
         """Ask the backend to stop the job; do nothing before ``start()``.
@@ -367,104 +355,26 @@ class Trainer:
             ConnectionFailed: the backend does not answer.
         """
         with self._start_lock:
-            job_id = self._record.job.id if self._record else self._attached_id
-            if job_id is None:
+            record, source = self._starter.record, self._starter.source
+            if record is not None:
+                job_id = record.job.id
+            elif isinstance(source, Attachment):
+                job_id = source.job_id
+            else:
                 return
-            client, scope = self._connect()
+            client, scope = self._starter.connect()
         client.cancel_job(scope, job_id)
 
     def _start(self, deadline: Deadline, on_model_progress: ModelProgress | None = None) -> TrainingJob:
         with _acquired(self._start_lock, deadline):
-            if self._record is None:
-                with AbortScope(self._abort_event, deadline) as limits, limits.noticing_the_end(), limits.active():
-                    self._begin(deadline, on_model_progress)
+            if self._starter.record is None:
+                self._starter.start(deadline, on_model_progress)
             return self._started().job
 
-    def _begin(self, deadline: Deadline, on_model_progress: ModelProgress | None) -> None:
-        """Submit the job, or find the one that is remembered or attached to."""
-        with self._bookmark.held() as place:
-            job_id = self._attached_id if place is None else self._remembered_id(place)
-            if job_id is not None:
-                self._find(job_id, place)
-            elif self._submission is not None:
-                self._submit(self._submission, place, deadline, on_model_progress)
-
-    def _remembered_id(self, place: Place) -> str | None:
-        """Return the job that the bookmark remembers, if it was submitted.
-
-        Raises:
-            ConfigError: the bookmark is of another job, or of another backend.
-        """
-        client, _ = self._connect()
-        mine = (_place_name(client), self._attached_id or (self._submission.name if self._submission else None))
-        if mine != (place.backend, place.job_id if self._attached_id else place.name):
-            raise ConfigError(
-                "remember",
-                f"names {self._bookmark.path}, which remembers job {place.job_id or 'in the making'} "
-                f"{place.name!r} of {place.backend}: finish that one first, delete the file, or name another",
-            )
-        return place.job_id
-
-    def _find(self, job_id: str, place: Place | None) -> None:
-        client, scope = self._connect()
-        try:
-            job = client.get_job(scope, job_id)
-        except NotFound as exc:
-            if place is None:
-                raise
-            message = f"Job {job_id}, which {self._bookmark.path} remembers, is gone. Delete the file to start anew."
-            raise NotFound(exc.status, message) from exc
-        if place is None:
-            self._bookmark.write(Place(backend=_place_name(client), job_id=job_id, last_event_id=self._after))
-            self._record = JobRecord(job, StreamPosition(self._after), self._download, self._chat)
-            return
-        logger.info("Job %s: going on after event %s, as %s says", job_id, place.last_event_id, self._bookmark.path)
-        changed = self._submission.differences(job) if self._submission else []
-        if changed:
-            logger.warning(
-                "Going on with job %s, which %s remembers; it was started with other settings: %s",
-                *(job_id, self._bookmark.path, ", ".join(changed)),
-            )
-        self._record = JobRecord(job, place.position, self._download, self._chat)
-
-    def _submit(
-        self,
-        submission: Submission,
-        place: Place | None,
-        deadline: Deadline,
-        on_model_progress: ModelProgress | None,
-    ) -> None:
-        file = submission.check_rows(self._project_dir)
-        client, scope = self._connect()
-        config = submission.prepare(client, scope, file, on_model_progress)
-        key = place.idempotency_key if place else self._idempotency_key
-        place = Place(backend=_place_name(client), name=submission.name, idempotency_key=key)
-        self._bookmark.write(place)
-
-        def create() -> None:
-            try:
-                job = client.create_job(scope, name=submission.name, config=config, idempotency_key=key)
-            except CloudApiError:  # it was refused: there is no job to remember
-                self._bookmark.clear()
-                raise
-            self._record = JobRecord(job, StreamPosition(), self._download, self._chat)
-            self._bookmark.note(attrs.evolve(place, job_id=job.id))
-
-        self._was_sent = True
-        with AbortScope(self._abort_event, deadline, patient=True) as limits:
-            run_unbroken(create, limits)
-
     def _started(self) -> JobRecord:
-        assert self._record is not None  # start() came before
-        return self._record
-
-    def _connect(self) -> tuple[CloudApiClient, Scope]:
-        """Return the client and the project, found once; a failure is not remembered."""
-        if self._client is None:
-            self._client = CloudApiClient.connect(self._backend)
-        if self._scope is None:
-            self._scope = ensure_project(self._client, self._project_dir, create=self._submission is not None)
-        return self._client, self._scope
+        record = self._starter.record
+        assert record is not None  # start() came before
+        return record
 
     @contextlib.contextmanager
     def _taking_turns(self, deadline: Deadline) -> Iterator[None]:
@@ -481,15 +391,6 @@ class Trainer:
             finally:
                 self._turn_owner = None
 
-    def _chat(self, **request: Any) -> ChatResponse:
-        """Ask a model of this job; the trainer's abort event counts where the question has none of its own."""
-        client, scope = self._connect()
-        return client.chat(scope, **{"abort_event": self._abort_event, **request})
-
-    def _download(self, job_id: str, artifact: Artifact, dest: Path) -> Path:
-        client, scope = self._connect()
-        return client.download_artifact(scope, job_id, artifact, dest)
-
 
 def create_trainer(**settings: Any) -> Trainer:
     """Return a Trainer; takes what ``Trainer`` takes."""
@@ -501,19 +402,21 @@ def _check_type(field: str, value: Any, expected: type | tuple[type, ...], what:
         raise ConfigError(field, f"must be {what}, not {value!r}")
 
 
+def _deadline(timeout: float | None) -> Deadline:
+    if timeout is not None:
+        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if not is_number or math.isnan(timeout):
+            raise ConfigError("timeout", f"must be a number of seconds or None, not {timeout!r}")
+    return Deadline(timeout)
+
+
 def _split_to_wire(split: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return {wire_name(key): value for key, value in split.items()} if isinstance(split, Mapping) else split
 
 
-def _place_name(client: CloudApiClient) -> str:
-    """Return what a bookmark calls a backend: the address, but for this user's own, whose address changes."""
-    return client.identity.host_key or host_key(client.base_url)
-
-
 @contextlib.contextmanager
 def _acquired(lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
-    remaining = deadline.remaining()
-    if not lock.acquire(timeout=-1 if remaining is None else remaining):
+    while not lock.acquire(timeout=-1 if (remaining := deadline.remaining()) is None else remaining):
         deadline.check()
     try:
         yield

@@ -43,8 +43,8 @@ class Deadline:
         return seconds if self._at is None else max(0.0, min(seconds, self._at - time.monotonic()))
 
     def remaining(self) -> float | None:
-        """Return the seconds left, at least 0; None for never."""
-        return None if self._at is None else max(0.0, self._at - time.monotonic())
+        """Return the seconds left, at least 0 and at most what a lock can wait; None for never."""
+        return None if self._at is None else min(max(0.0, self._at - time.monotonic()), threading.TIMEOUT_MAX)
 
     def check(self) -> None:
         """Raise WaitTimeout once the deadline has passed."""

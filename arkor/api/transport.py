@@ -238,6 +238,9 @@ class Transport:
                 proxies=self._proxies,
                 timeout=timeout_s if scope is None else scope.clip(timeout_s),
             )
+        if not response.headers:  # http.client takes a head that was cut after its first line for a whole one
+            response.close()
+            raise ConnectionFailed(f"No answer from {self.base_url}: the connection was cut")
         if response.status_code >= 400:
             with response:
                 raise _error(response, self.base_url)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from arkor.errors import ArkorError
+from arkor.errors import ArkorError, ConnectionFailed
 
 _WIRE_NAMES = {"load_in_4bit": "loadIn4bit"}
 _PYTHON_NAMES = {wire: name for name, wire in _WIRE_NAMES.items()}
@@ -104,6 +104,10 @@ def whole_number(value: Any) -> int | None:
 class _JsonAnswer(Protocol):
     url: str
 
+    @property
+    def content(self) -> bytes:
+        """The body as it came."""
+
     def json(self) -> Any:
         """Return the parsed body, or raise ValueError."""
 
@@ -112,12 +116,16 @@ def json_object(response: _JsonAnswer) -> dict[str, Any]:
     """Return the JSON object of an answer.
 
     Raises:
+        ConnectionFailed: there is no body: the answer was cut before it began.
         ArkorError: the body is something else, as a proxy's login page is.
     """
+    where = response.url.partition("?")[0]
+    if not response.content:
+        raise ConnectionFailed(f"The answer of {where} was cut.", sent=True)
     try:
         body = response.json()
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise ArkorError(f"{response.url.partition('?')[0]} did not answer with a JSON object. Is it an Arkor backend?")
+        raise ArkorError(f"{where} did not answer with a JSON object. Is it an Arkor backend?")
     return body

@@ -43,17 +43,31 @@ def run_python(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
+def run_snippets(document: str, project: Path) -> str:
+    """Run the Python of a document, where a later block goes on where the one before ended; return what it printed."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+    (project / "examples").symlink_to(ROOT / "examples")
+    (project / "script.py").write_text("\n".join(blocks))
+    return run_python("script.py", cwd=project)
+
+
 def test_the_scripts_of_the_readme_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
     """From the repository's folder, it trains and leaves an adapter."""
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    script = "\n".join(blocks)  # a later block goes on where the one before ended
-    (project / "examples").symlink_to(ROOT / "examples")
-    (project / "script.py").write_text(script)
-    printed = run_python("script.py", cwd=project)
+    printed = run_snippets("README.md", project)
     assert "step 20: loss 0.05" in printed
     assert "finished with status=completed" in printed
     assert printed.endswith('{"category": "technical"}')  # what the scripted model always says
     assert (project / "adapters" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
+    """An abort and another wait, a remembered job, and a loop over events."""
+    printed = run_snippets("docs/waiting.md", project)
+    left, *statuses = printed.splitlines()
+    assert re.fullmatch(r"left job job_\w+ alone after event \d+", left)
+    assert statuses[:2] == ["completed", "completed"]
+    assert [line.split()[0] for line in statuses[2:]] == ["1", "2", "3", "4", "5"]
+    assert not (project / "nightly.json").exists()
 
 
 def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: Path) -> None:

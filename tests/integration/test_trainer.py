@@ -15,13 +15,11 @@ from arkor import (
     Aborted,
     AdapterRef,
     AuthenticationError,
-    Callbacks,
     CheckpointSavedEvent,
     CloudApiError,
     Conflict,
     ConnectionFailed,
     DatasetError,
-    HuggingFaceDataset,
     LocalDataset,
     LoraConfig,
     NotFound,
@@ -59,9 +57,8 @@ from tests.support.cloud import (
     started,
 )
 from tests.support.eventually import eventually
+from tests.support.waiting import QUICK, Told, Waiting, make_trainer
 
-QUICK = ReconnectPolicy(base_delay=0.01, max_delay=0.02)
-AT_ONCE_S = 5.0  # generous for a busy machine, and far below every timeout it stands against
 TOLD = [("started", None), ("log", 1), ("log", 2), ("checkpoint", 2), ("log", 3), ("completed", None)]
 
 
@@ -71,64 +68,11 @@ def _watchers_leave_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abort, "WATCH_PERIOD_S", 0.1)
 
 
-class Told:
-    """Callbacks that note what they are told, and then do what a test wants."""
-
-    def __init__(self, then: Callable[[str, Any], object] = lambda name, context: None) -> None:
-        self.contexts: list[tuple[str, Any]] = []
-        self._then = then
-
-    def callbacks(self) -> Callbacks:
-        """Return all five callbacks."""
-        names = ("started", "log", "checkpoint", "completed", "failed")
-        return Callbacks(**{f"on_{name}": self._noting(name) for name in names})
-
-    @property
-    def names(self) -> list[tuple[str, int | None]]:
-        """The callbacks that were called, in order, each with its step."""
-        return [(name, getattr(context, "step", None)) for name, context in self.contexts]
-
-    def _noting(self, name: str) -> Callable[[Any], object]:
-        def note(context: Any) -> object:
-            self.contexts.append((name, context))
-            return self._then(name, context)
-
-        return note
-
-
-def make_trainer(cloud: Cloud, told: Told | None = None, **settings: Any) -> Trainer:
-    """Return a trainer for the stand-in."""
-    settings = {"name": "run", "model": "m", "dataset": HuggingFaceDataset("a/b"), "reconnect": QUICK, **settings}
-    return Trainer(backend=cloud.url, callbacks=told.callbacks() if told else None, **settings)
-
-
 def follow(cloud: Cloud, told: Told | None = None, **settings: Any) -> Trainer:
     """Return a trainer attached to a new job of the stand-in."""
     job = make_trainer(cloud).start()
     callbacks = told.callbacks() if told else None
     return Trainer.attach(job.id, backend=cloud.url, **{"reconnect": QUICK, "callbacks": callbacks, **settings})
-
-
-class Waiting:
-    """A wait in a thread of its own."""
-
-    def __init__(self, wait: Callable[[], Any]) -> None:
-        self._wait = wait
-        self._outcome: list[Any] = []
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._outcome.append(self._wait())
-        except BaseException as exc:
-            self._outcome.append(exc)
-
-    def outcome(self, timeout_s: float = AT_ONCE_S) -> Any:
-        """Return what the wait returned or raised; fail where it goes on for longer."""
-        self._thread.join(timeout_s)
-        assert self._outcome, f"still waiting after {timeout_s} s"
-        return self._outcome[0]
 
 
 # What is sent

@@ -63,6 +63,17 @@ class Answer:
 
 
 @attrs.frozen(kw_only=True)
+class Late:
+    """The stand-in's own answer to one request, which takes effect at once.
+
+    Attributes:
+        gate: the answer is held back until this is set.
+    """
+
+    gate: threading.Event
+
+
+@attrs.frozen(kw_only=True)
 class Stream:
     """A scripted event stream, for one connection.
 
@@ -119,8 +130,18 @@ def failed(error: str) -> dict[str, Any]:
 
 def frame(number: int | str, event: Mapping[str, Any], job_id: str = "job_1") -> bytes:
     """Return an event as it travels."""
-    body = json.dumps({"jobId": job_id, "timestamp": TIMESTAMP, **event})
+    body = json.dumps({"jobId": job_id, "timestamp": TIMESTAMP, **event}, ensure_ascii=False)
     return f"id: {number}\nevent: {event['type']}\ndata: {body}\n\n".encode()
+
+
+def frames(plan: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """Return events as they travel, numbered from 1."""
+    return [frame(number, event) for number, event in enumerate(plan, 1)]
+
+
+def long_plan(events: int = 40) -> list[dict[str, Any]]:
+    """Return the events of a longer job, with characters of one to four bytes in them."""
+    return [started(model="größer 😀"), *(log(step, 1 / step, note="é€") for step in range(1, events - 1)), completed()]
 
 
 PING = b"event: ping\ndata: {}\n\n"
@@ -131,56 +152,30 @@ _TERMINAL = frozenset({"completed", "failed", "cancelled"})
 _STATUS_AFTER = {"training.started": "running", "training.completed": "completed", "training.failed": "failed"}
 
 
-class Cloud:
-    """The stand-in. Use it as a context manager; ``url`` is its address.
+class Contract:
+    """What a stand-in knows and answers, however it is spoken to.
 
     Attributes:
         plan: the events of every job, numbered from 1.
         jobs: the jobs that were created, by id.
         features: None for Arkor Cloud; a set makes it say that it has those of a self-hosted backend.
+        url: its address, once somebody serves it.
 
     Thread-safety: a test may script and look while requests are served.
     """
 
+    url: str
+
     def __init__(self, plan: Sequence[Mapping[str, Any]] = PLAN) -> None:
         self.plan = list(plan)
         self.jobs: dict[str, dict[str, Any]] = {}
+        self._jobs_by_key: dict[str, dict[str, Any]] = {}
         self.features: set[str] | None = None
         self._lock = threading.RLock()
         self._recorded: list[Recorded] = []
-        self._scripted: list[tuple[str, str, Answer | Stream]] = []
+        self._scripted: list[tuple[str, str, Any]] = []
         self._projects: dict[str, list[dict[str, Any]]] = {}
         self._tokens: dict[str, str] = {}
-        self._gates: list[threading.Event] = []
-        self._connections: set[socket.socket] = set()
-        self._server = self._listen(0)
-        self.port = int(self._server.server_address[1])
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Cloud:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for gate in self._gates:
-            gate.set()
-        self._stop()
-
-    # What a test scripts
-
-    def answer(self, method: str, path: str, *answers: Answer) -> None:
-        """Give these answers, once each, to the next such requests; ``*`` in the path stands for one segment."""
-        with self._lock:
-            self._scripted += [(method, path, answer) for answer in answers]
-
-    def stream(self, *streams: Stream) -> None:
-        """Let the next event streams be these, once each; later ones follow the plan."""
-        with self._lock:
-            self._scripted += [("GET", STREAM, stream) for stream in streams]
-
-    def says(self, *answers: Stream | Answer) -> None:
-        """Let the next questions to a model be answered so, once each."""
-        with self._lock:
-            self._scripted += [("POST", CHAT, answer) for answer in answers]
 
     def settle(self, status: str, error: str | None = None) -> None:
         """Give every job this status, without an event."""
@@ -191,15 +186,6 @@ class Cloud:
     def know(self, token: str, org_slug: str) -> None:
         """Accept a token, as one of this organisation."""
         self._tokens[token] = org_slug
-
-    @contextmanager
-    def away(self) -> Iterator[None]:
-        """Refuse every connection inside the block."""
-        self._stop()
-        try:
-            yield
-        finally:
-            self._server = self._listen(self.port)
 
     # What a test looks at
 
@@ -218,60 +204,21 @@ class Cloud:
         """The event streams that were asked for, in order."""
         return self.calls("GET", STREAM)
 
-    # How it serves
+    # How it answers
 
-    def _listen(self, port: int) -> ThreadingHTTPServer:
-        cloud = self
-
-        class Handler(_Handler):
-            def setup(self) -> None:
-                super().setup()
-                cloud._connections.add(self.connection)
-
-            def serve(self) -> None:
-                cloud._serve(self)
-
-            def finish(self) -> None:
-                cloud._connections.discard(self.connection)
-                super().finish()
-
-        server = _Server(("127.0.0.1", port), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.01,), name="cloud", daemon=True).start()
-        return server
-
-    def _stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        for connection in list(self._connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def _serve(self, handler: _Handler) -> None:
-        request = handler.recorded()
+    def _take(self, request: Recorded) -> Any:
+        """Note a request, and return what a test scripted for it, or None."""
         with self._lock:
             self._recorded.append(request)
-            scripted = self._take_scripted(request)
-        if isinstance(scripted, Answer):
-            self._hold(scripted.gate)
-            handler.answer(scripted)
-            return
-        status, body = self._refuse(request) or self._route(request)
-        if status == 200 and body is None:
-            self._send_stream(handler, request, scripted or Stream())
-        else:
-            handler.answer(Answer(status=status, body=body))
-
-    def _take_scripted(self, request: Recorded) -> Answer | Stream | None:
-        for index, (method, path, item) in enumerate(self._scripted):
-            if method == request.method and _matches(request.path, path):
-                del self._scripted[index]
-                return item
+            for index, (method, path, item) in enumerate(self._scripted):
+                if method == request.method and _matches(request.path, path):
+                    del self._scripted[index]
+                    return item
         return None
 
-    def _hold(self, gate: threading.Event | None) -> None:
-        if gate is not None:
-            self._gates.append(gate)
-            gate.wait()
+    def _respond(self, request: Recorded) -> tuple[int, Any]:
+        """Return status and body; 200 without a body stands for an event stream."""
+        return self._refuse(request) or self._route(request)
 
     def _refuse(self, request: Recorded) -> tuple[int, Any] | None:
         """Return why a request is refused before it is looked at."""
@@ -294,7 +241,6 @@ class Cloud:
         return self._tokens.get(request.headers.get("authorization", "").removeprefix("Bearer "))
 
     def _route(self, request: Recorded) -> tuple[int, Any]:
-        """Return status and body; 200 without a body stands for an event stream."""
         with self._lock:
             for method, path, route in _ROUTES:
                 match = re.fullmatch(path, request.path)
@@ -334,9 +280,17 @@ class Cloud:
         return 200, {"org": {"slug": org}, "projects": self._projects.get(org, [])}
 
     def _create_job(self, request: Recorded) -> tuple[int, Any]:
+        wanted = request.json()
+        key = request.headers["idempotency-key"] if "idempotent-jobs" in (self.features or ()) else ""
+        if key in self._jobs_by_key:
+            known = self._jobs_by_key[key]
+            same = all(known[field] == wanted[field] for field in ("name", "config"))
+            return (200, {"job": known}) if same else (409, {"error": "The key belongs to another job"})
         job_id = f"job_{len(self.jobs) + 1}"
         job = {"id": job_id, "orgId": "org_1", "projectId": "project_1", "status": "queued", "createdAt": TIMESTAMP}
-        self.jobs[job_id] = {**request.json(), **job}
+        self.jobs[job_id] = {**wanted, **job}
+        if key:
+            self._jobs_by_key[key] = self.jobs[job_id]
         return 201, {"job": self.jobs[job_id]}
 
     def _list_jobs(self, _: Recorded) -> tuple[int, Any]:
@@ -360,18 +314,6 @@ class Cloud:
     def _chat(self, _: Recorded) -> tuple[int, Any]:
         return 200, None
 
-    def _send_stream(self, handler: _Handler, request: Recorded, stream: Stream) -> None:
-        job_id = request.path.split("/")[3]
-        frames = self._planned(request, job_id) if stream.frames is None else list(stream.frames)
-        handler.begin_stream(chunked=stream.chunked)
-        body = b"".join(frames)[: stream.cut]
-        pieces = stream.piece or max(1, len(body))
-        for start in range(0, len(body), pieces):
-            if not handler.write_some(body[start : start + pieces], chunked=stream.chunked):
-                return
-        self._hold(stream.gate)
-        handler.finish_stream(whole=stream.cut is None, chunked=stream.chunked, reset=stream.reset)
-
     def _planned(self, request: Recorded, job_id: str) -> list[bytes]:
         """Return the rest of the plan, and let the job be where its last event says."""
         done = int(request.headers.get("last-event-id", 0))
@@ -386,23 +328,129 @@ class Cloud:
 
 
 _ROUTES: tuple[tuple[str, str, Any], ...] = (
-    ("POST", "/v1/auth/anonymous", Cloud._anonymous),
-    ("GET", "/v1/auth/cli/config", Cloud._cli_config),
-    ("GET", "/v1/me", Cloud._me),
-    ("GET", "/v1/capabilities", Cloud._capabilities),
-    ("POST", "/v1/projects", Cloud._create_project),
-    ("GET", "/v1/projects", Cloud._list_projects),
-    ("POST", "/v1/jobs", Cloud._create_job),
-    ("GET", "/v1/jobs", Cloud._list_jobs),
-    ("GET", "/v1/jobs/([^/]+)", Cloud._job),
-    ("POST", "/v1/jobs/([^/]+)/cancel", Cloud._cancel),
-    ("GET", "/v1/jobs/([^/]+)/events/stream", Cloud._events),
-    ("POST", "/v1/inference/chat", Cloud._chat),
+    ("POST", "/v1/auth/anonymous", Contract._anonymous),
+    ("GET", "/v1/auth/cli/config", Contract._cli_config),
+    ("GET", "/v1/me", Contract._me),
+    ("GET", "/v1/capabilities", Contract._capabilities),
+    ("POST", "/v1/projects", Contract._create_project),
+    ("GET", "/v1/projects", Contract._list_projects),
+    ("POST", "/v1/jobs", Contract._create_job),
+    ("GET", "/v1/jobs", Contract._list_jobs),
+    ("GET", "/v1/jobs/([^/]+)", Contract._job),
+    ("POST", "/v1/jobs/([^/]+)/cancel", Contract._cancel),
+    ("GET", "/v1/jobs/([^/]+)/events/stream", Contract._events),
+    ("POST", "/v1/inference/chat", Contract._chat),
 )
 
 
 def _matches(path: str, pattern: str) -> bool:
     return re.fullmatch(pattern.replace("*", "[^/]+"), path) is not None
+
+
+class Cloud(Contract):
+    """The stand-in. Use it as a context manager; ``url`` is its address."""
+
+    def __init__(self, plan: Sequence[Mapping[str, Any]] = PLAN) -> None:
+        super().__init__(plan)
+        self._gates: list[threading.Event] = []
+        self._connections: set[socket.socket] = set()
+        self._server = self._listen(0)
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Cloud:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for gate in self._gates:
+            gate.set()
+        self._stop()
+
+    # What a test scripts
+
+    def answer(self, method: str, path: str, *answers: Answer | Late) -> None:
+        """Give these answers, once each, to the next such requests; ``*`` in the path stands for one segment."""
+        with self._lock:
+            self._scripted += [(method, path, answer) for answer in answers]
+
+    def stream(self, *streams: Stream) -> None:
+        """Let the next event streams be these, once each; later ones follow the plan."""
+        with self._lock:
+            self._scripted += [("GET", STREAM, stream) for stream in streams]
+
+    def says(self, *answers: Stream | Answer) -> None:
+        """Let the next questions to a model be answered so, once each."""
+        with self._lock:
+            self._scripted += [("POST", CHAT, answer) for answer in answers]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse every connection inside the block."""
+        self._stop()
+        try:
+            yield
+        finally:
+            self._server = self._listen(self.port)
+
+    # How it serves
+
+    def _listen(self, port: int) -> ThreadingHTTPServer:
+        cloud = self
+
+        class Handler(_Handler):
+            def setup(self) -> None:
+                super().setup()
+                cloud._connections.add(self.connection)
+
+            def serve(self) -> None:
+                cloud._serve(self)
+
+            def finish(self) -> None:
+                cloud._connections.discard(self.connection)
+                super().finish()
+
+        server = _Server(("127.0.0.1", port), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), name="cloud", daemon=True).start()
+        return server
+
+    def _stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, handler: _Handler) -> None:
+        request = handler.recorded()
+        scripted = self._take(request)
+        if isinstance(scripted, Answer):
+            self._hold(scripted.gate)
+            handler.answer(scripted)
+            return
+        status, body = self._respond(request)
+        if isinstance(scripted, Late):
+            self._hold(scripted.gate)
+        if status == 200 and body is None:
+            self._send_stream(handler, request, scripted if isinstance(scripted, Stream) else Stream())
+        else:
+            handler.answer(Answer(status=status, body=body))
+
+    def _hold(self, gate: threading.Event | None) -> None:
+        if gate is not None:
+            self._gates.append(gate)
+            gate.wait()
+
+    def _send_stream(self, handler: _Handler, request: Recorded, stream: Stream) -> None:
+        job_id = request.path.split("/")[3]
+        frames = self._planned(request, job_id) if stream.frames is None else list(stream.frames)
+        handler.begin_stream(chunked=stream.chunked)
+        body = b"".join(frames)[: stream.cut]
+        pieces = stream.piece or max(1, len(body))
+        for start in range(0, len(body), pieces):
+            if not handler.write_some(body[start : start + pieces], chunked=stream.chunked):
+                return
+        self._hold(stream.gate)
+        handler.finish_stream(whole=stream.cut is None, chunked=stream.chunked, reset=stream.reset)
 
 
 class _Server(ThreadingHTTPServer):

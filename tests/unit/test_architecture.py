@@ -21,6 +21,7 @@ FLOORS = (
     ("auth",),
     ("api", "local"),
     ("callbacks", "project", "following", "submission", "bookmark"),
+    ("starting",),
     ("trainer",),
     ("manifest", "loading", "bundle", "runner", "scaffold", "notebook"),
     ("cli", "studio"),
@@ -110,7 +111,7 @@ def _ours() -> list[Import]:
 def test_the_walk_sees_imports_of_every_kind() -> None:
     """The checks below stand on this: module level, function level, ``from package import module``, type checking."""
     seen = {(item.importer, item.imported, item.when) for item in imports()}
-    assert ("arkor.trainer", "arkor.project", "import") in seen
+    assert ("arkor.starting", "arkor.project", "import") in seen
     assert ("arkor.cli.start", "arkor.runner", "function") in seen
     assert ("arkor.api.client", "arkor.local", "import") in seen
     assert ("arkor.errors", "arkor.jobs", "typing") in seen

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from arkor.api import wire
 from arkor.config import JobConfig
-from arkor.errors import ArkorError
+from arkor.errors import ArkorError, ConnectionFailed
 from arkor.jobs import Artifact, TrainingJob
 
 JSON = st.recursive(
@@ -124,10 +124,10 @@ class _Answer:
     url = "http://example.com/v1/me?orgSlug=secret"
 
     def __init__(self, body: str) -> None:
-        self._body = body
+        self.content = body.encode()
 
     def json(self) -> Any:
-        return json.loads(self._body)
+        return json.loads(self.content)
 
 
 def test_the_object_of_an_answer_is_returned() -> None:
@@ -135,7 +135,14 @@ def test_the_object_of_an_answer_is_returned() -> None:
     assert wire.json_object(_Answer('{"a": 1}')) == {"a": 1}
 
 
-@pytest.mark.parametrize("body", ["", "<html>", "[]", "null", '"text"', "[" * 100_000], ids=range(6))
+def test_an_answer_without_a_body_was_cut() -> None:
+    """Its head came, and nothing of its object."""
+    with pytest.raises(ConnectionFailed, match=r"^The answer of http://example.com/v1/me was cut") as raised:
+        wire.json_object(_Answer(""))
+    assert raised.value.sent
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", "null", '"text"', "[" * 100_000], ids=range(5))
 def test_an_answer_that_is_no_object_is_named_without_its_query(body: str) -> None:
     """A proxy's login page, say."""
     with pytest.raises(ArkorError, match=r"^http://example.com/v1/me did not answer with a JSON object"):
