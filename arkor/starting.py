@@ -184,8 +184,9 @@ class Starter:
         def create() -> None:
             try:
                 job = client.create_job(scope, name=submission.name, config=config, idempotency_key=key)
-            except CloudApiError:  # it was refused: there is no job to remember
-                self.bookmark.clear()
+            except CloudApiError as exc:
+                if exc.status < 500:  # it was refused: there is no job to remember
+                    self.bookmark.clear()
                 raise
             self._keep(job, place.position)
             self.bookmark.note(attrs.evolve(place, job_id=job.id))

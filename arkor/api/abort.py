@@ -141,6 +141,11 @@ class AbortScope:
         if late:
             _shut_down(sock)
 
+    def let_go(self, sock: socket.socket) -> None:
+        """Forget a socket that was taken in."""
+        with self._lock, contextlib.suppress(ValueError):  # a patient scope took none
+            self._sockets.remove(sock)
+
     def release(self) -> None:
         """Let go of the sockets taken in so far: somebody else may use them next."""
         with self._lock:

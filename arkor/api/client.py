@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1024 * 1024
 UPLOAD_TIMEOUT_S = 600.0
 
+_BLANKS = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # what requests takes for a blank
+
 
 @attrs.frozen
 class Project:
@@ -261,8 +263,10 @@ class CloudApiClient:
         """
         # Compression would hold events back.
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
-        if last_event_id:
-            headers["Last-Event-ID"] = last_event_id.encode().decode("latin-1")
+        # UTF-8, as the event stream's specification has it. No header's value begins or ends with a blank.
+        after = (last_event_id or "").encode().strip(_BLANKS).decode("latin-1")
+        if after:
+            headers["Last-Event-ID"] = after
         return self._transport.send(
             "GET",
             path("v1", "jobs", job_id, "events", "stream"),

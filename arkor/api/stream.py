@@ -209,10 +209,11 @@ class EventStream:
         self._position.connect()
         with scope.noticing_the_end(), scope.active():
             response = self._open_stream(after, (CONNECT_TIMEOUT_S, self._policy.idle_timeout))
-        kind = response.headers.get("Content-Type", "")
-        if "text/event-stream" not in kind:
+        kind, coding = response.headers.get("Content-Type", ""), response.headers.get("Content-Encoding", "identity")
+        if "text/event-stream" not in kind or coding.strip().lower() != "identity":
             response.close()
-            raise ConnectionFailed(f"The backend answered with {kind or 'no type'} in place of an event stream.")
+            what = f"a compressed stream ({coding})" if "text/event-stream" in kind else kind or "no type"
+            raise ConnectionFailed(f"The backend answered with {what} in place of a plain event stream.")
         if not hasattr(response.raw, "read1"):
             response.close()
             raise StreamError("Event streams need urllib3 2.3 or newer. Upgrade it with: pip install 'urllib3>=2.3'")
@@ -243,7 +244,8 @@ class EventStream:
         self._failures = 0
         if not self._position.take(frame.id):
             return None
-        event.setdefault("type", frame.event)
+        if event.get("type") is None:
+            event["type"] = frame.event
         return event
 
     def _fail(self, failure: ConnectionFailed | CloudApiError) -> None:

@@ -98,7 +98,22 @@ class _AbortableHTTPConnection(_AbortableMixin):
 
 
 class _AbortableHTTPSConnection(_AbortableMixin, urllib3.connection.HTTPSConnection):
-    pass
+    _handshake = contextlib.ExitStack()
+
+    def connect(self) -> None:
+        with contextlib.ExitStack() as self._handshake:
+            super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        sock, scope = super()._new_conn(), current_scope()
+        if scope is not None:
+            # The TLS layer takes the socket over and blocks in its handshake before it gives a new one: until then a
+            # second handle is what can be shut down.
+            twin = sock.dup()
+            self._handshake.callback(twin.close)
+            self._handshake.callback(scope.let_go, twin)
+            scope.adopt(twin)
+        return sock
 
 
 class _HTTPPool(urllib3.HTTPConnectionPool):
