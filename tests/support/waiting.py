@@ -61,7 +61,8 @@ class Waiting:
     def __init__(self, wait: Callable[[], Any]) -> None:
         self._wait = wait
         self._outcome: list[Any] = []
-        self._thread = threading.Thread(target=self._run)
+        # A daemon: a wait that goes on for ever must not hold up the report of it.
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

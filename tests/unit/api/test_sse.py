@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from arkor.api import sse
 from arkor.api.sse import LONGEST_RETRY_MS, MAX_FRAME_BYTES, Frame, FrameReader
 from arkor.errors import StreamError
+from tests.support import cloud
 
 LINES = [
     b"data: one",
@@ -124,6 +126,21 @@ def test_a_frame_that_was_cut_was_never_sent(data: bytes, end: int) -> None:
     """A connection that ends anywhere gives a beginning of the frames, none of them mutilated."""
     cut = read([data[:end]])
     assert cut == specified(data)[: len(cut)] or data[:end].endswith(b"\r")
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_forty_events_cut_at_every_byte_and_resumed_are_the_forty_events(newline: bytes) -> None:
+    """A cut gives exactly the events that were whole before it, and what is sent after the last of them the others."""
+    sent = [event.replace(b"\n", newline) for event in cloud.frames(cloud.long_plan())]
+    stream, ends = b"".join(sent), list(itertools.accumulate(map(len, sent)))
+    uncut = read([stream])
+    resumed = [read([b"".join(sent[number:])]) for number in range(len(sent) + 1)]
+    assert len(uncut) == 40
+    for cut in range(len(stream) + 1):
+        whole = bisect.bisect(ends, cut + len(newline) - 1)  # the CR of a blank line is enough
+        before = read([stream[:cut]])
+        assert before == uncut[:whole], cut
+        assert before + resumed[whole] == uncut, cut
 
 
 @pytest.mark.parametrize(
