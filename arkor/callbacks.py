@@ -140,10 +140,10 @@ class Callbacks:
             raise ConfigError("callbacks", f"there is no {', '.join(unknown)}; there are {', '.join(callback_names())}")
         return cls(**arguments)
 
-    def dispatch(
+    def call_for(
         self, event: Event, job: TrainingJob, artifacts: tuple[Artifact, ...], chat: Chat | None = None
-    ) -> None:
-        """Call the callback that an event is for, if there is one.
+    ) -> tuple[Callable[[Any], object], Any] | None:
+        """Return the callback that an event is for and what to hand it, or None where there is none.
 
         Args:
             event: the event.
@@ -154,16 +154,17 @@ class Callbacks:
         match event:
             case TrainingLogEvent() if self.on_log:
                 figures = (event.loss, event.eval_loss, event.learning_rate, event.epoch, event.samples_per_second)
-                self.on_log(LogContext(event.step, *figures, job))
+                return self.on_log, LogContext(event.step, *figures, job)
             case TrainingStartedEvent() if self.on_started:
-                self.on_started(StartedContext(job, event.metadata))
+                return self.on_started, StartedContext(job, event.metadata)
             case CheckpointSavedEvent() if self.on_checkpoint:
                 adapter = AdapterRef("checkpoint", job.id, event.step)
-                self.on_checkpoint(CheckpointContext(event.step, adapter, event.artifacts, job, chat))
+                return self.on_checkpoint, CheckpointContext(event.step, adapter, event.artifacts, job, chat)
             case TrainingCompletedEvent() if self.on_completed:
-                self.on_completed(CompletedContext(job, artifacts, event.metrics))
+                return self.on_completed, CompletedContext(job, artifacts, event.metrics)
             case TrainingFailedEvent() if self.on_failed:
-                self.on_failed(FailedContext(job, job.error or ""))
+                return self.on_failed, FailedContext(job, job.error or "")
+        return None
 
 
 def callback_names() -> Sequence[str]:

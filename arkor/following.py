@@ -16,7 +16,7 @@ from requests import Response
 
 from arkor.api.abort import AbortScope, Deadline
 from arkor.api.client import CloudApiClient
-from arkor.api.position import StreamPosition
+from arkor.api.position import Offer, StreamPosition
 from arkor.api.stream import EventStream, ReconnectPolicy
 from arkor.callbacks import Chat
 from arkor.errors import CloudApiError, ConnectionFailed, StreamError
@@ -49,8 +49,7 @@ class JobRecord:
     Attributes:
         job: the job in its last known state.
         artifacts: what it has left so far.
-        position: the ids of the events that were delivered.
-        result: how it ended; None until then.
+        position: the events that were delivered.
 
     Thread-safety: changed by one thread at a time; its attributes may be read from any.
     """
@@ -65,18 +64,25 @@ class JobRecord:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
         self.position = position
-        self.result: TrainingResult | None = None
+        self._ending: tuple[Offer, TrainingResult] | None = None
         self._download = download
         self._chat = chat
 
+    @property
+    def result(self) -> TrainingResult | None:
+        """How the job ended; None until the event that says so was delivered."""
+        if self._ending is None or self._ending[0] is not self.position.delivered:
+            return None
+        return self._ending[1]
+
     def learn(self, event: Event) -> None:
-        """Take in what an event says."""
+        """Take in what an event that is offered says; learning it twice changes nothing."""
         match event:
             case TrainingStartedEvent():
                 started_at = self.job.started_at or event.timestamp or None
                 self.job = attrs.evolve(self.job, status=JobStatus.RUNNING.value, started_at=started_at)
             case CheckpointSavedEvent():
-                self.artifacts += event.artifacts
+                self.artifacts += tuple(item for item in event.artifacts if item not in self.artifacts)
             case TrainingCompletedEvent():
                 self.artifacts = event.artifacts or self.artifacts
                 self._end(event, JobStatus.COMPLETED)
@@ -92,7 +98,8 @@ class JobRecord:
             error=error or self.job.error,
             completed_at=self.job.completed_at or event.timestamp or None,
         )
-        self.result = TrainingResult(self.job, self.artifacts, download=self._download, chat=self._chat)
+        result = TrainingResult(self.job, self.artifacts, download=self._download, chat=self._chat)
+        self._ending = (self.position.offered, result)
 
     def end_event(self) -> Event:
         """Return the event that the job's end would have sent, for an end that was learnt by asking."""
@@ -134,27 +141,31 @@ class Follower:
     def events(self, deadline: Deadline) -> Iterator[Event]:
         """Yield the events after the last delivered one, up to the one that ends the job.
 
-        An end that no event told is asked for, and yielded as its event would have been.
+        Whoever is done with one sets the position's ``delivered`` to what it ``offered``. An end that no event told is
+        asked for, and yielded as its event would have been.
         """
-        record = self._record
+        record, position = self._record, self._record.position
         stream = EventStream(
             record.job.id,
             self._open,
             policy=self._policy,
             abort_event=self._abort_event,
             deadline=deadline,
-            position=record.position,
+            position=position,
             is_over=functools.partial(self._is_over, deadline),
             check_alive=self._client.check_alive,
         )
         for body in stream:
             event = parse_event(body)
-            if event is not None:
-                record.learn(event)
-                yield event
+            if event is None:  # of a newer backend
+                position.delivered = position.offered
+                continue
+            record.learn(event)
+            yield event
             if record.result is not None:
                 return
         self._ask_for_the_end(deadline)
+        position.offer(None)
         event = record.end_event()
         record.learn(event)
         yield event

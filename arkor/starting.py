@@ -25,6 +25,8 @@ from arkor.jobs import Artifact, Scope, TrainingJob
 from arkor.project import ensure_project
 from arkor.submission import ModelProgress, Submission
 
+_JUDGED = frozenset({400, 404, 409, 413, 422})  # the submission was looked at and refused: there is no job
+
 logger = logging.getLogger(__name__)
 
 
@@ -185,7 +187,7 @@ class Starter:
             try:
                 job = client.create_job(scope, name=submission.name, config=config, idempotency_key=key)
             except CloudApiError as exc:
-                if exc.status < 500:  # it was refused: there is no job to remember
+                if exc.status in _JUDGED:
                     self.bookmark.clear()
                 raise
             self._keep(job, place.position)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import threading
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from arkor.following import Follower, JobRecord
 from arkor.jobs import TrainingJob, TrainingResult
 from arkor.starting import Attachment, Starter
 from arkor.submission import ModelProgress, Submission
+
+_ID = re.compile(r"[^\0\r\n\ud800-\udfff]*")  # what the event stream's specification allows, as text
 
 
 class Trainer:
@@ -166,10 +169,12 @@ class Trainer:
             remember: as for a new trainer; what the file says wins over ``after``.
 
         Raises:
-            ConfigError: the id is empty.
+            ConfigError: the job's id is empty, or ``after`` is none that an event can have.
         """
         if not isinstance(job_id, str) or not job_id.strip():
             raise ConfigError("job_id", f"must be a text that is not empty, not {job_id!r}")
+        if after is not None and (not isinstance(after, str) or not _ID.fullmatch(after)):
+            raise ConfigError("after", f"must be the id of an event, not {after!r}")
         trainer = cls.__new__(cls)
         trainer._set_up(
             Attachment(job_id, after),
@@ -308,7 +313,13 @@ class Trainer:
         with contextlib.closing(self._follow(_deadline(timeout))) as events:
             for event in events:
                 record = self._started()
-                self._callbacks.dispatch(event, record.job, record.artifacts, self._starter.chat)
+                position = record.position
+                call = self._callbacks.call_for(event, record.job, record.artifacts, self._starter.chat)
+                try:
+                    if call is not None:
+                        call[0](call[1])
+                finally:  # no call may stand between the callback and this: Ctrl-C would repeat the event
+                    position.delivered = position.offered
         result = self._started().result
         assert result is not None  # _follow() ended without raising
         if check:
@@ -324,9 +335,19 @@ class Trainer:
         Raises:
             As ``wait`` does.
         """
-        return self._follow(_deadline(timeout))
+        return self._events(_deadline(timeout))
+
+    def _events(self, deadline: Deadline) -> Generator[Event, None, None]:
+        with contextlib.closing(self._follow(deadline)) as events:
+            for event in events:
+                position = self._started().position
+                try:
+                    yield event
+                finally:
+                    position.delivered = position.offered
 
     def _follow(self, deadline: Deadline) -> Generator[Event, None, None]:
+        """Yield the events that are still to be delivered; whoever delivered one says so in the record's position."""
         with self._taking_turns(deadline):
             if self._starter.record is not None and self._starter.record.result is not None:
                 return
@@ -338,7 +359,7 @@ class Trainer:
             for event in follower.events(deadline):
                 try:
                     yield event
-                finally:  # the event counts as handled, whatever came of it
+                finally:
                     if record.result is None:
                         self._starter.bookmark.move(record.job.id, record.position)
                     else:

@@ -12,57 +12,87 @@ from collections import deque
 
 REMEMBERED_IDS = 1024
 
+Offer = tuple[str | None]
+
 
 class StreamPosition:
-    """The ids of the events that were handed out: the first, the last, and those just before it.
+    """The ids of the events that were delivered: the first, the last, and those just before it.
+
+    An event is offered first, and counts once ``delivered`` is set to it: a plain assignment, which Ctrl-C cannot cut
+    in two. One that was offered only is new again with the next connection.
 
     Args:
         last_id: go on after this event; None from the first one.
-        first_id: the first event that was ever handed out, where that is known.
+        first_id: the first event that was ever delivered, where that is known.
 
     Attributes:
-        last_id: the id that the next connection goes on after.
-        first_id: the id of the first event.
+        offered: the event that was handed out last, with its id.
+        delivered: the event that was delivered last: what was ``offered`` before, set by whoever is done with it.
 
-    Thread-safety: moved by one thread; the attributes may be read from any.
+    Thread-safety: moved by one thread; ``last_id`` and ``first_id`` may be read from any.
     """
 
     def __init__(self, last_id: str | None = None, first_id: str | None = None) -> None:
-        self.last_id = last_id
-        self.first_id = first_id
+        self.offered: Offer = (last_id,)
+        self.delivered = self._counted = self.offered
+        self._last_id = last_id
+        self._first_id = first_id
         self._recent: deque[str] = deque([last_id] if last_id else [], REMEMBERED_IDS)
         self._recent_are_all = not last_id
         self._repeats: frozenset[str] | None = None  # ids that may come again; None when what comes is new
         self._in_replay = False
         self._is_near = False
 
+    @property
+    def last_id(self) -> str | None:
+        """The id that the next connection goes on after."""
+        delivered, (event_id,) = self.delivered, self.delivered
+        return self._last_id if delivered is self._counted or event_id is None else event_id
+
+    @property
+    def first_id(self) -> str | None:
+        """The id of the first event."""
+        return self._first_id or self.delivered[0] or None
+
     def connect(self) -> None:
-        """Begin a connection, which may repeat what was handed out."""
+        """Begin a connection, which may repeat what was delivered."""
+        self._count()
         self._repeats = frozenset(self._recent) or None
         self._in_replay = False
         self._is_near = self._recent_are_all
 
     def pass_over(self, frame_id: str | None) -> None:
         """Take in a frame that is no event, as a keep-alive: its id counts too."""
+        self._count()
         if frame_id is not None and not self._in_replay:
-            self.last_id = frame_id
+            self._last_id = frame_id
 
-    def take(self, event_id: str | None) -> bool:
-        """Take in an event, and say whether it is new.
+    def offer(self, event_id: str | None) -> bool:
+        """Take in an event that comes next, and say whether it is new.
 
         Args:
             event_id: its id; None or empty where it has none, which is a repeat only amid others.
         """
+        self._count()
         if self._repeats is not None and self._is_repeat(event_id, self._repeats):
             return False
-        if event_id is not None:
-            self.last_id = event_id
         if event_id:
             self._in_replay, self._repeats = False, None
-            self.first_id = self.first_id or event_id
+        self.offered = (event_id,)
+        return True
+
+    def _count(self) -> None:
+        """Count what was delivered since; doing half of it twice does no harm."""
+        if self.delivered is self._counted:
+            return
+        delivered, (event_id,) = self.delivered, self.delivered
+        if event_id is not None:
+            self._last_id = event_id
+        if event_id:
+            self._first_id = self._first_id or event_id
             self._recent_are_all = self._recent_are_all and len(self._recent) < REMEMBERED_IDS
             self._recent.append(event_id)
-        return True
+        self._counted = delivered
 
     def _is_repeat(self, event_id: str | None, repeats: frozenset[str]) -> bool:
         if not event_id:

@@ -1,6 +1,6 @@
 """A job's event stream that survives disconnects.
 
-One connection is read until it ends; tenacity decides whether there is another, and when. What was handed out is
+One connection is read until it ends; tenacity decides whether there is another, and when. What was delivered is
 remembered by its id, so that the next connection, and the next stream, go on after it.
 
 Protocol: docs/protocol.md, "Reader rules".
@@ -104,7 +104,7 @@ class EventStream:
         policy: when to reconnect.
         abort_event: ends reading at once when set, or None.
         deadline: when reading must be over.
-        position: where to go on; moved past every event that is handed out.
+        position: where to go on; whoever is done with an event says so there.
         is_over: asked after a failure that may mean that nothing more will come: whether the job has ended.
         check_alive: called when nobody answered; raises where nobody will any more.
 
@@ -242,7 +242,7 @@ class EventStream:
             return _End.CLOSED if frame.event == "end" else None
         self._progress = True
         self._failures = 0
-        if not self._position.take(frame.id):
+        if not self._position.offer(frame.id):
             return None
         if event.get("type") is None:
             event["type"] = frame.event

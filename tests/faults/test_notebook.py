@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
@@ -22,7 +21,7 @@ import logging
 import threading
 from pathlib import Path
 
-from arkor import Callbacks, HuggingFaceDataset, ReconnectPolicy, Trainer
+from arkor import Callbacks, HuggingFaceDataset, Trainer
 
 logging.basicConfig(filename="log", level=logging.INFO)
 hold = {hold!r}
@@ -60,16 +59,20 @@ class Notebook:
     """A kernel in the working directory and environment of the test, and the notebook's side of it."""
 
     def __init__(self) -> None:
-        self._context = zmq.Context()
-        self._manager = KernelManager(context=self._context)
+        self._manager = KernelManager()
         self._manager.start_kernel()
         self._client: BlockingKernelClient = self._manager.client()
         self._client.start_channels()
+
+    def wait_for_ready(self) -> None:
+        """Wait until it runs cells."""
         self._client.wait_for_ready(timeout=START_TIMEOUT_S)
 
     def begin(self, cell: str) -> str:
         """Run a cell, without waiting for its end; return what ``reply`` takes."""
-        return str(self._client.execute(cell, user_expressions={"shown": "_"}, allow_stdin=False))
+        # stop_on_error: ipykernel 7.4 also aborts a cell that comes a moment after one failed; people are slower.
+        shown = {"shown": "_"}
+        return str(self._client.execute(cell, user_expressions=shown, allow_stdin=False, stop_on_error=False))
 
     def reply(self, cell_id: str, timeout_s: float = AT_ONCE_S) -> dict[str, Any]:
         """Return how a cell ended."""
@@ -91,15 +94,17 @@ class Notebook:
         """Leave no process and no socket behind."""
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)
-        self._context.destroy()
 
 
 @pytest.fixture
 def notebook() -> Iterator[Notebook]:
     """A notebook of the test's own."""
     running = Notebook()
-    yield running
-    running.close()
+    try:
+        running.wait_for_ready()
+        yield running
+    finally:
+        running.close()
     assert not psutil.Process().children()
 
 
@@ -126,38 +131,8 @@ def assert_completed(reply: dict[str, Any]) -> None:
     assert reply["user_expressions"]["shown"]["data"]["text/plain"] == "'completed'"
 
 
-def _idle_stream(cloud: Cloud) -> Callable[[], object]:
-    cloud.stream(Stream(frames=frames(PLAN[:2]), gate=threading.Event()))
-    return lambda: told() == TOLD[:2]
-
-
-def _back_off(cloud: Cloud) -> Callable[[], object]:
-    cloud.answer("GET", STREAM, Answer(status=503, headers={"Retry-After": "60"}))
-    return lambda: cloud.streams and ": attempt " in Path("log").read_text()
-
-
-def _stream_without_an_answer(cloud: Cloud) -> Callable[[], object]:
-    cloud.answer("GET", STREAM, Answer(gate=threading.Event()))
-    return lambda: cloud.streams
-
-
-@pytest.mark.parametrize("hold", [_idle_stream, _back_off, _stream_without_an_answer])
-def test_the_button_ends_the_wait_and_the_next_cell_goes_on(
-    notebook: Notebook, cloud: Cloud, hold: Callable[[Cloud], Callable[[], object]]
-) -> None:
-    """The traceback that IPython keeps does not keep the trainer: the next cell is told the rest, each event once."""
-    is_held = hold(cloud)
-    cell = wait_in_a_cell(notebook, cloud)
-    eventually(is_held, "the cell waits")
-    notebook.interrupt()
-    assert_interrupted(notebook.reply(cell))
-    assert_completed(notebook.run(WAIT))
-    assert told() == TOLD
-    assert len(cloud.jobs) == 1
-
-
-def test_the_button_may_be_pressed_in_each_cell(notebook: Notebook, cloud: Cloud) -> None:
-    """A wait that was interrupted can be interrupted again, and a job that has ended tells the same to every cell."""
+def test_the_button_ends_the_wait_and_the_next_cell_goes_on(notebook: Notebook, cloud: Cloud) -> None:
+    """The traceback that IPython keeps does not keep the trainer, and each event is told once, on a silent stream."""
     for events in (1, 3):
         cloud.stream(Stream(frames=frames(PLAN[:events])[-2:], gate=threading.Event()))
     cell = wait_in_a_cell(notebook, cloud)
@@ -168,6 +143,18 @@ def test_the_button_may_be_pressed_in_each_cell(notebook: Notebook, cloud: Cloud
         cell = notebook.begin(WAIT)
     assert_completed(notebook.reply(cell))
     assert_completed(notebook.run(WAIT))
+    assert told() == TOLD
+    assert len(cloud.jobs) == 1
+
+
+def test_the_button_ends_a_back_off(notebook: Notebook, cloud: Cloud) -> None:
+    """The pause between two attempts is broken off, and is not made up for by the next cell."""
+    cloud.answer("GET", STREAM, Answer(status=503, headers={"Retry-After": "60"}))
+    cell = wait_in_a_cell(notebook, cloud)
+    eventually(lambda: cloud.streams and ": attempt " in Path("log").read_text(), "the cell is in back-off")
+    notebook.interrupt()
+    assert_interrupted(notebook.reply(cell))
+    assert_completed(notebook.reply(notebook.begin(WAIT)))  # well before the minute is over
     assert told() == TOLD
 
 

@@ -350,16 +350,17 @@ def test_a_script_killed_as_its_job_is_queued_goes_on_with_it_on_a_backend(
 
 
 def test_a_script_killed_after_its_wait_returned_starts_a_new_job_next_time(
-    each_server: Server, launch: Launch
+    shared: BackendProcess, launch: Launch
 ) -> None:
     """The end is not remembered: the file is gone, and the next run is a run of its own."""
-    first = launch(**each_server.settings, remember="job.json", hold="returned")
+    server = on_backend(shared, "complete:3")
+    first = launch(**server.settings, remember="job.json", hold="returned")
     wait_until_told("returned")
     assert not remembered()
     first.kill()
-    assert launch(**each_server.settings, remember="job.json").end() == (0, "")
+    assert launch(**server.settings, remember="job.json").end() == (0, "")
     assert told() == [*TOLD, *TOLD]
-    assert len(each_server.jobs()) == 2
+    assert len(server.jobs()) == 2
 
 
 def test_a_script_killed_again_and_again_loses_nothing(cloud: Cloud, launch: Launch) -> None:
@@ -398,10 +399,8 @@ def test_a_script_and_its_backend_killed_together_go_on_together(backend: Backen
     assert server.jobs() == [job_id]
 
 
-@pytest.mark.parametrize("features", [None, {"idempotent-jobs"}])
-def test_two_scripts_with_one_file_have_one_job(cloud: Cloud, launch: Launch, features: set[str] | None) -> None:
+def test_two_scripts_with_one_file_have_one_job(cloud: Cloud, launch: Launch) -> None:
     """A cron job that starts while the last one is still at it does not train twice: both follow the one job."""
-    cloud.features = features
     submitted, seen = threading.Event(), threading.Event()
     cloud.answer("POST", "/v1/jobs", Late(gate=submitted))
     cloud.stream(*[Stream(frames=[PING], gate=seen)] * 2)

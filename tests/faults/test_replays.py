@@ -20,7 +20,7 @@ TOLD = [("started", None), *(("log", step) for step in range(1, 39)), ("complete
 AT_A_TIME = 7
 RING = 10
 SHORT_S = 0.1
-MOST_WAITS = 20
+MOST_WAITS = 100
 
 # From a stream's frames, how many of them there are by now, and how many the reader says that it has, to what is sent.
 Memory = Callable[[Sequence[bytes], int, int], Sequence[bytes]]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from arkor import (
@@ -17,6 +15,7 @@ from arkor import (
     AuthenticationError,
     CheckpointSavedEvent,
     CloudApiError,
+    ConfigError,
     Conflict,
     ConnectionFailed,
     DatasetError,
@@ -628,7 +627,7 @@ def test_something_that_is_no_event_stream_is_a_failure(cloud: Cloud) -> None:
     cloud.answer("GET", STREAM, page, page)
     with pytest.raises(ReconnectExhausted) as raised:
         make_trainer(cloud, reconnect=ReconnectPolicy(base_delay=0.01, max_attempts=1)).wait()
-    assert "text/html in place of an event stream" in str(raised.value.__cause__)
+    assert "text/html in place of a plain event stream" in str(raised.value.__cause__)
 
 
 def test_retry_after_is_respected_up_to_the_maximum(cloud: Cloud) -> None:
@@ -804,31 +803,6 @@ def test_an_abort_while_the_job_is_submitted_leaves_no_orphan(cloud: Cloud) -> N
     assert not cloud.streams
 
 
-def test_many_short_waits_leave_no_thread_and_no_socket(cloud: Cloud) -> None:
-    """A hundred waits that time out cost nothing that stays."""
-    cloud.stream(*[Stream(frames=[PING], gate=threading.Event())] * 100)
-    told = Told()
-    trainer = make_trainer(cloud, told, abort_event=threading.Event())
-    trainer.start()
-    own = psutil.Process()
-
-    def open_sockets() -> int:
-        gc.collect()
-        return sum(bool(item.raddr) and item.raddr.port == cloud.port for item in own.net_connections("tcp"))
-
-    before = open_sockets()
-    for _ in range(100):
-        with pytest.raises(WaitTimeout):
-            trainer.wait(timeout=0.01)
-    assert sum(thread.name == "arkor-abort" for thread in threading.enumerate()) <= 1
-    assert open_sockets() <= before
-    assert trainer.wait().status == "completed"
-    assert told.names == TOLD
-
-
-# Sharing and following
-
-
 def test_two_threads_in_wait_share_one_stream_and_one_result(cloud: Cloud) -> None:
     """Each event is told once, and both get the same result."""
     told, gate = Told(), threading.Event()
@@ -905,6 +879,13 @@ def test_attach_to_a_job_that_does_not_exist_says_so(cloud: Cloud) -> None:
     with pytest.raises(NotFound, match="No such job"):
         Trainer.attach("job_404", backend=cloud.url).wait()
     assert not cloud.streams
+
+
+@pytest.mark.parametrize("after", ["a\rb", "a\nb", "a\0b", "\ud800", 7])
+def test_attach_after_what_no_event_can_be_called_is_refused(cloud: Cloud, after: Any) -> None:
+    """No header could say it."""
+    with pytest.raises(ConfigError, match="after: must be the id of an event"):
+        Trainer.attach("job_1", after=after, backend=cloud.url)
 
 
 def test_an_attached_job_can_be_cancelled_without_following_it(cloud: Cloud) -> None:

@@ -11,7 +11,7 @@ import attrs
 from arkor import Callbacks, HuggingFaceDataset, ReconnectPolicy, Trainer
 from tests.support.cloud import Contract
 
-QUICK = ReconnectPolicy(base_delay=0.01, max_delay=0.02)
+QUICK = ReconnectPolicy(base_delay=0.002, max_delay=0.02)
 AT_ONCE_S = 5.0  # generous for a busy machine, and far below every timeout it stands against
 
 

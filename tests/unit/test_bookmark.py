@@ -29,7 +29,8 @@ def position(*ids: str) -> StreamPosition:
     place = StreamPosition()
     place.connect()
     for event_id in ids:
-        place.take(event_id)
+        place.offer(event_id)
+        place.delivered = place.offered
     return place
 
 

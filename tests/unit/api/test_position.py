@@ -37,13 +37,21 @@ def goes_back_three(sent: Sequence[str], last_id: str | None) -> Sequence[str]:
 SERVERS = [honours, begins_anew, repeats_the_last, goes_back_three]
 
 
+def take(place: StreamPosition, event_id: str | None) -> bool:
+    """Offer an event, deliver it where it is new, and say whether it was."""
+    is_new = place.offer(event_id)
+    if is_new:
+        place.delivered = place.offered
+    return is_new
+
+
 def follow(server: Server, ids: Sequence[str], cuts: Sequence[int], place: StreamPosition | None = None) -> list[str]:
     """Return the ids of the events that are new, over connections of so many events each and then a whole one."""
     place = place or StreamPosition()
     new = []
     for cut in [*cuts, len(ids)]:
         place.connect()
-        new += [event_id for event_id in server(ids, place.last_id)[:cut] if place.take(event_id)]
+        new += [event_id for event_id in server(ids, place.last_id)[:cut] if take(place, event_id)]
     return new
 
 
@@ -76,30 +84,42 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(position, "REMEMBERED_IDS", 4)
     place = StreamPosition()
     place.connect()
-    assert all(place.take(str(number)) for number in range(100))
+    assert all(take(place, str(number)) for number in range(100))
     assert len(place._recent) == 4
+
+
+def test_an_event_that_was_only_offered_is_new_again() -> None:
+    """Whatever kept it from being delivered; the position has not moved."""
+    place = StreamPosition()
+    place.connect()
+    take(place, "1")
+    assert place.offer("2")
+    assert (place.first_id, place.last_id) == ("1", "1")
+    place.connect()
+    assert [take(place, event_id) for event_id in "123"] == [False, True, True]
+    assert (place.first_id, place.last_id) == ("1", "3")
 
 
 def test_events_without_an_id_are_new_but_amid_repeats() -> None:
     """Nothing tells them apart."""
     place = StreamPosition()
     place.connect()
-    assert [place.take(event_id) for event_id in ["1", None, "2", "", "3"]] == [True] * 5
+    assert [take(place, event_id) for event_id in ["1", None, "2", "", "3"]] == [True] * 5
     place.connect()
     repeats = [(None, True), ("1", False), (None, False), ("2", False), ("3", False), (None, True), ("4", True)]
-    assert [place.take(event_id) for event_id, _ in repeats] == [is_new for _, is_new in repeats]
+    assert [take(place, event_id) for event_id, _ in repeats] == [is_new for _, is_new in repeats]
 
 
 def test_ids_of_keep_alives_move_the_position_and_hide_nothing() -> None:
     """They are never sent again, and are not looked for."""
     place = StreamPosition()
     place.connect()
-    place.take("1")
+    take(place, "1")
     place.pass_over("ping 1")
     assert place.last_id == "ping 1"
     place.connect()
     place.pass_over("ping 2")
-    assert [place.take(event_id) for event_id in "123"] == [False, True, True]
+    assert [take(place, event_id) for event_id in "123"] == [False, True, True]
 
 
 def test_an_id_that_was_never_seen_ends_the_repeats() -> None:
@@ -107,6 +127,6 @@ def test_an_id_that_was_never_seen_ends_the_repeats() -> None:
     place = StreamPosition()
     place.connect()
     for event_id in "abc":
-        place.take(event_id)
+        take(place, event_id)
     place.connect()
-    assert [place.take(event_id) for event_id in "abxyz"] == [False, False, True, True, True]
+    assert [take(place, event_id) for event_id in "abxyz"] == [False, False, True, True, True]

@@ -112,18 +112,22 @@ def read(
     is_over: Callable[[], bool] = lambda: False,
     check_alive: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Read scripted connections to the end."""
-    events = EventStream(
+    """Read scripted connections to the end, taking delivery of each event."""
+    events, place = [], StreamPosition(after)
+    stream = EventStream(
         "job_1",
         connections.open,
         policy=policy or ReconnectPolicy(),
         abort_event=None,
         deadline=deadline or Deadline(),
-        position=StreamPosition(after),
+        position=place,
         is_over=is_over,
         check_alive=check_alive,
     )
-    return list(events)
+    for event in stream:
+        events.append(event)
+        place.delivered = place.offered
+    return events
 
 
 # Delays
