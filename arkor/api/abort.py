@@ -159,7 +159,9 @@ class AbortScope:
         return connect_s, read_s
 
     def limit_reads(self, idle_timeout_s: float) -> None:
-        """Let the next read block for at most the idle timeout, or until the deadline."""
+        """Let the next read block until the deadline, where that comes before the idle timeout that it has already."""
+        if self.deadline.timeout_s is None:
+            return
         for sock in self._sockets:
             with contextlib.suppress(OSError):  # closed by its owner: the read will say so
                 sock.settimeout(max(SHORTEST_TIMEOUT_S, self.deadline.clip(idle_timeout_s)))

@@ -56,6 +56,8 @@ class FrameReader:
         self._searched = 0
         self._after_cr = False
         self._at_start = True
+        self._source = [b""]  # what the client reads, from the start each time it is asked for events
+        self._client = sseclient.SSEClient(self._source)  # type: ignore[arg-type, unused-ignore]  # it only iterates
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that are complete with these bytes, in order.
@@ -74,7 +76,7 @@ class FrameReader:
             whole = bytes(self._buffer[:end])
             del self._buffer[: end + 2]
             for batch in self._batches(whole.strip(b"\n")):
-                yield from _parse(batch)
+                yield from self._parse(batch)
         self._searched = max(0, len(self._buffer) - 1)
         self._check_size(len(self._buffer))
 
@@ -111,40 +113,38 @@ class FrameReader:
         self._at_start = False
         return True
 
+    def _parse(self, frames: bytes) -> Iterator[Frame]:
+        """Parse whole frames, or one of many lines in slices: sseclient-py 1.9 takes quadratic time in its lines."""
+        if len(frames) > _BATCH_BYTES and frames.count(b"\n") > _SLICE_LINES:
+            yield self._parse_sliced(frames.split(b"\n"))
+        elif frames:
+            yield from self._parse_fields(frames)
 
-def _parse(frames: bytes) -> Iterator[Frame]:
-    """Parse whole frames, or one of many lines in slices: sseclient-py 1.9 takes quadratic time in a frame's lines."""
-    if len(frames) > _BATCH_BYTES and frames.count(b"\n") > _SLICE_LINES:
-        yield _parse_sliced(frames.split(b"\n"))
-    elif frames:
-        yield from _parse_fields(frames)
+    def _parse_sliced(self, lines: list[bytes]) -> Frame:
+        """Parse a frame whose data comes on very many lines, a slice at a time."""
+        values = [line for line in lines if _field(line) == b"data"]
+        others = {_field(line): line for line in lines if not _is_ignored(line)}
+        rest = b"\n".join(others[field] for field in (b"id", b"event", b"retry") if field in others)
+        (frame,) = self._parse_fields(rest)
+        slices = (b"\n".join(values[at : at + _SLICE_LINES]) for at in range(0, len(values), _SLICE_LINES))
+        return attrs.evolve(frame, data="\n".join(part.data for lines in slices for part in self._parse_fields(lines)))
 
-
-def _parse_sliced(lines: list[bytes]) -> Frame:
-    """Parse a frame whose data comes on very many lines, a slice at a time."""
-    values = [line for line in lines if _field(line) == b"data"]
-    others = {_field(line): line for line in lines if not _is_ignored(line)}
-    rest = b"\n".join(others[field] for field in (b"id", b"event", b"retry") if field in others)
-    (frame,) = _parse_fields(rest)
-    slices = (b"\n".join(values[at : at + _SLICE_LINES]) for at in range(0, len(values), _SLICE_LINES))
-    return attrs.evolve(frame, data="\n".join(part.data for values in slices for part in _parse_fields(values)))
-
-
-def _parse_fields(frames: bytes) -> Iterator[Frame]:
-    """Parse the fields of whole frames, which blank lines separate."""
-    if b"\n\n\n" in frames:
-        frames = re.sub(rb"\n{3,}", b"\n\n", frames)
-    # sseclient-py 1.9 drops a frame without data, id and all: an empty data line of ours keeps every frame.
-    frames = frames.replace(b"\n\n", b"\ndata:\n\n") + b"\ndata:\n\n"
-    if b"\0" in frames or b"retry" in frames:
-        frames = b"\n".join(line for line in frames.split(b"\n") if not _is_ignored(line))
-    try:
-        frames.decode()
-    except UnicodeDecodeError:  # the specification replaces what is not UTF-8; sseclient-py ends with the exception
-        frames = frames.decode("utf-8", "replace").encode()
-    for event in sseclient.SSEClient(iter([frames])).events():
-        retry_ms = None if event.retry is None else int(min(float(event.retry), LONGEST_RETRY_MS))
-        yield Frame(event.id, event.event, event.data[:-1], retry_ms)
+    def _parse_fields(self, frames: bytes) -> Iterator[Frame]:
+        """Parse the fields of whole frames, which blank lines separate."""
+        if b"\n\n\n" in frames:
+            frames = re.sub(rb"\n{3,}", b"\n\n", frames)
+        # sseclient-py 1.9 drops a frame without data, id and all: an empty data line of ours keeps every frame.
+        frames = frames.replace(b"\n\n", b"\ndata:\n\n") + b"\ndata:\n\n"
+        if b"\0" in frames or b"retry" in frames:
+            frames = b"\n".join(line for line in frames.split(b"\n") if not _is_ignored(line))
+        try:
+            frames.decode()
+        except UnicodeDecodeError:  # the specification replaces what is not UTF-8; sseclient-py ends with the exception
+            frames = frames.decode("utf-8", "replace").encode()
+        self._source[0] = frames
+        for event in self._client.events():
+            retry_ms = None if event.retry is None else int(min(float(event.retry), LONGEST_RETRY_MS))
+            yield Frame(event.id, event.event, event.data[:-1], retry_ms)
 
 
 def _field(line: bytes) -> bytes:

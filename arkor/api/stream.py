@@ -220,15 +220,16 @@ class EventStream:
         return response
 
     def _frames(self, scope: AbortScope, response: requests.Response) -> Iterator[Frame]:
-        reader = FrameReader()
-        while True:
-            scope.limit_reads(self._policy.idle_timeout)
-            with scope.noticing_the_end(), translated(response.url.partition("?")[0]):
-                data = response.raw.read1(READ_BYTES)
-            if not data:
-                return
-            self._refused_since = None
-            yield from reader.feed(data)
+        reader, read = FrameReader(), response.raw.read1
+        with scope.noticing_the_end(), translated(response.url.partition("?")[0]):
+            while True:
+                scope.limit_reads(self._policy.idle_timeout)
+                data = read(READ_BYTES)
+                scope.check()  # before anything is parsed: a TLS stream that was shut down can give ciphertext
+                if not data:
+                    return
+                self._refused_since = None
+                yield from reader.feed(data)
 
     def _take(self, frame: Frame) -> dict[str, Any] | _End | None:
         """Return what a frame says: an event that is new, the end, or nothing."""
