@@ -5,10 +5,11 @@ Protocol: docs/protocol.md, "The event stream" and "Reader rules".
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import attrs
@@ -138,7 +139,7 @@ class Follower:
         self._policy = policy
         self._abort_event = abort_event
 
-    def events(self, deadline: Deadline) -> Iterator[Event]:
+    def events(self, deadline: Deadline) -> Generator[Event, None, None]:
         """Yield the events after the last delivered one, up to the one that ends the job.
 
         Whoever is done with one sets the position's ``delivered`` to what it ``offered``. An end that no event told is
@@ -155,15 +156,16 @@ class Follower:
             is_over=functools.partial(self._is_over, deadline),
             check_alive=self._client.check_alive,
         )
-        for body in stream:
-            event = parse_event(body)
-            if event is None:  # of a newer backend
-                position.delivered = position.offered
-                continue
-            record.learn(event)
-            yield event
-            if record.result is not None:
-                return
+        with contextlib.closing(iter(stream)) as bodies:
+            for body in bodies:
+                event = parse_event(body)
+                if event is None:  # of a newer backend
+                    position.delivered = position.offered
+                    continue
+                record.learn(event)
+                yield event
+                if record.result is not None:
+                    return
         self._ask_for_the_end(deadline)
         position.offer(None)
         event = record.end_event()

@@ -356,14 +356,15 @@ class Trainer:
             record = self._started()
             client, scope = self._starter.connect()
             follower = Follower(client, scope, record, policy=self._reconnect, abort_event=self._abort_event)
-            for event in follower.events(deadline):
-                try:
-                    yield event
-                finally:
-                    if record.result is None:
-                        self._starter.bookmark.move(record.job.id, record.position)
-                    else:
-                        self._starter.bookmark.remove(record.job.id)
+            with contextlib.closing(follower.events(deadline)) as events:
+                for event in events:
+                    try:
+                        yield event
+                    finally:
+                        if record.result is None:
+                            self._starter.bookmark.move(record.job.id, record.position)
+                        else:
+                            self._starter.bookmark.remove(record.job.id)
 
     def cancel(self) -> None:
         """Ask the backend to stop the job; do nothing before ``start()``.

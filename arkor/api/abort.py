@@ -205,16 +205,19 @@ def run_unbroken(call: Callable[[], object], scope: AbortScope) -> None:
     def run() -> None:
         try:
             with scope.active():
+                scope.check()
                 done.set_result(call())
         except BaseException as exc:  # handed to whoever waits
             done.set_exception(exc)
 
-    threading.Thread(target=run, name="arkor-unbroken", daemon=True).start()
+    thread = threading.Thread(target=run, name="arkor-unbroken", daemon=True)
     try:
+        thread.start()
         done.result()
     except KeyboardInterrupt:
         scope.shut_down()
-        done.exception()
+        if thread.is_alive():  # one that is only coming up finds the scope shut down
+            done.exception()
         raise
 
 

@@ -137,7 +137,7 @@ class EventStream:
         self._server_delay_s: float | None = None
         self._refused_since: float | None = None
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Generator[dict[str, Any], None, None]:
         """Yield the events in order, each with its ``type``, until the server closes the stream for good.
 
         Raises:

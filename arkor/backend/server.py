@@ -57,28 +57,27 @@ def serve(settings: Settings) -> None:
 class StopRequest:
     """Turns the signals that ask a process to end into something to wait for.
 
-    A signal's handler may run while the main thread is inside any lock, so it only writes a byte to a pipe.
+    A signal's handler may run while the main thread is inside any lock, so it does nothing. Python itself writes a byte
+    to a pipe, also where the kernel hands the signal to another thread and the main one goes on sleeping.
     """
 
     def __enter__(self) -> StopRequest:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        self._former = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._former_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._former = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._former_fd)
         os.close(self._reader)
         os.close(self._writer)
 
     def wait(self, timeout_s: float | None) -> bool:
         """Wait until a signal has come; return False where none did in time."""
         return bool(select.select([self._reader], [], [], timeout_s)[0])
-
-    def _note(self, _number: int, _frame: object) -> None:
-        with contextlib.suppress(BlockingIOError):  # the pipe is full of requests already
-            os.write(self._writer, b"\0")
 
 
 def _wait(stop: StopRequest, backend: Backend, idle_exit_s: float | None, server_file: ServerFile | None) -> None:
