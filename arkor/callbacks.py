@@ -39,7 +39,7 @@ class StartedContext:
     metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # as TrainingLogEvent
 class LogContext:
     """Handed to ``on_log``; see ``arkor.events.TrainingLogEvent`` for the units."""
 

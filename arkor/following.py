@@ -27,6 +27,7 @@ from arkor.events import (
     TrainingCancelledEvent,
     TrainingCompletedEvent,
     TrainingFailedEvent,
+    TrainingLogEvent,
     TrainingStartedEvent,
     parse_event,
 )
@@ -79,6 +80,8 @@ class JobRecord:
     def learn(self, event: Event) -> None:
         """Take in what an event that is offered says; learning it twice changes nothing."""
         match event:
+            case TrainingLogEvent():  # nearly all are
+                pass
             case TrainingStartedEvent():
                 started_at = self.job.started_at or event.timestamp or None
                 self.job = attrs.evolve(self.job, status=JobStatus.RUNNING.value, started_at=started_at)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
-import attrs
 import sseclient
 
 from arkor.errors import StreamError
@@ -24,8 +24,7 @@ _BATCH_BYTES = 64 * 1024
 _SLICE_LINES = 100
 
 
-@attrs.frozen
-class Frame:
+class Frame(NamedTuple):
     """One event of a stream.
 
     Attributes:
@@ -127,7 +126,7 @@ class FrameReader:
         rest = b"\n".join(others[field] for field in (b"id", b"event", b"retry") if field in others)
         (frame,) = self._parse_fields(rest)
         slices = (b"\n".join(values[at : at + _SLICE_LINES]) for at in range(0, len(values), _SLICE_LINES))
-        return attrs.evolve(frame, data="\n".join(part.data for lines in slices for part in self._parse_fields(lines)))
+        return frame._replace(data="\n".join(part.data for lines in slices for part in self._parse_fields(lines)))
 
     def _parse_fields(self, frames: bytes) -> Iterator[Frame]:
         """Parse the fields of whole frames, which blank lines separate."""
@@ -137,9 +136,7 @@ class FrameReader:
         frames = frames.replace(b"\n\n", b"\ndata:\n\n") + b"\ndata:\n\n"
         if b"\0" in frames or b"retry" in frames:
             frames = b"\n".join(line for line in frames.split(b"\n") if not _is_ignored(line))
-        try:
-            frames.decode()
-        except UnicodeDecodeError:  # the specification replaces what is not UTF-8; sseclient-py ends with the exception
+        if not frames.isascii():  # the specification replaces what is not UTF-8; sseclient-py ends with an exception
             frames = frames.decode("utf-8", "replace").encode()
         self._source[0] = frames
         for event in self._client.events():

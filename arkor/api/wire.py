@@ -67,9 +67,9 @@ def known_fields(cls: type, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def text(value: Any) -> str:
     """Return a wire value as text: strings as they are, absent ones empty, numbers and the like spelt out."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return value
+    return "" if value is None else str(value)
 
 
 def optional_text(value: Any) -> str | None:
@@ -84,7 +84,7 @@ def mapping(value: Any) -> dict[str, Any]:
 
 def number(value: Any) -> float | None:
     """Return a wire value as a float, or None where it is absent, no number, or too large."""
-    if type(value) is float:  # nearly always
+    if value is None or type(value) is float:  # nearly always
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -96,6 +96,8 @@ def number(value: Any) -> float | None:
 
 def whole_number(value: Any) -> int | None:
     """Return a wire value as an int, or None where it is absent or not whole."""
+    if type(value) is int:  # nearly always
+        return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
