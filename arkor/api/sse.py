@@ -74,19 +74,13 @@ class FrameReader:
         if end >= 0:
             whole = bytes(self._buffer[:end])
             del self._buffer[: end + 2]
-            for batch in self._batches(whole.strip(b"\n")):
-                yield from self._parse(batch)
+            whole = whole.strip(b"\n")
+            if len(whole) > min(_BATCH_BYTES, self._max_frame_bytes):
+                yield from self._parse_large(whole)
+            elif whole:
+                yield from self._parse(whole)
         self._searched = max(0, len(self._buffer) - 1)
         self._check_size(len(self._buffer))
-
-    def _batches(self, whole: bytes) -> Iterator[bytes]:
-        """Cut whole frames into pieces to parse at once: all of them, or each by itself where they are large."""
-        if len(whole) <= min(_BATCH_BYTES, self._max_frame_bytes):
-            yield whole
-            return
-        for block in re.split(rb"\n{2,}", whole):
-            self._check_size(len(block))
-            yield block
 
     def _check_size(self, size: int) -> None:
         if size > self._max_frame_bytes:
@@ -112,23 +106,25 @@ class FrameReader:
         self._at_start = False
         return True
 
-    def _parse(self, frames: bytes) -> Iterator[Frame]:
-        """Parse whole frames, or one of many lines in slices: sseclient-py 1.9 takes quadratic time in its lines."""
-        if len(frames) > _BATCH_BYTES and frames.count(b"\n") > _SLICE_LINES:
-            yield self._parse_sliced(frames.split(b"\n"))
-        elif frames:
-            yield from self._parse_fields(frames)
+    def _parse_large(self, frames: bytes) -> Iterator[Frame]:
+        """Parse each by itself, one of many lines in slices: sseclient-py 1.9 takes quadratic time in them."""
+        for frame in re.split(rb"\n{2,}", frames):
+            self._check_size(len(frame))
+            if len(frame) > _BATCH_BYTES and frame.count(b"\n") > _SLICE_LINES:
+                yield self._parse_sliced(frame.split(b"\n"))
+            else:
+                yield from self._parse(frame)
 
     def _parse_sliced(self, lines: list[bytes]) -> Frame:
         """Parse a frame whose data comes on very many lines, a slice at a time."""
         values = [line for line in lines if _field(line) == b"data"]
         others = {_field(line): line for line in lines if not _is_ignored(line)}
         rest = b"\n".join(others[field] for field in (b"id", b"event", b"retry") if field in others)
-        (frame,) = self._parse_fields(rest)
+        (frame,) = self._parse(rest)
         slices = (b"\n".join(values[at : at + _SLICE_LINES]) for at in range(0, len(values), _SLICE_LINES))
-        return frame._replace(data="\n".join(part.data for lines in slices for part in self._parse_fields(lines)))
+        return frame._replace(data="\n".join(part.data for lines in slices for part in self._parse(lines)))
 
-    def _parse_fields(self, frames: bytes) -> Iterator[Frame]:
+    def _parse(self, frames: bytes) -> Iterator[Frame]:
         """Parse the fields of whole frames, which blank lines separate."""
         if b"\n\n\n" in frames:
             frames = re.sub(rb"\n{3,}", b"\n\n", frames)
