@@ -20,6 +20,7 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 LONGEST_RETRY_MS = 24 * 3600 * 1000
 
 _BOM = b"\xef\xbb\xbf"
+_END, _BARE_END = b"\n\n", b"\ndata:\n\n"
 _BATCH_BYTES = 64 * 1024
 _SLICE_LINES = 100
 
@@ -55,7 +56,7 @@ class FrameReader:
         self._searched = 0
         self._after_cr = False
         self._at_start = True
-        self._source = [b""]  # what the client reads, from the start each time it is asked for events
+        self._source: list[bytes] = []  # what the client reads, from the start each time it is asked for events
         self._client = sseclient.SSEClient(self._source)  # type: ignore[arg-type, unused-ignore]  # it only iterates
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -128,16 +129,17 @@ class FrameReader:
         """Parse the fields of whole frames, which blank lines separate."""
         if b"\n\n\n" in frames:
             frames = re.sub(rb"\n{3,}", b"\n\n", frames)
-        # sseclient-py 1.9 drops a frame without data, id and all: an empty data line of ours keeps every frame.
-        frames = frames.replace(b"\n\n", b"\ndata:\n\n") + b"\ndata:\n\n"
-        if b"\0" in frames or b"retry" in frames:
-            frames = b"\n".join(line for line in frames.split(b"\n") if not _is_ignored(line))
         if not frames.isascii():  # the specification replaces what is not UTF-8; sseclient-py ends with an exception
             frames = frames.decode("utf-8", "replace").encode()
-        self._source[0] = frames
-        for event in self._client.events():
+        blocks = frames.split(b"\n\n")
+        if b"\0" in frames or b"retry" in frames:
+            blocks = [b"\n".join(line for line in block.split(b"\n") if not _is_ignored(line)) for block in blocks]
+        # sseclient-py 1.9 drops a frame without data, id and all: an empty data line of ours keeps it.
+        bare = [b"\ndata:" not in block and not block.startswith(b"data:") for block in blocks]
+        self._source[:] = map(bytes.__add__, blocks, (_BARE_END if is_bare else _END for is_bare in bare))
+        for is_bare, event in zip(bare, self._client.events(), strict=True):
             retry_ms = None if event.retry is None else int(min(float(event.retry), LONGEST_RETRY_MS))
-            yield Frame(event.id, event.event, event.data[:-1], retry_ms)
+            yield Frame(event.id, event.event, event.data[:-1] if is_bare else event.data, retry_ms)
 
 
 def _field(line: bytes) -> bytes:
