@@ -153,8 +153,15 @@ class Callbacks:
         """
         match event:
             case TrainingLogEvent() if self.on_log:
-                figures = (event.loss, event.eval_loss, event.learning_rate, event.epoch, event.samples_per_second)
-                return self.on_log, LogContext(event.step, *figures, job)
+                return self.on_log, LogContext(
+                    event.step,
+                    event.loss,
+                    event.eval_loss,
+                    event.learning_rate,
+                    event.epoch,
+                    event.samples_per_second,
+                    job,
+                )
             case TrainingStartedEvent() if self.on_started:
                 return self.on_started, StartedContext(job, event.metadata)
             case CheckpointSavedEvent() if self.on_checkpoint:

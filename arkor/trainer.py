@@ -357,6 +357,9 @@ class Trainer:
             client, scope = self._starter.connect()
             follower = Follower(client, scope, record, policy=self._reconnect, abort_event=self._abort_event)
             with contextlib.closing(follower.events(deadline)) as events:
+                if self._starter.bookmark.path is None:
+                    yield from events
+                    return
                 for event in events:
                     try:
                         yield event

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-REMEMBERED_IDS = 1024
+REMEMBERED_IDS = 256
 
 Offer = tuple[str | None]
 

@@ -68,20 +68,26 @@ class FrameReader:
         Raises:
             StreamError: a frame is longer than the limit.
         """
-        self._buffer += self._with_newlines(data)
-        if self._at_start and not self._drop_bom():
-            return
-        end = self._buffer.rfind(b"\n\n", self._searched)
-        if end >= 0:
-            whole = bytes(self._buffer[:end])
-            del self._buffer[: end + 2]
-            whole = whole.strip(b"\n")
-            if len(whole) > min(_BATCH_BYTES, self._max_frame_bytes):
-                yield from self._parse_large(whole)
-            elif whole:
-                yield from self._parse(whole)
-        self._searched = max(0, len(self._buffer) - 1)
+        whole = self._take_whole(self._with_newlines(data))
+        if len(whole) > min(_BATCH_BYTES, self._max_frame_bytes):
+            yield from self._parse_large(whole)
+        elif whole:
+            yield from self._parse(whole)
         self._check_size(len(self._buffer))
+
+    def _take_whole(self, data: bytes) -> bytes:
+        """Return the frames that are whole with these bytes, and keep the rest."""
+        if data.endswith(b"\n\n") and not self._buffer and not self._at_start:  # as where each write is a chunk
+            return data.strip(b"\n")
+        self._buffer += data
+        if self._at_start and not self._drop_bom():
+            return b""
+        end = self._buffer.rfind(b"\n\n", self._searched)
+        whole = bytes(self._buffer[: max(end, 0)])
+        if end >= 0:
+            del self._buffer[: end + 2]
+        self._searched = max(0, len(self._buffer) - 1)
+        return whole.strip(b"\n")
 
     def _check_size(self, size: int) -> None:
         if size > self._max_frame_bytes:
@@ -140,6 +146,7 @@ class FrameReader:
         for is_bare, event in zip(bare, self._client.events(), strict=True):
             retry_ms = None if event.retry is None else int(min(float(event.retry), LONGEST_RETRY_MS))
             yield Frame(event.id, event.event, event.data[:-1] if is_bare else event.data, retry_ms)
+        self._source.clear()  # not held until the next frame comes
 
 
 def _field(line: bytes) -> bytes:

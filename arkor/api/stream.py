@@ -230,6 +230,7 @@ class EventStream:
                     return
                 self._refused_since = None
                 yield from reader.feed(data)
+                del data  # not held while the next read waits
 
     def _take(self, frame: Frame) -> dict[str, Any] | _End | None:
         """Return what a frame says: an event that is new, the end, or nothing."""
