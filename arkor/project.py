@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -29,11 +31,13 @@ class ProjectState:
         org_slug: the organisation.
         project_slug: the project's name in URLs.
         project_id: the backend's id of the project.
+        extra: keys this version does not know, kept when the file is rewritten.
     """
 
     org_slug: str
     project_slug: str
     project_id: str
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
     @property
     def scope(self) -> Scope:
@@ -69,10 +73,9 @@ def read_state(project_dir: str | Path | None = None, *, host: str | None = None
         return None
     except OSError as exc:
         raise ProjectStateError(f"{file} cannot be read: {exc.strerror}.") from exc
-    known = wire.mapping(body)
-    fields = [known.get(key) for key in ("orgSlug", "projectSlug", "projectId")]
-    texts = [value for value in fields if isinstance(value, str) and value]
-    return ProjectState(*texts) if len(texts) == len(fields) else None
+    fields = wire.known_fields(ProjectState, wire.mapping(body))
+    texts = [fields.get(name) for name in ("org_slug", "project_slug", "project_id")]
+    return ProjectState(**fields) if all(isinstance(text, str) and text for text in texts) else None
 
 
 def write_state(state: ProjectState, project_dir: str | Path | None = None, *, host: str | None = None) -> None:
@@ -87,9 +90,8 @@ def write_state(state: ProjectState, project_dir: str | Path | None = None, *, h
         ProjectStateError: it cannot be written; the file that was there is whole.
     """
     file = state_path(project_dir, host=host)
-    body = {"orgSlug": state.org_slug, "projectSlug": state.project_slug, "projectId": state.project_id}
     try:
-        write_atomically(file, json.dumps(body, indent=2).encode() + b"\n")
+        write_atomically(file, json.dumps(wire.to_wire(state), indent=2).encode() + b"\n")
     except OSError as exc:
         raise ProjectStateError(f"{file} cannot be written: {exc.strerror}.") from exc
 
@@ -119,7 +121,8 @@ def ensure_project(client: CloudApiClient, project_dir: Path, *, create: bool = 
         return state.scope
     if own_org is None:
         raise ProjectStateError(
-            f"{file} is missing: an account may have several organisations. Create it by hand with "
+            f"{file} does not say which project this is, and an account may have several organisations: "
+            "'arkor whoami' names them. Create it by hand with "
             '{"orgSlug": …, "projectSlug": …, "projectId": …} of the project to use.'
         )
     if state is not None and host != LOCAL_HOST_KEY:
@@ -134,7 +137,7 @@ def ensure_project(client: CloudApiClient, project_dir: Path, *, create: bool = 
     project = _create_or_find(client, own_org, project_dir)
     if not project.slug or not project.id:
         raise ProjectStateError(f"{client.base_url} described the project of {project_dir} without its slug or id.")
-    fresh = ProjectState(own_org, project.slug, project.id)
+    fresh = ProjectState(own_org, project.slug, project.id, state.extra if state else {})
     write_state(fresh, project_dir, host=host)
     return fresh.scope
 

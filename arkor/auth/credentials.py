@@ -12,16 +12,18 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
 
 from arkor.api import wire
-from arkor.disk import arkor_home, write_atomically
-from arkor.errors import CredentialsError
+from arkor.api.abort import pause
+from arkor.disk import arkor_home, file_lock, write_atomically
+from arkor.errors import ArkorError, CredentialsError
 
 CLOUD_API_URL = "https://api.arkor.ai"
 
@@ -96,7 +98,7 @@ def credentials_path(host: str | None = None) -> Path:
     Args:
         host: the backend's ``host_key``; None for the user's Arkor login.
     """
-    return arkor_home() / "hosts" / f"{host}.json" if host else arkor_home() / "credentials.json"
+    return arkor_home() / "credentials.json" if host is None else arkor_home() / "hosts" / f"{host}.json"
 
 
 def parse_credentials(body: Any) -> Credentials | None:
@@ -107,18 +109,40 @@ def parse_credentials(body: Any) -> Credentials | None:
     if cls is None:
         return None
     arguments = wire.known_fields(cls, {key: value for key, value in body.items() if key != "mode"})
-    for field in attrs.fields(cls):
-        value = arguments.get(field.name)
-        if field.name == "expires_at":
-            good = wire.number(value) is not None
-        elif field.name in {"arkor_cloud_api_url", "extra"}:
-            good = field.name == "extra" or value is None or isinstance(value, str)
-        else:
-            good = isinstance(value, str) and value != ""
-        if not good:
-            return None
+    if not all(_is_good(field.name, arguments.get(field.name)) for field in attrs.fields(cls)):
+        return None
     credentials: Credentials = cls(**arguments)
     return credentials
+
+
+def _is_good(field: str, value: Any) -> bool:
+    if field == "expires_at":
+        seconds = wire.number(value)
+        return seconds is not None and math.isfinite(seconds)
+    if field == "arkor_cloud_api_url" and value is None:
+        return True
+    return field == "extra" or (isinstance(value, str) and value != "")
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock on an identity, against other threads and other processes.
+
+    Args:
+        path: the identity's file; the lock lies beside it.
+
+    Raises:
+        CredentialsError: there is no place for the lock, so the identity could not be written either.
+    """
+    lock = path.with_suffix(".lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(lock, pause))
+        except ArkorError:  # some of ours are OSErrors too
+            raise
+        except OSError as exc:
+            raise CredentialsError(f"{lock} cannot be written ({exc.strerror}); nothing was changed.") from exc
+        yield
 
 
 def read_credentials(path: Path | None = None) -> Credentials | None:
@@ -136,8 +160,37 @@ def read_credentials(path: Path | None = None) -> Credentials | None:
         CredentialsError: the file is there but cannot be read; a login in it must not be overwritten.
     """
     path = path or credentials_path()
+    content = _content(path)
+    credentials = None if content is None else _parsed(content)
+    if credentials is None and content is not None:
+        with held(path):  # somebody else may have replaced it by a good one since
+            return read_held(path)
+    return credentials
+
+
+def read_held(path: Path) -> Credentials | None:
+    """Read an identity as ``read_credentials`` does, where the caller holds its lock."""
+    content = _content(path)
+    if content is None:
+        return None
+    credentials = _parsed(content)
+    if credentials is None:
+        aside = path.with_name(path.name + ".bad")
+        try:
+            path.replace(aside)
+        except FileNotFoundError:  # by a client that does not know the lock
+            return None
+        except OSError as exc:
+            raise CredentialsError(
+                f"{path} holds no usable identity, and cannot be moved away: {exc.strerror}."
+            ) from exc
+        logger.warning("%s holds no usable identity; it was moved to %s, out of a new one's way.", path, aside.name)
+    return credentials
+
+
+def _content(path: Path) -> bytes | None:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as exc:
@@ -145,21 +198,12 @@ def read_credentials(path: Path | None = None) -> Credentials | None:
             f"{path} is there but cannot be read ({exc.strerror}). Mend its permissions or move it away; "
             "it is not overwritten, since it may hold a login."
         ) from exc
-    credentials = None
+
+
+def _parsed(content: bytes) -> Credentials | None:
     with contextlib.suppress(ValueError, RecursionError):
-        credentials = parse_credentials(json.loads(content))
-    if credentials is None:
-        aside = path.with_name(path.name + ".bad")
-        try:
-            path.replace(aside)
-        except FileNotFoundError:  # another process was quicker
-            return None
-        except OSError as exc:
-            raise CredentialsError(
-                f"{path} holds no usable identity, and cannot be moved away: {exc.strerror}."
-            ) from exc
-        logger.warning("%s holds no usable identity; it was moved to %s and is replaced.", path, aside.name)
-    return credentials
+        return parse_credentials(json.loads(content))
+    return None
 
 
 def write_credentials(credentials: Credentials, path: Path | None = None) -> None:

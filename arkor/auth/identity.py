@@ -5,25 +5,28 @@ Protocol: docs/protocol.md, "Addressing a backend" (which identity goes where) a
 
 from __future__ import annotations
 
+import functools
 import os
 from urllib.parse import urlsplit
 
 import attrs
 
 from arkor.api import wire
-from arkor.api.abort import pause
-from arkor.api.transport import Transport, path
+from arkor.api.bearer import TokenSource, token_source
+from arkor.api.transport import Transport, path, split_base_url
 from arkor.auth.credentials import (
     CLOUD_API_URL,
     AnonymousCredentials,
     Credentials,
     credentials_path,
     default_cloud_api_url,
+    held,
     read_credentials,
+    read_held,
     write_credentials,
 )
-from arkor.disk import arkor_home, file_lock
-from arkor.errors import ArkorError, CredentialsError
+from arkor.auth.refresh import RenewedToken
+from arkor.errors import CredentialsError
 
 LOCAL_HOST_KEY = "local"
 
@@ -33,14 +36,21 @@ class Identity:
     """Who this user is to one backend.
 
     Attributes:
-        token: the bearer token.
+        tokens: hands out the bearer token; made of the token itself where that stays as it is.
         host_key: names the backend's own files under ``hosts/``; None for the user's Arkor login.
         org_slug: the personal organisation of an anonymous identity; None for an account or a bare token.
+        credentials: what it was made of; None for a bare token.
     """
 
-    token: str = attrs.field(repr=False)
+    tokens: TokenSource = attrs.field(converter=token_source, repr=False)
     host_key: str | None = None
     org_slug: str | None = None
+    credentials: Credentials | None = None
+
+    @property
+    def token(self) -> str:
+        """The bearer token, valid now; an account's is renewed where it has to be. Empty where there is none."""
+        return self.tokens.current() or ""
 
 
 @attrs.frozen
@@ -104,17 +114,13 @@ def ensure_credentials(base_url: str | None = None, *, host: str | None = None) 
     stored = read_credentials(file)
     if stored is not None:
         return stored
-    try:
-        with file_lock(arkor_home() / "credentials.lock", pause):
-            stored = read_credentials(file)
-            return stored if stored is not None else _bootstrap(base_url, host)
-    except ArkorError:  # some of ours are OSErrors too
-        raise
-    except OSError as exc:
-        raise CredentialsError(f"{arkor_home()} cannot be written ({exc.strerror}); no identity was made.") from exc
+    with held(file):
+        stored = read_held(file)
+        return stored if stored is not None else obtain_anonymous(base_url, host)
 
 
-def _bootstrap(base_url: str, host: str | None) -> AnonymousCredentials:
+def obtain_anonymous(base_url: str, host: str | None) -> AnonymousCredentials:
+    """Obtain an anonymous identity and store it in place of what is there; the caller holds its lock."""
     fresh = request_anonymous_token(base_url)
     credentials = AnonymousCredentials(
         token=fresh.token,
@@ -135,22 +141,73 @@ def identity_for(base_url: str, *, local: bool = False) -> Identity:
     Args:
         base_url: the backend's address.
         local: whether it is this user's own backend, whose address changes from start to start.
+
+    Raises:
+        ConfigError: the address is none.
+        CredentialsError: the stored identity cannot be read, or is another backend's.
+        ConnectionFailed, CloudApiError: the backend gave no identity.
     """
-    host = LOCAL_HOST_KEY if local else _host_of(base_url)
-    token = os.environ.get("ARKOR_TOKEN", "").strip()  # a secret read from a file often ends with a newline
-    if token:
+    host = host_for(base_url, local=local)
+    token = token_in_environment()
+    if token is not None:
         return Identity(token, host)
-    credentials = ensure_credentials(base_url, host=host)
-    org = credentials.org_slug if isinstance(credentials, AnonymousCredentials) else None
-    return Identity(credentials.bearer_token, host, org)
+    return _identity(ensure_credentials(base_url, host=host), base_url, host)
 
 
-def _host_of(base_url: str) -> str | None:
-    """Return the key of a backend's own files, or None where the user's Arkor login is for it."""
+def stored_identity(base_url: str, *, local: bool = False) -> Identity | None:
+    """Return the identity for a backend as ``identity_for`` does, but None where there is none yet."""
+    host = host_for(base_url, local=local)
+    token = token_in_environment()
+    if token is not None:
+        return Identity(token, host)
+    stored = read_credentials(credentials_path(host))
+    return None if stored is None else _identity(stored, base_url, host)
+
+
+def host_for(base_url: str, *, local: bool = False) -> str | None:
+    """Return the key of a backend's own files; None where the user's Arkor login is for it.
+
+    Args:
+        base_url: the backend's address; of no account where it is ``local``.
+        local: whether it is this user's own backend.
+
+    Raises:
+        ConfigError: the address is none.
+        CredentialsError: the user's Arkor login cannot be read.
+    """
+    if local:
+        return LOCAL_HOST_KEY
+    split_base_url(base_url)
     login = read_credentials()
     issuer = login.arkor_cloud_api_url if login else CLOUD_API_URL
     own = host_key(base_url)
     return None if issuer is None or host_key(issuer) == own else own
+
+
+def token_in_environment() -> str | None:
+    """Return ``ARKOR_TOKEN``, where it is set."""
+    return os.environ.get("ARKOR_TOKEN", "").strip() or None  # a secret read from a file often ends with a newline
+
+
+def _identity(credentials: Credentials, base_url: str, host: str | None) -> Identity:
+    check = functools.partial(_check_issuer, base_url=base_url, host=host)
+    check(credentials)
+    if isinstance(credentials, AnonymousCredentials):
+        return Identity(credentials.token, host, credentials.org_slug, credentials)
+    return Identity(RenewedToken(credentials, credentials_path(host), check), host, None, credentials)
+
+
+def _check_issuer(credentials: Credentials, base_url: str, host: str | None) -> None:
+    """Raise CredentialsError where a backend would get the token of another one, or get its own unencrypted."""
+    issuer = credentials.arkor_cloud_api_url
+    if issuer is None or host == LOCAL_HOST_KEY:
+        return
+    in_the_clear = urlsplit(issuer).scheme == "https" != urlsplit(base_url).scheme
+    if in_the_clear or host_key(issuer) != host_key(base_url):
+        raise CredentialsError(
+            f"{credentials_path(host)} holds an identity of {issuer}, which is not sent to {base_url}. "
+            "Look at ARKOR_CLOUD_API_URL, or move the file away."
+        )
 
 
 def forget(host: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 
 from arkor.disk import arkor_home, file_lock, write_atomically
 from tests.support.eventually import eventually
+from tests.support.full_disk import largest_file
 
 
 @pytest.fixture
@@ -103,13 +103,8 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
     """The operating system takes only the first bytes."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            write_atomically(path, b"x" * 100_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with largest_file(1000), pytest.raises(OSError, match="File too large"):
+        write_atomically(path, b"x" * 100_000)
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkor.api.client import CloudApiClient
@@ -17,6 +18,7 @@ from arkor.errors import Conflict, ProjectStateError
 from arkor.jobs import Scope
 from arkor.project import ProjectState, ensure_project, project_slug, read_state, state_path, write_state
 from tests.support.cloud import Answer, Cloud
+from tests.support.full_disk import largest_file
 
 STATE = ProjectState("my-org", "my-slug", "project_7")
 
@@ -74,6 +76,62 @@ def test_a_routing_without_all_three_is_ignored(content: bytes) -> None:
     state_path().parent.mkdir()
     state_path().write_bytes(content)
     assert read_state() is None
+
+
+def test_keys_of_other_clients_are_kept_when_the_routing_is_rewritten() -> None:
+    """Nobody loses what we do not know."""
+    body = {"orgSlug": "a", "projectSlug": "b", "projectId": "c", "extra": 1, "newKey": {"x": [None]}}
+    state_path().parent.mkdir()
+    state_path().write_text(json.dumps(body))
+    write_state(routing())
+    assert json.loads(state_path().read_bytes()) == body
+
+
+texts = st.text(min_size=1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.builds(
+        ProjectState,
+        texts,
+        texts,
+        texts,
+        st.dictionaries(
+            st.text().filter(lambda key: key not in {"orgSlug", "projectSlug", "projectId"}), st.integers()
+        ),
+    )
+)
+def test_what_is_written_is_read(state: ProjectState) -> None:
+    """Whatever characters it has."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_state(state, folder)
+        assert read_state(folder) == state
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.binary() | st.dictionaries(st.sampled_from(["orgSlug", "projectSlug", "projectId"]), st.text() | st.integers())
+)
+def test_no_bytes_on_the_disk_break_reading(content: bytes | dict[str, object]) -> None:
+    """They are a routing with all three, or none; the file stays as it is."""
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        file = state_path(folder)
+        file.parent.mkdir()
+        file.write_bytes(raw)
+        state = read_state(folder)
+        assert state is None or all((state.org_slug, state.project_slug, state.project_id))
+        assert file.read_bytes() == raw
+
+
+def test_a_full_disk_leaves_the_old_routing_whole() -> None:
+    """And nothing half beside it."""
+    write_state(STATE)
+    with largest_file(10), pytest.raises(ProjectStateError, match="cannot be written"):
+        write_state(ProjectState("a", "b", "c"))
+    assert read_state() == STATE
+    assert [file.name for file in state_path().parent.iterdir()] == ["state.json"]
 
 
 def test_a_routing_that_cannot_be_read_or_written_is_an_error() -> None:
@@ -149,9 +207,9 @@ def test_a_conflict_without_such_a_project_stays_a_conflict(cloud: Cloud, projec
 
 def test_the_local_backends_routing_is_renewed(cloud: Cloud, project: Path) -> None:
     """Its data may have been removed: a routing of an identity that is gone is worth nothing."""
-    write_state(STATE, host="local")
+    write_state(ProjectState("my-org", "my-slug", "project_7", {"kept": 1}), host="local")
     assert ensure_project(client(cloud, "other-org", host_key="local"), project) == Scope("other-org", "my-project")
-    assert routing(host="local").org_slug == "other-org"
+    assert routing(host="local") == ProjectState("other-org", "my-project", "project_1", {"kept": 1})
 
 
 def test_two_backends_keep_their_routing_apart(cloud: Cloud, project: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -20,7 +21,15 @@ from arkor.auth.credentials import (
     read_credentials,
     write_credentials,
 )
-from arkor.auth.identity import ensure_credentials, forget, host_key, identity_for, request_anonymous_token
+from arkor.auth.identity import (
+    ensure_credentials,
+    forget,
+    host_for,
+    host_key,
+    identity_for,
+    request_anonymous_token,
+    stored_identity,
+)
 from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, CredentialsError
 from tests.support.cloud import Answer, Cloud
 from tests.support.eventually import eventually
@@ -136,6 +145,62 @@ def test_an_empty_token_in_the_environment_is_none(monkeypatch: pytest.MonkeyPat
     login("mine", "https://api.example.com")
     monkeypatch.setenv("ARKOR_TOKEN", "")
     assert identity_for("https://api.example.com").token == "mine"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "asked"),
+    [
+        ("https://one.example.com", "https://two.example.com"),
+        ("https://two.example.com", "http://two.example.com"),
+        ("https://two.example.com:8443", "https://two.example.com"),
+    ],
+)
+def test_an_identity_in_the_wrong_file_goes_nowhere(issuer: str, asked: str) -> None:
+    """Whoever copied it there: its token is not sent to another host, nor to the same one unencrypted."""
+    login("mine", "https://api.example.com")
+    login("theirs", issuer, credentials_path("two.example.com"))
+    with pytest.raises(CredentialsError, match=re.escape(f"an identity of {issuer}, which is not sent to {asked}")):
+        identity_for(asked)
+    with pytest.raises(CredentialsError):
+        stored_identity(asked)
+
+
+def test_a_login_that_changes_hosts_meanwhile_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between finding out that the login is for this host and reading its token another one may have logged in."""
+    login("mine", "https://api.example.com")
+    ensure = identity.ensure_credentials
+
+    def late(*arguments: Any, **named: Any) -> Credentials:
+        login("theirs", "https://other.example.com")
+        return ensure(*arguments, **named)
+
+    monkeypatch.setattr(identity, "ensure_credentials", late)
+    with pytest.raises(CredentialsError, match="which is not sent to"):
+        identity_for("https://api.example.com")
+
+
+def test_what_is_stored_is_found_without_obtaining_anything(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None where there is nothing; else who that is, by the same rules."""
+    assert stored_identity(cloud.url) is None
+    assert stored_identity("local", local=True) is None
+    assert cloud.requests == []
+    found = identity_for(cloud.url)
+    assert stored_identity(cloud.url) == found
+    assert isinstance(found.credentials, AnonymousCredentials)
+    monkeypatch.setenv("ARKOR_TOKEN", "ci-token")
+    bare = stored_identity(cloud.url)
+    assert bare is not None
+    assert (bare.token, bare.credentials, bare.host_key) == ("ci-token", None, found.host_key)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "http://["])
+def test_an_address_that_is_none_leads_to_no_file(url: str) -> None:
+    """Least of all to the login, as an empty name would."""
+    login("mine", "https://api.example.com")
+    for look in (host_for, stored_identity, identity_for):
+        with pytest.raises(ConfigError, match="ARKOR_CLOUD_API_URL"):
+            look(url)
+    assert credentials_path("") != credentials_path()
 
 
 # Obtaining one

@@ -1,0 +1,268 @@
+"""``arkor login`` and ``arkor logout``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import click
+
+from arkor.cli.exits import BAD_INPUT, Interrupted
+from arkor.cli.options import local_option
+from arkor.errors import ArkorError
+
+if TYPE_CHECKING:
+    from arkor.auth.credentials import Credentials
+
+
+class _Refused(click.ClickException):
+    """Something that is not done like this; nothing was changed."""
+
+    exit_code = BAD_INPUT
+
+
+_NOT_IN_CI = (
+    "--oauth needs somebody at a browser, and CI is set in the environment. "
+    "There, put a token into ARKOR_TOKEN, or use --anonymous."
+)
+
+
+@click.command()
+@click.option("--oauth", is_flag=True, help="With an account, in a browser.")
+@click.option("--anonymous", is_flag=True, help="Without an account: an identity on this machine only.")
+@click.option("--no-browser", is_flag=True, help="Print the address of the login page, and open nothing.")
+@click.option("-f", "--force", is_flag=True, help="Replace the identity that is there without asking.")
+@local_option
+def login(*, oauth: bool, anonymous: bool, no_browser: bool, force: bool, local: bool) -> None:
+    """Log in to the backend, with an account or anonymously.
+
+    Without --oauth or --anonymous it asks on a terminal. Elsewhere it logs in anonymously where nobody is logged in.
+
+    \b
+    Example: arkor login --oauth
+    """
+    if oauth and anonymous:
+        raise click.UsageError("--oauth and --anonymous exclude each other.")
+    if oauth and os.environ.get("CI", "").lower() not in {"", "0", "false"}:
+        raise _Refused(_NOT_IN_CI)
+    _tell_of_the_environment()
+    backend = ChosenBackend.by(local)
+    stored = backend.stored()
+    if stored is not None:
+        click.echo(f"You are logged in to {backend.name} {_how(stored)}.")
+        if not (oauth or anonymous or _is_interactive()):
+            click.echo("Nothing was changed.")
+            return
+    base_url = backend.find()
+    if oauth or (not anonymous and _is_interactive() and _wants_account(base_url)):
+        _log_in_with_account(backend, base_url, stored, open_browser=not no_browser, force=force)
+    else:
+        _log_in_anonymously(backend, base_url, stored, force=force)
+
+
+@click.command()
+@click.option("-f", "--force", is_flag=True, help="Remove an anonymous identity without asking.")
+@local_option
+def logout(*, force: bool, local: bool) -> None:
+    """Remove the identity that is stored for the backend.
+
+    An account can log in again. An anonymous identity is lost.
+
+    \b
+    Example: arkor logout
+    """
+    from arkor.auth.login import log_out
+
+    _tell_of_the_environment()
+    backend = ChosenBackend.by(local)
+    stored = backend.stored()
+    if stored is None:
+        click.echo(f"You are not logged in to {backend.name}; nothing was removed.")
+        return
+    if stored.mode == "anon":
+        click.echo(f"You are logged in to {backend.name} {_how(stored)}.")
+        _confirm("An anonymous identity cannot be restored: nobody can reach its jobs and adapters then.", force=force)
+    log_out(backend.host)
+    click.echo(f"Logged out of {backend.name}; {backend.file} was removed.")
+
+
+@attrs.frozen
+class ChosenBackend:
+    """The backend in use, and the identity that is stored for it.
+
+    Attributes:
+        address: its base URL, or ``local``.
+        is_local: whether it is this user's own.
+        host: names the identity's file.
+        flag: what to add to a command that is to use the same backend.
+    """
+
+    address: str
+    is_local: bool
+    host: str | None
+    flag: str
+
+    @classmethod
+    def by(cls, local: bool) -> ChosenBackend:
+        """Return the one that ``--local``, the environment or the login names."""
+        from arkor.auth.credentials import default_cloud_api_url
+        from arkor.auth.identity import host_for
+
+        address = "local" if local else default_cloud_api_url()
+        is_local = address == "local"
+        return cls(address, is_local, host_for(address, local=is_local), " --local" if local else "")
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return "the backend on this machine" if self.is_local else self.address
+
+    @property
+    def file(self) -> Path:
+        """Where its identity is kept."""
+        from arkor.auth.credentials import credentials_path
+
+        return credentials_path(self.host)
+
+    def stored(self) -> Credentials | None:
+        """Return its identity, where there is one."""
+        from arkor.auth.credentials import read_credentials
+
+        return read_credentials(self.file)
+
+    def find(self) -> str:
+        """Return its base URL; this user's own is started where it does not run."""
+        from arkor.local import find_or_start
+
+        return find_or_start() if self.is_local else self.address
+
+
+# Logging in
+
+
+def _wants_account(base_url: str) -> bool:
+    from arkor.auth.oauth import request_oauth_config
+
+    if request_oauth_config(base_url) is None:
+        return False
+    click.echo(f"How do you want to log in to {base_url}?")
+    click.echo("  1  anonymously: at once, without an account, on this machine only")
+    click.echo("  2  with an account, in a browser")
+    return bool(click.prompt("Which", default="1", type=click.Choice(["1", "2"])) == "2")
+
+
+def _log_in_anonymously(backend: ChosenBackend, base_url: str, stored: Credentials | None, *, force: bool) -> None:
+    from arkor.auth.identity import ensure_credentials
+    from arkor.auth.login import log_in_anonymously
+
+    if stored is None:
+        fresh = ensure_credentials(base_url, host=backend.host)
+    elif stored.mode == "anon" and not force:
+        click.echo("Nothing was changed.")
+        return
+    else:
+        _confirm(_loss(stored), force=force)
+        fresh = log_in_anonymously(base_url, backend.host)
+    click.echo(f"Logged in to {backend.name} {_how(fresh)}.")
+    if _has_accounts(base_url):
+        click.echo(
+            f"This identity lives on this machine only. Without {backend.file} nobody can reach its jobs and "
+            f"adapters again: keep a copy of that file, or use an account: arkor login --oauth{backend.flag}",
+            err=True,
+        )
+
+
+def _has_accounts(base_url: str) -> bool:
+    """Say whether a backend is known to have accounts."""
+    from arkor.auth.oauth import request_oauth_config
+
+    with contextlib.suppress(ArkorError):  # not known, then
+        return request_oauth_config(base_url) is not None
+    return False
+
+
+def _log_in_with_account(
+    backend: ChosenBackend, base_url: str, stored: Credentials | None, *, open_browser: bool, force: bool
+) -> None:
+    from arkor.auth.login import log_in_with_account
+    from arkor.auth.oauth import request_oauth_config
+
+    config = request_oauth_config(base_url)
+    if config is None:
+        raise _Refused(f"{base_url} has no accounts (OAuth). Log in with: arkor login --anonymous{backend.flag}")
+    if stored is not None and stored.mode == "anon":
+        _confirm(_loss(stored), force=force)
+
+    show = functools.partial(_announce, base_url, open_browser=open_browser)
+    try:
+        credentials = log_in_with_account(base_url, backend.host, config, show=show)
+    except KeyboardInterrupt as exc:
+        raise Interrupted("\nInterrupted; nothing was changed.") from exc
+    click.echo(f"Logged in to {backend.name} {_how(credentials)}.")
+
+
+def _announce(base_url: str, url: str, *, open_browser: bool) -> None:
+    """Tell of the login page, and open it."""
+    from arkor.auth.login import LOGIN_TIMEOUT_S
+
+    click.echo(f"Log in to {base_url} on this page:\n\n  {url}\n")
+    if open_browser:
+        # On a thread: one that BROWSER names may run until somebody closes it.
+        threading.Thread(target=_open_browser, args=(url,), name="browser", daemon=True).start()
+    else:
+        port = urlsplit(parse_qs(urlsplit(url).query)["redirect_uri"][0]).port
+        click.echo(f"A browser on another machine needs a way back to here: ssh -L {port}:127.0.0.1:{port} …")
+    click.echo(f"Waiting for {LOGIN_TIMEOUT_S / 60:g} minutes at most; Ctrl-C ends it.")
+    sys.stdout.flush()
+
+
+def _open_browser(url: str) -> None:
+    with contextlib.suppress(webbrowser.Error, OSError):  # the address is on the screen
+        browser = webbrowser.get()
+        # A browser for text would take the terminal, unless the user chose it.
+        if "BROWSER" in os.environ or type(browser) is not webbrowser.GenericBrowser:
+            browser.open(url)
+
+
+def _confirm(loss: str, *, force: bool) -> None:
+    """Ask whether something that cannot be undone is to be done."""
+    if force:
+        return
+    if not _is_interactive():
+        raise _Refused(f"{loss} Nothing was changed. To do it all the same, add --force.")
+    if not click.confirm(f"{loss}\nGo on?"):
+        raise Interrupted("Nothing was changed.")
+
+
+def _loss(stored: Credentials) -> str:
+    if stored.mode == "oauth":
+        return "An anonymous identity would take the place of the account's login."
+    return (
+        "The anonymous identity would be replaced. It cannot be restored: nobody can reach its jobs and adapters then."
+    )
+
+
+def _how(credentials: Credentials) -> str:
+    from arkor.auth.oauth import shown
+
+    anonymous_id = getattr(credentials, "anonymous_id", None)
+    return "with an account" if anonymous_id is None else f"anonymously, as {shown(anonymous_id)}"
+
+
+def _is_interactive() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _tell_of_the_environment() -> None:
+    from arkor.auth.identity import token_in_environment
+
+    if token_in_environment() is not None:
+        click.echo("Note: ARKOR_TOKEN is set. It wins over every stored identity, and stays.", err=True)

@@ -1,0 +1,70 @@
+"""The command line on a terminal: somebody reads what it asks, and types."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+TIMEOUT_S = 30.0
+
+
+class Terminal:
+    """A running ``python -m arkor.cli`` on a terminal of its own. Use it as a context manager.
+
+    Attributes:
+        seen: all that it has shown so far, with plain line ends.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "arkor.cli", *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env={**os.environ, "PYTHONWARNINGS": "error", "TERM": "dumb"},
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    def expect(self, text: str) -> str:
+        """Wait until a text is shown, and return all that was shown so far."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while text not in self.seen:
+            left_s = deadline - time.monotonic()
+            assert left_s > 0, f"{text!r} was not shown: {self.seen}"
+            assert self._read(left_s), f"it ended without showing {text!r}: {self.seen}"
+        return self.seen
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._master, f"{line}\n".encode())
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end, and return the exit code and all that was shown."""
+        while self._read(TIMEOUT_S):
+            pass
+        return self.process.wait(TIMEOUT_S), self.seen
+
+    def _read(self, timeout_s: float) -> bool:
+        if not select.select([self._master], [], [], timeout_s)[0]:
+            return False
+        with contextlib.suppress(OSError):  # on Linux a terminal that nobody has open any more
+            data = os.read(self._master, 65536)
+            self.seen += data.decode().replace("\r\n", "\n")
+            return bool(data)
+        return False
