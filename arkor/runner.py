@@ -15,6 +15,7 @@ from arkor.errors import EntryError
 from arkor.jobs import TrainingResult
 from arkor.loading import load_entry
 from arkor.manifest import is_arkor
+from arkor.submission import UPLOADING
 from arkor.trainer import Trainer
 
 
@@ -81,7 +82,7 @@ def run(trainer: Trainer, *, say: Callable[[str], object] = print) -> TrainingRe
         trainer: the trainer.
         say: called with each line.
     """
-    job = trainer.start(on_model_progress=_PhaseLines(say).note)
+    job = trainer.start(on_progress=_PhaseLines(say).note)
     say(f"Started job {job.id}")
     result = trainer.wait()
     say(f"Job {result.job.id} finished with status={result.status}")
@@ -89,14 +90,15 @@ def run(trainer: Trainer, *, say: Callable[[str], object] = print) -> TrainingRe
 
 
 class _PhaseLines:
-    """Says one line for each phase of fetching a model."""
+    """Says one line for each phase of what comes before the job."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
         self._phase: object = None
 
     def note(self, progress: Mapping[str, Any]) -> None:
-        phase = progress.get("phase")
-        if phase is not None and phase != self._phase:
+        phase, done, total = progress.get("phase"), progress.get("done") or 0, progress.get("total") or 0
+        is_over = total and done >= total  # what is over at once is not worth a line
+        if phase is not None and phase != self._phase and not is_over:
             self._phase = phase
-            self._say(f"Fetching the model: {phase}")
+            self._say("Sending the rows" if phase == UPLOADING else f"Fetching the model: {phase}")

@@ -5,7 +5,8 @@ Protocol: docs/protocol.md, "Jobs" and "Self-hosted backend".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import attrs
 
 from arkor.api.abort import pause
 from arkor.api.client import CloudApiClient
+from arkor.checked import CheckedDataset
 from arkor.config import JobConfig
-from arkor.datasets import LocalDataset, check_rows
-from arkor.errors import DatasetError, ModelError
-from arkor.jobs import Scope, TrainingJob
+from arkor.datasets import LocalDataset, opened
+from arkor.errors import ModelError
+from arkor.jobs import Progress, Scope, TrainingJob
 
 MODEL_POLL_S = 0.5
+UPLOADING = "uploading"
 
-ModelProgress = Callable[[Mapping[str, Any]], object]
+StartProgress = Callable[[Mapping[str, Any]], object]
 
 
 @attrs.frozen(kw_only=True)
@@ -29,16 +32,17 @@ class Submission:
 
     Attributes:
         name: what to call it.
-        config: its settings; those of a local data set lack its id until it was sent.
-        rows: the rows of a local data set, or None.
+        config: its settings; where rows are to be sent first, they lack where those are.
+        rows: rows of this machine, or None.
     """
 
     name: str
     config: JobConfig
-    rows: LocalDataset | None
+    rows: LocalDataset | CheckedDataset | None
 
-    def check_rows(self, project_dir: Path) -> Path | None:
-        """Check the rows of a local data set, and return its file.
+    @contextlib.contextmanager
+    def checked_rows(self, project_dir: Path) -> Iterator[CheckedDataset | None]:
+        """Have the rows of this machine, all of them checked, inside the block; None where there are none.
 
         Args:
             project_dir: where a relative path starts.
@@ -47,36 +51,34 @@ class Submission:
             DatasetError: they cannot be trained on.
         """
         if self.rows is None:
-            return None
-        file = project_dir / self.rows.path
-        try:
-            with file.open("rb") as lines:
-                check_rows(str(self.rows.path), lines)
-        except OSError as exc:
-            raise DatasetError(str(self.rows.path), f"cannot be read: {exc.strerror} ({file.absolute()})") from exc
-        return file
+            yield None
+        else:
+            with opened(self.rows, project_dir) as rows:
+                yield rows
 
     def prepare(
-        self, client: CloudApiClient, scope: Scope, file: Path | None, on_model_progress: ModelProgress | None
+        self, client: CloudApiClient, scope: Scope, rows: CheckedDataset | None, on_progress: StartProgress | None
     ) -> JobConfig:
         """Let the backend fetch the model, and send it the rows.
 
         Args:
             client: the backend.
             scope: the project.
-            file: the checked rows, or None.
-            on_model_progress: called while the backend fetches the model, with how far it is.
+            rows: the checked rows, or None.
+            on_progress: see ``Trainer.start``.
 
         Returns:
             The settings to submit.
 
         Raises:
             ModelError: the model cannot be fetched.
+            DatasetError: the rows changed meanwhile, or the backend found bad ones.
         """
-        _fetch_model(client, self.config.model, on_model_progress)
-        if file is None:
+        _fetch_model(client, self.config.model, on_progress)
+        if rows is None:
             return self.config
-        return attrs.evolve(self.config, dataset_source=client.upload_dataset(scope, file).to_wire())
+        uploaded = client.upload_dataset(scope, rows, on_progress=_telling_of_bytes(on_progress))
+        return attrs.evolve(self.config, dataset_source=uploaded.to_wire())
 
     def differences(self, job: TrainingJob) -> list[str]:
         """Return the wire names of the settings that a job was submitted with otherwise."""
@@ -84,7 +86,13 @@ class Submission:
         return [key for key, value in wanted.items() if value != {} and job.config.get(key) != value]
 
 
-def _fetch_model(client: CloudApiClient, model: str, on_progress: ModelProgress | None) -> None:
+def _telling_of_bytes(on_progress: StartProgress | None) -> Progress | None:
+    if on_progress is None:
+        return None
+    return lambda done, total: on_progress({"phase": UPLOADING, "done": done, "total": total})
+
+
+def _fetch_model(client: CloudApiClient, model: str, on_progress: StartProgress | None) -> None:
     """Let the backend fetch a model that it knows by name but does not have, and wait for it."""
     if "models" not in client.features:
         return

@@ -15,8 +15,8 @@ from typing import IO, Protocol
 
 from arkor.backend.refusal import Refusal
 from arkor.backend.store.datasets import StoredDataset
-from arkor.datasets import check_rows
 from arkor.errors import DatasetError
+from arkor.jsonl import check_rows
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -83,7 +83,7 @@ def _read(source: _Readable) -> bytes:
 
 def _count_rows(file: IO[bytes]) -> int:
     try:
-        return check_rows("The data set", file)
+        return check_rows("The data set", file).rows
     except DatasetError as exc:
         rows = [{"row": row, "reason": reason} for row, reason in exc.problems]
         raise Refusal(422, str(exc), rows=rows) from exc

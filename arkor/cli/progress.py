@@ -14,7 +14,10 @@ LABEL_WIDTH = 24
 
 
 class PhaseBars:
-    """One progress bar after the other, on stderr; a line for each phase where that is no terminal."""
+    """One progress bar after the other, on stderr; a line for each phase where that is no terminal.
+
+    A phase that is over when it is first heard of is not shown.
+    """
 
     def __init__(self) -> None:
         self._shown = contextlib.ExitStack()
@@ -39,6 +42,8 @@ class PhaseBars:
         if phase is None:
             return
         if phase != self._phase:
+            if total and done >= total:
+                return
             self._shown.close()
             self._phase = phase
             label = f"{phase:{LABEL_WIDTH}}"

@@ -31,7 +31,7 @@ def start(entry: Path | None, local: bool, dry_run: bool) -> int:
         trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
     with telling_how_to_go_on(trainer, local=local or trainer.backend == "local"):
         with PhaseBars() as bars:
-            trainer.start(on_model_progress=bars.update)
+            trainer.start(on_progress=bars.update)
         return result_code(run(trainer, say=click.echo))
 
 

@@ -239,7 +239,7 @@ def test_a_broken_row_is_named(arkor_cloud: Cloud) -> None:
     write_entry(dataset={"type": "local", "path": "rows.jsonl"})
     ended = run("start")
     assert ended.code == 2
-    assert "rows.jsonl: 1 row cannot be trained on; nothing was sent\n  row 17: is not JSON: " in ended.err
+    assert "rows.jsonl: 1 row cannot be trained on\n  row 17: is not JSON: " in ended.err
     assert not arkor_cloud.calls("POST", "/v1/jobs")
 
 

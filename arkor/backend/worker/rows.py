@@ -15,8 +15,9 @@ import attrs
 from arkor.backend.worker.download import download_blob
 from arkor.backend.worker.hub_rows import load_hub_rows
 from arkor.backend.worker.spec import WorkerSpec
-from arkor.datasets import read_rows, row_format, row_problem
 from arkor.errors import DatasetError
+from arkor.jsonl import read_rows
+from arkor.rows import row_format, row_problem
 
 DRY_RUN_TRAIN_ROWS = 8
 DRY_RUN_EVAL_ROWS = 4

@@ -1,0 +1,202 @@
+"""The formats of a row, and why a row cannot be trained on.
+
+Row formats, detected by their keys:
+
+- ``chatml``: ``{"messages": [{"role", "content"}, …]}``
+- ``prompt_completion``: ``{"prompt", "completion"}``, both text or both message lists
+- ``alpaca``: ``{"instruction", "input"?, "output"}``
+- ``text``: ``{"text"}``
+
+Protocol: docs/protocol.md, "Jobs": the rows under "The config object".
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
+NO_FORMAT = "has none of messages; prompt and completion; instruction and output; text"
+HALF_CHARACTER = "holds half a character (a lone surrogate)"
+
+_MOST_NAMES = 20
+_LONGEST_NAME = 60
+_CONTENT_FORM = "content must be text, or a list of text parts"
+
+
+def row_format(row: Mapping[str, Any]) -> str | None:
+    """Return the format a row's keys belong to, or None where they belong to none."""
+    if "messages" in row:
+        return "chatml"
+    if "prompt" in row and "completion" in row:
+        return "prompt_completion"
+    if "instruction" in row and "output" in row:
+        return "alpaca"
+    return "text" if "text" in row else None
+
+
+def row_problem(row: Any) -> str | None:
+    """Say why a row cannot be trained on.
+
+    Args:
+        row: one row, as JSON gives it.
+
+    Returns:
+        The reason, or None for a good row.
+    """
+    if not isinstance(row, dict):
+        return f"is {_kind(row)}, not an object"
+    kind = row_format(row)
+    return f"{NO_FORMAT} (its keys: {name_list(sorted(row))})" if kind is None else _CHECKS[kind](row)
+
+
+def row_size(row: Mapping[str, Any], kind: str) -> tuple[int, int]:
+    """Measure a good row.
+
+    Args:
+        row: the row.
+        kind: its format.
+
+    Returns:
+        (turns, characters): a ``text`` row has no turns, a question with its answer has two. The characters are those
+        of what is said, without keys, roles and calls.
+    """
+    if kind == "chatml":
+        return _messages_size(row["messages"])
+    if kind == "text":
+        return 0, len(row["text"])
+    if kind == "alpaca":
+        return 2, len(row["instruction"]) + len(row.get("input", "")) + len(row["output"])
+    prompt, completion = row["prompt"], row["completion"]
+    if isinstance(prompt, list):
+        return _messages_size([*prompt, *completion])
+    return 2, len(prompt) + len(completion)
+
+
+def name_list(names: Sequence[str]) -> str:
+    """Return names for an error: not too many, and none that the terminal would take for a command."""
+    shown = [name[:_LONGEST_NAME] if name.isprintable() else repr(name)[:_LONGEST_NAME] for name in names[:_MOST_NAMES]]
+    return ", ".join([*shown, "…"] if len(names) > _MOST_NAMES else shown) or "none"
+
+
+def _messages_size(messages: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    characters = 0
+    for message in messages:
+        content = message.get("content") or ""
+        characters += len(content) if isinstance(content, str) else sum(len(part["text"]) for part in content)
+    return len(messages), characters
+
+
+def _kind(value: Any) -> str:
+    names = {"NoneType": "null", "str": "a text", "list": "a list", "bool": "true or false", "dict": "an object"}
+    return names.get(type(value).__name__, "a number")
+
+
+def _blank(value: Any) -> bool:
+    return not isinstance(value, str) or not value or value.isspace()
+
+
+def _messages_problem(messages: Any, *, where: str = "messages", answered: bool = False) -> str | None:
+    if not isinstance(messages, list) or not messages:
+        return f"{where} must be a list with at least one message"
+    for number, message in enumerate(messages, start=1):
+        reason = _message_problem(message)
+        if reason is not None:
+            return f"{where}, message {number}: {reason}"
+        if message["role"] == "assistant":
+            answered = True
+    return None if answered else f"{where} has no assistant turn, so there is nothing to learn"
+
+
+def _message_problem(message: Any) -> str | None:
+    if not isinstance(message, dict):
+        return f"is {_kind(message)}, not an object with role and content"
+    role, calls = message.get("role"), message.get("tool_calls")
+    if not isinstance(role, str) or role not in ROLES:
+        return f"role must be one of {', '.join(sorted(ROLES))}, not {reprlib.repr(role)}"
+    if calls is not None:
+        return _calling_problem(message, role, calls)
+    reason = _content_problem(message)
+    return _not_a_text(message, ("tool_call_id", "name")) if reason is None and role == "tool" else reason
+
+
+def _content_problem(message: Mapping[str, Any]) -> str | None:
+    content = message.get("content")
+    if isinstance(content, str):
+        return "content is empty" if not content or content.isspace() else None
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, dict) else None for part in content]
+        return None if parts and not any(map(_blank, parts)) else _CONTENT_FORM
+    return "content is empty" if content is None else f"{_CONTENT_FORM}, not {_kind(content)}"
+
+
+def _calling_problem(message: Mapping[str, Any], role: str, calls: Any) -> str | None:
+    if role != "assistant":
+        return f"tool_calls belong to the assistant, not to {role}"
+    if not isinstance(calls, list) or not calls:
+        return "tool_calls must be a list with at least one call"
+    for number, call in enumerate(calls, start=1):
+        reason = _call_problem(call)
+        if reason is not None:
+            return f"tool call {number}: {reason}"
+    content = message.get("content")  # beside calls it may be missing or empty
+    if content is None or isinstance(content, str) or content == []:
+        return None
+    return _content_problem(message)
+
+
+def _call_problem(call: Any) -> str | None:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or _blank(function.get("name")) or "arguments" not in function:
+        return "needs a function with name and arguments"
+    arguments = function["arguments"]
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            arguments = None
+    if not isinstance(arguments, dict):
+        return "arguments must be a JSON object, or a text that parses as one"
+    return _not_a_text(call, ("id", "type"))
+
+
+def _not_a_text(item: Mapping[str, Any], keys: Sequence[str]) -> str | None:
+    wrong = next((key for key in keys if item.get(key) is not None and not isinstance(item[key], str)), None)
+    return None if wrong is None else f"{wrong} must be a text, not {_kind(item[wrong])}"
+
+
+def _chatml_problem(row: Mapping[str, Any]) -> str | None:
+    return _messages_problem(row["messages"])
+
+
+def _prompt_completion_problem(row: Mapping[str, Any]) -> str | None:
+    prompt, completion = row["prompt"], row["completion"]
+    if isinstance(prompt, list) or isinstance(completion, list):
+        reason = _messages_problem(prompt, where="prompt", answered=True)
+        return reason or _messages_problem(completion, where="completion")
+    if _blank(prompt) or _blank(completion):
+        return f"{'prompt' if _blank(prompt) else 'completion'} must be a text that is not empty"
+    return None
+
+
+def _alpaca_problem(row: Mapping[str, Any]) -> str | None:
+    for key in ("instruction", "output"):
+        if _blank(row[key]):
+            return f"{key} must be a text that is not empty"
+    if not isinstance(row.get("input", ""), str):
+        return "input must be a text"
+    return None
+
+
+def _text_problem(row: Mapping[str, Any]) -> str | None:
+    return "text must not be empty" if _blank(row["text"]) else None
+
+
+_CHECKS = {
+    "chatml": _chatml_problem,
+    "prompt_completion": _prompt_completion_problem,
+    "alpaca": _alpaca_problem,
+    "text": _text_problem,
+}
