@@ -21,8 +21,32 @@ if TYPE_CHECKING:
     from arkor.api.client import (
         Project as Project,
     )
+    from arkor.api.deployments import (
+        CreatedDeploymentKey as CreatedDeploymentKey,
+    )
+    from arkor.api.deployments import (
+        Deployment as Deployment,
+    )
+    from arkor.api.deployments import (
+        DeploymentChanges as DeploymentChanges,
+    )
+    from arkor.api.deployments import (
+        DeploymentKey as DeploymentKey,
+    )
+    from arkor.api.deployments import (
+        DeploymentTarget as DeploymentTarget,
+    )
     from arkor.api.inference import ChatOptions as ChatOptions
     from arkor.api.inference import ChatResponse as ChatResponse
+    from arkor.api.notices import (
+        Notice as Notice,
+    )
+    from arkor.api.notices import (
+        last_notice as last_notice,
+    )
+    from arkor.api.notices import (
+        on_notice as on_notice,
+    )
     from arkor.api.stream import (
         ReconnectPolicy as ReconnectPolicy,
     )
@@ -56,6 +80,12 @@ if TYPE_CHECKING:
     from arkor.auth.identity import (
         request_anonymous_token as request_anonymous_token,
     )
+    from arkor.auth.oauth import (
+        OAuthConfig as OAuthConfig,
+    )
+    from arkor.auth.oauth import (
+        request_oauth_config as request_oauth_config,
+    )
     from arkor.callbacks import (
         Callbacks as Callbacks,
     )
@@ -73,6 +103,9 @@ if TYPE_CHECKING:
     )
     from arkor.callbacks import (
         StartedContext as StartedContext,
+    )
+    from arkor.checked import (
+        CheckedDataset as CheckedDataset,
     )
     from arkor.config import (
         JobConfig as JobConfig,
@@ -203,6 +236,9 @@ if TYPE_CHECKING:
     from arkor.jobs import (
         TrainingResult as TrainingResult,
     )
+    from arkor.jsonl import (
+        DatasetSummary as DatasetSummary,
+    )
     from arkor.manifest import (
         Arkor as Arkor,
     )
@@ -227,6 +263,9 @@ if TYPE_CHECKING:
     from arkor.runner import (
         run_trainer as run_trainer,
     )
+    from arkor.tables import (
+        dataset_from as dataset_from,
+    )
     from arkor.trainer import (
         Trainer as Trainer,
     )
@@ -236,7 +275,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "arkor.api.client": ("CloudApiClient", "ModelStatus", "Project"),
+    "arkor.api.deployments": (
+        "CreatedDeploymentKey",
+        "Deployment",
+        "DeploymentChanges",
+        "DeploymentKey",
+        "DeploymentTarget",
+    ),
     "arkor.api.inference": ("ChatOptions", "ChatResponse"),
+    "arkor.api.notices": ("Notice", "last_notice", "on_notice"),
     "arkor.api.stream": ("ReconnectPolicy",),
     "arkor.auth.credentials": (
         "AnonymousCredentials",
@@ -248,6 +295,7 @@ _HOMES = {
         "write_credentials",
     ),
     "arkor.auth.identity": ("AnonymousToken", "ensure_credentials", "request_anonymous_token"),
+    "arkor.auth.oauth": ("OAuthConfig", "request_oauth_config"),
     "arkor.callbacks": (
         "Callbacks",
         "CheckpointContext",
@@ -256,6 +304,7 @@ _HOMES = {
         "LogContext",
         "StartedContext",
     ),
+    "arkor.checked": ("CheckedDataset",),
     "arkor.config": ("JobConfig", "LoraConfig"),
     "arkor.datasets": ("BlobDataset", "HuggingFaceDataset", "LocalDataset", "UploadedDataset"),
     "arkor.errors": (
@@ -294,9 +343,11 @@ _HOMES = {
         "TrainingStartedEvent",
     ),
     "arkor.jobs": ("AdapterRef", "Artifact", "JobStatus", "Scope", "TrainingJob", "TrainingResult"),
+    "arkor.jsonl": ("DatasetSummary",),
     "arkor.manifest": ("Arkor", "create_arkor", "is_arkor"),
     "arkor.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.runner": ("run_trainer",),
+    "arkor.tables": ("dataset_from",),
     "arkor.trainer": ("Trainer", "create_trainer"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

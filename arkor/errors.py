@@ -32,8 +32,8 @@ Each carries what it knows as attributes, pickles, and says what happened, where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,14 +51,16 @@ class CloudApiError(ArkorError):
     Attributes:
         status: the HTTP status, 400-599.
         message: the backend's own text, or ``cloud-api <status>`` where it gave none.
-        retry_after_s: seconds the backend asks to wait, from ``Retry-After``; None where it did not.
+        retry_after: seconds the backend asks to wait, from ``Retry-After``; None where it did not.
+        body: the JSON object of the answer; empty where it was none.
     """
 
-    def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(status, message, retry_after_s)
+    def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
+        super().__init__(status, message, retry_after)
         self.status = status
         self.message = message
-        self.retry_after_s = retry_after_s
+        self.retry_after = retry_after
+        self.body: Mapping[str, Any] = {}
 
     def __str__(self) -> str:
         return self.message
@@ -85,7 +87,7 @@ class UpgradeRequired(CloudApiError):
 
 
 class RateLimited(CloudApiError):
-    """429: too many requests; ``retry_after_s`` says when to come back."""
+    """429: too many requests; ``retry_after`` says when to come back."""
 
 
 class ServerError(CloudApiError):
@@ -102,16 +104,16 @@ _BY_STATUS: dict[int, type[CloudApiError]] = {
 }
 
 
-def error_for_status(status: int, message: str, retry_after_s: float | None = None) -> CloudApiError:
+def error_for_status(status: int, message: str, retry_after: float | None = None) -> CloudApiError:
     """Return the exception of the class that belongs to an HTTP status.
 
     Args:
         status: 400-599.
         message: what to tell the user.
-        retry_after_s: seconds from ``Retry-After``, where the answer carried one.
+        retry_after: seconds from ``Retry-After``, where the answer carried one.
     """
     fallback = ServerError if status >= 500 else CloudApiError
-    return _BY_STATUS.get(status, fallback)(status, message, retry_after_s)
+    return _BY_STATUS.get(status, fallback)(status, message, retry_after)
 
 
 class ConnectionFailed(ArkorError, ConnectionError):
@@ -258,9 +260,9 @@ class UnsupportedByBackend(ArkorError):
         feature: what was asked for.
     """
 
-    def __init__(self, feature: str, backend: str) -> None:
-        super().__init__(feature, backend)
+    def __init__(self, feature: str, backend: str, advice: str = "A self-hosted backend (arkor serve) does.") -> None:
+        super().__init__(feature, backend, advice)
         self.feature = feature
 
     def __str__(self) -> str:
-        return f"{self.args[1]} does not support {self.feature}. A self-hosted backend (arkor serve) does."
+        return f"{self.args[1]} does not support {self.feature}. {self.args[2]}"

@@ -9,8 +9,7 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Generator
-from pathlib import Path
+from collections.abc import Generator
 
 import attrs
 from requests import Response
@@ -31,7 +30,7 @@ from arkor.events import (
     TrainingStartedEvent,
     parse_event,
 )
-from arkor.jobs import Artifact, JobStatus, Scope, TrainingJob, TrainingResult
+from arkor.jobs import Artifact, Download, JobStatus, Scope, TrainingJob, TrainingResult
 
 VERDICT_TRIES = 5
 VERDICT_PAUSE_S = 1.0
@@ -45,7 +44,7 @@ class JobRecord:
     Args:
         job: the job as it was submitted or found.
         position: where its event stream is to be followed on.
-        download: fetches an artifact for the result: (job id, artifact, folder) to the folder it made.
+        download: fetches an artifact for the result: (job id, artifact, folder, on_progress) to the folder it made.
         chat: asks a model for the result, with an ``adapter`` or a ``base_model`` and ``ChatOptions``.
 
     Attributes:
@@ -60,7 +59,7 @@ class JobRecord:
         self,
         job: TrainingJob,
         position: StreamPosition,
-        download: Callable[[str, Artifact, Path], Path],
+        download: Download,
         chat: Chat,
     ) -> None:
         self.job = job

@@ -33,6 +33,7 @@ class JobStatus(str, enum.Enum):
     __str__ = str.__str__
 
 
+Progress = Callable[[int, "int | None"], object]  # bytes there, bytes in all where that is known
 TERMINAL_STATUSES = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value})
 
 
@@ -160,8 +161,11 @@ class AdapterRef:
         return wire.to_wire(self)
 
 
-def _no_download(_job_id: str, _artifact: Artifact, _dest: Path) -> Path:
+def _no_download(_job_id: str, _artifact: Artifact, _dest: Path, _on_progress: Progress | None) -> Path:
     raise ArkorError("This result was not made by a trainer: use CloudApiClient.download_artifact instead.")
+
+
+Download = Callable[[str, Artifact, Path, "Progress | None"], Path]
 
 
 @attrs.frozen
@@ -175,9 +179,7 @@ class TrainingResult:
 
     job: TrainingJob
     artifacts: tuple[Artifact, ...] = ()
-    _download: Callable[[str, Artifact, Path], Path] = attrs.field(
-        default=_no_download, kw_only=True, repr=False, eq=False
-    )
+    _download: Download = attrs.field(default=_no_download, kw_only=True, repr=False, eq=False)
     _chat: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     @property
@@ -194,11 +196,13 @@ class TrainingResult:
         if self.job.status != JobStatus.COMPLETED:
             raise TrainingFailed(self)
 
-    def download(self, dest: str | Path = "adapters") -> list[Path]:
+    def download(self, dest: str | Path = "adapters", *, on_progress: Progress | None = None) -> list[Path]:
         """Download every artifact of the run and unpack it.
 
         Args:
             dest: a folder, created where missing; each artifact becomes a folder of its own name in it.
+            on_progress: called as the bytes of one artifact after the other arrive, see
+                ``CloudApiClient.download_artifact``.
 
         Returns:
             The folders, in the order of ``artifacts``.
@@ -207,7 +211,7 @@ class TrainingResult:
             ConnectionFailed, CloudApiError: the backend did not answer, or with an error.
             UnsupportedByBackend: the backend keeps its artifacts to itself.
         """
-        return [self._download(self.job.id, artifact, Path(dest)) for artifact in self.artifacts]
+        return [self._download(self.job.id, artifact, Path(dest), on_progress) for artifact in self.artifacts]
 
     def chat(self, *, base: bool = False, **options: Unpack[ChatOptions]) -> ChatResponse:
         """Ask what was trained.

@@ -21,9 +21,9 @@ from arkor.auth.identity import host_key
 from arkor.bookmark import Bookmark, Place
 from arkor.errors import CloudApiError, ConfigError, NotFound
 from arkor.following import JobRecord
-from arkor.jobs import Artifact, Scope, TrainingJob
+from arkor.jobs import Artifact, Progress, Scope, TrainingJob
 from arkor.project import ensure_project
-from arkor.submission import ModelProgress, Submission
+from arkor.submission import StartProgress, Submission
 
 _JUDGED = frozenset({400, 404, 409, 413, 422})  # the submission was looked at and refused: there is no job
 
@@ -106,7 +106,7 @@ class Starter:
         client, scope = self.connect()
         return client.chat(scope, **{"abort_event": self._abort_event, **request})
 
-    def start(self, deadline: Deadline, on_model_progress: ModelProgress | None) -> None:
+    def start(self, deadline: Deadline, on_progress: StartProgress | None) -> None:
         """Submit or find the job, and set ``record``.
 
         The abort event and the deadline break this off at once, but for the request that creates the job: that one is
@@ -122,7 +122,7 @@ class Starter:
             if job_id is not None:
                 self._find(job_id, place)
             elif isinstance(self.source, Submission):
-                self._submit(self.source, place, deadline, on_model_progress)
+                self._submit(self.source, place, deadline, on_progress)
 
     def _job_id(self, place: Place | None) -> str | None:
         """Return the job to follow, where there is one.
@@ -174,11 +174,11 @@ class Starter:
         submission: Submission,
         place: Place | None,
         deadline: Deadline,
-        on_model_progress: ModelProgress | None,
+        on_progress: StartProgress | None,
     ) -> None:
-        file = submission.check_rows(self._project_dir)
-        client, scope = self.connect()
-        config = submission.prepare(client, scope, file, on_model_progress)
+        with submission.checked_rows(self._project_dir) as rows:
+            client, scope = self.connect()
+            config = submission.prepare(client, scope, rows, on_progress)
         key = place.idempotency_key if place else self._idempotency_key
         place = Place(backend=_place_name(client), name=submission.name, idempotency_key=key)
         self.bookmark.write(place)
@@ -200,9 +200,9 @@ class Starter:
     def _keep(self, job: TrainingJob, position: StreamPosition) -> None:
         self.record = JobRecord(job, position, self._download, self.chat)
 
-    def _download(self, job_id: str, artifact: Artifact, dest: Path) -> Path:
+    def _download(self, job_id: str, artifact: Artifact, dest: Path, on_progress: Progress | None) -> Path:
         client, scope = self.connect()
-        return client.download_artifact(scope, job_id, artifact, dest)
+        return client.download_artifact(scope, job_id, artifact, dest, on_progress=on_progress)
 
 
 def _place_name(client: CloudApiClient) -> str:

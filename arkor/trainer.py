@@ -18,6 +18,7 @@ from arkor.api.client import CloudApiClient
 from arkor.api.stream import ReconnectPolicy
 from arkor.api.wire import wire_name
 from arkor.callbacks import Callbacks
+from arkor.checked import CheckedDataset
 from arkor.config import JobConfig, LoraConfig
 from arkor.datasets import Dataset, LocalDataset, parse_dataset
 from arkor.errors import ConfigError
@@ -25,7 +26,7 @@ from arkor.events import Event
 from arkor.following import Follower, JobRecord
 from arkor.jobs import TrainingJob, TrainingResult
 from arkor.starting import Attachment, Starter
-from arkor.submission import ModelProgress, Submission
+from arkor.submission import StartProgress, Submission
 
 _ID = re.compile(r"[^\0\r\n\ud800-\udfff]*")  # what the event stream's specification allows, as text
 
@@ -39,7 +40,8 @@ class Trainer:
     Args:
         name: what to call the job.
         model: a name the backend knows, a Hugging Face id, or a folder on the backend's machine.
-        dataset: where the rows are: a data set, or its mapping form ``{"type": "huggingface", "name": …}``.
+        dataset: where the rows are: a data set, what ``dataset_from`` made of rows in memory, or a mapping form such as
+            ``{"type": "huggingface", "name": …}``.
         lora: the adapter's shape, or a mapping with its names.
         callbacks: what to call as the job runs, or a mapping with their names.
         max_steps: optimizer steps, at least 1; wins over ``num_train_epochs``.
@@ -106,10 +108,11 @@ class Trainer:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError("name", f"must be a text that is not empty, not {name!r}")
         adapter = LoraConfig.parse(lora) if lora is not None else None
-        rows = parse_dataset(dataset)
+        source = parse_dataset(dataset)
+        rows = source if isinstance(source, (LocalDataset, CheckedDataset)) else None
         config = JobConfig(
             model=model,
-            dataset_source={} if isinstance(rows, LocalDataset) else rows.to_wire(),
+            dataset_source={} if isinstance(source, (LocalDataset, CheckedDataset)) else source.to_wire(),
             dataset_format={"type": dataset_format} if isinstance(dataset_format, str) else dataset_format,
             dataset_split=_split_to_wire(dataset_split),
             max_steps=max_steps,
@@ -131,7 +134,7 @@ class Trainer:
             dry_run=dry_run,
         )
         self._set_up(
-            Submission(name=name, config=config, rows=rows if isinstance(rows, LocalDataset) else None),
+            Submission(name=name, config=config, rows=rows),
             callbacks=callbacks,
             abort_event=abort_event,
             reconnect=reconnect,
@@ -268,15 +271,17 @@ class Trainer:
                 raise RuntimeError("configure() comes too late: the job was started already.")
             self._starter.configure(backend=backend, dry_run=dry_run)
 
-    def start(self, *, on_model_progress: ModelProgress | None = None) -> TrainingJob:
+    def start(self, *, on_progress: StartProgress | None = None) -> TrainingJob:
         """Submit the job, or return the one that was submitted.
 
-        A file of rows is checked before anything is sent, and a model that the backend knows but does not have is
-        fetched first. A failure is not remembered: calling again tries again.
+        Rows of this machine are checked before anything is sent. A model that the backend knows but does not have is
+        fetched first, then the rows are sent, unless the backend has them. A failure is not remembered: calling again
+        tries again.
 
         Args:
-            on_model_progress: called while the backend fetches the model, with how far it is: a mapping with
-                ``phase``, ``done`` and ``total``.
+            on_progress: called on this thread while the backend fetches the model, and while the rows are sent, with
+                how far that is: a mapping with ``phase``, ``done`` and ``total``. Of the rows the phase is
+                ``uploading``, and the others are bytes. What it raises ends the start.
 
         Returns:
             The job as the backend accepted it.
@@ -287,7 +292,7 @@ class Trainer:
             ProjectStateError, CredentialsError, LocalBackendError: who or where is not clear.
             ConnectionFailed, CloudApiError: the backend did not accept it.
         """
-        return self._start(Deadline(), on_model_progress)
+        return self._start(Deadline(), on_progress)
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> TrainingResult:
         """Follow the job to its end, calling the callbacks, and return how it ended.
@@ -390,10 +395,10 @@ class Trainer:
             client, scope = self._starter.connect()
         client.cancel_job(scope, job_id)
 
-    def _start(self, deadline: Deadline, on_model_progress: ModelProgress | None = None) -> TrainingJob:
+    def _start(self, deadline: Deadline, on_progress: StartProgress | None = None) -> TrainingJob:
         with _acquired(self._start_lock, deadline):
             if self._starter.record is None:
-                self._starter.start(deadline, on_model_progress)
+                self._starter.start(deadline, on_progress)
             return self._started().job
 
     def _started(self) -> JobRecord:

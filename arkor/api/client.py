@@ -1,4 +1,4 @@
-"""Every call a backend answers, one method each.
+"""Every call a backend answers, one method each; those for deployments come from ``arkor.api.deploying``.
 
 Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Inference", "Self-hosted backend".
 """
@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import shutil
-import tarfile
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,27 +17,21 @@ import requests
 from arkor import local
 from arkor.api import wire
 from arkor.api.abort import AbortScope, Deadline
+from arkor.api.deploying import DeploymentCalls
+from arkor.api.downloads import download
 from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S, ChatOptions, ChatResponse, chat_body
-from arkor.api.transport import CONNECT_TIMEOUT_S, Transport, path, translated
+from arkor.api.transport import CONNECT_TIMEOUT_S, Transport, path
+from arkor.api.uploads import upload
 from arkor.auth.credentials import default_cloud_api_url
 from arkor.auth.identity import LOCAL_HOST_KEY, Identity, forget, host_key, identity_for
+from arkor.checked import CheckedDataset
 from arkor.config import JobConfig
-from arkor.datasets import UploadedDataset
-from arkor.errors import (
-    ArkorError,
-    AuthenticationError,
-    CloudApiError,
-    ConnectionFailed,
-    NotFound,
-    UnsupportedByBackend,
-)
-from arkor.jobs import AdapterRef, Artifact, Scope, TrainingJob
+from arkor.datasets import LocalDataset, UploadedDataset, opened
+from arkor.errors import AuthenticationError, CloudApiError, UnsupportedByBackend
+from arkor.jobs import AdapterRef, Artifact, Progress, Scope, TrainingJob
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
-
-CHUNK_BYTES = 1024 * 1024
-UPLOAD_TIMEOUT_S = 600.0
 
 _BLANKS = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # what requests takes for a blank
 
@@ -94,7 +84,7 @@ class ModelStatus:
         return cls(**wire.known_fields(cls, {"id": "", **body}))
 
 
-class CloudApiClient:
+class CloudApiClient(DeploymentCalls):
     """One backend, spoken to under one identity.
 
     Args:
@@ -116,7 +106,7 @@ class CloudApiClient:
     ) -> None:
         base_url = default_cloud_api_url() if base_url is None else base_url
         self.identity = identity or Identity(token or "", host_key(base_url))
-        self._transport = Transport(base_url, self.identity.token or None)
+        self._transport = Transport(base_url, self.identity.tokens)
 
     @classmethod
     def connect(cls, backend: str | None = None) -> CloudApiClient:
@@ -210,7 +200,7 @@ class CloudApiClient:
     def list_projects(self, org_slug: str) -> list[Project]:
         """Return an organisation's projects."""
         body = self._get("v1", "projects", params={"orgSlug": org_slug})
-        return [Project.from_wire(item) for item in _objects(body.get("projects"))]
+        return [Project.from_wire(item) for item in wire.objects(body.get("projects"))]
 
     # Jobs
 
@@ -241,7 +231,7 @@ class CloudApiClient:
     def list_jobs(self, scope: Scope) -> list[TrainingJob]:
         """Return the project's jobs, in the backend's order."""
         body = self._get("v1", "jobs", params=scope.to_query())
-        return [TrainingJob.from_wire(item) for item in _objects(body.get("jobs"))]
+        return [TrainingJob.from_wire(item) for item in wire.objects(body.get("jobs"))]
 
     def cancel_job(self, scope: Scope, job_id: str) -> None:
         """Ask the backend to stop a job. Raises CloudApiError (on most, Conflict) where it has ended already."""
@@ -321,22 +311,26 @@ class CloudApiClient:
 
     # Data sets, artifacts, models: the self-hosted backend only
 
-    def upload_dataset(self, scope: Scope, file: Path) -> UploadedDataset:
-        """Send a checked JSONL file, unless the backend has those bytes already.
+    def upload_dataset(
+        self, scope: Scope, dataset: LocalDataset | CheckedDataset, on_progress: Progress | None = None
+    ) -> UploadedDataset:
+        """Check rows of this machine and send them, unless the backend has those bytes already.
+
+        An upload that is cut begins anew, up to three times in all.
+
+        Args:
+            scope: the project that gets them.
+            dataset: a file, or what ``arkor.dataset_from`` made.
+            on_progress: called on this thread as the bytes leave, about ten times a second: with how many are sent
+                (fewer again where it begins anew) and how many there are. What it raises ends the upload.
 
         Raises:
+            DatasetError: rows cannot be trained on, and nothing was sent; or they changed meanwhile.
             UnsupportedByBackend: the backend takes no uploads.
         """
-        self.require("datasets", "uploading a data set")
-        sha256 = _sha256(file)
-        where = path("v1", "datasets", sha256)
-        try:
-            self._transport.call("GET", where, params=scope.to_query())
-        except NotFound:
-            with file.open("rb") as content:
-                timeout = (CONNECT_TIMEOUT_S, UPLOAD_TIMEOUT_S)
-                self._transport.send("PUT", where, params=scope.to_query(), data=content, timeout_s=timeout)
-        return UploadedDataset(sha256)
+        with opened(dataset) as rows:
+            self.require("datasets", "uploading a data set")
+            return upload(self._transport, scope, rows, on_progress)
 
     def list_artifacts(self, scope: Scope, job_id: str) -> list[Artifact]:
         """Return what a job has left so far. Raises UnsupportedByBackend where the backend keeps no artifacts."""
@@ -344,16 +338,21 @@ class CloudApiClient:
         body = self._get("v1", "jobs", job_id, "artifacts", params=scope.to_query())
         return list(Artifact.list_from_wire(body.get("artifacts")))
 
-    def download_artifact(self, scope: Scope, job_id: str, artifact: Artifact, dest: Path) -> Path:
+    def download_artifact(
+        self, scope: Scope, job_id: str, artifact: Artifact, dest: str | Path, *, on_progress: Progress | None = None
+    ) -> Path:
         """Download an artifact and unpack it.
 
-        The folder appears whole or not at all; one of the same name is replaced.
+        A download that is cut goes on where it was, for as long as it gets further. The folder appears whole or not at
+        all; one of the same name is replaced when the new one is complete.
 
         Args:
             scope: the project the job belongs to.
             job_id: the job.
             artifact: which one.
-            dest: the folder that gets a folder of the artifact's name.
+            dest: the folder that gets a folder of the artifact's name; created where missing.
+            on_progress: called on this thread as the bytes arrive: with how many are there (fewer again where it starts
+                over) and how many there will be, or None. What it raises ends the download.
 
         Returns:
             The artifact's folder.
@@ -363,36 +362,12 @@ class CloudApiClient:
             ArkorError: what arrived is not what the backend said it would be, or the folder cannot be written.
         """
         self.require("artifacts", "downloading artifacts")
-        if artifact.name in {"", ".."} or Path(artifact.name).name != artifact.name:
-            raise ArkorError(f"The artifact name {artifact.name!r} cannot be a folder's name.")
-        target = dest / artifact.name
-        try:
-            self._download(scope, job_id, artifact, target)
-        except ArkorError:  # some are OSErrors too
-            raise
-        except tarfile.TarError as exc:
-            raise ArkorError(f"Artifact {artifact.name} of job {job_id} cannot be unpacked: {exc}") from exc
-        except OSError as exc:
-            raise ArkorError(f"{target} cannot be written: {exc.strerror or exc}.") from exc
-        return target
-
-    def _download(self, scope: Scope, job_id: str, artifact: Artifact, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
-            archive, unpacked = Path(scratch) / "artifact.tar", Path(scratch) / "unpacked"
-            self._fetch(path("v1", "jobs", job_id, "artifacts", artifact.name), scope, archive)
-            if artifact.sha256 and _sha256(archive) != artifact.sha256:
-                raise ArkorError(f"Artifact {artifact.name} of job {job_id} arrived damaged: its SHA-256 differs.")
-            with tarfile.open(archive) as tar:
-                tar.extractall(unpacked, filter="data")
-            if target.exists():
-                shutil.move(target, Path(scratch) / "replaced")
-            unpacked.replace(target)
+        return download(self._transport, scope, job_id, artifact, Path(dest), on_progress=on_progress)
 
     def list_models(self) -> list[ModelStatus]:
         """Return the models the backend knows by name. Raises UnsupportedByBackend where it has no such list."""
         self.require("models", "listing models")
-        return [ModelStatus.from_wire(item) for item in _objects(self._get("v1", "models").get("models"))]
+        return [ModelStatus.from_wire(item) for item in wire.objects(self._get("v1", "models").get("models"))]
 
     def pull_model(self, model_id: str) -> None:
         """Let the backend fetch a model it knows by name; ``list_models`` says how far it is."""
@@ -401,30 +376,5 @@ class CloudApiClient:
     def _get(self, *segments: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         return wire.json_object(self._transport.call("GET", path(*segments), params=params))
 
-    def _fetch(self, url_path: str, scope: Scope, file: Path) -> None:
-        response = self._transport.call("GET", url_path, params=scope.to_query(), stream=True)
-        expected = response.headers.get("Content-Length")
-        with response, file.open("wb") as out:
-            for chunk in self._chunks(response):
-                out.write(chunk)
-        if expected is not None and file.stat().st_size != int(expected):
-            raise ConnectionFailed(f"The download from {self.base_url} was cut; try again.")
-
-    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
-        with translated(self.base_url):
-            yield from response.iter_content(CHUNK_BYTES)
-
     def _job(self, body: Mapping[str, Any]) -> TrainingJob:
         return TrainingJob.from_wire(wire.mapping(body.get("job")))
-
-
-def _objects(items: Any) -> Iterable[Mapping[str, Any]]:
-    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while chunk := content.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

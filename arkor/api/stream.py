@@ -196,7 +196,7 @@ class EventStream:
                         scope.check()
         except (ConnectionFailed, CloudApiError) as exc:
             self._fail(exc)
-            return _Lost(exc, getattr(exc, "retry_after_s", None))
+            return _Lost(exc, getattr(exc, "retry_after", None))
         self._empty = 0 if gave_event else self._empty + 1
         if self._progress:
             return _Lost()

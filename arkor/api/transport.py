@@ -1,6 +1,6 @@
 """One backend's address and one identity: headers, timeouts, retries where they are safe, errors in one tree.
 
-Every exception of requests and urllib3 becomes one of arkor's here, and nowhere else.
+Every exception of requests, urllib3 and http.client becomes one of arkor's here, and nowhere else.
 
 Protocol: docs/protocol.md, "Addressing a backend".
 """
@@ -9,30 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import functools
+import http.client
 import platform
+import random
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import requests
 import tenacity
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 
+from arkor.api import notices
 from arkor.api.abort import current_scope, pause
+from arkor.api.bearer import BearerToken, TokenSource, token_source
 from arkor.errors import (
     ArkorError,
     CloudApiError,
     ConfigError,
     ConnectionFailed,
-    CredentialsError,
     RateLimited,
     ServerError,
     error_for_status,
 )
+from arkor.upgrading import upgrade_command
 from arkor.version import __version__
 
 CONNECT_TIMEOUT_S = 10.0
@@ -140,25 +144,6 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-class BearerToken(AuthBase):
-    """Sends a token, or nothing where there is none; with it set, requests does not look into netrc.
-
-    Raises:
-        CredentialsError: the token cannot be sent. The HTTP libraries would show it in their error.
-    """
-
-    def __init__(self, token: str | None) -> None:
-        if token and not (token.isascii() and token.isprintable() and " " not in token):
-            raise CredentialsError("The token has characters that no HTTP header can carry. Look at ARKOR_TOKEN.")
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the Authorization header to a request about to be sent."""
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 class _Session(requests.Session):
     """A session that drops the token when a redirect leads to another host, and never replaces it by netrc's word."""
 
@@ -177,8 +162,27 @@ def client_headers() -> dict[str, str]:
 
 
 def path(*segments: str) -> str:
-    """Return a URL path of percent-encoded segments: ``path("v1", "jobs", job_id)``."""
+    """Return a URL path of percent-encoded segments: ``path("v1", "jobs", job_id)``.
+
+    Raises:
+        ConfigError: a segment would lead to another place. It is empty, ``.`` or ``..``, which no encoding protects, or
+            has half a character.
+    """
+    for segment in segments:
+        if segment in {"", ".", ".."} or any("\ud800" <= char <= "\udfff" for char in segment):
+            raise ConfigError("id", f"{segment!r} is not an id of anything")
     return "/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def split_base_url(base_url: str) -> SplitResult:
+    """Return the parts of a backend's address. Raises ConfigError where it is none, or holds a secret."""
+    if "@" in base_url.partition("//")[2].partition("/")[0]:  # every error would show it, and it is never sent
+        raise ConfigError("backend", "has a user name or a password in its URL; leave them out and set ARKOR_TOKEN")
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(base_url)
+        if parts.scheme in {"http", "https"} and parts.hostname:
+            return parts
+    raise ConfigError("backend", f"{base_url!r} is not an http(s) URL; look at ARKOR_CLOUD_API_URL")
 
 
 class Transport:
@@ -186,7 +190,7 @@ class Transport:
 
     Args:
         base_url: scheme, host and port; trailing slashes are dropped.
-        token: the bearer token, or None for the calls that need none.
+        token: the bearer token, what hands it out, or None for the calls that need none.
 
     Raises:
         ConfigError: the base URL is not one.
@@ -194,14 +198,13 @@ class Transport:
     Thread-safety: requests may be made from several threads; ``close`` by whoever made it.
     """
 
-    def __init__(self, base_url: str, token: str | None = None) -> None:
+    def __init__(self, base_url: str, token: str | TokenSource | None = None) -> None:
         self.base_url = base_url.rstrip("/")
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigError("backend", f"{base_url!r} is not an http(s) URL; look at ARKOR_CLOUD_API_URL")
+        parts = split_base_url(self.base_url)
+        self._host = parts.netloc
         self._session = _Session()
         self._session.headers.update(client_headers())
-        self._session.auth = BearerToken(token)
+        self._session.auth = self._bearer = BearerToken(token_source(token))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter())
         # In the session's own proxies requests 2.34 passes over no_proxy: it must come with each request.
@@ -222,8 +225,9 @@ class Transport:
         data: Any = None,
         stream: bool = False,
         timeout_s: tuple[float, float] = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+        as_is: bool = False,
     ) -> requests.Response:
-        """Make one request, once.
+        """Make one request, once; once more where the backend refused the token and there is another one.
 
         Args:
             method: the HTTP method.
@@ -235,31 +239,50 @@ class Transport:
             stream: whether the caller reads the body itself.
             timeout_s: seconds to connect, and seconds without a byte of the answer; less where the deadline of the
                 active abort scope comes sooner.
+            as_is: return the first answer whatever its status, and follow no redirect.
 
         Raises:
             ConnectionFailed: no answer.
             CloudApiError: an answer with an error status, by its class.
+            CredentialsError: there is no valid token, and none can be had.
         """
-        scope = current_scope()
-        with translated(self.base_url):
-            response = self._session.request(
-                method,
-                self.base_url + url_path,
-                params=params,
-                headers=headers,
-                json=json,
-                data=data,
-                stream=stream,
-                proxies=self._proxies,
-                timeout=timeout_s if scope is None else scope.clip(timeout_s),
-            )
+        rewind = _rewinding(data)
+        request = functools.partial(
+            self._session.request,
+            method,
+            self.base_url + url_path,
+            params=params,
+            headers=headers,
+            json=json,
+            data=data,
+            stream=stream,
+            proxies=self._proxies,
+            allow_redirects=not as_is,
+        )
+        response = self._once(request, timeout_s)
+        if response.status_code == 401 and rewind is not None and self._is_renewed(response):
+            rewind()
+            response = self._once(request, timeout_s)
         if not response.headers:  # http.client takes a head that was cut after its first line for a whole one
             response.close()
             raise ConnectionFailed(f"No answer from {self.base_url}: the connection was cut")
-        if response.status_code >= 400:
+        if response.status_code >= 400 and not as_is:
             with response:
                 raise _error(response, self.base_url)
         return response
+
+    def _once(self, request: Callable[..., requests.Response], timeout_s: tuple[float, float]) -> requests.Response:
+        scope = current_scope()
+        with translated(self.base_url):
+            response = request(timeout=timeout_s if scope is None else scope.clip(timeout_s))
+        notices.remember(response.headers, self._host)
+        return response
+
+    def _is_renewed(self, response: requests.Response) -> bool:
+        """Say whether there is another token in place of the one that an answer refuses."""
+        with translated(self.base_url):
+            _ = response.content  # reading all of it gives the connection back
+        return self._bearer.renew(response)
 
     def call(self, method: str, url_path: str, *, repeatable: bool | None = None, **kwargs: Any) -> requests.Response:
         """Make one request, and again where that is safe and may help.
@@ -275,16 +298,8 @@ class Transport:
         """
         safe = method not in {"POST", "PATCH"} if repeatable is None else repeatable
 
-        def may_help(exc: BaseException) -> bool:
-            if isinstance(exc, ConnectionFailed):
-                return safe or not exc.sent
-            if isinstance(exc, CloudApiError):
-                failed = isinstance(exc, ServerError) and exc.status != 501  # what is not there does not come by asking
-                return isinstance(exc, RateLimited) or exc.status == 503 or (safe and failed)
-            return False
-
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(may_help),
+            retry=tenacity.retry_if_exception(functools.partial(may_help, safe=safe)),
             wait=_retry_wait,
             stop=tenacity.stop_after_attempt(RETRIES),
             sleep=pause,
@@ -293,26 +308,60 @@ class Transport:
         return retrying(self.send, method, url_path, **kwargs)
 
 
-_backoff = tenacity.wait_exponential(multiplier=0.3, max=LONGEST_RETRY_WAIT_S) + tenacity.wait_random(0, 0.3)
+def _rewinding(data: Any) -> Callable[[], object] | None:
+    """Return what makes a body ready to be sent again; None for one that can be sent only once."""
+    if data is None or isinstance(data, (str, bytes, Mapping)):
+        return lambda: None
+    try:
+        return functools.partial(data.seek, data.tell())
+    except (AttributeError, OSError):
+        return None
+
+
+def may_help(exc: BaseException, *, safe: bool) -> bool:
+    """Say whether a request that failed may be made again, and may then succeed.
+
+    Args:
+        exc: how it failed.
+        safe: whether doing it twice is the same as doing it once.
+    """
+    if isinstance(exc, ConnectionFailed):
+        return safe or not exc.sent
+    if isinstance(exc, CloudApiError):
+        failed = isinstance(exc, ServerError) and exc.status != 501  # what is not there does not come by asking
+        return isinstance(exc, RateLimited) or exc.status == 503 or (safe and failed)
+    return False
+
+
+def retry_delay_s(failures: int, failure: BaseException | None) -> float:
+    """Return how long to wait before a request is made again, in seconds.
+
+    Args:
+        failures: how many there were in a row, at least 1.
+        failure: the last one; where it says when to come back, that counts, up to a limit.
+    """
+    asked = failure.retry_after if isinstance(failure, CloudApiError) else None
+    if asked is not None:
+        return min(asked, LONGEST_RETRY_WAIT_S)
+    return min(0.3 * 2.0 ** min(failures - 1, 16), LONGEST_RETRY_WAIT_S) + random.uniform(0, 0.3)
 
 
 def _retry_wait(state: tenacity.RetryCallState) -> float:
-    failure = state.outcome.exception() if state.outcome else None
-    asked = failure.retry_after_s if isinstance(failure, CloudApiError) else None
-    return _backoff(state) if asked is None else min(asked, LONGEST_RETRY_WAIT_S)
+    return retry_delay_s(state.attempt_number, state.outcome.exception() if state.outcome else None)
 
 
 _FOREIGN = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
-    urllib3.exceptions.ProxySchemeUnsupported,  # a ValueError only
+    http.client.HTTPException,
     OSError,
+    ValueError,  # urllib3's ProxySchemeUnsupported; a redirect, a host or a query that cannot be made into a request
 )
 
 
 @contextlib.contextmanager
 def translated(base_url: str) -> Iterator[None]:
-    """Turn every exception of requests and urllib3 that leaves the block into one of arkor's."""
+    """Turn every exception of requests, urllib3 and http.client that leaves the block into one of arkor's."""
     try:
         yield
     except ArkorError:  # some of ours are OSErrors too
@@ -389,14 +438,17 @@ def _error(response: requests.Response, base_url: str) -> CloudApiError:
         message = _upgrade_message(parsed if isinstance(parsed, dict) else {})
     else:
         message = said if isinstance(said, str) and said else body[:2000] or f"cloud-api {status}"
-    return error_for_status(status, message, retry_after(response.headers))
+    error = error_for_status(status, message, retry_after(response.headers))
+    error.body = parsed if isinstance(parsed, dict) else {}
+    return error
 
 
 def _upgrade_message(body: Mapping[str, Any]) -> str:
     supported = body.get("supportedRange")
-    wanted = f" (it supports {supported})" if isinstance(supported, str) else ""
-    hint = body.get("upgrade")
-    how = hint if isinstance(hint, str) and hint else "pip install --upgrade arkor"
+    wanted = f" (it supports {notices.one_line(supported)})" if isinstance(supported, str) else ""
+    how, hint = upgrade_command(), body.get("upgrade")
+    if how.startswith("pip ") and isinstance(hint, str) and hint.startswith("pip "):
+        how = notices.one_line(hint)  # it may name a range; for a copy that pip did not install it would be wrong
     return f"The backend no longer speaks to arkor {__version__}{wanted}. Upgrade with: {how}"
 
 

@@ -82,6 +82,11 @@ def mapping(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list on the wire; what is none is passed over."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
 def number(value: Any) -> float | None:
     """Return a wire value as a float, or None where it is absent, no number, or too large."""
     if value is None or type(value) is float:  # nearly always

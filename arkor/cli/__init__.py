@@ -15,9 +15,13 @@ _COMMANDS = {
     "build": ("arkor.cli.build", "Bundle the training entry into one file."),
     "cancel": ("arkor.cli.jobs", "Stop a job."),
     "chat": ("arkor.cli.chat", "Talk to what a job trained, or to a model."),
+    "dataset": ("arkor.cli.dataset", "Look at a file of rows before it is trained on."),
+    "login": ("arkor.cli.login", "Log in, with an account or anonymously."),
+    "logout": ("arkor.cli.login", "Remove the identity that is stored."),
     "models": ("arkor.cli.models", "Models the backend on this machine knows by name."),
     "serve": ("arkor.cli.serve", "Run a backend that scripts reach by its URL."),
     "start": ("arkor.cli.start", "Run the project's trainer."),
+    "whoami": ("arkor.cli.whoami", "Say who you are to the backend."),
 }
 
 

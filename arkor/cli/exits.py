@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from arkor.api import notices
 from arkor.errors import (
     ArkorError,
     BuildError,
@@ -55,24 +56,34 @@ def exit_code(exc: BaseException) -> int:
 
 
 def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
-    """Run a command, show what went wrong, and exit with the code that belongs to it."""
-    debug = "--debug" in arguments[:1]
+    """Run a command, show what went wrong and what the backend gives notice of, and exit with the code that fits."""
     shown = logging.StreamHandler()
     shown.setFormatter(logging.Formatter("Warning: %(message)s"))
     shown.setLevel(logging.WARNING)
+    shown.addFilter(lambda record: record.name != notices.__name__)  # those are shown once, at the end
     logging.getLogger("arkor").addHandler(shown)
+    try:
+        code = _run(command, arguments)
+    finally:
+        notice = notices.last_notice()
+        if notice is not None:
+            click.echo(str(notice), err=True)
+    sys.exit(code)
+
+
+def _run(command: click.Command, arguments: list[str]) -> int:
     try:
         code = command.main(args=arguments, prog_name="arkor", standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
-        sys.exit(exit_code(exc))
+        return exit_code(exc)
     except (Exception, KeyboardInterrupt) as exc:
-        if debug:
+        if "--debug" in arguments[:1]:
             traceback.print_exc()
         else:
-            click.echo(_message(exc), err=True)
-        sys.exit(exit_code(exc))
-    sys.exit(code if isinstance(code, int) else COMPLETED)
+            click.echo(_harmless(_message(exc)), err=True)
+        return exit_code(exc)
+    return code if isinstance(code, int) else COMPLETED
 
 
 def _message(exc: BaseException) -> str:
@@ -83,6 +94,11 @@ def _message(exc: BaseException) -> str:
     if isinstance(exc, ArkorError):
         return f"Error: {exc}"
     return f"Error: {_place(exc)}{type(exc).__name__}: {exc}\nRun 'arkor --debug …' for the whole traceback."
+
+
+def _harmless(text: str) -> str:
+    """Return a text without the characters that a terminal would obey: some of it is a backend's."""
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
 
 
 def _place(exc: BaseException) -> str:

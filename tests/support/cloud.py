@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from tests.support.deployments import Deployments
+
 STREAM = "/v1/jobs/*/events/stream"
 CHAT = "/v1/inference/chat"
 TIMESTAMP = "2026-01-01T00:00:00.000Z"
@@ -158,7 +160,9 @@ class Contract:
     Attributes:
         plan: the events of every job, numbered from 1.
         jobs: the jobs that were created, by id.
+        deployments: the deployments that were created.
         features: None for Arkor Cloud; a set makes it say that it has those of a self-hosted backend.
+        oauth: how accounts log in; None for no accounts.
         url: its address, once somebody serves it.
 
     Thread-safety: a test may script and look while requests are served.
@@ -170,7 +174,9 @@ class Contract:
         self.plan = list(plan)
         self.jobs: dict[str, dict[str, Any]] = {}
         self._jobs_by_key: dict[str, dict[str, Any]] = {}
+        self.deployments = Deployments()
         self.features: set[str] | None = None
+        self.oauth: Mapping[str, Any] | None = None
         self._lock = threading.RLock()
         self._recorded: list[Recorded] = []
         self._scripted: list[tuple[str, str, Any]] = []
@@ -186,6 +192,10 @@ class Contract:
     def know(self, token: str, org_slug: str) -> None:
         """Accept a token, as one of this organisation."""
         self._tokens[token] = org_slug
+
+    def expire(self, token: str) -> None:
+        """Accept a token no longer."""
+        del self._tokens[token]
 
     # What a test looks at
 
@@ -257,7 +267,7 @@ class Contract:
         return 200, {"token": f"token-{number}", "anonymousId": f"id-{number}", "kind": "cli", "personalOrg": body}
 
     def _cli_config(self, _: Recorded) -> tuple[int, Any]:
-        return 200, {"auth0Domain": None, "clientId": None, "audience": None, "callbackPorts": []}
+        return 200, self.oauth or {"auth0Domain": None, "clientId": None, "audience": None, "callbackPorts": []}
 
     def _me(self, request: Recorded) -> tuple[int, Any]:
         org = self._org_of(request)
@@ -314,6 +324,9 @@ class Contract:
     def _chat(self, _: Recorded) -> tuple[int, Any]:
         return 200, None
 
+    def _deployments(self, request: Recorded, rest: str | None) -> tuple[int, Any]:
+        return self.deployments.answer(request.method, rest, request.json() if request.body else {})
+
     def _planned(self, request: Recorded, job_id: str) -> list[bytes]:
         """Return the rest of the plan, and let the job be where its last event says."""
         done = int(request.headers.get("last-event-id", 0))
@@ -340,6 +353,7 @@ _ROUTES: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/v1/jobs/([^/]+)/cancel", Contract._cancel),
     ("GET", "/v1/jobs/([^/]+)/events/stream", Contract._events),
     ("POST", "/v1/inference/chat", Contract._chat),
+    *((method, "/v1/endpoints(?:/(.*))?", Contract._deployments) for method in ("GET", "POST", "PATCH", "DELETE")),
 )
 
 
@@ -410,8 +424,13 @@ class Cloud(Contract):
                 super().finish()
 
         server = _Server(("127.0.0.1", port), Handler)
+        server.socket = self._wrapped(server.socket)
         threading.Thread(target=server.serve_forever, args=(0.01,), name="cloud", daemon=True).start()
         return server
+
+    def _wrapped(self, listener: socket.socket) -> socket.socket:
+        """Return the socket to accept connections from; another stand-in puts TLS around it."""
+        return listener
 
     def _stop(self) -> None:
         self._server.shutdown()

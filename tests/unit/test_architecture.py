@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 # From the ground. A module may import its own floor and those below it.
 FLOORS = (
-    ("version", "errors", "disk"),
-    ("api.wire", "jobs", "config", "datasets", "events"),
-    ("api.abort", "api.transport"),
+    ("version", "errors", "disk", "placing", "upgrading"),
+    ("api.wire", "jobs", "config", "datasets", "events", "rows", "jsonl", "csv_rows", "checked", "row_files", "tables"),
+    ("api.abort", "api.notices", "api.bearer", "api.transport"),
     ("auth",),
     ("api", "local"),
     ("callbacks", "project", "following", "submission", "bookmark"),
@@ -26,7 +26,7 @@ FLOORS = (
     ("manifest", "loading", "bundle", "runner", "scaffold", "notebook"),
     ("cli", "studio"),
 )
-BACKEND_USES = frozenset({"errors", "version", "disk", "config", "jobs", "events", "datasets", "api.wire"})
+BACKEND_USES = frozenset({"errors", "version", "disk", "config", "jobs", "events", "jsonl", "rows", "api.wire"})
 CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})
 HEAVY = frozenset(
     {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate"}

@@ -116,7 +116,7 @@ def test_a_status_gives_its_error(status: int, cls: type[errors.CloudApiError]) 
     """The class people catch, with status, text and the time to come back."""
     error = errors.error_for_status(status, "words", 1.5)
     assert type(error) is cls
-    assert (error.status, error.message, error.retry_after_s, str(error)) == (status, "words", 1.5, "words")
+    assert (error.status, error.message, error.retry_after, str(error)) == (status, "words", 1.5, "words")
 
 
 @pytest.mark.parametrize(

@@ -113,13 +113,13 @@ def test_a_result_downloads_its_artifacts_in_order(tmp_path: Path) -> None:
     """Through what it was handed: it knows no client."""
     asked = []
 
-    def download(job_id: str, artifact: Artifact, dest: Path) -> Path:
-        asked.append((job_id, artifact.name, dest))
+    def download(job_id: str, artifact: Artifact, dest: Path, progress: object) -> Path:
+        asked.append((job_id, artifact.name, dest, progress))
         return dest / artifact.name
 
     result = TrainingResult(TrainingJob(id="job_1"), (Artifact(name="b"), Artifact(name="a")), download=download)
-    assert result.download(str(tmp_path)) == [tmp_path / "b", tmp_path / "a"]
-    assert asked == [("job_1", "b", tmp_path), ("job_1", "a", tmp_path)]
+    assert result.download(str(tmp_path), on_progress=print) == [tmp_path / "b", tmp_path / "a"]
+    assert asked == [("job_1", "b", tmp_path, print), ("job_1", "a", tmp_path, print)]
 
 
 def test_a_pickled_result_keeps_what_was_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import http.client
 import inspect
@@ -12,6 +13,7 @@ import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -27,6 +29,7 @@ from arkor.errors import (
     ConnectionFailed,
     CredentialsError,
     NotFound,
+    RateLimited,
     ServerError,
     UpgradeRequired,
     WaitTimeout,
@@ -138,10 +141,59 @@ def test_trailing_slashes_are_dropped(cloud: Cloud) -> None:
     assert Transport(f"{cloud.url}///").base_url == cloud.url
 
 
+@pytest.mark.parametrize(
+    "url", ["http://user:secret@127.0.0.1:1", "https://secret@example.com/v1", "http://u:secret@[::1"]
+)
+def test_an_address_with_a_secret_in_it_is_refused_without_showing_it(url: str) -> None:
+    """It would be in every error, and is never sent."""
+    with pytest.raises(ConfigError, match="leave them out and set ARKOR_TOKEN") as raised:
+        Transport(url)
+    assert "secret" not in str(raised.value)
+
+
 def test_paths_are_made_of_encoded_segments() -> None:
     """An id cannot leave its place."""
     assert path("v1", "jobs", "job_1") == "/v1/jobs/job_1"
     assert path("v1", "../me?x=1#y", "ä b%") == "/v1/..%2Fme%3Fx%3D1%23y/%C3%A4%20b%25"
+
+
+@pytest.mark.parametrize("segment", ["", ".", "..", "\ud83d"])
+def test_an_id_that_no_encoding_protects_is_refused(segment: str) -> None:
+    """Every HTTP library resolves dots: it would be another call, on something else."""
+    with pytest.raises(ConfigError, match="is not an id of anything"):
+        path("v1", "jobs", segment)
+
+
+HOSTILE = [
+    "a/b",
+    "../me",
+    "a/../../b",
+    "%2e%2e",
+    "...",
+    "a b+c",
+    "?x=1&y#z",
+    "größe/日本",
+    "a\\b",
+    "\n\x00\x1b",
+    ";a=b",
+    "a:b@c",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_ids_and_query_values_arrive_as_they_are(cloud: Cloud, known: Transport, name: str) -> None:
+    """Through the HTTP libraries, which mend URLs on the way."""
+    cloud.answer("GET", "/v1/things/*", Answer(body={}))
+    known.send("GET", path("v1", "things", name), params={"orgSlug": name, "projectSlug": "p"})
+    (call,) = cloud.requests
+    assert [unquote(part) for part in call.path.split("/")] == ["", "v1", "things", name]
+    assert call.query == {"orgSlug": name, "projectSlug": "p"}
+
+
+def test_a_query_value_with_half_a_character_is_one_of_our_errors(known: Transport) -> None:
+    """It cannot be encoded."""
+    with pytest.raises(ArkorError):
+        known.send("GET", ME, params={"orgSlug": "\ud83d"})
 
 
 # What comes back
@@ -176,7 +228,7 @@ def test_an_error_is_told_in_the_backends_words(
 
 
 @pytest.mark.parametrize(
-    ("body", "parts"),
+    ("body", "says"),
     [
         (
             {
@@ -185,23 +237,42 @@ def test_an_error_is_told_in_the_backends_words(
                 "supportedRange": ">=2.0",
                 "upgrade": "pip install --upgrade 'arkor>=2'",
             },
-            [">=2.0", "pip install --upgrade 'arkor>=2'"],
+            " (it supports >=2.0). Upgrade with: pip install --upgrade 'arkor>=2'",
         ),
-        ({"error": "too old"}, ["pip install --upgrade arkor"]),
-        (b"Upgrade Required", ["pip install --upgrade arkor"]),
-        (b"", ["pip install --upgrade arkor"]),
-        ({"supportedRange": 3, "upgrade": []}, ["pip install --upgrade arkor"]),
+        ({"error": "too old"}, ". Upgrade with: pip install --upgrade arkor"),
+        (b"Upgrade Required", ". Upgrade with: pip install --upgrade arkor"),
+        (b"", ". Upgrade with: pip install --upgrade arkor"),
+        (b"[" * 100_000, ". Upgrade with: pip install --upgrade arkor"),
+        ({"supportedRange": 3, "upgrade": []}, ". Upgrade with: pip install --upgrade arkor"),
+        ({"upgrade": "npm install -g arkor@latest"}, ". Upgrade with: pip install --upgrade arkor"),
+        (
+            {"supportedRange": ">=2\x1b[2J", "upgrade": "pip install\n'arkor>=2'\x07"},
+            " (it supports >=2 [2J). Upgrade with: pip install 'arkor>=2'",
+        ),
     ],
-    ids=range(5),
+    ids=range(8),
 )
-def test_a_426_always_says_how_to_upgrade(cloud: Cloud, known: Transport, body: Any, parts: list[str]) -> None:
-    """Whatever its body: this version, the supported ones where they are told, and the command."""
+def test_a_426_always_says_how_to_upgrade(
+    cloud: Cloud, known: Transport, monkeypatch: pytest.MonkeyPatch, body: Any, says: str
+) -> None:
+    """Whatever its body: this version, the supported ones where they are told, and the command, on one line."""
+    monkeypatch.setattr(transport, "upgrade_command", lambda: "pip install --upgrade arkor")
     cloud.answer("GET", ME, Answer(status=426, body=body))
     with pytest.raises(UpgradeRequired) as raised:
         known.call("GET", ME)
-    for part in [f"no longer speaks to arkor {__version__}", *parts]:
-        assert part in str(raised.value)
+    assert str(raised.value) == f"The backend no longer speaks to arkor {__version__}{says}"
     assert len(cloud.requests) == 1
+
+
+@pytest.mark.parametrize("command", ["pipx upgrade arkor", "uv tool upgrade arkor", "git -C /src/arkor pull"])
+def test_a_copy_that_pip_did_not_install_is_not_told_to_use_pip(
+    cloud: Cloud, known: Transport, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The backend cannot know: it would be the wrong command."""
+    monkeypatch.setattr(transport, "upgrade_command", lambda: command)
+    cloud.answer("GET", ME, Answer(status=426, body={"upgrade": "pip install --upgrade 'arkor>=2'"}))
+    with pytest.raises(UpgradeRequired, match=f"Upgrade with: {command}$"):
+        known.send("GET", ME)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +293,23 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
     """A past date is now; anything else is no wish."""
     assert retry_after({"Retry-After": value}) == seconds
     assert retry_after({}) is None
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, RateLimited), (503, ServerError)])
+@pytest.mark.parametrize(("headers", "seconds"), [({"Retry-After": "7"}, 7.0), ({}, None)])
+def test_an_error_says_when_to_come_back(
+    cloud: Cloud,
+    known: Transport,
+    status: int,
+    error: type[CloudApiError],
+    headers: dict[str, str],
+    seconds: float | None,
+) -> None:
+    """In seconds, where the backend said so."""
+    cloud.answer("GET", ME, Answer(status=status, headers=headers))
+    with pytest.raises(error) as raised:
+        known.send("GET", ME)
+    assert raised.value.retry_after == seconds
 
 
 def test_retry_after_may_be_a_date_to_come() -> None:
@@ -329,8 +417,8 @@ def test_an_active_scope_limits_a_call(cloud: Cloud, known: Transport) -> None:
 
 
 def foreign_errors() -> Iterator[type[Exception]]:
-    """Yield every exception that requests and urllib3 define, by looking."""
-    for module in (requests.exceptions, urllib3.exceptions):
+    """Yield every exception that requests, urllib3 and http.client define, by looking."""
+    for module in (requests.exceptions, urllib3.exceptions, http.client):
         for _, value in inspect.getmembers(module, inspect.isclass):
             if issubclass(value, Exception) and not issubclass(value, Warning) and value.__module__ == module.__name__:
                 yield value
@@ -339,7 +427,17 @@ def foreign_errors() -> Iterator[type[Exception]]:
 NEED_ARGUMENTS: dict[type[Exception], tuple[Any, ...]] = {
     urllib3.exceptions.IncompleteRead: (1, 2),
     urllib3.exceptions.InvalidChunkLength: (types.SimpleNamespace(tell=lambda: 1, length_remaining=2), b"x"),
+    http.client.IncompleteRead: (b"x",),
+    http.client.UnknownProtocol: ("HTTP/9",),
 }
+
+
+def test_the_walk_sees_the_exceptions_of_every_library() -> None:
+    """The check below stands on this."""
+    found = set(foreign_errors())
+    assert len(found) > 60
+    assert {requests.exceptions.JSONDecodeError, urllib3.exceptions.ProxySchemeUnsupported} <= found
+    assert {http.client.BadStatusLine, http.client.LineTooLong, http.client.RemoteDisconnected} <= found
 
 
 @pytest.mark.parametrize("cls", sorted(set(foreign_errors()), key=str), ids=str)
@@ -360,6 +458,49 @@ def test_errors_of_sockets_are_translated_too(foreign: OSError) -> None:
     """Reading a body by hand raises them bare."""
     with pytest.raises(ConnectionFailed), translated("http://backend.example.com"):
         raise foreign
+
+
+@pytest.mark.parametrize("foreign", [ValueError("odd"), UnicodeDecodeError("utf-8", b"x", 0, 1, "odd")])
+def test_errors_of_urls_are_translated_too(foreign: ValueError) -> None:
+    """What a redirect or a host name cannot be made into."""
+    with pytest.raises(ConnectionFailed), translated("http://backend.example.com"):
+        raise foreign
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[::1",
+        "http://\xff\xfe/",
+        "http://example.com:99999/",
+        "http://example.com:port/",
+        "http://127.0.0.1:1\x00/",
+        f"http://{'a' * 70}.example.com/",
+        "http://.example.com/",
+        "ftp://example.com/",
+        "javascript:1",
+    ],
+    ids=range(9),
+)
+def test_a_redirect_to_nowhere_is_one_of_our_errors(cloud: Cloud, known: Transport, location: str) -> None:
+    """Whatever the other side sends."""
+    cloud.answer("GET", ME, Answer(status=302, headers={"Location": location}))
+    with pytest.raises(ArkorError):
+        known.send("GET", ME)
+
+
+@pytest.mark.parametrize(
+    "host", ["a" * 70 + ".example.com", "a..example.com", "example.com:99999", "ex ample.com", "\ud83d.com"]
+)
+@pytest.mark.parametrize("scoped", [False, True])
+def test_a_host_that_can_be_none_is_one_of_our_errors(host: str, scoped: bool) -> None:
+    """Also where the connection is ours to break off."""
+    with contextlib.ExitStack() as opened:
+        if scoped:
+            scope = opened.enter_context(AbortScope(None))
+            opened.enter_context(scope.active())
+        with pytest.raises(ArkorError):
+            Transport(f"http://{host}").send("GET", ME)
 
 
 def test_our_own_errors_pass_through() -> None:
