@@ -17,10 +17,11 @@ import requests
 from arkor import local
 from arkor.api import wire
 from arkor.api.abort import AbortScope, Deadline
+from arkor.api.connections import CONNECT_TIMEOUT_S
 from arkor.api.deploying import DeploymentCalls
 from arkor.api.downloads import download
 from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S, ChatOptions, ChatResponse, chat_body
-from arkor.api.transport import CONNECT_TIMEOUT_S, Transport, path
+from arkor.api.transport import Transport, path
 from arkor.api.uploads import upload
 from arkor.auth.credentials import default_cloud_api_url
 from arkor.auth.identity import LOCAL_HOST_KEY, Identity, forget, host_key, identity_for

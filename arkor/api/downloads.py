@@ -18,7 +18,8 @@ import requests
 import tenacity
 
 from arkor.api.abort import AbortScope, current_scope, pause
-from arkor.api.transport import READ_TIMEOUT_S, RETRIES, Transport, may_help, path, retry_delay_s, translated
+from arkor.api.failures import translated
+from arkor.api.transport import READ_TIMEOUT_S, RETRIES, Transport, may_help, path, retry_delay_s
 from arkor.api.unpacking import unpack
 from arkor.errors import ArkorError, CloudApiError, ConnectionFailed
 from arkor.jobs import Artifact, Progress, Scope

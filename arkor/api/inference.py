@@ -20,8 +20,8 @@ import requests
 
 from arkor.api import wire
 from arkor.api.abort import AbortScope
+from arkor.api.failures import translated
 from arkor.api.sse import FrameReader
-from arkor.api.transport import translated
 from arkor.errors import ConfigError, ConnectionFailed, ServerError, StreamError
 from arkor.jobs import AdapterRef
 

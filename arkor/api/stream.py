@@ -23,9 +23,10 @@ import requests
 import tenacity
 
 from arkor.api.abort import AbortScope, Deadline
+from arkor.api.connections import CONNECT_TIMEOUT_S
+from arkor.api.failures import translated
 from arkor.api.position import StreamPosition
 from arkor.api.sse import Frame, FrameReader
-from arkor.api.transport import CONNECT_TIMEOUT_S, translated
 from arkor.config import real, whole
 from arkor.errors import (
     ArkorError,

@@ -1,147 +1,39 @@
 """One backend's address and one identity: headers, timeouts, retries where they are safe, errors in one tree.
 
-Every exception of requests, urllib3 and http.client becomes one of arkor's here, and nowhere else.
-
 Protocol: docs/protocol.md, "Addressing a backend".
 """
 
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import functools
-import http.client
 import platform
 import random
-import socket
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 import requests
 import tenacity
-import urllib3
-from requests.adapters import HTTPAdapter
 
 from arkor.api import notices
 from arkor.api.abort import current_scope, pause
 from arkor.api.bearer import BearerToken, TokenSource, token_source
+from arkor.api.connections import CONNECT_TIMEOUT_S, AbortableAdapter
+from arkor.api.failures import error_of, translated
 from arkor.errors import (
-    ArkorError,
     CloudApiError,
     ConfigError,
     ConnectionFailed,
     RateLimited,
     ServerError,
-    error_for_status,
 )
-from arkor.upgrading import upgrade_command
 from arkor.version import __version__
 
-CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 RETRIES = 3
 LONGEST_RETRY_WAIT_S = 10.0
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class _AbortableMixin(urllib3.connection.HTTPConnection):
-    """A connection that hands its socket to the abort scope of the thread that uses it."""
-
-    def _new_conn(self) -> socket.socket:
-        if current_scope() is None:
-            return super()._new_conn()  # type: ignore[no-any-return, misc, unused-ignore]
-        try:
-            return _connect(self._dns_host, self.port, self.timeout, self.socket_options)
-        except socket.gaierror as exc:
-            raise urllib3.exceptions.NameResolutionError(self.host, self, exc) from exc
-        except TimeoutError as exc:
-            raise urllib3.exceptions.ConnectTimeoutError(self, f"timed out after {self.timeout} s") from exc
-        except OSError as exc:
-            raise urllib3.exceptions.NewConnectionError(self, f"failed to connect: {exc}") from exc
-
-    def connect(self) -> None:
-        super().connect()
-        self._hand_in()
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        self._hand_in()
-        super().request(*args, **kwargs)
-
-    def _hand_in(self) -> None:
-        scope = current_scope()
-        if scope is not None and self.sock is not None:
-            scope.adopt(self.sock)
-
-
-def _connect(host: str, port: int, timeout_s: Any, options: Any) -> socket.socket:
-    """Connect as urllib3 does, but register each socket before it blocks in connect()."""
-    scope = current_scope()
-    assert scope is not None
-    last: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM):
-        scope.check()
-        sock = socket.socket(family, kind, protocol)
-        try:
-            for option in options or ():
-                sock.setsockopt(*option)
-            sock.settimeout(timeout_s if isinstance(timeout_s, (int, float)) else CONNECT_TIMEOUT_S)
-            scope.adopt(sock)
-            sock.connect(address)
-        except OSError as exc:
-            last = exc
-            sock.close()
-        else:
-            return sock
-    raise last or OSError("no address to connect to")
-
-
-class _AbortableHTTPConnection(_AbortableMixin):
-    pass
-
-
-class _AbortableHTTPSConnection(_AbortableMixin, urllib3.connection.HTTPSConnection):
-    _handshake = contextlib.ExitStack()
-
-    def connect(self) -> None:
-        with contextlib.ExitStack() as self._handshake:
-            super().connect()
-
-    def _new_conn(self) -> socket.socket:
-        sock, scope = super()._new_conn(), current_scope()
-        if scope is not None:
-            # The TLS layer takes the socket over and blocks in its handshake before it gives a new one: until then a
-            # second handle is what can be shut down.
-            twin = sock.dup()
-            self._handshake.callback(twin.close)
-            self._handshake.callback(scope.let_go, twin)
-            scope.adopt(twin)
-        return sock
-
-
-class _HTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _AbortableHTTPConnection
-
-
-class _HTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _AbortableHTTPSConnection
-
-
-class _Adapter(HTTPAdapter):
-    """An adapter whose connections can be aborted, also through an HTTP proxy."""
-
-    _pools = {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: RUF012
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = self._pools
-        return manager
 
 
 class _Session(requests.Session):
@@ -206,7 +98,7 @@ class Transport:
         self._session.headers.update(client_headers())
         self._session.auth = self._bearer = BearerToken(token_source(token))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter())
+            self._session.mount(scheme, AbortableAdapter())
         # In the session's own proxies requests 2.34 passes over no_proxy: it must come with each request.
         self._proxies = {"no_proxy": parts.hostname} if parts.hostname in LOOPBACK_HOSTS else None
 
@@ -268,7 +160,7 @@ class Transport:
             raise ConnectionFailed(f"No answer from {self.base_url}: the connection was cut")
         if response.status_code >= 400 and not as_is:
             with response:
-                raise _error(response, self.base_url)
+                raise error_of(response, self.base_url)
         return response
 
     def _once(self, request: Callable[..., requests.Response], timeout_s: tuple[float, float]) -> requests.Response:
@@ -348,115 +240,3 @@ def retry_delay_s(failures: int, failure: BaseException | None) -> float:
 
 def _retry_wait(state: tenacity.RetryCallState) -> float:
     return retry_delay_s(state.attempt_number, state.outcome.exception() if state.outcome else None)
-
-
-_FOREIGN = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-    ValueError,  # urllib3's ProxySchemeUnsupported; a redirect, a host or a query that cannot be made into a request
-)
-
-
-@contextlib.contextmanager
-def translated(base_url: str) -> Iterator[None]:
-    """Turn every exception of requests, urllib3 and http.client that leaves the block into one of arkor's."""
-    try:
-        yield
-    except ArkorError:  # some of ours are OSErrors too
-        raise
-    except (
-        requests.exceptions.InvalidURL,
-        requests.exceptions.InvalidSchema,
-        requests.exceptions.MissingSchema,
-    ) as exc:
-        raise ConfigError("backend", f"{base_url!r} cannot be used as a URL: {exc}") from exc
-    except _FOREIGN as exc:
-        raise ConnectionFailed(f"No answer from {base_url}: {_reason(exc)}", _was_sent(exc)) from exc
-
-
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those it wraps, outermost first."""
-    seen: set[int] = set()
-    pending: list[Any] = [exc]
-    while pending:
-        item = pending.pop(0)
-        if not isinstance(item, BaseException) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        yield item
-        pending += [getattr(item, "reason", None), item.__cause__, item.__context__, *item.args]
-
-
-_REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((ConnectionRefusedError,), "connection refused. Is it running, and is the address right?"),
-    ((socket.gaierror,), "its name cannot be resolved. Is there a network?"),
-    ((requests.exceptions.ProxyError,), "the proxy failed; look at HTTPS_PROXY and NO_PROXY"),
-    (
-        (requests.exceptions.SSLError, urllib3.exceptions.SSLError),
-        "its TLS certificate was not accepted, or TLS failed",
-    ),
-    (
-        (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError),
-        "it did not accept a connection in time",
-    ),
-    ((requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), "it sent nothing in time"),
-    ((ConnectionResetError, BrokenPipeError), "the connection was cut"),
-)
-
-
-def _reason(exc: BaseException) -> str:
-    """Say in a few words what went wrong, by the most telling of its causes."""
-    causes = list(_causes(exc))
-    for types, reason in _REASONS:
-        if any(isinstance(cause, types) for cause in causes):
-            return reason
-    return str(exc) or type(exc).__name__
-
-
-def _was_sent(exc: BaseException) -> bool:
-    before = (
-        urllib3.exceptions.NewConnectionError,
-        urllib3.exceptions.ConnectTimeoutError,
-        requests.ConnectTimeout,
-    )
-    return not any(isinstance(cause, before) for cause in _causes(exc))
-
-
-def _error(response: requests.Response, base_url: str) -> CloudApiError:
-    """Read an error answer: its JSON ``error``, else its body, else its status."""
-    with translated(base_url):
-        body = response.text.strip()
-    try:
-        parsed = response.json()
-    except (ValueError, RecursionError):
-        parsed = None
-    said = parsed.get("error") if isinstance(parsed, dict) else None
-    status = response.status_code
-    if status == 426:
-        message = _upgrade_message(parsed if isinstance(parsed, dict) else {})
-    else:
-        message = said if isinstance(said, str) and said else body[:2000] or f"cloud-api {status}"
-    error = error_for_status(status, message, retry_after(response.headers))
-    error.body = parsed if isinstance(parsed, dict) else {}
-    return error
-
-
-def _upgrade_message(body: Mapping[str, Any]) -> str:
-    supported = body.get("supportedRange")
-    wanted = f" (it supports {notices.one_line(supported)})" if isinstance(supported, str) else ""
-    how, hint = upgrade_command(), body.get("upgrade")
-    if how.startswith("pip ") and isinstance(hint, str) and hint.startswith("pip "):
-        how = notices.one_line(hint)  # it may name a range; for a copy that pip did not install it would be wrong
-    return f"The backend no longer speaks to arkor {__version__}{wanted}. Upgrade with: {how}"
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a ``Retry-After`` header, given as a number or as a date; None where there is none."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    return None

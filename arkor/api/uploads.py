@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from arkor.api import wire
 from arkor.api.abort import current_scope
-from arkor.api.transport import CONNECT_TIMEOUT_S, Transport, path
+from arkor.api.connections import CONNECT_TIMEOUT_S
+from arkor.api.transport import Transport, path
 from arkor.checked import CheckedDataset
 from arkor.datasets import UploadedDataset
 from arkor.errors import CloudApiError, DatasetError, NotFound

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = (
     ("version", "errors", "disk", "placing", "upgrading"),
     ("api.wire", "jobs", "config", "datasets", "events", "rows", "jsonl", "csv_rows", "checked", "row_files", "tables"),
-    ("api.abort", "api.notices", "api.bearer", "api.transport"),
+    ("api.abort", "api.notices", "api.bearer", "api.connections", "api.failures", "api.transport"),
     ("auth",),
     ("api", "local"),
     ("callbacks", "project", "following", "submission", "bookmark"),

@@ -19,9 +19,10 @@ import pytest
 import requests
 import urllib3
 
-from arkor.api import transport
+from arkor.api import failures, transport
 from arkor.api.abort import AbortScope, Deadline
-from arkor.api.transport import LONGEST_RETRY_WAIT_S, Transport, path, retry_after, translated
+from arkor.api.failures import retry_after, translated
+from arkor.api.transport import LONGEST_RETRY_WAIT_S, Transport, path
 from arkor.errors import (
     ArkorError,
     CloudApiError,
@@ -256,7 +257,7 @@ def test_a_426_always_says_how_to_upgrade(
     cloud: Cloud, known: Transport, monkeypatch: pytest.MonkeyPatch, body: Any, says: str
 ) -> None:
     """Whatever its body: this version, the supported ones where they are told, and the command, on one line."""
-    monkeypatch.setattr(transport, "upgrade_command", lambda: "pip install --upgrade arkor")
+    monkeypatch.setattr(failures, "upgrade_command", lambda: "pip install --upgrade arkor")
     cloud.answer("GET", ME, Answer(status=426, body=body))
     with pytest.raises(UpgradeRequired) as raised:
         known.call("GET", ME)
@@ -269,7 +270,7 @@ def test_a_copy_that_pip_did_not_install_is_not_told_to_use_pip(
     cloud: Cloud, known: Transport, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """The backend cannot know: it would be the wrong command."""
-    monkeypatch.setattr(transport, "upgrade_command", lambda: command)
+    monkeypatch.setattr(failures, "upgrade_command", lambda: command)
     cloud.answer("GET", ME, Answer(status=426, body={"upgrade": "pip install --upgrade 'arkor>=2'"}))
     with pytest.raises(UpgradeRequired, match=f"Upgrade with: {command}$"):
         known.send("GET", ME)
