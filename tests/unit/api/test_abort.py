@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from arkor.api import abort
-from arkor.api.abort import AbortScope, Deadline, current_scope
+from arkor.api.abort import AbortScope, Deadline, current_scope, pause, run_unbroken
 from arkor.errors import Aborted, ConnectionFailed, WaitTimeout
 from tests.support.eventually import eventually
 
@@ -211,3 +211,61 @@ def test_reads_are_limited_by_silence_and_deadline(pair: tuple[socket.socket, so
     assert one.gettimeout() == 7
     scope.limit_reads(700)
     assert 90 < (one.gettimeout() or 0) <= 100
+
+
+# What is not broken off
+
+
+def test_a_patient_scope_takes_no_socket_and_shortens_no_timeout(pair: tuple[socket.socket, socket.socket]) -> None:
+    """What is under way comes to its end; what ends the call is felt before the next request."""
+    event = threading.Event()
+    with AbortScope(event, Deadline(5), patient=True) as scope:
+        assert scope.clip((10, 60)) == (10, 60)
+        scope.adopt(pair[0])
+        scope.shut_down()
+        pair[1].sendall(b"still there")
+        assert pair[0].recv(100) == b"still there"
+        with pytest.raises(Aborted):
+            scope.check()
+
+
+def test_what_must_not_be_broken_off_runs_under_its_scope_and_raises_what_it_raises() -> None:
+    """On a thread of its own."""
+    scope = AbortScope(None, patient=True)
+    seen: list[object] = []
+    run_unbroken(lambda: seen.append((current_scope(), threading.current_thread().name)), scope)
+    assert seen == [(scope, "arkor-unbroken")]
+    assert current_scope() is None
+    with pytest.raises(ZeroDivisionError):
+        run_unbroken(lambda: 1 // 0, scope)
+
+
+def test_the_sockets_of_the_scope_around_it_are_let_go(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A pooled connection is used again on the new thread: breaking the outer call off must not reach it."""
+    event = threading.Event()
+    with AbortScope(event) as outer, outer.active():
+        outer.adopt(pair[0])
+
+        def talk() -> None:
+            event.set()
+            pair[1].sendall(b"still there")
+            seen.append(pair[0].recv(100))
+
+        seen: list[bytes] = []
+        run_unbroken(talk, AbortScope(event, patient=True))
+        assert seen == [b"still there"]
+
+
+def test_nothing_begins_once_the_scope_is_shut_down() -> None:
+    """As after Ctrl-C, while the thread was only coming up."""
+    scope = AbortScope(None, patient=True)
+    scope.shut_down()
+    with pytest.raises(Aborted):
+        run_unbroken(lambda: pytest.fail("it ran"), scope)
+
+
+def test_a_pause_ends_with_the_scope_of_its_thread() -> None:
+    """Or with its time, where there is none."""
+    pause(0.001)
+    with AbortScope(None, Deadline(0.01)) as scope, scope.active(), pytest.raises(WaitTimeout):
+        pause(60)
