@@ -28,11 +28,13 @@ from arkor.auth.identity import LOCAL_HOST_KEY, Identity, forget, host_key, iden
 from arkor.checked import CheckedDataset
 from arkor.config import JobConfig
 from arkor.datasets import LocalDataset, UploadedDataset, opened
-from arkor.errors import AuthenticationError, CloudApiError, UnsupportedByBackend
+from arkor.errors import AuthenticationError, CloudApiError, ConfigError, NotFound, UnsupportedByBackend
 from arkor.jobs import AdapterRef, Artifact, Progress, Scope, TrainingJob
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
+
+MOST_LISTED = 5
 
 _BLANKS = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # what requests takes for a blank
 
@@ -228,6 +230,24 @@ class CloudApiClient(DeploymentCalls):
     def get_job(self, scope: Scope, job_id: str) -> TrainingJob:
         """Return a job. Raises NotFound where there is none of that id in the project."""
         return self._job(self._get("v1", "jobs", job_id, params=scope.to_query()))
+
+    def find_job(self, scope: Scope, job_id: str) -> TrainingJob:
+        """Return the job of an id, or the only one of the project whose id begins so.
+
+        Raises:
+            NotFound: there is none.
+            ConfigError: there are several.
+        """
+        try:
+            return self.get_job(scope, job_id)
+        except NotFound:
+            found = [job for job in self.list_jobs(scope) if job.id.startswith(job_id)]
+            if not found:
+                raise
+        if len(found) > 1:
+            ids = ", ".join(job.id for job in found[:MOST_LISTED])
+            raise ConfigError("job", f"{len(found)} ids begin with {job_id!r}; give more of one of them: {ids}")
+        return found[0]
 
     def list_jobs(self, scope: Scope) -> list[TrainingJob]:
         """Return the project's jobs, in the backend's order."""

@@ -16,6 +16,8 @@ _COMMANDS = {
     "cancel": ("arkor.cli.jobs", "Stop a job."),
     "chat": ("arkor.cli.chat", "Talk to what a job trained, or to a model."),
     "dataset": ("arkor.cli.dataset", "Look at a file of rows before it is trained on."),
+    "download": ("arkor.cli.jobs", "Fetch what a job left."),
+    "jobs": ("arkor.cli.jobs", "List the project's jobs, or show one."),
     "login": ("arkor.cli.login", "Log in, with an account or anonymously."),
     "logout": ("arkor.cli.login", "Remove the identity that is stored."),
     "models": ("arkor.cli.models", "Models the backend on this machine knows by name."),

@@ -1,20 +1,123 @@
-"""``arkor attach`` and ``arkor cancel``: jobs that another command started."""
+"""``arkor jobs``, ``attach``, ``cancel`` and ``download``: the jobs of a project, and what they left."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from arkor.api.notices import one_line
 from arkor.cli.options import backend_of, local_option
 from arkor.events import CheckpointSavedEvent, Event, TrainingLogEvent, TrainingStartedEvent
+from arkor.jobs import JobStatus, Scope, TrainingJob
+
+if TYPE_CHECKING:
+    from arkor.api.client import CloudApiClient
+
+LONGEST_NAME = 32
+LONGEST_FACT = 2000
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the jobs as the backend describes them.")
+@click.option(
+    "--status", type=click.Choice([status.value for status in JobStatus]), help="Only those with this status."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print the ids alone.")
+@local_option
+@click.pass_context
+def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bool, local: bool) -> None:
+    """List the project's jobs, the newest first.
+
+    \b
+    Example: arkor jobs --status running --local
+    """
+    if context.invoked_subcommand is not None:
+        return
+    client, scope = _project(local)
+    found = [job for job in client.list_jobs(scope) if status in {None, job.status}]
+    found.sort(key=lambda job: job.created_at, reverse=True)
+    if as_json:
+        click.echo(json.dumps([_shown(job) for job in found], ensure_ascii=False, indent=2))
+    elif quiet:
+        click.echo("".join(f"{job.id}\n" for job in found), nl=False)
+    elif not found:
+        click.echo(f"No jobs with status {status}." if status else "No jobs yet.", err=True)
+    else:
+        _print_table(found)
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the job as the backend describes it.")
+@local_option
+def show(job_id: str, *, as_json: bool, local: bool) -> None:
+    """Show a job: its state, its settings and what it left.
+
+    ID is the job's id, or so much of its beginning that it is the only one.
+
+    \b
+    Example: arkor jobs show job_x4k2 --local
+    """
+    client, scope = _project(local)
+    job = client.find_job(scope, job_id)
+    if as_json:
+        click.echo(json.dumps(_shown(job), ensure_ascii=False, indent=2))
+        return
+    facts = {
+        "id": job.id,
+        "name": job.name,
+        "status": job.status,
+        "error": job.error,
+        "created": _moment(job.created_at),
+        "took": _duration(job),
+    }
+    _print_facts(facts)
+    click.echo("settings")
+    _print_facts(
+        {f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in sorted(_shown(job)["config"].items())}
+    )
+    if "artifacts" in client.features:
+        click.echo("artifacts")
+        for artifact in client.list_artifacts(scope, job.id):
+            click.echo(f"  {artifact.name}  {(artifact.size_bytes or 0) / 2**20:.1f} MiB")
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("adapters"), show_default=True
+)
+@local_option
+def download(job_id: str, *, output: Path, local: bool) -> None:
+    """Fetch what a job left: its final adapter, and its checkpoints.
+
+    ID is the job's id, or so much of its beginning that it is the only one. Each artifact becomes a folder of the
+    output folder.
+
+    \b
+    Example: arkor download job_x4k2 -o adapters --local
+    """
+    client, scope = _project(local)
+    job = client.find_job(scope, job_id)
+    artifacts = client.list_artifacts(scope, job.id)
+    if not artifacts:
+        click.echo(f"Job {job.id} is {job.status} and has left nothing yet.", err=True)
+    for artifact in artifacts:
+        click.echo(client.download_artifact(scope, job.id, artifact, output))
 
 
 @click.command()
 @click.argument("job_id", metavar="ID")
 @local_option
-def attach(job_id: str, local: bool) -> int:
+def attach(job_id: str, *, local: bool) -> int:
     """Follow a job from its first event to its end.
 
-    ID is the job's id. Ctrl-C ends following, not the job.
+    ID is the job's id, or so much of its beginning that it is the only one. Ctrl-C ends following, not the job.
 
     \b
     Example: arkor attach job_x4k2… --local
@@ -22,7 +125,8 @@ def attach(job_id: str, local: bool) -> int:
     from arkor.cli.options import result_code, telling_how_to_go_on
     from arkor.trainer import Trainer
 
-    trainer = Trainer.attach(job_id, backend=backend_of(local))
+    client, scope = _project(local)
+    trainer = Trainer.attach(client.find_job(scope, job_id).id, client=client)
     with telling_how_to_go_on(trainer, local=local):
         for event in trainer.events():
             line = _line(event)
@@ -36,18 +140,76 @@ def attach(job_id: str, local: bool) -> int:
 @click.command()
 @click.argument("job_id", metavar="ID")
 @local_option
-def cancel(job_id: str, local: bool) -> None:
+def cancel(job_id: str, *, local: bool) -> None:
     """Stop a job.
 
-    ID is the job's id.
+    ID is the job's id, or so much of its beginning that it is the only one.
 
     \b
     Example: arkor cancel job_x4k2… --local
     """
-    from arkor.trainer import Trainer
+    client, scope = _project(local)
+    job = client.find_job(scope, job_id)
+    client.cancel_job(scope, job.id)
+    click.echo(f"Asked the backend to stop job {job.id}.")
 
-    Trainer.attach(job_id, backend=backend_of(local)).cancel()
-    click.echo(f"Asked the backend to stop job {job_id}.")
+
+def _project(local: bool) -> tuple[CloudApiClient, Scope]:
+    """Return the backend and the project of this folder, which is never created here."""
+    from arkor.api.client import CloudApiClient
+    from arkor.project import ensure_project
+
+    client = CloudApiClient.connect(backend_of(local))
+    return client, ensure_project(client, Path.cwd(), create=False)
+
+
+def _print_table(found: Iterable[TrainingJob]) -> None:
+    rows = [("ID", "STATUS", "NAME", "CREATED", "TOOK")]
+    rows += [
+        (job.id, job.status, one_line(job.name, LONGEST_NAME), _moment(job.created_at), _duration(job)) for job in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_facts(facts: dict[str, str | None]) -> None:
+    shown = {name: value for name, value in facts.items() if value}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        click.echo(f"{name.ljust(width)}  {one_line(value, LONGEST_FACT)}")
+
+
+def _shown(job: TrainingJob) -> dict[str, Any]:
+    """Return a job as JSON, without the token that its data set is fetched with."""
+    body = {"config": {}, **job.to_wire()}
+    source = body["config"].get("datasetSource")
+    if isinstance(source, dict) and "token" in source:
+        body["config"] = {**body["config"], "datasetSource": {**source, "token": "…"}}
+    return body
+
+
+def _time(at: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat((at or "").replace("Z", "+00:00"))
+    except ValueError:
+        return None
+
+
+def _moment(at: str | None) -> str:
+    """Return a moment of the wire in the user's own time zone."""
+    time = _time(at)
+    return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""
+
+
+def _duration(job: TrainingJob) -> str:
+    """Return how long a job has run, or ran."""
+    start, end = _time(job.started_at), _time(job.completed_at) or datetime.now(timezone.utc)
+    if start is None or start.tzinfo is None or end.tzinfo is None:
+        return ""
+    minutes, seconds = divmod(max(0, int((end - start).total_seconds())), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {seconds:02}s"
 
 
 def _line(event: Event) -> str:

@@ -1,0 +1,82 @@
+"""``arkor jobs`` and ``arkor download``, against a stand-in for Arkor Cloud."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from arkor import BlobDataset
+from tests.support.cloud import Answer, Cloud
+from tests.support.commands import run
+from tests.support.shelf import tar
+from tests.support.waiting import make_trainer
+
+
+@pytest.fixture
+def jobs(routed_cloud: Cloud) -> Cloud:
+    """A project with three jobs, of which one has run for a while and one failed."""
+    for number, name in enumerate(["first", "second\x1b[31m", "x" * 50], start=1):
+        make_trainer(routed_cloud, name=name).start()
+        routed_cloud.jobs[f"job_{number}"]["createdAt"] = f"2026-01-0{number}T00:00:00.000Z"
+    times = {"startedAt": "2026-01-01T00:00:00.000Z", "completedAt": "2026-01-01T01:02:03.000Z"}
+    routed_cloud.jobs["job_1"].update(status="failed", error="boom", **times)
+    return routed_cloud
+
+
+def test_the_jobs_of_the_project_are_listed_newest_first(jobs: Cloud) -> None:
+    """On one line each, whatever the backend says of them."""
+    ended = run("jobs")
+    head, *lines = ended.out.splitlines()
+    assert head.split() == ["ID", "STATUS", "NAME", "CREATED", "TOOK"]
+    assert [line.split()[:2] for line in lines] == [["job_3", "queued"], ["job_2", "queued"], ["job_1", "failed"]]
+    assert lines[-1].endswith("1h 02m")
+    assert "…" in lines[0]
+    assert "\x1b" not in ended.out
+
+
+def test_jobs_can_be_chosen_by_status_and_named_alone(jobs: Cloud) -> None:
+    """For scripts."""
+    assert run("jobs", "-q", "--status", "queued").out == "job_3\njob_2\n"
+    ended = run("jobs", "--status", "running")
+    assert (ended.code, ended.out, ended.err) == (0, "", "No jobs with status running.\n")
+
+
+def test_a_project_without_jobs_says_so(routed_cloud: Cloud) -> None:
+    """And is not an error; for a script the list is empty."""
+    assert run("jobs").err == "No jobs yet.\n"
+    assert json.loads(run("jobs", "--json").out) == []
+
+
+def test_a_job_is_shown_by_the_beginning_of_its_id(jobs: Cloud) -> None:
+    """Which must be the only one; the error names some of the others."""
+    jobs.jobs["abc_1"] = {**jobs.jobs.pop("job_1"), "id": "abc_1"}
+    shown = run("jobs", "show", "abc").out
+    assert "status   failed\nerror    boom\n" in shown
+    ambiguous = run("jobs", "show", "job_")
+    assert (ambiguous.code, ambiguous.out) == (2, "")
+    assert "2 ids begin with 'job_'; give more of one of them: job_" in ambiguous.err
+    missing = run("jobs", "show", "nobody")
+    assert (missing.code, missing.out) == (3, "")
+
+
+def test_the_token_of_a_data_set_is_not_shown(routed_cloud: Cloud) -> None:
+    """Neither to people nor to scripts."""
+    make_trainer(routed_cloud, dataset=BlobDataset("http://example.com/rows", token="secret-1")).start()
+    for command in (["jobs", "--json"], ["jobs", "show", "job_1"], ["jobs", "show", "job_1", "--json"]):
+        ended = run(*command)
+        assert "secret-1" not in ended.out + ended.err
+        assert ended.code == 0
+    assert "http://example.com/rows" in run("jobs", "show", "job_1").out
+
+
+def test_what_a_job_left_is_fetched(jobs: Cloud, project: Path) -> None:
+    """Each artifact becomes a folder; a job that left nothing says so."""
+    jobs.features = {"artifacts"}
+    artifact = {"name": "adapter", "kind": "adapter", "sizeBytes": len(tar({"a": b"1"}))}
+    jobs.answer("GET", "/v1/jobs/*/artifacts", Answer(body={"artifacts": [artifact]}), Answer(body={"artifacts": []}))
+    jobs.answer("GET", "/v1/jobs/*/artifacts/*", Answer(body=tar({"a": b"1"})))
+    assert run("download", "job_1", "-o", "here").out == "here/adapter\n"
+    assert (project / "here" / "adapter" / "a").read_bytes() == b"1"
+    assert "Job job_1 is failed and has left nothing yet." in run("download", "job_1").err
