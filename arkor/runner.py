@@ -75,16 +75,17 @@ def _trainer_of(value: Any) -> Trainer | None:
     return inner if isinstance(inner, Trainer) else None
 
 
-def run(trainer: Trainer, *, say: Callable[[str], object] = print) -> TrainingResult:
+def run(trainer: Trainer, *, say: Callable[[str], object] = print, timeout: float | None = None) -> TrainingResult:
     """Run a trainer to the end, saying when it started and how it ended.
 
     Args:
         trainer: the trainer.
         say: called with each line.
+        timeout: longest wait in seconds; None for no limit.
     """
     job = trainer.start(on_progress=_PhaseLines(say).note)
     say(f"Started job {job.id}")
-    result = trainer.wait()
+    result = trainer.wait(timeout)
     say(f"Job {result.job.id} finished with status={result.status}")
     return result
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arkor.api.notices import one_line
-from arkor.cli.options import backend_of, local_option
+from arkor.cli.options import backend_of, local_option, result_code, telling_how_to_go_on
 from arkor.events import CheckpointSavedEvent, Event, TrainingLogEvent, TrainingStartedEvent
 from arkor.jobs import JobStatus, Scope, TrainingJob
 
@@ -122,7 +122,6 @@ def attach(job_id: str, *, local: bool) -> int:
     \b
     Example: arkor attach job_x4k2… --local
     """
-    from arkor.cli.options import result_code, telling_how_to_go_on
     from arkor.trainer import Trainer
 
     client, scope = _project(local)

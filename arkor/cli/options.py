@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 local_option = click.option(
     "--local", is_flag=True, help="Use the backend on this machine, starting it where it does not run."
 )
+
+
+def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Return the seconds of a time span: ``2h``, ``1h30m``, ``90s`` or ``90``; above 0."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?", value.strip().lower())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if total <= 0:
+        raise click.BadParameter(f"{value!r} is not a time span such as 2h, 15m or 90s.")
+    return float(total)
 
 
 def backend_of(local: bool) -> str | None:
@@ -40,12 +53,21 @@ def how_to_go_on(job: TrainingJob, *, local: bool) -> str:
 
 
 @contextlib.contextmanager
-def telling_how_to_go_on(trainer: Trainer, *, local: bool) -> Iterator[None]:
-    """Say that the job goes on, and how to reach it, when the wait for it is broken off."""
+def telling_how_to_go_on(trainer: Trainer, *, local: bool, cancel: bool = False) -> Iterator[None]:
+    """Say that the job goes on, and how to reach it, when the wait for it is broken off.
+
+    Args:
+        trainer: the trainer.
+        local: whether its backend is this user's own.
+        cancel: stop the job on Ctrl-C.
+    """
     try:
         yield
     except KeyboardInterrupt as exc:
         job = trainer.job
+        if job is not None and cancel:
+            trainer.cancel()
+            raise Interrupted(f"\nInterrupted. Asked the backend to stop job {job.id}.") from exc
         if job is None:
             known = "the job may have been submitted" if trainer.was_sent else "no job was submitted"
             raise Interrupted(f"Interrupted; {known}.") from exc

@@ -77,6 +77,46 @@ def test_ctrl_c_ends_the_wait_and_attach_goes_on(backend: BackendProcess, projec
     assert f"Job {job_id} finished with status=completed" in attached.out
 
 
+def test_a_detached_start_prints_the_id_alone(backend: BackendProcess, project: Path) -> None:
+    """For scripts; how to follow the job is said on stderr."""
+    write_project(project, "gated:1")
+    ended = run("start", "--local", "--detach")
+    job_id = ended.out.strip()
+    assert ended.code == 0
+    assert ended.out == f"{job_id}\n"
+    assert f"arkor attach {job_id} --local" in ended.err
+    assert run("jobs", "-q", "--local").out == f"{job_id}\n"
+    assert run("cancel", job_id[:-4], "--local").code == 0
+
+
+def test_a_start_that_takes_too_long_exits_124_and_the_job_goes_on(backend: BackendProcess, project: Path) -> None:
+    """And says how to follow it."""
+    write_project(project, "gated:1")
+    ended = run("start", "--local", "--timeout", "1s")
+    assert ended.code == 124
+    assert "Not finished after 1 s; the job goes on" in ended.err
+    assert "arkor attach job_" in ended.err
+
+
+@pytest.mark.parametrize("timeout", ["soon", "0", "-1", "1.5h", ""])
+def test_a_time_span_that_is_none_is_refused(timeout: str) -> None:
+    """Before the entry is looked at."""
+    ended = run("start", "--timeout", timeout)
+    assert ended.code == 2
+    assert "is not a time span such as 2h, 15m or 90s" in ended.err
+
+
+def test_ctrl_c_stops_the_job_where_that_is_asked_for(backend: BackendProcess, project: Path) -> None:
+    """And says so."""
+    write_project(project, "gated:1")
+    command = Command("start", "--local", "--on-interrupt", "cancel")
+    job_id = started_job(command)
+    ended = command.interrupt()
+    assert ended.code == 130
+    assert f"Asked the backend to stop job {job_id}." in ended.err
+    eventually(lambda: "cancelled" in run("jobs", "--local").out, "the job is cancelled")
+
+
 def test_cancel_stops_the_job_and_its_waiter_exits_1(backend: BackendProcess, project: Path) -> None:
     """``arkor cancel`` from another terminal: the waiting command tells, and exits as for a failed job."""
     write_project(project, "gated:2")
