@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
-from tests.support.cloud import CHAT, DONE, Answer, Cloud, Stream, chunk
+from tests.support.cloud import Cloud
 from tests.support.commands import TIMEOUT_S, run
+from tests.support.contract import CHAT, Answer, Stream
+from tests.support.events import DONE, chunk
 
 HELLO = Stream(frames=[chunk("Hel"), chunk("lo"), chunk(finish_reason="stop"), DONE])
 

@@ -13,8 +13,10 @@ import pytest
 
 from arkor.cli import cli
 from arkor.version import __version__
-from tests.support.cloud import STREAM, Answer, Cloud, Stream, failed, frame, started
+from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
+from tests.support.contract import STREAM, Answer, Stream
+from tests.support.events import failed, frame, started
 from tests.support.eventually import eventually
 
 TIMEOUT_S = 30.0

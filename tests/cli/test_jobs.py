@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from arkor import BlobDataset
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
 from tests.support.commands import run
+from tests.support.contract import Answer
 from tests.support.shelf import tar
 from tests.support.waiting import make_trainer
 

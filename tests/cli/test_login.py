@@ -13,8 +13,9 @@ import pytest
 
 from arkor.project import ProjectState, write_state
 from tests.support.auth0 import Auth0, trusted_auth0
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
+from tests.support.contract import Answer
 from tests.support.logins import be_anonymous, have_account, place, stored
 from tests.support.terminal import Terminal
 

@@ -6,9 +6,11 @@ import json
 import re
 import threading
 
-from tests.support.cloud import Answer, Cloud, Stream
+from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
+from tests.support.contract import Answer, Stream
 from tests.support.eventually import eventually
+from tests.support.waiting import make_trainer
 
 NOTICE = {
     "Deprecation": "true",
@@ -42,6 +44,7 @@ def test_a_notice_is_shown_after_ctrl_c_too(routed_cloud: Cloud) -> None:
 
 def test_a_notice_is_shown_after_a_failure_too(routed_cloud: Cloud) -> None:
     """After the error, which is a backend's words as well: neither can command the terminal."""
+    make_trainer(routed_cloud).start()
     error = {"error": "Not\x1b[2J\x07 yours\u202e"}
     routed_cloud.answer("POST", "/v1/jobs/job_1/cancel", Answer(status=403, body=error, headers=NOTICE))
     ended = run("cancel", "job_1")

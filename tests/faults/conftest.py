@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from arkor.api import abort
-from tests.support.cloud import long_plan
+from tests.support.events import long_plan
 from tests.support.rawserver import RawServer
 
 

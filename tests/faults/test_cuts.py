@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.cloud import Recorded, frames, long_plan
+from tests.support.contract import Recorded
+from tests.support.events import frames, long_plan
 from tests.support.eventually import eventually
 from tests.support.rawserver import CHUNKED, FORMS, Connection, RawServer, event_stream
 from tests.support.waiting import Told, Waiting, make_trainer

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from arkor import ConnectionFailed, ReconnectExhausted, ReconnectPolicy
-from tests.support.cloud import END, PLAN, frames
+from tests.support.events import END, PLAN, frames
 from tests.support.rawserver import FORMS, Connection, RawServer, event_stream
 from tests.support.waiting import Told, make_trainer
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cloud import Recorded, frame, long_plan
+from tests.support.contract import Recorded
+from tests.support.events import frame, long_plan
 from tests.support.rawserver import Connection, RawServer, event_stream
 from tests.support.waiting import Told, Waiting, make_trainer
 

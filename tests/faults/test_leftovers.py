@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from arkor import Aborted, Trainer, WaitTimeout
-from tests.support.cloud import Recorded, frames, long_plan
+from tests.support.contract import Recorded
+from tests.support.events import frames, long_plan
 from tests.support.eventually import eventually
 from tests.support.rawserver import FORMS, Connection, RawServer, event_stream
 from tests.support.waiting import QUICK, make_trainer

@@ -13,7 +13,9 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from tests.support.cloud import PLAN, STREAM, Answer, Cloud, Late, Stream, frames
+from tests.support.cloud import Cloud
+from tests.support.contract import STREAM, Answer, Late, Stream
+from tests.support.events import PLAN, frames
 from tests.support.eventually import eventually
 
 PREPARE = """\

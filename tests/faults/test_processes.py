@@ -20,7 +20,9 @@ from arkor.api.client import CloudApiClient
 from arkor.errors import ArkorError, ConnectionFailed, RateLimited, ServerError
 from arkor.project import ensure_project
 from tests.support.backend import BackendProcess
-from tests.support.cloud import END, PING, PLAN, STREAM, Answer, Cloud, Late, Stream, completed, frames, log, started
+from tests.support.cloud import Cloud
+from tests.support.contract import STREAM, Answer, Late, Stream
+from tests.support.events import END, PING, PLAN, completed, frames, log, started
 from tests.support.eventually import eventually
 from tests.support.tiny_model import write_tiny_model
 

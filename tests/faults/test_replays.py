@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from arkor import Aborted, Trainer, WaitTimeout
-from tests.support.cloud import Recorded, frames, long_plan
+from tests.support.contract import Recorded
+from tests.support.events import frames, long_plan
 from tests.support.rawserver import Connection, RawServer, event_stream
 from tests.support.waiting import Told, make_trainer
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from arkor import ReconnectExhausted, ReconnectPolicy, WaitTimeout
-from tests.support.cloud import PING, frames, long_plan
+from tests.support.events import PING, frames, long_plan
 from tests.support.rawserver import CHUNKED, CLOSE, LENGTH, Connection, RawServer, event_stream
 from tests.support.waiting import Told, Waiting, make_trainer
 

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from arkor import Aborted, ReconnectPolicy, Trainer, WaitTimeout
-from tests.support.cloud import CHAT, checkpoint, chunk, completed, frames, log, long_plan, started
+from tests.support.contract import CHAT
+from tests.support.events import checkpoint, chunk, completed, frames, log, long_plan, started
 from tests.support.eventually import eventually
 from tests.support.rawserver import CHUNKED, CLOSE, LENGTH, Connection, RawServer, event_stream
 from tests.support.waiting import Told, Waiting, make_trainer

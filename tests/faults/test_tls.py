@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from arkor import Aborted, ConnectionFailed, ReconnectExhausted, ReconnectPolicy, WaitTimeout
-from tests.support.cloud import frames, long_plan
+from tests.support.events import frames, long_plan
 from tests.support.eventually import eventually
 from tests.support.rawserver import FORMS, Connection, RawServer, event_stream
 from tests.support.waiting import Told, Waiting, make_trainer

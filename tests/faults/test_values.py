@@ -10,7 +10,7 @@ import pytest
 
 from arkor import LogContext, StreamError
 from arkor.api.sse import MAX_FRAME_BYTES
-from tests.support.cloud import TIMESTAMP, completed, failed, frame, log, started
+from tests.support.events import TIMESTAMP, completed, failed, frame, log, started
 from tests.support.rawserver import CHUNKED, CLOSE, FORMS, Connection, RawServer, event_stream
 from tests.support.waiting import Told, Waiting, make_trainer
 

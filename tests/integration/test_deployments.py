@@ -20,7 +20,8 @@ from arkor import (
 )
 from arkor.api import transport
 from arkor.errors import ConfigError, ConnectionFailed
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 
 SCOPE = Scope("org", "my project")
 ENDPOINTS, ONE, KEYS, KEY = "/v1/endpoints", "/v1/endpoints/*", "/v1/endpoints/*/keys", "/v1/endpoints/*/keys/*"

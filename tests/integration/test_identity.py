@@ -20,7 +20,9 @@ from arkor.auth import refresh
 from arkor.auth.credentials import credentials_path
 from arkor.project import read_state
 from tests.support.auth0 import ORG, TOKEN, Auth0, trusted_auth0
-from tests.support.cloud import PLAN, STREAM, Answer, Cloud, Stream, frames
+from tests.support.cloud import Cloud
+from tests.support.contract import STREAM, Answer, Stream
+from tests.support.events import PLAN, frames
 from tests.support.eventually import eventually
 from tests.support.waiting import AT_ONCE_S, Told, Waiting, make_trainer
 

@@ -11,7 +11,9 @@ import pytest
 
 from arkor import Callbacks, ChatResponse, CheckpointContext, CloudApiClient, HuggingFaceDataset, Scope, Trainer
 from arkor.errors import Aborted, ArkorError, CloudApiError, ConnectionFailed, ServerError, StreamError, WaitTimeout
-from tests.support.cloud import CHAT, DONE, Answer, Cloud, Stream, chunk
+from tests.support.cloud import Cloud
+from tests.support.contract import CHAT, Answer, Stream
+from tests.support.events import DONE, chunk
 from tests.support.eventually import eventually
 
 HELLO = [chunk("Hel"), chunk("lo"), chunk(finish_reason="stop"), DONE]

@@ -22,7 +22,9 @@ from arkor import (
     WaitTimeout,
 )
 from arkor.api import abort
-from tests.support.cloud import PLAN, STREAM, Answer, Cloud, Stream, frame
+from tests.support.cloud import Cloud
+from tests.support.contract import STREAM, Answer, Stream
+from tests.support.events import PLAN, frame
 from tests.support.eventually import eventually
 from tests.support.waiting import QUICK, Told, Waiting, make_trainer
 

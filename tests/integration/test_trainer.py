@@ -40,21 +40,9 @@ from arkor import (
 from arkor.api import abort, stream
 from arkor.errors import ArkorError
 from arkor.project import read_state
-from tests.support.cloud import (
-    ADAPTER,
-    END,
-    PING,
-    PLAN,
-    STREAM,
-    Answer,
-    Cloud,
-    Stream,
-    completed,
-    failed,
-    frame,
-    log,
-    started,
-)
+from tests.support.cloud import Cloud
+from tests.support.contract import STREAM, Answer, Stream
+from tests.support.events import ADAPTER, END, PING, PLAN, completed, failed, frame, log, started
 from tests.support.eventually import eventually
 from tests.support.waiting import QUICK, Told, Waiting, make_trainer
 

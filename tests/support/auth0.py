@@ -22,7 +22,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 import trustme
 
-from tests.support.cloud import Answer, Cloud, Recorded, _Handler
+from tests.support.cloud import Cloud, _Handler
+from tests.support.contract import Answer, Recorded
 
 TOKEN = "/oauth/token"
 CLIENT_ID = "arkor-cli"

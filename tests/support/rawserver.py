@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
-from tests.support.cloud import PLAN, STREAM, Contract, Recorded
+from tests.support.contract import STREAM, Contract, Recorded
+from tests.support.events import PLAN
 from tests.support.eventually import eventually
 
 CHUNKED, CLOSE, LENGTH = FORMS = ("chunked", "close", "length")

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from arkor import Callbacks, HuggingFaceDataset, ReconnectPolicy, Trainer
-from tests.support.cloud import Contract
+from tests.support.contract import Contract
 
 QUICK = ReconnectPolicy(base_delay=0.002, max_delay=0.02)
 AT_ONCE_S = 5.0  # generous for a busy machine, and far below every timeout it stands against

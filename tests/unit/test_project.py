@@ -17,7 +17,8 @@ from arkor.auth.identity import Identity
 from arkor.errors import Conflict, ProjectStateError
 from arkor.jobs import Scope
 from arkor.project import ProjectState, ensure_project, project_slug, read_state, state_path, write_state
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 from tests.support.full_disk import largest_file
 
 STATE = ProjectState("my-org", "my-slug", "project_7")

@@ -13,7 +13,8 @@ from arkor.errors import EntryError
 from arkor.manifest import create_arkor
 from arkor.runner import find_trainer, load_trainer, run, run_trainer
 from arkor.trainer import Trainer, create_trainer
-from tests.support.cloud import Cloud, failed, started
+from tests.support.cloud import Cloud
+from tests.support.events import failed, started
 from tests.support.sources import write_sources
 
 INDEX = "src/arkor/index.py"

@@ -9,7 +9,8 @@ import pytest
 from arkor.api.client import CloudApiClient, ModelStatus, Project
 from arkor.errors import ConfigError, ServerError, UnsupportedByBackend
 from arkor.jobs import Scope
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 
 SCOPE = Scope("org", "project")
 

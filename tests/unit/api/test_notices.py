@@ -18,7 +18,8 @@ from arkor.api import notices
 from arkor.api.notices import Notice, last_notice, on_notice, one_line, read_notice
 from arkor.api.transport import Transport
 from arkor.errors import NotFound
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 
 ME = "/v1/me"
 SUNSET = "Thu, 31 Dec 2026 23:59:59 GMT"

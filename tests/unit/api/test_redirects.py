@@ -14,7 +14,8 @@ from arkor.api.client import CloudApiClient
 from arkor.errors import ArkorError
 from arkor.jobs import Artifact, Scope
 from arkor.version import __version__
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 from tests.support.network import TlsCloud
 
 SCOPE = Scope("org", "project")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from arkor.api import sse
 from arkor.api.sse import LONGEST_RETRY_MS, MAX_FRAME_BYTES, Frame, FrameReader
 from arkor.errors import StreamError
-from tests.support import cloud
+from tests.support.events import frames, long_plan
 
 LINES = [
     b"data: one",
@@ -131,7 +131,7 @@ def test_a_frame_that_was_cut_was_never_sent(data: bytes, end: int) -> None:
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
 def test_forty_events_cut_at_every_byte_and_resumed_are_the_forty_events(newline: bytes) -> None:
     """A cut gives exactly the events that were whole before it, and what is sent after the last of them the others."""
-    sent = [event.replace(b"\n", newline) for event in cloud.frames(cloud.long_plan())]
+    sent = [event.replace(b"\n", newline) for event in frames(long_plan())]
     stream, ends = b"".join(sent), list(itertools.accumulate(map(len, sent)))
     uncut = read([stream])
     resumed = [read([b"".join(sent[number:])]) for number in range(len(sent) + 1)]

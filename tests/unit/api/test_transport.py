@@ -36,7 +36,8 @@ from arkor.errors import (
     WaitTimeout,
 )
 from arkor.version import __version__
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 
 ME = "/v1/me"
 

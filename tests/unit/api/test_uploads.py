@@ -34,7 +34,8 @@ from arkor.errors import (
     WaitTimeout,
 )
 from arkor.jobs import Scope
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 from tests.support.eventually import eventually
 from tests.support.waiting import Waiting
 

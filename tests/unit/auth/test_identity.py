@@ -31,7 +31,8 @@ from arkor.auth.identity import (
     stored_identity,
 )
 from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, CredentialsError
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 from tests.support.eventually import eventually
 
 

@@ -24,7 +24,8 @@ from arkor.auth.login import log_in_anonymously, log_in_with_account, log_out
 from arkor.auth.oauth import OAuthConfig, request_oauth_config
 from arkor.errors import ArkorError, CredentialsError
 from tests.support.auth0 import TOKEN, Auth0
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 from tests.support.eventually import eventually
 
 OLD = AnonymousCredentials(token="old", anonymous_id="old-id", arkor_cloud_api_url="https://x", org_slug="old-org")

@@ -17,7 +17,8 @@ from arkor.auth.credentials import OAuthCredentials, parse_credentials
 from arkor.auth.oauth import Authorization, OAuthConfig, renewed, request_oauth_config, shown
 from arkor.errors import ArkorError, CloudApiError, ConnectionFailed, CredentialsError
 from tests.support.auth0 import AUDIENCE, CLIENT_ID, TOKEN, Auth0
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 
 CONFIG = "/v1/auth/cli/config"
 CODE = "secret-code"

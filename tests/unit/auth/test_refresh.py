@@ -23,7 +23,8 @@ from arkor.auth.credentials import credentials_path, held, write_credentials
 from arkor.auth.identity import identity_for
 from arkor.errors import Aborted, AuthenticationError, ConnectionFailed, CredentialsError, WaitTimeout
 from tests.support.auth0 import ORG, TOKEN, Auth0
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 from tests.support.eventually import eventually
 from tests.support.full_disk import largest_file
 

@@ -14,8 +14,9 @@ from arkor.cli import cli, login
 from arkor.cli.exits import exit_code
 from arkor.project import ProjectState, write_state
 from tests.support.auth0 import ORG, Auth0, trusted_auth0
-from tests.support.cloud import Answer, Cloud
+from tests.support.cloud import Cloud
 from tests.support.commands import Ended
+from tests.support.contract import Answer
 from tests.support.logins import be_anonymous, have_account, place, stored
 
 Run = Callable[..., Ended]
