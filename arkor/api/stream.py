@@ -269,7 +269,7 @@ class EventStream:
             self._check_alive()
         elif failure is None or isinstance(failure, StreamError):
             return (self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted()) and self._is_over()
-        elif failure is not None and _is_refusal(failure) and self._refused_for_s() >= BOUNDED_RETRY_S:
+        elif _is_refusal(failure) and self._refused_for_s() >= BOUNDED_RETRY_S:
             if self._is_over():
                 return True
             raise failure
