@@ -309,7 +309,8 @@ def test_a_training_and_a_chat_share_the_cores(
 
     assert worker_threads() == cores
     with ask("hold", stream=True) as answer:
-        next(frames(answer))
+        told = frames(answer)  # kept: a generator that goes takes its connection along
+        next(told)
         eventually(lambda: worker_threads() == max(1, cores - cores // 2), "the worker has its half")
         assert json.loads(text_of(ask("threads"))) == [max(1, cores // 2)]
     eventually(lambda: worker_threads() == cores, "the worker has all cores again")
