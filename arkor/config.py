@@ -95,6 +95,15 @@ class LoraConfig:
             raise ConfigError("lora", f"has no setting {', '.join(unknown)}; it has r, alpha, max_length, load_in_4bit")
         return cls(**arguments)
 
+    def to_settings(self) -> dict[str, Any]:
+        """Return the arguments of JobConfig that it stands for."""
+        return {
+            "lora_r": self.r,
+            "lora_alpha": self.alpha,
+            "max_length": self.max_length,
+            "load_in_4bit": self.load_in_4bit,
+        }
+
 
 @attrs.frozen(kw_only=True)
 class JobConfig:

@@ -107,7 +107,6 @@ class Trainer:
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError("name", f"must be a text that is not empty, not {name!r}")
-        adapter = LoraConfig.parse(lora) if lora is not None else None
         source = parse_dataset(dataset)
         rows = source if isinstance(source, (LocalDataset, CheckedDataset)) else None
         config = JobConfig(
@@ -127,11 +126,8 @@ class Trainer:
             save_steps=save_steps,
             eval_steps=eval_steps,
             train_on_responses_only=train_on_responses_only,
-            lora_r=adapter.r if adapter else None,
-            lora_alpha=adapter.alpha if adapter else None,
-            max_length=adapter.max_length if adapter else None,
-            load_in_4bit=adapter.load_in_4bit if adapter else None,
             dry_run=dry_run,
+            **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),
         )
         self._set_up(
             Submission(name=name, config=config, rows=rows),
