@@ -217,6 +217,12 @@ class Server:
         client.close()
         return [job.id for job in found]
 
+    def followed_job(self) -> str:
+        """Return the id of the only job, once a script follows it."""
+        eventually(lambda: Path("told").exists(), "the job is followed")
+        (job_id,) = self.jobs()
+        return job_id
+
 
 def on_backend(backend: BackendProcess, name: str) -> Server:
     """Return a backend with jobs that behave as the name says."""
@@ -299,8 +305,7 @@ def test_a_script_killed_between_two_events_repeats_none_on_a_backend(shared: Ba
     """The same where the job trains on meanwhile."""
     server = on_backend(shared, "gated:3")
     first = launch(**server.settings, remember="job.json")
-    eventually(lambda: Path("told").exists(), "the job is followed")
-    (job_id,) = server.jobs()
+    job_id = server.followed_job()
     shared.allow(job_id, 2)
     eventually(lambda: remembered().get("lastEventId") == "4", "the fourth event is remembered")
     first.kill()
@@ -387,8 +392,7 @@ def test_a_script_and_its_backend_killed_together_go_on_together(backend: Backen
     """A machine that lost power: both are started again, and the job is followed to its end."""
     server = on_backend(backend, "gated:3")
     first = launch(**server.settings, remember="job.json")
-    eventually(lambda: Path("told").exists(), "the job is followed")
-    (job_id,) = server.jobs()
+    job_id = server.followed_job()
     backend.allow(job_id, 1)
     wait_until_told("log 1")
     first.kill()
@@ -519,8 +523,7 @@ def test_a_server_that_is_stopped_for_longer_than_the_idle_timeout_is_waited_for
     """A machine that slept: the dead connection is noticed, and each event is told once when the server is back."""
     server = on_backend(backend, "gated:3")
     script = launch(**server.settings, reconnect={"idle_timeout": 1.0, "base_delay": 0.05})
-    eventually(lambda: Path("told").exists(), "the job is followed")
-    (job_id,) = server.jobs()
+    job_id = server.followed_job()
     backend.allow(job_id, 1)
     wait_until_told("log 1")
     with stopped(backend):
@@ -535,8 +538,7 @@ def test_a_server_that_is_killed_and_started_again_is_waited_for(backend: Backen
     """Connections are refused for a while; then the stream goes on where it was, and each event is told once."""
     server = on_backend(backend, "gated:3")
     script = launch(**server.settings, reconnect={"base_delay": 0.05, "max_delay": 0.2})
-    eventually(lambda: Path("told").exists(), "the job is followed")
-    (job_id,) = server.jobs()
+    job_id = server.followed_job()
     backend.allow(job_id, 1)
     wait_until_told("log 1")
     backend.kill()

@@ -23,7 +23,7 @@ import pytest
 import trustme
 
 from tests.support.cloud import Cloud, _Handler
-from tests.support.contract import Answer, Recorded
+from tests.support.contract import Answer, Late, Recorded, Stream
 
 TOKEN = "/oauth/token"
 CLIENT_ID = "arkor-cli"
@@ -108,16 +108,10 @@ class Auth0(Cloud):
     def _wrapped(self, listener: socket.socket) -> socket.socket:
         return self._tls.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
 
-    def _serve(self, handler: _Handler) -> None:
-        request = handler.recorded()
-        scripted = self._take(request)
-        if isinstance(scripted, Answer):
-            self._hold(scripted.gate)
-            handler.answer(scripted)
-            return
+    def _serve_as_usual(self, handler: _Handler, request: Recorded, scripted: Late | Stream | None) -> None:
         with self._lock:
             answer = self._answer_to(request)
-        if scripted is not None:  # Late
+        if isinstance(scripted, Late):
             self._hold(scripted.gate)
         handler.answer(answer)
 

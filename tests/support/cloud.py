@@ -106,7 +106,11 @@ class Cloud(Contract):
         if isinstance(scripted, Answer):
             self._hold(scripted.gate)
             handler.answer(scripted)
-            return
+        else:
+            self._serve_as_usual(handler, request, scripted)
+
+    def _serve_as_usual(self, handler: _Handler, request: Recorded, scripted: Late | Stream | None) -> None:
+        """Answer a request that no test has an answer for."""
         status, body = self._respond(request)
         if isinstance(scripted, Late):
             self._hold(scripted.gate)

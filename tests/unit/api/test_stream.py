@@ -281,7 +281,8 @@ def test_a_stream_that_only_ends_is_asked_about_from_the_third_time_on(delays: l
 def test_nobody_is_asked_while_events_come(delays: list[float]) -> None:
     """Ends after progress, and failures that say nothing of the job, ask nothing."""
     connections = Connections([log(1)], DOWN, DOWN, DOWN, DOWN, [log(2)], [], [], [log(3)], [])
-    read(connections, is_over=lambda: pytest.fail("asked"))
+    events = read(connections, is_over=lambda: pytest.fail("asked"))
+    assert [event["step"] for event in events] == [1, 2, 3]
 
 
 def test_a_backend_that_is_gone_for_good_ends_it(delays: list[float]) -> None:

@@ -50,15 +50,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return noted
 
 
-@pytest.fixture
-def known(cloud: Cloud) -> Iterator[Transport]:
-    """A transport whose token the stand-in accepts."""
-    cloud.know("secret", "org")
-    transport = Transport(cloud.url, "secret")
-    yield transport
-    transport.close()
-
-
 # What is sent
 
 

@@ -157,15 +157,6 @@ def rows(file: Path) -> Iterator[CheckedDataset]:
         yield checked_rows
 
 
-@pytest.fixture
-def transport(cloud: Cloud) -> Iterator[Transport]:
-    """A way to the stand-in."""
-    cloud.know("secret", "org")
-    one = Transport(cloud.url, "secret")
-    yield one
-    one.close()
-
-
 def sent_to(url: str, rows: CheckedDataset, on_progress: Any = None) -> UploadedDataset:
     """Upload to a server that asks for no token."""
     transport = Transport(url)
@@ -178,12 +169,12 @@ def sent_to(url: str, rows: CheckedDataset, on_progress: Any = None) -> Uploaded
 # What is sent
 
 
-def test_the_bytes_are_sent_as_they_are(cloud: Cloud, transport: Transport, file: Path, rows: CheckedDataset) -> None:
+def test_the_bytes_are_sent_as_they_are(cloud: Cloud, known: Transport, file: Path, rows: CheckedDataset) -> None:
     """Under their hash, with their length."""
     cloud.answer("GET", WHERE, MISSING)
     cloud.answer("PUT", WHERE, TAKEN)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert upload(transport, SCOPE, rows, None) == UploadedDataset(sha256)
+    assert upload(known, SCOPE, rows, None) == UploadedDataset(sha256)
     (put,) = cloud.calls("PUT", WHERE)
     assert put.path == f"/v1/datasets/{sha256}"
     assert put.query == SCOPE.to_query()
@@ -192,20 +183,20 @@ def test_the_bytes_are_sent_as_they_are(cloud: Cloud, transport: Transport, file
     assert "transfer-encoding" not in put.headers
 
 
-def test_bytes_that_the_backend_has_are_not_sent(cloud: Cloud, transport: Transport, rows: CheckedDataset) -> None:
+def test_bytes_that_the_backend_has_are_not_sent(cloud: Cloud, known: Transport, rows: CheckedDataset) -> None:
     """It is asked first; there is nothing to tell of."""
     cloud.answer("GET", WHERE, Answer(body={"dataset": {}}))
     told: list[int] = []
-    assert upload(transport, SCOPE, rows, lambda done, _: told.append(done)) == UploadedDataset(rows.id)
+    assert upload(known, SCOPE, rows, lambda done, _: told.append(done)) == UploadedDataset(rows.id)
     assert (len(cloud.requests), told) == (1, [])
 
 
-def test_several_threads_may_send_the_same_rows(cloud: Cloud, transport: Transport) -> None:
+def test_several_threads_may_send_the_same_rows(cloud: Cloud, known: Transport) -> None:
     """Each sends all of them."""
     rows = dataset_from({"text": str(number)} for number in range(20_000))
     cloud.answer("GET", WHERE, *[MISSING] * 4)
     cloud.answer("PUT", WHERE, *[TAKEN] * 4)
-    for waiting in [Waiting(lambda: upload(transport, SCOPE, rows, None)) for _ in range(4)]:
+    for waiting in [Waiting(lambda: upload(known, SCOPE, rows, None)) for _ in range(4)]:
         assert waiting.outcome() == UploadedDataset(rows.id)
     assert {put.body for put in cloud.calls("PUT", WHERE)} == {b"".join(rows.chunks())}
 
@@ -227,28 +218,26 @@ def test_memory_stays_flat_however_large_the_rows_are(receiver: Callable[..., Re
 # Progress
 
 
-def test_progress_is_told_from_some_bytes_to_all_of_them(
-    cloud: Cloud, transport: Transport, rows: CheckedDataset
-) -> None:
+def test_progress_is_told_from_some_bytes_to_all_of_them(cloud: Cloud, known: Transport, rows: CheckedDataset) -> None:
     """On the thread that sends, growing."""
     cloud.answer("GET", WHERE, MISSING)
     cloud.answer("PUT", WHERE, TAKEN)
     told: list[tuple[int, int | None, int]] = []
-    upload(transport, SCOPE, rows, lambda done, total: told.append((done, total, threading.get_ident())))
+    upload(known, SCOPE, rows, lambda done, total: told.append((done, total, threading.get_ident())))
     size = rows.summary.size_bytes
     assert [done for done, _, _ in told] == [*range(0, size, checked.CHUNK_BYTES), size]
     assert {item[1:] for item in told} == {(size, threading.get_ident())}
 
 
 def test_progress_is_told_no_more_often_than_people_can_see(
-    cloud: Cloud, transport: Transport, rows: CheckedDataset, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, known: Transport, rows: CheckedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But always that all is sent."""
     monkeypatch.setattr(uploads, "PROGRESS_PERIOD_S", 3_600.0)
     cloud.answer("GET", WHERE, MISSING)
     cloud.answer("PUT", WHERE, TAKEN)
     told: list[int] = []
-    upload(transport, SCOPE, rows, lambda done, _: told.append(done))
+    upload(known, SCOPE, rows, lambda done, _: told.append(done))
     assert told == [rows.summary.size_bytes]
 
 
@@ -298,11 +287,11 @@ def test_an_upload_that_is_cut_again_and_again_is_given_up(
     assert len(server.bodies) == 3
 
 
-def test_a_backend_that_fails_is_asked_again(cloud: Cloud, transport: Transport, rows: CheckedDataset) -> None:
+def test_a_backend_that_fails_is_asked_again(cloud: Cloud, known: Transport, rows: CheckedDataset) -> None:
     """To send the same bytes twice does no harm."""
     cloud.answer("GET", WHERE, MISSING)
     cloud.answer("PUT", WHERE, Answer(status=503, headers={"Retry-After": "0"}), TAKEN)
-    upload(transport, SCOPE, rows, None)
+    upload(known, SCOPE, rows, None)
     assert len({put.body for put in cloud.calls("PUT", WHERE)}) == 1
     assert len(cloud.calls("PUT", WHERE)) == 2
 
@@ -326,7 +315,7 @@ def test_an_upload_that_hangs_is_broken_off(
     assert isinstance(waiting.outcome(), error)
 
 
-def test_a_deadline_is_felt_while_bytes_still_flow(cloud: Cloud, transport: Transport, rows: CheckedDataset) -> None:
+def test_a_deadline_is_felt_while_bytes_still_flow(cloud: Cloud, known: Transport, rows: CheckedDataset) -> None:
     """Each piece may be quick, and all of them together too slow."""
     cloud.answer("GET", WHERE, MISSING)
     limits, told = AbortScope(None, Deadline(0.2)), threading.Event()
@@ -335,7 +324,7 @@ def test_a_deadline_is_felt_while_bytes_still_flow(cloud: Cloud, transport: Tran
         told.wait(0.1)
 
     with pytest.raises(WaitTimeout), limits, limits.noticing_the_end(), limits.active():
-        upload(transport, SCOPE, rows, be_slow)
+        upload(known, SCOPE, rows, be_slow)
     assert all(len(put.body) < rows.summary.size_bytes for put in cloud.calls("PUT", WHERE))
 
 
@@ -381,7 +370,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_taken(
 
 
 def test_a_file_that_is_replaced_while_it_is_sent_does_not_matter(
-    cloud: Cloud, transport: Transport, file: Path, rows: CheckedDataset
+    cloud: Cloud, known: Transport, file: Path, rows: CheckedDataset
 ) -> None:
     """The one that was checked is still open, and is sent."""
     content = file.read_bytes()
@@ -389,12 +378,12 @@ def test_a_file_that_is_replaced_while_it_is_sent_does_not_matter(
     (file.parent / "other").replace(file)
     cloud.answer("GET", WHERE, MISSING)
     cloud.answer("PUT", WHERE, TAKEN)
-    upload(transport, SCOPE, rows, None)
+    upload(known, SCOPE, rows, None)
     assert cloud.calls("PUT", WHERE)[0].body == content
 
 
 def test_a_file_that_cannot_be_read_any_more_is_told_as_such(
-    cloud: Cloud, transport: Transport, rows: CheckedDataset, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, known: Transport, rows: CheckedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not as a fault of the network, which would be tried again."""
     cloud.answer("GET", WHERE, MISSING)
@@ -405,29 +394,29 @@ def test_a_file_that_cannot_be_read_any_more_is_told_as_such(
 
     monkeypatch.setattr(rows, "_file", Broken())
     with pytest.raises(DatasetError, match="cannot be read: Input/output error"):
-        upload(transport, SCOPE, rows, None)
+        upload(known, SCOPE, rows, None)
 
 
 # Refusals
 
 
-def refused(cloud: Cloud, transport: Transport, rows: CheckedDataset, answer: Answer) -> Exception:
+def refused(cloud: Cloud, known: Transport, rows: CheckedDataset, answer: Answer) -> Exception:
     """Return what an upload raises that is answered so."""
     cloud.answer("GET", WHERE, MISSING)
     cloud.answer("PUT", WHERE, answer)
     with pytest.raises((CloudApiError, DatasetError)) as raised:
-        upload(transport, SCOPE, rows, None)
+        upload(known, SCOPE, rows, None)
     assert len(cloud.calls("PUT", WHERE)) == 1
     return raised.value
 
 
 def test_rows_that_the_backend_refuses_are_listed_as_ours_are(
-    cloud: Cloud, transport: Transport, file: Path, rows: CheckedDataset
+    cloud: Cloud, known: Transport, file: Path, rows: CheckedDataset
 ) -> None:
     """A backend of another version may be stricter."""
     said = "The data set: 2 rows cannot be trained on\n  row 3: too long\n  row 7: too short"
     listed = [{"row": 3, "reason": "too long"}, {"row": 7, "reason": "too short"}]
-    error = refused(cloud, transport, rows, Answer(status=422, body={"error": said, "rows": listed}))
+    error = refused(cloud, known, rows, Answer(status=422, body={"error": said, "rows": listed}))
     assert isinstance(error, DatasetError)
     assert error.problems == ((3, "too long"), (7, "too short"))
     assert str(error) == (
@@ -448,28 +437,28 @@ def test_rows_that_the_backend_refuses_are_listed_as_ours_are(
     ],
 )
 def test_a_refusal_without_rows_is_told_in_the_backends_words(
-    cloud: Cloud, transport: Transport, rows: CheckedDataset, body: Any, text: str
+    cloud: Cloud, known: Transport, rows: CheckedDataset, body: Any, text: str
 ) -> None:
     """Whatever form it has."""
-    error = refused(cloud, transport, rows, Answer(status=422, body=body))
+    error = refused(cloud, known, rows, Answer(status=422, body=body))
     assert isinstance(error, DatasetError)
     assert (error.message, error.problems) == (f"the backend refuses it: {text}", ())
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, CloudApiError), (409, Conflict), (413, CloudApiError)])
 def test_a_refusal_of_the_bytes_names_the_file(
-    cloud: Cloud, transport: Transport, file: Path, rows: CheckedDataset, status: int, kind: type[CloudApiError]
+    cloud: Cloud, known: Transport, file: Path, rows: CheckedDataset, status: int, kind: type[CloudApiError]
 ) -> None:
     """With the backend's reason, and its status for a program."""
-    error = refused(cloud, transport, rows, Answer(status=status, body={"error": "They hash to something else."}))
+    error = refused(cloud, known, rows, Answer(status=status, body={"error": "They hash to something else."}))
     assert type(error) is kind
     assert str(error) == f"{file} was not taken: They hash to something else."
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, PermissionDenied), (501, ServerError)])
 def test_other_refusals_stay_as_they_are(
-    cloud: Cloud, transport: Transport, rows: CheckedDataset, status: int, kind: type[CloudApiError]
+    cloud: Cloud, known: Transport, rows: CheckedDataset, status: int, kind: type[CloudApiError]
 ) -> None:
     """They are not about the rows."""
-    error = refused(cloud, transport, rows, Answer(status=status, body={"error": "No."}))
+    error = refused(cloud, known, rows, Answer(status=status, body={"error": "No."}))
     assert (type(error), str(error)) == (kind, "No.")
