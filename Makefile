@@ -4,11 +4,11 @@
 #
 # PYTHON       the interpreter to build the environment with: 3.11 or newer
 # TORCH_INDEX  a package index to take PyTorch from, for instance PyTorch's own index of CPU builds
-# PYTEST_ARGS  passed on to pytest
+# PYTEST_ARGS  passed on to pytest; by default the test files are divided among the cores
 
 PYTHON ?= python3
 TORCH_INDEX ?=
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin

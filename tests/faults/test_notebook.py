@@ -101,13 +101,14 @@ class Notebook:
 @pytest.fixture
 def notebook() -> Iterator[Notebook]:
     """A notebook of the test's own."""
+    before = psutil.Process().children()
     running = Notebook()
     try:
         running.wait_for_ready()
         yield running
     finally:
         running.close()
-    assert not psutil.Process().children()
+    assert psutil.Process().children() == before
 
 
 def told() -> list[str]:

@@ -95,7 +95,7 @@ def test_a_stream_is_checked_as_a_file_is(tmp_path: Path, suffix: str) -> None:
         ("rows.csv", b"\n\n", "row 1: is missing: it has to name the columns"),
         ("rows.jsonl", '{"text": "a"}\n'.encode("utf-16"), "is UTF-16, not UTF-8: save it as UTF-8"),
         ("rows.csv", b"\xfe\xff\0t\0e", "is UTF-16, not UTF-8: save it as UTF-8"),
-        ("rows.jsonl", gzip.compress(ROWS), "is compressed with gzip: unpack it first"),
+        ("rows.jsonl", gzip.compress(ROWS, mtime=0), "is compressed with gzip: unpack it first"),
         ("rows.csv", b"PK\x03\x04rest", "is a zip file, as a workbook is: unpack it, or save the sheet as CSV"),
         ("rows.parquet", b"PAR1rest", "is Parquet, not JSONL or CSV: train on arkor.dataset_from(pandas"),
         ("rows.json", b'[{"text": "a"}]', "begins with '[', but JSONL is one object a line"),
