@@ -33,6 +33,7 @@ from arkor.version import __version__
 READ_TIMEOUT_S = 60.0
 RETRIES = 3
 LONGEST_RETRY_WAIT_S = 10.0
+_LASTING = frozenset({501, 507})  # what is not there, and a full disk, do not get better by asking
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -220,7 +221,7 @@ def may_help(exc: BaseException, *, safe: bool) -> bool:
     if isinstance(exc, ConnectionFailed):
         return safe or not exc.sent
     if isinstance(exc, CloudApiError):
-        failed = isinstance(exc, ServerError) and exc.status != 501  # what is not there does not come by asking
+        failed = isinstance(exc, ServerError) and exc.status not in _LASTING
         return isinstance(exc, RateLimited) or exc.status == 503 or (safe and failed)
     return False
 

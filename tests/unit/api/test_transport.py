@@ -332,6 +332,7 @@ OFTEN = 3
         ("GET", None, LIMITED, OFTEN),
         ("GET", None, MISSING, 1),
         ("PUT", None, BROKEN, OFTEN),
+        ("PUT", None, Answer(status=507), 1),
         ("DELETE", None, GONE, OFTEN),
         ("POST", None, GONE, 1),
         ("POST", None, BROKEN, 1),

@@ -455,7 +455,7 @@ def test_a_refusal_of_the_bytes_names_the_file(
     assert str(error) == f"{file} was not taken: They hash to something else."
 
 
-@pytest.mark.parametrize(("status", "kind"), [(403, PermissionDenied), (501, ServerError)])
+@pytest.mark.parametrize(("status", "kind"), [(403, PermissionDenied), (501, ServerError), (507, ServerError)])
 def test_other_refusals_stay_as_they_are(
     cloud: Cloud, known: Transport, rows: CheckedDataset, status: int, kind: type[CloudApiError]
 ) -> None:
