@@ -96,6 +96,26 @@ def test_running_an_entry_tells_its_start_and_its_end(project: Path, capsys: pyt
     assert capsys.readouterr().out == "Started job job_1\nJob job_1 finished with status=completed\n"
 
 
+@pytest.mark.usefixtures("arkor_cloud")
+def test_an_entry_an_alternative_and_an_artifact_are_run(project: Path) -> None:
+    """Each is a way to say what to run, and each run is a job of its own."""
+    write_sources(project, {INDEX: SOURCE, "src/arkor/alt.py": SOURCE.replace('"run"', '"alt"')})
+    artifact = build()
+    jobs = [run_trainer(path).job for path in (None, "src/arkor/alt.py", artifact.relative_to(project))]
+    assert [job.name for job in jobs] == ["run", "alt", "run"]
+    assert len({job.id for job in jobs}) == 3
+
+
+@pytest.mark.usefixtures("arkor_cloud")
+def test_an_entry_reads_the_environment_at_every_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that sets a label for the night, or asks for a smoke test, reaches the trainer."""
+    source = "import os\n" + SOURCE.replace('"run"', 'os.environ["RUN_LABEL"]')
+    write_sources(project, {INDEX: source})
+    for label in ("nightly-2026-01-30", "nightly-2026-01-31"):
+        monkeypatch.setenv("RUN_LABEL", label)
+        assert run_trainer().job.name == label
+
+
 def test_a_failed_job_is_returned_not_raised(cloud: Cloud) -> None:
     """A caller that must notice looks at the result."""
     cloud.plan = [started(), failed("boom")]
