@@ -3,8 +3,9 @@
     ARKOR_SMOKE=1 python ci_step.py     # the whole path on a few rows, for a few steps: finds mistakes in minutes
     python ci_step.py                   # the whole training
 
-A failed job does not raise, so that nothing but a look at its status can tell. Exits with 0 for a completed job, 1 for
-one that failed or was cancelled, 3 where nobody knows, as ``arkor start`` does. In CI, set ``ARKOR_TOKEN``.
+``wait()`` returns however the job ended: whoever does not look at the status lets a failed job pass. This exits as
+``arkor start`` does, with 0 for a completed job, 1 for one that failed or was cancelled, and 3 where nobody knows. In
+CI, set ``ARKOR_TOKEN``.
 """
 
 import os
@@ -28,7 +29,7 @@ def main() -> int:
     try:
         print(f"Started job {trainer.start().id}", flush=True)
         result = trainer.wait(timeout=2 * 60 * 60)
-    except ArkorError as exc:  # bad rows, no backend, two hours are over
+    except ArkorError as exc:  # no backend, bad rows, or two hours were not enough
         print(f"Error: {exc}", file=sys.stderr)
         return 3
     if result.status != "completed":

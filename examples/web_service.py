@@ -4,9 +4,9 @@
     curl -X POST localhost:5000/train     # {"job_id": "job_…", "status": "queued"}, at once
     curl localhost:5000/train/job_…       # {"job_id": "job_…", "status": "running"}
 
-A trainer is one job, so every request makes a trainer of its own. ``wait()`` is for a thread: it calls the callbacks.
-The status is the backend's, so that any process of the service can tell it. When the service stops, the waits end, a
-callback that is running ends first, and the jobs go on. Whoever may POST spends your money: put a login in front.
+A trainer is one job, so every request makes a trainer of its own. ``wait()`` takes as long as the training: a thread
+does it, for without it no callback is called. The status is the backend's, so any process of the service can tell it.
+When the service stops, the waits end and the jobs go on. Whoever may POST spends your money: put a login in front.
 """
 
 import atexit
@@ -16,7 +16,7 @@ import weakref
 from flask import Flask
 from tickets import DATASET, MODEL
 
-from arkor import Aborted, ArkorError, Callbacks, CompletedContext, NotFound, Trainer
+from arkor import Aborted, ArkorError, NotFound, Trainer
 
 app = Flask(__name__)
 app.logger.setLevel("INFO")
@@ -24,21 +24,13 @@ stopping = threading.Event()
 followers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # those that have ended leave by themselves
 
 
-def on_completed(completed: CompletedContext) -> None:
-    """Put the adapter to use; here it is only told of."""
-    app.logger.info("Job %s left %s", completed.job.id, [artifact.name for artifact in completed.artifacts])
-
-
 def make_trainer() -> Trainer:
     """Return a trainer that nobody has started."""
-    callbacks = Callbacks(on_completed=on_completed)
-    return Trainer(
-        name="on-demand", model=MODEL, dataset=DATASET, max_steps=20, callbacks=callbacks, abort_event=stopping
-    )
+    return Trainer(name="on-demand", model=MODEL, dataset=DATASET, max_steps=20, abort_event=stopping)
 
 
 def follow(trainer: Trainer) -> None:
-    """Wait for a job's end, and log what would be lost with the thread."""
+    """Wait for a job's end; here it is only logged, with all that would be lost with the thread."""
     try:
         result = trainer.wait()
         app.logger.info("Job %s finished with status=%s", result.job.id, result.status)
@@ -66,17 +58,11 @@ def status(job_id: str) -> dict[str, str]:
     return {"job_id": job.id, "status": job.status}
 
 
-@app.errorhandler(NotFound)
-def no_such_job(_: NotFound) -> tuple[dict[str, str], int]:
-    """Answer for an id that the backend does not know."""
-    return {"error": "There is no such job."}, 404
-
-
 @app.errorhandler(ArkorError)
-def no_backend(error: ArkorError) -> tuple[dict[str, str], int]:
-    """Answer for a backend that refuses, or is away; why is nobody else's business."""
+def refuse(error: ArkorError) -> tuple[dict[str, str], int]:
+    """Answer where the backend does not know the job, refuses, or is away; why is nobody else's business."""
     app.logger.error("%s", error)
-    return {"error": "No training can be had now."}, 502
+    return ({"error": "No such job"}, 404) if isinstance(error, NotFound) else ({"error": "No training now"}, 502)
 
 
 @atexit.register

@@ -15,7 +15,7 @@
 - ``odd``: logs numbers that JSON does not have, and sends each report twice.
 - any other name: as ``complete`` with the job's ``maxSteps``.
 
-``SCRIPTED_JOB`` in the environment stands in for the name, for jobs whose name is not the test's to choose.
+What the file ``~/behaviour`` says stands in for the name, for jobs whose name is not the test's to choose.
 
 It leaves ``pid-<attempt>`` in the job's folder, and ``child-pid`` where it has a child.
 """
@@ -302,9 +302,9 @@ _BEHAVIOURS: dict[str, Callable[[Work], None]] = {
 def main() -> None:
     """Read the spec that the command line names, and behave."""
     spec = json.loads(Path(sys.argv[1]).read_text())
-    stop = StopFlag()
+    stop, ordered = StopFlag(), Path.home() / "behaviour"
     signal.signal(signal.SIGTERM, stop.note)
-    behaviour, _, argument = os.environ.get("SCRIPTED_JOB", spec["name"]).partition(":")
+    behaviour, _, argument = (ordered.read_text() if ordered.exists() else spec["name"]).partition(":")
     training = Training(spec, reporter := Reporter(spec, repeat=behaviour == "odd"), stop)
     _replace(training.job_dir / f"pid-{spec['attempt']}", str(os.getpid()).encode())
     if behaviour not in _BEHAVIOURS:
