@@ -160,7 +160,7 @@ class Follower:
         )
         with contextlib.closing(iter(stream)) as bodies:
             for body in bodies:
-                event = parse_event(body)
+                event = parse_event(body, position.offered[0])
                 if event is None:  # of a newer backend
                     position.delivered = position.offered
                     continue

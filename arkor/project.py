@@ -115,10 +115,53 @@ def ensure_project(client: CloudApiClient, project_dir: Path, *, create: bool = 
         ConnectionFailed, CloudApiError: the backend did not create it.
     """
     host, own_org = client.identity.host_key, client.identity.org_slug
+    state = _usable_state(client, project_dir)
+    if state is not None:
+        return state.scope
+    if not create:
+        raise ProjectStateError(
+            f"No project of {client.base_url} belongs to {project_dir}. Go to the folder where the job was started."
+        )
+    assert own_org is not None  # or _usable_state() would have raised
+    project = _create_or_find(client, own_org, project_dir)
+    if not project.slug or not project.id:
+        raise ProjectStateError(f"{client.base_url} described the project of {project_dir} without its slug or id.")
+    before = read_state(project_dir, host=host)
+    fresh = ProjectState(own_org, project.slug, project.id, before.extra if before else {})
+    write_state(fresh, project_dir, host=host)
+    return fresh.scope
+
+
+def find_project(client: CloudApiClient, project_dir: Path) -> Scope | None:
+    """Return the project of a folder, or None where ``ensure_project`` would create one; nothing is changed.
+
+    Args:
+        client: the backend and the identity.
+        project_dir: the project's root.
+
+    Raises:
+        ProjectStateError: as ``ensure_project`` does.
+        ConnectionFailed, CloudApiError: the backend did not say which projects there are.
+    """
+    state = _usable_state(client, project_dir)
+    if state is not None:
+        return state.scope
+    org_slug = client.identity.org_slug or ""
+    project = _find(client, org_slug, project_slug(project_dir))
+    return Scope(org_slug, project.slug) if project else None
+
+
+def _usable_state(client: CloudApiClient, project_dir: Path) -> ProjectState | None:
+    """Return a folder's routing, or None where an anonymous identity has none yet.
+
+    Raises:
+        ProjectStateError: the routing belongs to another identity, or an account has none.
+    """
+    host, own_org = client.identity.host_key, client.identity.org_slug
     state = read_state(project_dir, host=host)
     file = state_path(project_dir, host=host)
     if state is not None and (own_org is None or state.org_slug == own_org):
-        return state.scope
+        return state
     if own_org is None:
         raise ProjectStateError(
             f"{file} does not say which project this is, and an account may have several organisations: "
@@ -130,16 +173,7 @@ def ensure_project(client: CloudApiClient, project_dir: Path, *, create: bool = 
             f"{file} belongs to organisation {state.org_slug}, but the anonymous identity in use is {own_org}. "
             "Delete the file to start a new project, or log in with the account that owns it."
         )
-    if not create:
-        raise ProjectStateError(
-            f"No project of {client.base_url} belongs to {project_dir}. Go to the folder where the job was started."
-        )
-    project = _create_or_find(client, own_org, project_dir)
-    if not project.slug or not project.id:
-        raise ProjectStateError(f"{client.base_url} described the project of {project_dir} without its slug or id.")
-    fresh = ProjectState(own_org, project.slug, project.id, state.extra if state else {})
-    write_state(fresh, project_dir, host=host)
-    return fresh.scope
+    return None
 
 
 def _create_or_find(client: CloudApiClient, org_slug: str, project_dir: Path) -> Project:
@@ -147,7 +181,11 @@ def _create_or_find(client: CloudApiClient, org_slug: str, project_dir: Path) ->
     try:
         return client.create_project(org_slug, name=project_dir.resolve().name or slug, slug=slug)
     except Conflict:
-        for project in client.list_projects(org_slug):
-            if project.slug == slug:
-                return project
-        raise
+        project = _find(client, org_slug, slug)
+        if project is None:
+            raise
+        return project
+
+
+def _find(client: CloudApiClient, org_slug: str, slug: str) -> Project | None:
+    return next((project for project in client.list_projects(org_slug) if project.slug == slug), None)

@@ -6,20 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
 from arkor.bundle import DEFAULT_ENTRY
+from arkor.disk import file_lock
 from arkor.errors import EntryError
+from arkor.events import Event
 from arkor.jobs import TrainingResult
 from arkor.loading import load_entry
 from arkor.manifest import is_arkor
-from arkor.submission import UPLOADING
+from arkor.submission import UPLOADING, StartProgress
 from arkor.trainer import Trainer
 
+START_LOCK = PurePosixPath(".arkor/start.lock")
 
-def run_trainer(path: str | Path | None = None) -> TrainingResult:
+
+def run_trainer(path: str | Path | None = None, *, on_event: Callable[[Event], object] | None = None) -> TrainingResult:
     """Load an entry, run its trainer to the end, and return how it ended.
 
     Prints the job's id when it is started, and its status at the end. A failed job does not raise: look at the result,
@@ -28,12 +32,13 @@ def run_trainer(path: str | Path | None = None) -> TrainingResult:
     Args:
         path: a source entry (``.py``) or a build artifact (``.pyz``), relative to the working directory or absolute; by
             default ``src/arkor/index.py``.
+        on_event: called with every event, see ``Trainer.wait``.
 
     Raises:
         EntryError: the entry is missing, its code raised, or it exports no trainer.
         ArkorError: as ``Trainer.wait`` raises.
     """
-    return run(load_trainer(path))
+    return run(load_trainer(path), on_event=on_event)
 
 
 def load_trainer(path: str | Path | None = None) -> Trainer:
@@ -75,19 +80,46 @@ def _trainer_of(value: Any) -> Trainer | None:
     return inner if isinstance(inner, Trainer) else None
 
 
-def run(trainer: Trainer, *, say: Callable[[str], object] = print, timeout: float | None = None) -> TrainingResult:
-    """Run a trainer to the end, saying when it started and how it ended.
+def run(
+    trainer: Trainer,
+    *,
+    say: Callable[[str], object] = print,
+    timeout: float | None = None,
+    on_event: Callable[[Event], object] | None = None,
+) -> TrainingResult:
+    """Run a trainer to the end, saying which job it started, or found, and how that ended.
 
     Args:
         trainer: the trainer.
         say: called with each line.
         timeout: longest wait in seconds; None for no limit.
+        on_event: called with every event, see ``Trainer.wait``.
     """
     job = trainer.start(on_progress=_PhaseLines(say).note)
-    say(f"Started job {job.id}")
-    result = trainer.wait(timeout)
+    say(f"{'Started' if trainer.was_sent else 'Following'} job {job.id}")
+    result = trainer.wait(timeout, on_event=on_event)
     say(f"Job {result.job.id} finished with status={result.status}")
     return result
+
+
+def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None = None) -> Trainer | None:
+    """Start a trainer's job, unless one of its name is queued or running in the project.
+
+    Of two processes that do this at once in one folder, the second waits and then finds the job of the first. Processes
+    of different machines or folders do not know of each other: both may start a job.
+
+    Args:
+        trainer: the trainer.
+        on_progress: see ``Trainer.start``.
+
+    Returns:
+        A trainer attached to the job that runs already; None where this one was started.
+    """
+    with file_lock(Path.cwd() / START_LOCK):
+        running = trainer.find_running()
+        if running is None:
+            trainer.start(on_progress=on_progress)
+        return running
 
 
 class _PhaseLines:

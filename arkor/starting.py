@@ -21,11 +21,12 @@ from arkor.auth.identity import host_key
 from arkor.bookmark import Bookmark, Place
 from arkor.errors import CloudApiError, ConfigError, NotFound
 from arkor.following import JobRecord
-from arkor.jobs import Artifact, Progress, Scope, TrainingJob
-from arkor.project import ensure_project
+from arkor.jobs import Artifact, JobStatus, Progress, Scope, TrainingJob
+from arkor.project import ensure_project, find_project
 from arkor.submission import StartProgress, Submission
 
 _JUDGED = frozenset({400, 404, 409, 413, 422})  # the submission was looked at and refused: there is no job
+_UNDER_WAY = frozenset({JobStatus.QUEUED.value, JobStatus.RUNNING.value})
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,28 @@ class Starter:
             create = isinstance(self.source, Submission)
             self._scope = ensure_project(self._client, self._project_dir, create=create)
         return self._client, self._scope
+
+    def running(self, name: str) -> Starter | None:
+        """Return a starter of the newest job of a name that is queued or running, or None; nothing is created."""
+        client = self._client or CloudApiClient.connect(self.backend)
+        scope = self._scope or find_project(client, self._project_dir)
+        if scope is None:
+            return None
+        found = [job for job in client.list_jobs(scope) if job.name == name and job.status in _UNDER_WAY]
+        if not found:
+            return None
+        job = max(found, key=lambda job: job.created_at)
+        starter = Starter(
+            Attachment(job.id, None),
+            client=client,
+            backend=self.backend,
+            project_dir=self._project_dir,
+            remember=None,
+            abort_event=self._abort_event,
+        )
+        starter._scope = scope
+        starter._keep(job, StreamPosition())
+        return starter
 
     def chat(self, **request: Any) -> ChatResponse:
         """Ask a model of the job; the trainer's abort event counts where the question has none of its own."""

@@ -9,7 +9,7 @@ import contextlib
 import math
 import re
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -205,10 +205,7 @@ class Trainer:
         _check_type("backend", backend, str, "a URL or 'local'")
         _check_type("project_dir", project_dir, (str, Path), "a path")
         _check_type("remember", remember, (str, Path), "a path")
-        self._callbacks = Callbacks.parse(callbacks)
-        self._abort_event = abort_event
-        self._reconnect = reconnect or ReconnectPolicy()
-        self._starter = Starter(
+        starter = Starter(
             source,
             client=client,
             backend=backend,
@@ -216,6 +213,19 @@ class Trainer:
             remember=None if remember is None else Path(remember),
             abort_event=abort_event,
         )
+        self._take(starter, Callbacks.parse(callbacks), abort_event, reconnect or ReconnectPolicy())
+
+    def _take(
+        self,
+        starter: Starter,
+        callbacks: Callbacks,
+        abort_event: threading.Event | None,
+        reconnect: ReconnectPolicy,
+    ) -> None:
+        self._starter = starter
+        self._callbacks = callbacks
+        self._abort_event = abort_event
+        self._reconnect = reconnect
         self._start_lock = threading.Lock()
         self._turn = threading.Lock()
         self._turn_owner: int | None = None
@@ -290,7 +300,13 @@ class Trainer:
         """
         return self._start(Deadline(), on_progress)
 
-    def wait(self, timeout: float | None = None, *, check: bool = False) -> TrainingResult:
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        check: bool = False,
+        on_event: Callable[[Event], object] | None = None,
+    ) -> TrainingResult:
         """Follow the job to its end, calling the callbacks, and return how it ended.
 
         Starts the job where that was not done. May be called again after Aborted, WaitTimeout, KeyboardInterrupt or an
@@ -301,22 +317,28 @@ class Trainer:
             timeout: seconds for the whole wait, the start of the job included; None for no limit. With 0 or less
                 WaitTimeout comes at once, and nothing is started. A job that is just being submitted is waited for.
             check: raise TrainingFailed where the job did not complete.
+            on_event: called on this thread with every event, before the callback that the event is for. What it raises
+                ends the wait, as what a callback raises does; the event counts as delivered.
 
         Raises:
             Aborted: the abort event was set.
             WaitTimeout: the timeout passed.
-            ConfigError: the timeout is no number.
+            ConfigError: the timeout is no number, or ``on_event`` cannot be called.
             ReconnectExhausted: the stream failed too often in a row.
             TrainingFailed: the job failed or was cancelled, and ``check`` is set.
             LocalBackendError: this user's own backend is gone.
             RuntimeError: called from inside a callback of this trainer.
         """
+        if on_event is not None and not callable(on_event):
+            raise ConfigError("on_event", f"must be callable, not {on_event!r}")
         with contextlib.closing(self._follow(_deadline(timeout))) as events:
             for event in events:
                 record = self._started()
                 position = record.position
                 call = self._callbacks.call_for(event, record.job, record.artifacts, self._starter.chat)
                 try:
+                    if on_event is not None:
+                        on_event(event)
                     if call is not None:
                         call[0](call[1])
                 finally:  # no call may stand between the callback and this: Ctrl-C would repeat the event
@@ -369,6 +391,27 @@ class Trainer:
                             self._starter.bookmark.move(record.job.id, record.position)
                         else:
                             self._starter.bookmark.remove(record.job.id)
+
+    def find_running(self) -> Trainer | None:
+        """Find a job of this name in the project that is queued or running.
+
+        Only looks: nothing is submitted, and no project is created.
+
+        Returns:
+            A trainer attached to the newest such job, its ``job`` known, without callbacks; or None. Another process
+            may submit one at any moment after the look.
+
+        Raises:
+            ProjectStateError, CredentialsError, LocalBackendError: who or where is not clear.
+            ConnectionFailed, CloudApiError: the backend did not answer, or refused.
+        """
+        with self._start_lock:
+            starter = self._starter.running(self.name)
+        if starter is None:
+            return None
+        trainer = Trainer.__new__(Trainer)
+        trainer._take(starter, Callbacks(), self._abort_event, self._reconnect)
+        return trainer
 
     def cancel(self) -> None:
         """Ask the backend to stop the job; do nothing before ``start()``.

@@ -10,6 +10,7 @@ Protocol: docs/protocol.md, introduction.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 import attrs
@@ -106,6 +107,14 @@ def whole_number(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a time on the wire, or None where it is absent or none."""
+    try:
+        return datetime.fromisoformat(text(value).replace("Z", "+00:00"))
+    except ValueError:
+        return None
 
 
 class _JsonAnswer(Protocol):

@@ -34,6 +34,13 @@ INTERRUPTED = 130
 _REFUSED_INPUT = frozenset({400, 413, 422})
 
 
+class _Shown(logging.Handler):
+    """Shows log records on what stderr is at that moment: a progress bar may have its place there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
 class Interrupted(Exception):
     """Ctrl-C, with something to say about what goes on without us."""
 
@@ -57,7 +64,7 @@ def exit_code(exc: BaseException) -> int:
 
 def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
     """Run a command, show what went wrong and what the backend gives notice of, and exit with the code that fits."""
-    shown = logging.StreamHandler()
+    shown = _Shown()
     shown.setFormatter(logging.Formatter("Warning: %(message)s"))
     shown.setLevel(logging.WARNING)
     shown.addFilter(lambda record: record.name != notices.__name__)  # those are shown once, at the end
@@ -81,7 +88,7 @@ def _run(command: click.Command, arguments: list[str]) -> int:
         if "--debug" in arguments[:1]:
             traceback.print_exc()
         else:
-            click.echo(_harmless(_message(exc)), err=True)
+            click.echo(harmless(_message(exc)), err=True)
         return exit_code(exc)
     return code if isinstance(code, int) else COMPLETED
 
@@ -96,7 +103,7 @@ def _message(exc: BaseException) -> str:
     return f"Error: {_place(exc)}{type(exc).__name__}: {exc}\nRun 'arkor --debug …' for the whole traceback."
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Return a text without the characters that a terminal would obey: some of it is a backend's."""
     return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
 

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from arkor.api import wire
 from arkor.api.notices import one_line
-from arkor.cli.options import backend_of, local_option, result_code, telling_how_to_go_on
-from arkor.events import CheckpointSavedEvent, Event, TrainingLogEvent, TrainingStartedEvent
+from arkor.cli.options import backend_of, events_option, local_option
+from arkor.cli.showing import job_as_json, showing
 from arkor.jobs import JobStatus, Scope, TrainingJob
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
     found = [job for job in client.list_jobs(scope) if status in {None, job.status}]
     found.sort(key=lambda job: job.created_at, reverse=True)
     if as_json:
-        click.echo(json.dumps([_shown(job) for job in found], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([job_as_json(job) for job in found], ensure_ascii=False, indent=2))
     elif quiet:
         click.echo("".join(f"{job.id}\n" for job in found), nl=False)
     elif not found:
@@ -66,7 +67,7 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
     client, scope = _project(local)
     job = client.find_job(scope, job_id)
     if as_json:
-        click.echo(json.dumps(_shown(job), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(job_as_json(job), ensure_ascii=False, indent=2))
         return
     facts = {
         "id": job.id,
@@ -78,9 +79,8 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
     }
     _print_facts(facts)
     click.echo("settings")
-    _print_facts(
-        {f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in sorted(_shown(job)["config"].items())}
-    )
+    settings = sorted(job_as_json(job)["config"].items())
+    _print_facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in settings})
     if "artifacts" in client.features:
         click.echo("artifacts")
         for artifact in client.list_artifacts(scope, job.id):
@@ -113,8 +113,9 @@ def download(job_id: str, *, output: Path, local: bool) -> None:
 
 @click.command()
 @click.argument("job_id", metavar="ID")
+@events_option
 @local_option
-def attach(job_id: str, *, local: bool) -> int:
+def attach(job_id: str, *, as_json: bool, local: bool) -> int:
     """Follow a job from its first event to its end.
 
     ID is the job's id, or so much of its beginning that it is the only one. Ctrl-C ends following, not the job.
@@ -122,18 +123,13 @@ def attach(job_id: str, *, local: bool) -> int:
     \b
     Example: arkor attach job_x4k2… --local
     """
+    from arkor.cli.start import followed
     from arkor.trainer import Trainer
 
     client, scope = _project(local)
     trainer = Trainer.attach(client.find_job(scope, job_id).id, client=client)
-    with telling_how_to_go_on(trainer, local=local):
-        for event in trainer.events():
-            line = _line(event)
-            if line:
-                click.echo(line)
-        result = trainer.wait()
-    click.echo(f"Job {result.job.id} finished with status={result.status}")
-    return result_code(result)
+    with showing(as_json=as_json) as shown:
+        return followed(trainer, shown, local=local)
 
 
 @click.command()
@@ -179,46 +175,17 @@ def _print_facts(facts: dict[str, str | None]) -> None:
         click.echo(f"{name.ljust(width)}  {one_line(value, LONGEST_FACT)}")
 
 
-def _shown(job: TrainingJob) -> dict[str, Any]:
-    """Return a job as JSON, without the token that its data set is fetched with."""
-    body = {"config": {}, **job.to_wire()}
-    source = body["config"].get("datasetSource")
-    if isinstance(source, dict) and "token" in source:
-        body["config"] = {**body["config"], "datasetSource": {**source, "token": "…"}}
-    return body
-
-
-def _time(at: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat((at or "").replace("Z", "+00:00"))
-    except ValueError:
-        return None
-
-
 def _moment(at: str | None) -> str:
     """Return a moment of the wire in the user's own time zone."""
-    time = _time(at)
+    time = wire.moment(at)
     return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""
 
 
 def _duration(job: TrainingJob) -> str:
     """Return how long a job has run, or ran."""
-    start, end = _time(job.started_at), _time(job.completed_at) or datetime.now(timezone.utc)
+    start, end = wire.moment(job.started_at), wire.moment(job.completed_at) or datetime.now(timezone.utc)
     if start is None or start.tzinfo is None or end.tzinfo is None:
         return ""
     minutes, seconds = divmod(max(0, int((end - start).total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {seconds:02}s"
-
-
-def _line(event: Event) -> str:
-    match event:
-        case TrainingStartedEvent():
-            return "Training started"
-        case TrainingLogEvent():
-            figures = {"loss": event.loss, "eval loss": event.eval_loss}
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
-            return f"step {event.step}  {shown}"
-        case CheckpointSavedEvent():
-            return f"step {event.step}  checkpoint saved"
-    return ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arkor.cli.exits import COMPLETED, NOT_COMPLETED, Interrupted
+from arkor.cli.exits import COMPLETED, NOT_COMPLETED, Interrupted, harmless
 from arkor.jobs import JobStatus, TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 local_option = click.option(
     "--local", is_flag=True, help="Use the backend on this machine, starting it where it does not run."
+)
+events_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print each event as a JSON object on a line; messages go to stderr."
 )
 
 
@@ -42,7 +45,7 @@ def result_code(result: TrainingResult) -> int:
     if result.status == JobStatus.COMPLETED:
         return COMPLETED
     if result.job.error:
-        click.echo(f"Error: {result.job.error}", err=True)
+        click.echo(harmless(f"Error: {result.job.error}"), err=True)
     return NOT_COMPLETED
 
 

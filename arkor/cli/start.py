@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from arkor.api.notices import one_line
 from arkor.cli.exits import COMPLETED
-from arkor.cli.options import backend_of, duration, how_to_go_on, local_option, result_code, telling_how_to_go_on
+from arkor.cli.options import (
+    backend_of,
+    duration,
+    events_option,
+    how_to_go_on,
+    local_option,
+    result_code,
+    telling_how_to_go_on,
+)
+from arkor.cli.showing import Showing, showing
+
+if TYPE_CHECKING:
+    from arkor.trainer import Trainer
+
+LONGEST_NAME = 80
 
 
 @click.command()
@@ -15,7 +31,14 @@ from arkor.cli.options import backend_of, duration, how_to_go_on, local_option, 
 @local_option
 @click.option("--dry-run", is_flag=True, help="Run the whole path on a few rows for a few steps.")
 @click.option("--detach", is_flag=True, help="Submit the job, print its id, and leave.")
+@events_option
 @click.option("--timeout", metavar="TIME", callback=duration, help="Longest wait, as 2h, 15m or 90s; the job goes on.")
+@click.option(
+    "--if-running",
+    type=click.Choice(["skip", "attach", "fail"]),
+    help="Where a job of the same name is queued or running: leave at once, follow that one, or exit 1. "
+    "By default another is started.",
+)
 @click.option(
     "--on-interrupt",
     type=click.Choice(["detach", "cancel"]),
@@ -24,7 +47,15 @@ from arkor.cli.options import backend_of, duration, how_to_go_on, local_option, 
     help="What Ctrl-C does to the job.",
 )
 def start(
-    entry: Path | None, *, local: bool, dry_run: bool, detach: bool, timeout: float | None, on_interrupt: str
+    entry: Path | None,
+    *,
+    local: bool,
+    dry_run: bool,
+    detach: bool,
+    as_json: bool,
+    timeout: float | None,
+    if_running: str | None,
+    on_interrupt: str,
 ) -> int:
     """Run the project's trainer and wait for its end.
 
@@ -35,21 +66,76 @@ def start(
     \b
     Example: arkor start --local
     """
-    from arkor.cli.progress import PhaseBars
-    from arkor.runner import load_trainer, run
+    from arkor.runner import load_trainer
 
-    trainer = load_trainer(_artifact(entry))
-    if local or dry_run:
-        trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
-    is_local = local or trainer.backend == "local"
-    with telling_how_to_go_on(trainer, local=is_local, cancel=on_interrupt == "cancel"):
-        with PhaseBars() as bars:
-            job = trainer.start(on_progress=bars.update)
+    with showing(as_json=as_json) as shown:
+        trainer = load_trainer(_artifact(entry))
+        if local or dry_run:
+            trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
+        is_local, cancel = local or trainer.backend == "local", on_interrupt == "cancel"
+        with telling_how_to_go_on(trainer, local=is_local, cancel=cancel):
+            running = _started(trainer, unless_running=if_running is not None)
+        if running is not None:
+            _tell_of(running, if_running)
+            if if_running == "skip":
+                return COMPLETED
+        trainer = running or trainer
         if detach:
-            click.echo(job.id)
-            click.echo(how_to_go_on(job, local=is_local), err=True)
-            return COMPLETED
-        return result_code(run(trainer, say=click.echo, timeout=timeout))
+            return _left(trainer, shown, local=is_local)
+        return followed(trainer, shown, local=is_local, cancel=cancel, timeout=timeout)
+
+
+def followed(
+    trainer: Trainer, shown: Showing, *, local: bool, cancel: bool = False, timeout: float | None = None
+) -> int:
+    """Follow a trainer's job to its end, and return the exit code.
+
+    Args:
+        trainer: the trainer.
+        shown: how the job is shown.
+        local: whether its backend is this user's own.
+        cancel: stop the job on Ctrl-C.
+        timeout: longest wait in seconds; None for no limit.
+    """
+    from arkor.runner import run
+
+    with telling_how_to_go_on(trainer, local=local, cancel=cancel), shown.following(trainer.start()):
+        result = run(trainer, say=shown.say, timeout=timeout, on_event=shown.show)
+    return result_code(result)
+
+
+def _started(trainer: Trainer, *, unless_running: bool) -> Trainer | None:
+    """Start the job; return the trainer of the one that runs already, where that counts."""
+    from arkor.cli.progress import PhaseBars
+    from arkor.runner import start_unless_running
+
+    with PhaseBars() as bars:
+        if unless_running:
+            return start_unless_running(trainer, on_progress=bars.update)
+        trainer.start(on_progress=bars.update)
+    return None
+
+
+def _tell_of(running: Trainer, if_running: str | None) -> None:
+    """Say that another job runs, and what that means.
+
+    Raises:
+        ClickException: it means that this one failed to start.
+    """
+    job = running.job
+    assert job is not None
+    fact = f"Job {job.id} of the same name ({one_line(job.name, LONGEST_NAME)}) is {job.status}"
+    if if_running == "fail":
+        raise click.ClickException(f"{fact}; nothing was started.")
+    click.echo(f"{fact}: {'following it' if if_running == 'attach' else 'nothing was started'}.", err=True)
+
+
+def _left(trainer: Trainer, shown: Showing, *, local: bool) -> int:
+    """Print the job, and how to go on with it."""
+    job = trainer.start()
+    shown.print_job(job)
+    click.echo(how_to_go_on(job, local=local), err=True)
+    return COMPLETED
 
 
 def _artifact(entry: Path | None) -> Path:
