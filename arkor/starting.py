@@ -104,7 +104,7 @@ class Starter:
 
     def running(self, name: str) -> Starter | None:
         """Return a starter of the newest job of a name that is queued or running, or None; nothing is created."""
-        client = self._client or CloudApiClient.connect(self.backend)
+        client = self._client = self._client or CloudApiClient.connect(self.backend)
         scope = self._scope or find_project(client, self._project_dir)
         if scope is None:
             return None

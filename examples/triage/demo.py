@@ -9,11 +9,20 @@ from pathlib import Path
 
 from evaluate import print_table
 
-from arkor import run_trainer
+from arkor import Event, TrainingLogEvent, run_trainer
 
 os.environ.setdefault("ARKOR_CLOUD_API_URL", "local")
 
-result = run_trainer()
+
+def show(event: Event) -> None:
+    """Print one line for each line of the training log."""
+    if isinstance(event, TrainingLogEvent):
+        held_out = "" if event.eval_loss is None else f"  loss on the held-out tickets {event.eval_loss:.3f}"
+        loss = "" if event.loss is None else f"  loss {event.loss:.3f}"
+        print(f"step {event.step:2}{loss}{held_out}", flush=True)
+
+
+result = run_trainer(on_event=show)
 result.raise_for_status()
 for folder in result.download(sys.argv[1] if len(sys.argv) > 1 else "adapters"):
     size = sum(file.stat().st_size for file in folder.iterdir())

@@ -73,7 +73,7 @@ def test_ctrl_c_ends_the_wait_and_attach_goes_on(backend: BackendProcess, projec
     backend.allow(job_id, 2)
     attached = run("attach", job_id, "--local")
     assert attached.code == 0
-    assert "step 2  loss 0.5000" in attached.out
+    assert "step 2/2  loss 0.5000" in attached.out
     assert f"Job {job_id} finished with status=completed" in attached.out
 
 

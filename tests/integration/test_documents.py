@@ -66,7 +66,8 @@ def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, pr
     left, *statuses = printed.splitlines()
     assert re.fullmatch(r"left job job_\w+ alone after event \d+", left)
     assert statuses[:2] == ["completed", "completed"]
-    assert [line.split()[0] for line in statuses[2:]] == ["1", "2", "3", "4", "5"]
+    assert [line.split()[0] for line in statuses[2:-1]] == ["1", "2", "3", "4", "5"]
+    assert statuses[-1] == "training.started training.completed"
     assert not (project / "nightly.json").exists()
 
 
@@ -75,10 +76,11 @@ def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: P
     for name in ("src", "data", "demo.py", "evaluate.py"):
         (project / name).symlink_to(ROOT / "examples" / "triage" / name)
     printed = run_python("demo.py", "here", cwd=project)
+    assert "step 60  loss 0.017" in printed
     assert re.search(r"The loss fell from 1\.000 to 0\.017", printed)
     assert "finished with status=completed" in printed
     assert f"Adapter: {project / 'here' / 'adapter'}" in printed
-    assert "asked: {'category': 'technical'}" in printed
+    assert "Asked the checkpoint of step 60: {'category': 'technical'}" in printed
     assert re.search(r"^valid JSON +20 +20$", printed, re.MULTILINE)
 
 

@@ -353,6 +353,86 @@ def test_an_exception_of_the_last_callback_leaves_the_result(cloud: Cloud) -> No
     assert told.names == TOLD
 
 
+def test_on_event_gets_every_event_before_its_callback_on_the_waiting_thread(cloud: Cloud) -> None:
+    """With its id, and in the form in which it travelled."""
+    seen: list[Any] = []
+    told = Told(lambda name, _: seen.append(name))
+    trainer = make_trainer(cloud, told)
+
+    def note(event: Any) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        seen.append((event.id, event.to_wire()["type"]))
+
+    assert trainer.wait(on_event=note).status == "completed"
+    kinds = ["started", "log", "log", "checkpoint", "log", "completed"]
+    assert [item for item in seen if isinstance(item, str)] == kinds
+    assert [item[0] for item in seen if isinstance(item, tuple)] == ["1", "2", "3", "4", "5", "6"]
+    assert all(kind in before[1] for before, kind in zip(seen[::2], seen[1::2], strict=True))
+
+
+def test_an_exception_of_on_event_ends_the_wait_and_its_event_counts_as_delivered(cloud: Cloud) -> None:
+    """As one of a callback does; the callback of that event is not called any more."""
+
+    def fail(event: Any) -> None:
+        if event.id == "3":
+            raise ZeroDivisionError("the user's own")
+
+    told = Told()
+    trainer = make_trainer(cloud, told)
+    with pytest.raises(ZeroDivisionError, match="the user's own"):
+        trainer.wait(on_event=fail)
+    assert trainer.last_event_id == "3"
+    assert trainer.wait(on_event=fail).status == "completed"
+    assert told.names == [name for name in TOLD if name != ("log", 2)]
+
+
+def test_on_event_also_gets_an_end_that_no_event_told(cloud: Cloud) -> None:
+    """As Arkor Cloud cancels; it has no id, and its fields are those of the job."""
+    trainer = make_trainer(cloud)
+    trainer.start()
+    cloud.settle("cancelled")
+    seen: list[Any] = []
+    assert trainer.wait(on_event=seen.append).status == "cancelled"
+    assert [(event.id, event.to_wire()["type"]) for event in seen] == [(None, "training.cancelled")]
+
+
+def test_an_on_event_that_cannot_be_called_is_refused_before_the_start(cloud: Cloud) -> None:
+    """Nothing is sent."""
+    with pytest.raises(ConfigError, match="on_event"):
+        make_trainer(cloud).wait(on_event=3)  # type: ignore[arg-type]
+    assert cloud.requests == []
+
+
+# Another one that runs
+
+
+def test_a_job_of_the_same_name_that_runs_is_found(cloud: Cloud) -> None:
+    """The newest that has not ended; the trainer that comes back follows it, and calls nobody."""
+    for number, (name, status) in enumerate(
+        [("run", "running"), ("run", "queued"), ("run", "failed"), ("it", "queued")]
+    ):
+        job_id = make_trainer(cloud, name=name).start().id
+        cloud.jobs[job_id].update(status=status, createdAt=f"2026-01-0{number + 1}T00:00:00.000Z")
+    told = Told()
+    trainer = make_trainer(cloud, told)
+    found = trainer.find_running()
+    assert found is not None
+    assert found.job is not None
+    assert (found.job.id, found.was_sent) == ("job_2", False)
+    assert found.wait().status == "completed"
+    assert told.names == []
+    assert len(cloud.calls("POST", "/v1/jobs")) == 4
+
+
+def test_looking_for_one_that_runs_makes_nothing(cloud: Cloud) -> None:
+    """No project, no job; the same trainer can be started then."""
+    trainer = make_trainer(cloud)
+    assert trainer.find_running() is None
+    assert not cloud.calls("POST", "/v1/projects")
+    assert trainer.start().id == "job_1"
+    assert trainer.find_running() is not None  # its own
+
+
 def test_a_keyboard_interrupt_leaves_a_trainer_that_can_wait_again(cloud: Cloud) -> None:
     """Ctrl-C ends the wait, not the job."""
 

@@ -92,3 +92,27 @@ def test_a_step_that_is_no_number_is_0() -> None:
     event = parse_event({"type": "training.log", "step": "three", "loss": "nan"})
     assert isinstance(event, TrainingLogEvent)
     assert (event.step, event.loss) == (0, None)
+
+
+def test_an_event_has_its_id_and_travels_on_as_it_came() -> None:
+    """Fields of a newer backend, odd values and nulls included; two that say the same are equal."""
+    body = {"type": "training.log", "jobId": "j", "timestamp": "t", "step": "x", "loss": None, "new": [1]}
+    event = parse_event(body, "7")
+    assert event is not None
+    assert event.id == "7"
+    assert event.to_wire() == body
+    assert event == parse_event(body, "8") == TrainingLogEvent("j", "t")
+    assert parse_event(body, "").id is None  # type: ignore[union-attr]
+
+
+def test_an_event_that_no_backend_sent_travels_by_its_fields() -> None:
+    """In the wire's names, without what is absent."""
+    event = TrainingCompletedEvent("j", "t", {"loss": 1}, (Artifact(name="a", step=3),))
+    assert event.to_wire() == {
+        "type": "training.completed",
+        "jobId": "j",
+        "timestamp": "t",
+        "metrics": {"loss": 1},
+        "artifacts": [{"name": "a", "kind": "adapter", "step": 3}],
+    }
+    assert parse_event(event.to_wire()) == event

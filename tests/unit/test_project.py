@@ -16,7 +16,7 @@ from arkor.api.client import CloudApiClient
 from arkor.auth.identity import Identity
 from arkor.errors import Conflict, ProjectStateError
 from arkor.jobs import Scope
-from arkor.project import ProjectState, ensure_project, project_slug, read_state, state_path, write_state
+from arkor.project import ProjectState, ensure_project, find_project, project_slug, read_state, state_path, write_state
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
 from tests.support.full_disk import largest_file
@@ -269,3 +269,31 @@ def test_an_answer_without_a_project_writes_nothing_that_cannot_be_used(
     with pytest.raises(ProjectStateError):
         ensure_project(client(cloud), project)
     assert read_state(host="some-host") is None
+
+
+# Looking only
+
+
+def test_looking_for_a_project_makes_none(cloud: Cloud, project: Path) -> None:
+    """Nothing is created, on the backend or on the disk."""
+    assert find_project(client(cloud), project) is None
+    assert [item.method for item in cloud.requests] == ["GET"]
+    assert not (project / ".arkor").exists()
+
+
+def test_a_project_is_found_by_its_routing_or_by_the_folders_name(cloud: Cloud, project: Path) -> None:
+    """A folder that lost its routing still has its project."""
+    scope = ensure_project(client(cloud), project)
+    assert find_project(client(cloud), project) == scope
+    state_path(host="some-host").unlink()
+    assert find_project(client(cloud), project) == scope
+    assert read_state(host="some-host") is None
+
+
+def test_looking_for_a_project_refuses_what_making_one_refuses(cloud: Cloud, project: Path) -> None:
+    """An account without a routing, a routing of another identity."""
+    with pytest.raises(ProjectStateError, match="an account may have several organisations"):
+        find_project(client(cloud, None), project)
+    write_state(STATE, host="some-host")
+    with pytest.raises(ProjectStateError, match="belongs to organisation my-org"):
+        find_project(client(cloud, "other-org"), project)
