@@ -95,6 +95,8 @@ def showing(*, as_json: bool) -> Iterator[Showing]:
 
 @contextlib.contextmanager
 def _stdout_for_json() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    if sys.stdout is None:  # it was closed before Python began
+        raise click.UsageError("--json prints on stdout, which is closed.")
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
 
@@ -102,7 +104,8 @@ def _stdout_for_json() -> Iterator[Callable[[Mapping[str, Any]], None]]:
             out.write(f"{_as_json(body)}\n")
             out.flush()
 
-        os.dup2(2, 1)
+        if sys.stderr is not None:
+            os.dup2(2, 1)
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 yield print_json
