@@ -179,8 +179,7 @@ def running(routed_cloud: Cloud) -> Cloud:
 @pytest.mark.parametrize(
     ("options", "code", "out", "err"),
     [
-        (("skip",), 0, "", "Job job_9 of the same name (run) is running: nothing was started.\n"),
-        (("skip", "--json", "--detach"), 0, "", "Job job_9 of the same name (run) is running: nothing was started.\n"),
+        (("skip", "--json"), 0, "", "Job job_9 of the same name (run) is running: nothing was started.\n"),
         (("fail",), 1, "", "Error: Job job_9 of the same name (run) is running; nothing was started.\n"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 import attrs
@@ -147,3 +148,15 @@ def test_an_answer_that_is_no_object_is_named_without_its_query(body: str) -> No
     """A proxy's login page, say."""
     with pytest.raises(ArkorError, match=r"^http://example.com/v1/me did not answer with a JSON object"):
         wire.json_object(_Answer(body))
+
+
+@pytest.mark.parametrize("value", ["2026-01-31T09:30:00.000Z", "2026-01-31T09:30:00+00:00"])
+def test_a_time_is_read(value: str) -> None:
+    """With the wire's sign for UTC, on every Python."""
+    assert wire.moment(value) == datetime(2026, 1, 31, 9, 30, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("value", [None, "", "soon", 3, {}, "2026-13-01T00:00:00Z"])
+def test_a_time_that_is_none_counts_as_absent(value: object) -> None:
+    """Nothing is raised."""
+    assert wire.moment(value) is None
