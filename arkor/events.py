@@ -162,6 +162,9 @@ _READERS: dict[str, Callable[[str, str, Mapping[str, Any], str | None], Event]] 
 }
 
 EVENT_TYPES = frozenset(_READERS)
+LAST_EVENT_TYPES = frozenset(
+    {TrainingCompletedEvent.type, TrainingFailedEvent.type, TrainingCancelledEvent.type}
+)  # each ends its job
 
 
 def parse_event(body: Mapping[str, Any], event_id: str | None = None) -> Event | None:

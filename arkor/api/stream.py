@@ -108,6 +108,7 @@ class EventStream:
         position: where to go on; whoever is done with an event says so there.
         is_over: asked after a failure that may mean that nothing more will come: whether the job has ended.
         check_alive: called when nobody answered; raises where nobody will any more.
+        on_ping: called with each keep-alive, or None.
 
     Thread-safety: none; one thread reads.
     """
@@ -123,6 +124,7 @@ class EventStream:
         position: StreamPosition,
         is_over: Callable[[], bool],
         check_alive: Callable[[], None],
+        on_ping: Callable[[], None] | None = None,
     ) -> None:
         self._job_id = job_id
         self._open_stream = open_stream
@@ -132,6 +134,7 @@ class EventStream:
         self._deadline = deadline
         self._is_over = is_over
         self._check_alive = check_alive
+        self._on_ping = on_ping
         self._progress = self._is_debugging = False
         self._empty = 0
         self._failures = 0
@@ -242,6 +245,8 @@ class EventStream:
         event = None if frame.event in _NO_EVENTS else _json_object(frame.data)
         if event is None:
             self._position.pass_over(frame.id)
+            if frame.event == "ping" and self._on_ping is not None:
+                self._on_ping()
             return _End.CLOSED if frame.event == "end" else None
         self._progress = True
         self._failures = 0

@@ -12,7 +12,6 @@ from flask import Blueprint, Response, request
 from arkor.backend.backend import Backend
 from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, require_job
-from arkor.backend.store.events import StoredEvent
 
 blueprint = Blueprint("stream", __name__)
 
@@ -47,25 +46,23 @@ def _last_event_id() -> int:
 
 
 def _frames(serving: Backend, job_id: str, after: int) -> Iterator[str]:
-    opened = False
+    """Yield the frames of one read of the database at once: a long history would be a hundred thousand small writes."""
+    has_caught_up = False
     with serving.feed.listen(job_id) as signal:
         while True:
             signal.clear()
             if serving.feed.closed:
                 return
             events, ended = serving.store.events.after(job_id, after)
-            for event in events:
-                yield _frame(event)
-                after = event.id
+            frames = [f"id: {event.id}\nevent: {event.type}\ndata: {event.data}\n\n" for event in events]
             if ended:
-                yield END
+                yield "".join([*frames, END])
                 return
-            if not events and not opened:
-                yield PING  # the client gets its headers at once, not with the first event
-            opened = True
-            if not events and not signal.wait(serving.settings.ping_s):
+            if events:
+                yield "".join(frames)
+                after = events[-1].id
+            elif not has_caught_up:
+                has_caught_up = True
+                yield PING  # the client gets its headers at once, and learns that this is all so far
+            elif not signal.wait(serving.settings.ping_s):
                 yield PING
-
-
-def _frame(event: StoredEvent) -> str:
-    return f"id: {event.id}\nevent: {event.type}\ndata: {event.data}\n\n"

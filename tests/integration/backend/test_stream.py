@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from arkor.api.client import CloudApiClient
+from arkor.api.history import history
+from arkor.jobs import Scope
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually
 
@@ -46,6 +49,22 @@ def test_a_silent_stream_is_kept_alive(client: Client, shared: BackendProcess, c
     assert [(frame.event, frame.data, frame.id) for frame in pings] == [("ping", {}, None)] * 3
     shared.allow(job_id, 1)
     assert [frame.event for frame in stream.events()] == ["training.log", "training.completed"]
+
+
+def test_a_ping_follows_what_is_stored(start: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
+    """At once, so that a reader of the past knows that this is all, and its client can leave."""
+    backend = start(ping=60.0)
+    client = backend.client()
+    job_id = client.submit("gated:2", config).json()["job"]["id"]
+    backend.allow(job_id, 1)
+    client.open_stream(job_id).until("training.log")
+    frames = client.open_stream(job_id).until("ping")
+    assert [frame.event for frame in frames] == ["training.started", "training.log", "ping"]
+    reader = CloudApiClient(backend.url, token=client.token)
+    stored = history(reader, Scope(client.scope["orgSlug"], client.scope["projectSlug"]), job_id)
+    assert [event_id for event_id, _ in stored] == ["1", "2"]
+    reader.close()
+    backend.allow(job_id, 2)
 
 
 def test_events_come_while_the_job_runs(client: Client, shared: BackendProcess, config: dict[str, Any]) -> None:

@@ -1,0 +1,160 @@
+"""What a job has told so far: the events that are stored, then no more.
+
+The same stream as for following a job, and the same rules for lost connections. It ends by itself where the job has
+ended. Where the job goes on, it is left when the backend has sent all that it had.
+
+Protocol: docs/protocol.md, "The event stream" (Reading what is stored) and "Reader rules".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import time
+from collections.abc import Generator, Iterator
+from datetime import timezone
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from arkor.api.abort import Deadline
+from arkor.api.position import StreamPosition
+from arkor.api.stream import RETRIED_STATUSES, EventStream, ReconnectPolicy
+from arkor.errors import CloudApiError, WaitTimeout
+from arkor.events import LAST_EVENT_TYPES
+from arkor.jobs import Scope
+
+if TYPE_CHECKING:
+    from arkor.api.client import CloudApiClient
+
+QUIET_S = 1.5
+QUIET_AFTER_PING_S = 0.2
+StoredEvent = tuple["str | None", dict[str, Any]]
+POLICY = ReconnectPolicy(base_delay=0.2, max_delay=5.0, max_attempts=5)
+
+
+def history(client: CloudApiClient, scope: Scope, job_id: str, *, after: str | None = None) -> Iterator[StoredEvent]:
+    """Yield every event that is stored of a job, the oldest first, then end.
+
+    Of a job that has ended these are all, up to its last. Of one that goes on, those up to now. A lost connection is
+    resumed.
+
+    Args:
+        client: the backend.
+        scope: the project the job belongs to.
+        job_id: the job's whole id.
+        after: begin behind the event of this id; None for the first one.
+
+    Returns:
+        Each event's id (None where the backend gave it none) and its JSON object, as it travels, with its ``type``.
+
+    Raises:
+        CloudApiError: the backend refuses: NotFound where there is no such job, 400 for an ``after`` it never sent.
+        ReconnectExhausted: the stream failed six times in a row.
+        LocalBackendError: this user's own backend is gone.
+    """
+    return _Reading(client, scope, job_id, after).events()
+
+
+class _Quiet(Deadline):
+    """A deadline that each event puts off; without a connection there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timeout_s = QUIET_S
+
+    def put_off(self, seconds: float | None) -> None:
+        self._at = None if seconds is None else time.monotonic() + seconds
+
+
+class _Refused(Exception):
+    """The backend refused the stream, and would again."""
+
+    def __init__(self, error: CloudApiError) -> None:
+        self.error = error
+
+
+class _Reading:
+    """One reading of a job's history. Used once, by one thread."""
+
+    def __init__(self, client: CloudApiClient, scope: Scope, job_id: str, after: str | None) -> None:
+        self._client = client
+        self._scope = scope
+        self._job_id = job_id
+        self._position = StreamPosition(after)
+        self._quiet: _Quiet | None = _Quiet()  # None: the job is over, so all comes up to its end
+        self._asked_at = ""  # by the backend's clock, to the second, in the form of an event's time
+
+    def events(self) -> Iterator[StoredEvent]:
+        """Yield what is stored."""
+        try:
+            is_all = yield from self._read()
+            if not is_all and self._is_over():
+                self._quiet = None
+                yield from self._read()
+        except _Refused as refused:
+            raise refused.error from None
+
+    def _read(self) -> Generator[StoredEvent, None, bool]:
+        """Yield what comes, and return (as a generator does) whether that is all for ever, or all for now."""
+        position = self._position
+        try:
+            with contextlib.closing(iter(self._stream())) as bodies:
+                for body in bodies:
+                    if self._quiet is not None and self._is_new(body):
+                        return False
+                    position.delivered = position.offered
+                    yield position.offered[0], body
+                    if body["type"] in LAST_EVENT_TYPES:
+                        return True
+                    self._put_off(QUIET_S)
+        except WaitTimeout:
+            return False
+        return True
+
+    def _stream(self) -> EventStream:
+        return EventStream(
+            self._job_id,
+            self._open,
+            policy=POLICY,
+            abort_event=None,
+            deadline=self._quiet or Deadline(),
+            position=self._position,
+            is_over=self._is_over,
+            check_alive=self._client.check_alive,
+            on_ping=lambda: self._put_off(QUIET_AFTER_PING_S),
+        )
+
+    def _open(self, last_event_id: str | None, timeout_s: tuple[float, float]) -> requests.Response:
+        self._put_off(None)
+        try:
+            response = self._client.open_events(
+                self._scope, self._job_id, last_event_id=last_event_id, timeout_s=timeout_s
+            )
+        except CloudApiError as exc:
+            if exc.status < 500 and exc.status not in RETRIED_STATUSES:
+                raise _Refused(exc) from exc
+            raise
+        self._asked_at = self._asked_at or _second(response.headers.get("Date", ""))
+        self._put_off(QUIET_S)
+        return response
+
+    def _put_off(self, seconds: float | None) -> None:
+        if self._quiet is not None:
+            self._quiet.put_off(seconds)
+
+    def _is_new(self, body: dict[str, Any]) -> bool:
+        """Whether an event happened after the backend was asked: a busy job is never quiet."""
+        at = body.get("timestamp")
+        return isinstance(at, str) and at[:19] > self._asked_at != ""
+
+    def _is_over(self) -> bool:
+        return self._client.get_job(self._scope, self._job_id).is_terminal
+
+
+def _second(date: str) -> str:
+    """Return an HTTP date as the first 19 characters of an event's time; empty where it is none."""
+    try:
+        return email.utils.parsedate_to_datetime(date).astimezone(timezone.utc).isoformat()[:19]
+    except ValueError:
+        return ""
