@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import attrs
 from requests import Response
@@ -31,6 +31,7 @@ from arkor.events import (
     parse_event,
 )
 from arkor.jobs import Artifact, Download, JobStatus, Scope, TrainingJob, TrainingResult
+from arkor.metrics import Metrics
 
 VERDICT_TRIES = 5
 VERDICT_PAUSE_S = 1.0
@@ -46,6 +47,7 @@ class JobRecord:
         position: where its event stream is to be followed on.
         download: fetches an artifact for the result: (job id, artifact, folder, on_progress) to the folder it made.
         chat: asks a model for the result, with an ``adapter`` or a ``base_model`` and ``ChatOptions``.
+        metrics: fetches the history of a job's figures for the result.
 
     Attributes:
         job: the job in its last known state.
@@ -61,6 +63,7 @@ class JobRecord:
         position: StreamPosition,
         download: Download,
         chat: Chat,
+        metrics: Callable[[str], Metrics],
     ) -> None:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
@@ -68,6 +71,7 @@ class JobRecord:
         self._ending: tuple[Offer, TrainingResult] | None = None
         self._download = download
         self._chat = chat
+        self._metrics = metrics
 
     @property
     def result(self) -> TrainingResult | None:
@@ -101,7 +105,9 @@ class JobRecord:
             error=error or self.job.error,
             completed_at=self.job.completed_at or event.timestamp or None,
         )
-        result = TrainingResult(self.job, self.artifacts, download=self._download, chat=self._chat)
+        result = TrainingResult(
+            self.job, self.artifacts, download=self._download, chat=self._chat, metrics=self._metrics
+        )
         self._ending = (self.position.offered, result)
 
     def end_event(self) -> Event:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
 
     from arkor.api.inference import ChatOptions, ChatResponse
+    from arkor.metrics import Metrics
 
 
 class JobStatus(str, enum.Enum):
@@ -181,6 +182,7 @@ class TrainingResult:
     artifacts: tuple[Artifact, ...] = ()
     _download: Download = attrs.field(default=_no_download, kw_only=True, repr=False, eq=False)
     _chat: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    _metrics: Callable[[str], Metrics] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     @property
     def status(self) -> str:
@@ -212,6 +214,19 @@ class TrainingResult:
             UnsupportedByBackend: the backend keeps its artifacts to itself.
         """
         return [self._download(self.job.id, artifact, Path(dest), on_progress) for artifact in self.artifacts]
+
+    def metrics(self) -> Metrics:
+        """Fetch the history of the run's figures: loss, evaluation loss, learning rate and their kin.
+
+        Returns:
+            A list of ``TrainingLogEvent``, oldest first, with ``to_pandas()``; one entry for each log event as it came.
+
+        Raises:
+            As ``CloudApiClient.job_metrics`` does.
+        """
+        if self._metrics is None:
+            raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_metrics instead.")
+        return self._metrics(self.job.id)
 
     def chat(self, *, base: bool = False, **options: Unpack[ChatOptions]) -> ChatResponse:
         """Ask what was trained.

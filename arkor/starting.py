@@ -22,6 +22,7 @@ from arkor.bookmark import Bookmark, Place
 from arkor.errors import CloudApiError, ConfigError, NotFound
 from arkor.following import JobRecord
 from arkor.jobs import Artifact, JobStatus, Progress, Scope, TrainingJob
+from arkor.metrics import Metrics
 from arkor.project import ensure_project, find_project
 from arkor.submission import StartProgress, Submission
 
@@ -221,11 +222,15 @@ class Starter:
             run_unbroken(create, limits)
 
     def _keep(self, job: TrainingJob, position: StreamPosition) -> None:
-        self.record = JobRecord(job, position, self._download, self.chat)
+        self.record = JobRecord(job, position, self._download, self.chat, self._metrics)
 
     def _download(self, job_id: str, artifact: Artifact, dest: Path, on_progress: Progress | None) -> Path:
         client, scope = self.connect()
         return client.download_artifact(scope, job_id, artifact, dest, on_progress=on_progress)
+
+    def _metrics(self, job_id: str) -> Metrics:
+        client, scope = self.connect()
+        return client.job_metrics(scope, job_id)
 
 
 def _place_name(client: CloudApiClient) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from arkor.api.abort import AbortScope, Deadline
 from arkor.api.client import CloudApiClient
+from arkor.api.position import EVENT_ID
 from arkor.api.stream import ReconnectPolicy
 from arkor.api.wire import wire_name
 from arkor.callbacks import Callbacks
@@ -27,8 +27,6 @@ from arkor.following import Follower, JobRecord
 from arkor.jobs import TrainingJob, TrainingResult
 from arkor.starting import Attachment, Starter
 from arkor.submission import StartProgress, Submission
-
-_ID = re.compile(r"[^\0\r\n\ud800-\udfff]*")  # what the event stream's specification allows, as text
 
 
 class Trainer:
@@ -172,7 +170,7 @@ class Trainer:
         """
         if not isinstance(job_id, str) or not job_id.strip():
             raise ConfigError("job_id", f"must be a text that is not empty, not {job_id!r}")
-        if after is not None and (not isinstance(after, str) or not _ID.fullmatch(after)):
+        if after is not None and (not isinstance(after, str) or not EVENT_ID.fullmatch(after)):
             raise ConfigError("after", f"must be the id of an event, not {after!r}")
         trainer = cls.__new__(cls)
         trainer._set_up(

@@ -20,6 +20,7 @@ from arkor.api.abort import AbortScope, Deadline
 from arkor.api.connections import CONNECT_TIMEOUT_S
 from arkor.api.deploying import DeploymentCalls
 from arkor.api.downloads import download
+from arkor.api.history import history
 from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S, ChatOptions, ChatResponse, chat_body
 from arkor.api.transport import Transport, path
 from arkor.api.uploads import upload
@@ -29,7 +30,9 @@ from arkor.checked import CheckedDataset
 from arkor.config import JobConfig
 from arkor.datasets import LocalDataset, UploadedDataset, opened
 from arkor.errors import AuthenticationError, CloudApiError, ConfigError, NotFound, UnsupportedByBackend
+from arkor.events import TrainingLogEvent, parse_event
 from arkor.jobs import AdapterRef, Artifact, Progress, Scope, TrainingJob
+from arkor.metrics import Metrics
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
@@ -254,9 +257,43 @@ class CloudApiClient(DeploymentCalls):
         body = self._get("v1", "jobs", params=scope.to_query())
         return [TrainingJob.from_wire(item) for item in wire.objects(body.get("jobs"))]
 
+    def job_metrics(self, scope: Scope, job_id: str) -> Metrics:
+        """Return the history of a job's figures: loss, evaluation loss, learning rate and their kin.
+
+        Of a job that goes on, it is the history so far.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Returns:
+            A list of ``TrainingLogEvent``, oldest first, with ``to_pandas()``; one entry for each log event as it came.
+
+        Raises:
+            NotFound: there is no such job.
+            ReconnectExhausted: the stream failed six times in a row.
+        """
+        events = (parse_event(body) for _, body in history(self, scope, job_id))
+        return Metrics(event for event in events if isinstance(event, TrainingLogEvent))
+
     def cancel_job(self, scope: Scope, job_id: str) -> None:
         """Ask the backend to stop a job. Raises CloudApiError (on most, Conflict) where it has ended already."""
         self._transport.call("POST", path("v1", "jobs", job_id, "cancel"), params=scope.to_query(), repeatable=True)
+
+    def delete_job(self, scope: Scope, job_id: str) -> None:
+        """Remove a job that has ended, for good: its events, its artifacts, and its rows where no other job has them.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Raises:
+            UnsupportedByBackend: the backend deletes no jobs.
+            Conflict: the job has not ended; cancel it first.
+            NotFound: there is no such job.
+        """
+        self.require("delete-jobs", "deleting jobs")
+        self._delete("v1", "jobs", job_id, scope=scope)
 
     def open_events(
         self, scope: Scope, job_id: str, *, last_event_id: str | None, timeout_s: tuple[float, float]

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from arkor.api.abort import Deadline
-from arkor.api.position import StreamPosition
+from arkor.api.position import EVENT_ID, StreamPosition
 from arkor.api.stream import RETRIED_STATUSES, EventStream, ReconnectPolicy
-from arkor.errors import CloudApiError, WaitTimeout
+from arkor.errors import CloudApiError, ConfigError, WaitTimeout
 from arkor.events import LAST_EVENT_TYPES
 from arkor.jobs import Scope
 
@@ -33,7 +33,9 @@ StoredEvent = tuple["str | None", dict[str, Any]]
 POLICY = ReconnectPolicy(base_delay=0.2, max_delay=5.0, max_attempts=5)
 
 
-def history(client: CloudApiClient, scope: Scope, job_id: str, *, after: str | None = None) -> Iterator[StoredEvent]:
+def history(
+    client: CloudApiClient, scope: Scope, job_id: str, *, after: str | None = None, follow: bool = False
+) -> Iterator[StoredEvent]:
     """Yield every event that is stored of a job, the oldest first, then end.
 
     Of a job that has ended these are all, up to its last. Of one that goes on, those up to now. A lost connection is
@@ -44,16 +46,20 @@ def history(client: CloudApiClient, scope: Scope, job_id: str, *, after: str | N
         scope: the project the job belongs to.
         job_id: the job's whole id.
         after: begin behind the event of this id; None for the first one.
+        follow: go on with what happens, up to the job's end; a lost connection is then resumed however often it takes.
 
     Returns:
         Each event's id (None where the backend gave it none) and its JSON object, as it travels, with its ``type``.
 
     Raises:
         CloudApiError: the backend refuses: NotFound where there is no such job, 400 for an ``after`` it never sent.
+        ConfigError: ``after`` cannot be an event's id.
         ReconnectExhausted: the stream failed six times in a row.
         LocalBackendError: this user's own backend is gone.
     """
-    return _Reading(client, scope, job_id, after).events()
+    if after is not None and not EVENT_ID.fullmatch(after):
+        raise ConfigError("after", f"must be the id of an event, not {after!r}")
+    return _Reading(client, scope, job_id, after, follow=follow).events()
 
 
 class _Quiet(Deadline):
@@ -77,12 +83,13 @@ class _Refused(Exception):
 class _Reading:
     """One reading of a job's history. Used once, by one thread."""
 
-    def __init__(self, client: CloudApiClient, scope: Scope, job_id: str, after: str | None) -> None:
+    def __init__(self, client: CloudApiClient, scope: Scope, job_id: str, after: str | None, *, follow: bool) -> None:
         self._client = client
         self._scope = scope
         self._job_id = job_id
         self._position = StreamPosition(after)
-        self._quiet: _Quiet | None = _Quiet()  # None: the job is over, so all comes up to its end
+        self._policy = ReconnectPolicy() if follow else POLICY
+        self._quiet = None if follow else _Quiet()  # None: all is read up to the job's end
         self._asked_at = ""  # by the backend's clock, to the second, in the form of an event's time
 
     def events(self) -> Iterator[StoredEvent]:
@@ -116,7 +123,7 @@ class _Reading:
         return EventStream(
             self._job_id,
             self._open,
-            policy=POLICY,
+            policy=self._policy,
             abort_event=None,
             deadline=self._quiet or Deadline(),
             position=self._position,

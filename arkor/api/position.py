@@ -8,9 +8,11 @@ Protocol: docs/protocol.md, "Reader rules" 1.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
 REMEMBERED_IDS = 256
+EVENT_ID = re.compile(r"[^\0\r\n\ud800-\udfff]*")  # what the event stream's specification allows, as text
 
 Offer = tuple[str | None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from arkor.backend.activity import Activity
+from arkor.backend.deleting import Deleter
 from arkor.backend.engines.process import ProcessEngine
 from arkor.backend.feed import Feed
 from arkor.backend.inference import Inference, Targets
@@ -14,7 +15,7 @@ from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 
 NAME = "arkor-local"
-FEATURES = ("datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference")
+FEATURES = ("datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference", "delete-jobs")
 
 
 class Backend:
@@ -35,17 +36,19 @@ class Backend:
         self.settings = settings
         self.url = url
         self.feed = Feed()
-        self.store = Store(settings.database_path, self.feed)
+        self.store = Store(settings.database_path, self.feed, settings.datasets_folder)
         self.pulls = Pulls(settings.models_module)
         self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
         self.inference = Inference(settings, self.scheduler.is_training)
         self.targets = Targets(settings, self.store)
+        self.deleter = Deleter(settings, self.store.deletions, self.targets)
         self.activity = Activity()
         self.stream_slots = threading.BoundedSemaphore(settings.stream_cap)
         self.stopping = False
 
     def start(self) -> None:
         """Begin to train what is queued, and take over what was running."""
+        self.deleter.remove_left_behind()
         self.scheduler.start()
 
     def is_idle(self, seconds: float) -> bool:

@@ -97,6 +97,11 @@ class Scheduler:
         with self._wake:
             return bool(self._runs)
 
+    def is_under_way(self, job_id: str) -> bool:
+        """Whether a job's worker is there, also after the job's last event."""
+        with self._wake:
+            return job_id in self._runs
+
     def heard_from(self, job_id: str, attempt: int) -> None:
         """Hear that an attempt's worker has reported: its lease is renewed."""
         with self._wake:

@@ -16,7 +16,20 @@ ROOT = Path(__file__).parents[2]
 # From the ground. A module may import its own floor and those below it.
 FLOORS = (
     ("version", "errors", "disk", "placing", "upgrading"),
-    ("api.wire", "jobs", "config", "datasets", "events", "rows", "jsonl", "csv_rows", "checked", "row_files", "tables"),
+    (
+        "api.wire",
+        "jobs",
+        "config",
+        "datasets",
+        "events",
+        "rows",
+        "jsonl",
+        "csv_rows",
+        "checked",
+        "row_files",
+        "tables",
+        "metrics",
+    ),
     ("api.abort", "api.notices", "api.bearer", "api.connections", "api.failures", "api.transport"),
     ("auth",),
     ("api", "local"),

@@ -43,6 +43,15 @@ class AdapterFolder:
                 self._unpack(tar, target)
             return target
 
+    def remove(self, sha256: str) -> None:
+        """Remove an adapter, where it is there.
+
+        Args:
+            sha256: of its tar.
+        """
+        with self._lock:
+            shutil.rmtree(self._folder / sha256, ignore_errors=True)
+
     def _unpack(self, tar: Path, target: Path) -> None:
         work = Path(tempfile.mkdtemp(dir=self._folder, prefix=".part-"))
         try:

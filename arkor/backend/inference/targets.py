@@ -5,7 +5,7 @@ Protocol: docs/protocol.md, "Inference": ``adapter`` and ``baseModel``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -74,6 +74,15 @@ class Targets:
         if not isinstance(model, str) or not model:
             raise Refusal(400, f"baseModel: must be a model's name, not {model!r:.100}.")
         return Target(name=model, base=ready_model(model))
+
+    def forget(self, adapters: Iterable[str]) -> None:
+        """Remove the copies of adapters that no job has any more. A chat that is under way has its own in memory.
+
+        Args:
+            adapters: the SHA-256 of their artifacts.
+        """
+        for sha256 in adapters:
+            self._adapters.remove(sha256)
 
     def _adapter(self, wanted: AdapterRef, project: Project) -> Target:
         job = self._store.jobs.get(project, wanted.job_id)

@@ -1,4 +1,4 @@
-"""Jobs: make, read, list, cancel.
+"""Jobs: make, read, list, cancel, delete.
 
 Protocol: docs/protocol.md, "Jobs".
 """
@@ -54,6 +54,20 @@ def cancel(job_id: str) -> dict[str, Any]:
         raise Refusal(409, f"Job {job.id} has ended already; nothing was cancelled.")
     backend().scheduler.ending(job.id)
     return {"job": require_job(job_id).to_wire()}
+
+
+@blueprint.delete("/v1/jobs/<job_id>")
+def delete(job_id: str) -> tuple[str, int]:
+    """Delete a job that has ended: 204; 409 for one that has not; 503 while its worker is about to leave."""
+    job, serving = require_job(job_id), backend()
+    if not job.is_terminal:
+        raise Refusal(409, f"Job {job.id} is {job.status}: cancel it first.")
+    if serving.scheduler.is_under_way(job.id):
+        raise Refusal(
+            503, f"The worker of job {job.id} is about to leave: try again in a moment.", headers={"Retry-After": "1"}
+        )
+    serving.deleter.delete(job.id)
+    return "", 204
 
 
 def _requested() -> NewJob:

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 from arkor.backend.backend import Backend
 from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, require_job
+from arkor.backend.store.events import JobDeleted
 
 blueprint = Blueprint("stream", __name__)
 
@@ -53,7 +54,10 @@ def _frames(serving: Backend, job_id: str, after: int) -> Iterator[str]:
             signal.clear()
             if serving.feed.closed:
                 return
-            events, ended = serving.store.events.after(job_id, after)
+            try:
+                events, ended = serving.store.events.after(job_id, after)
+            except JobDeleted:
+                return  # without an end: a reader that comes back is told
             frames = [f"id: {event.id}\nevent: {event.type}\ndata: {event.data}\n\n" for event in events]
             if ended:
                 yield "".join([*frames, END])

@@ -7,6 +7,7 @@ from pathlib import Path
 from arkor.backend.feed import Feed
 from arkor.backend.store.database import Database
 from arkor.backend.store.datasets import Datasets
+from arkor.backend.store.deletions import Deletions
 from arkor.backend.store.events import Events
 from arkor.backend.store.jobs import Jobs
 from arkor.backend.store.queue import Queue
@@ -20,16 +21,18 @@ class Store:
     Args:
         path: the SQLite file.
         feed: hears of every event that is stored.
+        datasets_folder: where the uploaded data sets are.
     """
 
-    def __init__(self, path: Path, feed: Feed) -> None:
+    def __init__(self, path: Path, feed: Feed, datasets_folder: Path) -> None:
         self._database = Database(path)
         self.tenants = Tenants(self._database)
         self.jobs = Jobs(self._database, feed)
         self.queue = Queue(self._database, feed)
         self.events = Events(self._database)
         self.reports = Reports(self._database, feed)
-        self.datasets = Datasets(self._database)
+        self.datasets = Datasets(self._database, datasets_folder)
+        self.deletions = Deletions(self._database)
 
     def close(self) -> None:
         """Close the database."""

@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "Datasets".
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -36,19 +37,27 @@ class StoredDataset:
 
 
 class Datasets:
-    """The data sets of every project; the bytes are files beside the database. Thread-safe."""
+    """The data sets of every project. Thread-safe.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: who has which.
+        folder: the bytes, each data set a file named by its hash.
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
+        self._folder = folder
 
     def get(self, project_id: str, sha256: str) -> StoredDataset | None:
-        """Return a data set that this project has uploaded, or None."""
+        """Return a data set that this project has uploaded, or None; also None where its file is gone."""
         query = select(datasets.c.sha256, datasets.c.rows, datasets.c.size_bytes).where(
             datasets.c.project_id == project_id, datasets.c.sha256 == sha256
         )
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else StoredDataset(*row)
+        if row is None or not (self._folder / f"{sha256}.jsonl").is_file():
+            return None
+        return StoredDataset(*row)
 
     def add(self, project_id: str, dataset: StoredDataset) -> bool:
         """Remember that a project has uploaded a data set.

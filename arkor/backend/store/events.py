@@ -90,6 +90,10 @@ def register_artifacts(connection: Connection, job_id: str, found: Sequence[Arti
         connection.execute(query.on_conflict_do_update(index_elements=["job_id", "name"], set_=values))
 
 
+class JobDeleted(Exception):
+    """The job was deleted meanwhile."""
+
+
 class Events:
     """Reading what was stored. Thread-safe."""
 
@@ -103,6 +107,9 @@ class Events:
             job_id: the job.
             event_id: 0 for all.
             limit: how many at most.
+
+        Raises:
+            JobDeleted: there is no such job any more.
         """
         query = (
             select(events.c.id, events.c.type, events.c.data)
@@ -112,11 +119,13 @@ class Events:
         )
         with self._database.read() as connection:
             found = [StoredEvent(*row) for row in connection.execute(query)]
-            status, last = connection.execute(
+            job = connection.execute(
                 select(jobs.c.status, jobs.c.last_event_id).where(jobs.c.id == job_id)
-            ).one()
+            ).one_or_none()
+        if job is None:
+            raise JobDeleted
         reached = found[-1].id if found else event_id
-        return found, status in TERMINAL_STATUSES and reached >= last
+        return found, job.status in TERMINAL_STATUSES and reached >= job.last_event_id
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return what a job made: checkpoints by step, the final one last."""

@@ -121,8 +121,8 @@ class Jobs:
             False where the job has ended already.
         """
         with self._database.write() as connection:
-            status = connection.execute(select(jobs.c.status).where(jobs.c.id == job_id)).scalar_one()
-            if status in TERMINAL_STATUSES:
+            status = connection.execute(select(jobs.c.status).where(jobs.c.id == job_id)).scalar_one_or_none()
+            if status is None or status in TERMINAL_STATUSES:  # or deleted meanwhile
                 return False
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
             if status == JobStatus.QUEUED:

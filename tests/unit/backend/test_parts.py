@@ -108,4 +108,4 @@ def test_the_database_of_a_newer_arkor_is_left_alone(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(LocalBackendError, match="newer arkor"):
-        Store(path, Feed())
+        Store(path, Feed(), tmp_path)

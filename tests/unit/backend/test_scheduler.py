@@ -73,7 +73,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    store = Store(tmp_path / "db.sqlite3", Feed())
+    store = Store(tmp_path / "db.sqlite3", Feed(), tmp_path)
     _, identity = store.tenants.create_anonymous("cli")
     project = store.tenants.create_project(identity.org, "p", "P")
     assert project is not None

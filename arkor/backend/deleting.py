@@ -1,0 +1,56 @@
+"""Deleting a job: its rows first, then its files, so that what a kill leaves behind belongs to nobody.
+
+Protocol: docs/protocol.md, "Deleting a job".
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from arkor.backend.inference import Targets
+from arkor.backend.settings import Settings
+from arkor.backend.store.deletions import Deletions
+
+log = logging.getLogger("arkor.backend")
+
+_MARK = ".deleted-"
+
+
+class Deleter:
+    """Deletes jobs. Thread-safe.
+
+    Args:
+        settings: where the files are.
+        deletions: takes jobs out of the database.
+        targets: has copies of their adapters.
+    """
+
+    def __init__(self, settings: Settings, deletions: Deletions, targets: Targets) -> None:
+        self._settings = settings
+        self._deletions = deletions
+        self._targets = targets
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that has ended and whose worker has left."""
+        unneeded = self._deletions.delete(job_id)
+        try:
+            self._remove_folder(self._settings.job_folder(job_id))
+            if unneeded.dataset is not None:
+                (self._settings.datasets_folder / f"{unneeded.dataset}.jsonl").unlink(missing_ok=True)
+            self._targets.forget(unneeded.adapters)
+        except OSError as exc:  # the job is gone all the same
+            log.warning("Not all files of job %s could be removed: %s", job_id, exc)
+
+    def remove_left_behind(self) -> None:
+        """Remove what a backend that was killed while it deleted has left."""
+        for folder in self._settings.data.glob(f"jobs/{_MARK}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _remove_folder(self, folder: Path) -> None:
+        """Rename it first: a removal that is cut off leaves no folder that looks like a job's."""
+        aside = folder.with_name(f"{_MARK}{folder.name}")
+        if folder.exists():  # not where the job never trained
+            folder.rename(aside)
+            shutil.rmtree(aside)

@@ -1,0 +1,75 @@
+"""Taking an ended job out of the database, and what nothing else needs with it.
+
+Protocol: docs/protocol.md, "Deleting a job".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from sqlalchemy import Connection, Table, delete, func, select
+
+from arkor.backend.store.database import Database
+from arkor.backend.store.schema import artifacts, attempts, datasets, events, jobs
+
+
+@attrs.frozen
+class Unneeded:
+    """Files that nobody needs any more.
+
+    Attributes:
+        dataset: the SHA-256 of a data set that no project has, or None.
+        adapters: the SHA-256 of artifacts that no job has.
+    """
+
+    dataset: str | None
+    adapters: frozenset[str]
+
+
+class Deletions:
+    """Deleting jobs. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def delete(self, job_id: str) -> Unneeded:
+        """Delete a job that has ended, with its events, attempts and artifacts.
+
+        Its data set goes too, where no other job of the project uses it.
+
+        Returns:
+            Which files may go.
+        """
+        with self._database.write() as connection:
+            query = select(jobs.c.project_id, jobs.c.config).where(jobs.c.id == job_id)
+            row = connection.execute(query).one_or_none()
+            if row is None:  # somebody else was quicker
+                return Unneeded(None, frozenset())
+            made = connection.execute(select(artifacts.c.sha256).where(artifacts.c.job_id == job_id)).scalars().all()
+            for table in (events, attempts, artifacts):
+                connection.execute(delete(table).where(table.c.job_id == job_id))
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            return Unneeded(
+                _delete_dataset(connection, row.project_id, row.config),
+                frozenset(sha256 for sha256 in made if not _has(connection, artifacts, sha256)),
+            )
+
+
+def _delete_dataset(connection: Connection, project_id: str, config: Mapping[str, Any]) -> str | None:
+    source = config["datasetSource"]
+    if source["type"] != "dataset":
+        return None
+    sha256: str = source["id"]
+    used = jobs.c.config["datasetSource"]["id"].as_string() == sha256
+    others = select(func.count()).select_from(jobs).where(jobs.c.project_id == project_id, used)
+    if connection.execute(others).scalar_one():
+        return None
+    connection.execute(delete(datasets).where(datasets.c.project_id == project_id, datasets.c.sha256 == sha256))
+    return None if _has(connection, datasets, sha256) else sha256
+
+
+def _has(connection: Connection, table: Table, sha256: str) -> bool:
+    query = select(func.count()).select_from(table).where(table.c.sha256 == sha256)
+    return connection.execute(query).scalar_one() > 0
