@@ -248,6 +248,7 @@ if TYPE_CHECKING:
     from arkor.manifest import (
         is_arkor as is_arkor,
     )
+    from arkor.metrics import Metrics as Metrics
     from arkor.project import (
         ProjectState as ProjectState,
     )
@@ -345,6 +346,7 @@ _HOMES = {
     "arkor.jobs": ("AdapterRef", "Artifact", "JobStatus", "Scope", "TrainingJob", "TrainingResult"),
     "arkor.jsonl": ("DatasetSummary",),
     "arkor.manifest": ("Arkor", "create_arkor", "is_arkor"),
+    "arkor.metrics": ("Metrics",),
     "arkor.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.runner": ("run_trainer",),
     "arkor.tables": ("dataset_from",),

@@ -273,7 +273,7 @@ class CloudApiClient(DeploymentCalls):
             NotFound: there is no such job.
             ReconnectExhausted: the stream failed six times in a row.
         """
-        events = (parse_event(body) for _, body in history(self, scope, job_id))
+        events = (parse_event(body, event_id) for event_id, body in history(self, scope, job_id))
         return Metrics(event for event in events if isinstance(event, TrainingLogEvent))
 
     def cancel_job(self, scope: Scope, job_id: str) -> None:

@@ -39,8 +39,9 @@ def chat(
 ) -> None:
     """Talk to what a job trained, or to a model.
 
-    JOB is a job's id, MODEL a model's name; by default the job that completed last. With PROMPT, or with a question on
-    stdin, it answers once; else it goes on until Ctrl-D.
+    JOB is a job's id, or so much of its beginning that it is the only one; MODEL is a model's name. By default it is
+    the job that completed last. With PROMPT, or with a question on stdin, it answers once; else it goes on until
+    Ctrl-D.
 
     \b
     Example: arkor chat job_x4k2… "Where is my lamp?" --local
@@ -75,7 +76,7 @@ def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | N
         target = max(done, key=lambda job: job.created_at).id
     else:
         try:
-            target = client.get_job(scope, target).id
+            target = client.find_job(scope, target).id
         except NotFound:
             if step is not None:
                 raise

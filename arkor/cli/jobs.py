@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from arkor.api import wire
 from arkor.api.notices import one_line
-from arkor.cli.options import backend_of, events_option, local_option
+from arkor.cli.deleting import delete, prune
+from arkor.cli.job_table import moment, print_table, took
+from arkor.cli.options import events_option, local_option, project_of
 from arkor.cli.showing import job_as_json, showing
-from arkor.jobs import JobStatus, Scope, TrainingJob
+from arkor.jobs import JobStatus
 
-if TYPE_CHECKING:
-    from arkor.api.client import CloudApiClient
-
-LONGEST_NAME = 32
 LONGEST_FACT = 2000
 
 
@@ -39,7 +33,7 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
     """
     if context.invoked_subcommand is not None:
         return
-    client, scope = _project(local)
+    client, scope = project_of(local)
     found = [job for job in client.list_jobs(scope) if status in {None, job.status}]
     found.sort(key=lambda job: job.created_at, reverse=True)
     if as_json:
@@ -49,7 +43,7 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
     elif not found:
         click.echo(f"No jobs with status {status}." if status else "No jobs yet.", err=True)
     else:
-        _print_table(found)
+        print_table(found)
 
 
 @jobs.command()
@@ -64,7 +58,7 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
     \b
     Example: arkor jobs show job_x4k2 --local
     """
-    client, scope = _project(local)
+    client, scope = project_of(local)
     job = client.find_job(scope, job_id)
     if as_json:
         click.echo(json.dumps(job_as_json(job), ensure_ascii=False, indent=2))
@@ -74,8 +68,8 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
         "name": job.name,
         "status": job.status,
         "error": job.error,
-        "created": _moment(job.created_at),
-        "took": _duration(job),
+        "created": moment(job.created_at),
+        "took": took(job),
     }
     _print_facts(facts)
     click.echo("settings")
@@ -85,6 +79,10 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
         click.echo("artifacts")
         for artifact in client.list_artifacts(scope, job.id):
             click.echo(f"  {artifact.name}  {(artifact.size_bytes or 0) / 2**20:.1f} MiB")
+
+
+jobs.add_command(delete)
+jobs.add_command(prune)
 
 
 @click.command()
@@ -102,7 +100,7 @@ def download(job_id: str, *, output: Path, local: bool) -> None:
     \b
     Example: arkor download job_x4k2 -o adapters --local
     """
-    client, scope = _project(local)
+    client, scope = project_of(local)
     job = client.find_job(scope, job_id)
     artifacts = client.list_artifacts(scope, job.id)
     if not artifacts:
@@ -126,7 +124,7 @@ def attach(job_id: str, *, as_json: bool, local: bool) -> int:
     from arkor.cli.start import followed
     from arkor.trainer import Trainer
 
-    client, scope = _project(local)
+    client, scope = project_of(local)
     trainer = Trainer.attach(client.find_job(scope, job_id).id, client=client)
     with showing(as_json=as_json) as shown:
         return followed(trainer, shown, local=local)
@@ -143,29 +141,10 @@ def cancel(job_id: str, *, local: bool) -> None:
     \b
     Example: arkor cancel job_x4k2… --local
     """
-    client, scope = _project(local)
+    client, scope = project_of(local)
     job = client.find_job(scope, job_id)
     client.cancel_job(scope, job.id)
     click.echo(f"Asked the backend to stop job {job.id}.")
-
-
-def _project(local: bool) -> tuple[CloudApiClient, Scope]:
-    """Return the backend and the project of this folder, which is never created here."""
-    from arkor.api.client import CloudApiClient
-    from arkor.project import ensure_project
-
-    client = CloudApiClient.connect(backend_of(local))
-    return client, ensure_project(client, Path.cwd(), create=False)
-
-
-def _print_table(found: Iterable[TrainingJob]) -> None:
-    rows = [("ID", "STATUS", "NAME", "CREATED", "TOOK")]
-    rows += [
-        (job.id, job.status, one_line(job.name, LONGEST_NAME), _moment(job.created_at), _duration(job)) for job in found
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _print_facts(facts: dict[str, str | None]) -> None:
@@ -173,19 +152,3 @@ def _print_facts(facts: dict[str, str | None]) -> None:
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         click.echo(f"{name.ljust(width)}  {one_line(value, LONGEST_FACT)}")
-
-
-def _moment(at: str | None) -> str:
-    """Return a moment of the wire in the user's own time zone."""
-    time = wire.moment(at)
-    return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""
-
-
-def _duration(job: TrainingJob) -> str:
-    """Return how long a job has run, or ran."""
-    start, end = wire.moment(job.started_at), wire.moment(job.completed_at) or datetime.now(timezone.utc)
-    if start is None or start.tzinfo is None or end.tzinfo is None:
-        return ""
-    minutes, seconds = divmod(max(0, int((end - start).total_seconds())), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {seconds:02}s"

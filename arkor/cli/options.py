@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from arkor.cli.exits import COMPLETED, NOT_COMPLETED, Interrupted, harmless
-from arkor.jobs import JobStatus, TrainingJob, TrainingResult
+from arkor.jobs import JobStatus, Scope, TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
+    from arkor.api.client import CloudApiClient
     from arkor.trainer import Trainer
 
 local_option = click.option(
@@ -24,12 +26,12 @@ events_option = click.option(
 
 
 def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
-    """Return the seconds of a time span: ``2h``, ``1h30m``, ``90s`` or ``90``; above 0."""
+    """Return the seconds of a time span: ``30d``, ``2h``, ``1h30m``, ``90s`` or ``90``; above 0."""
     if value is None:
         return None
-    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?", value.strip().lower())
-    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    total = hours * 3600 + minutes * 60 + seconds
+    match = re.fullmatch(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?", value.strip().lower())
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)
+    total = (days * 24 + hours) * 3600 + minutes * 60 + seconds
     if total <= 0:
         raise click.BadParameter(f"{value!r} is not a time span such as 2h, 15m or 90s.")
     return float(total)
@@ -38,6 +40,15 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
 def backend_of(local: bool) -> str | None:
     """Return the backend that ``--local`` stands for; None for the default one."""
     return "local" if local else None
+
+
+def project_of(local: bool) -> tuple[CloudApiClient, Scope]:
+    """Return the backend and the project of this folder, which is never created here."""
+    from arkor.api.client import CloudApiClient
+    from arkor.project import ensure_project
+
+    client = CloudApiClient.connect(backend_of(local))
+    return client, ensure_project(client, Path.cwd(), create=False)
 
 
 def result_code(result: TrainingResult) -> int:

@@ -101,7 +101,7 @@ def _stdout_for_json() -> Iterator[Callable[[Mapping[str, Any]], None]]:
     with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
 
         def print_json(body: Mapping[str, Any]) -> None:
-            out.write(f"{_as_json(body)}\n")
+            out.write(f"{json_line(body)}\n")
             out.flush()
 
         if sys.stderr is not None:
@@ -113,7 +113,7 @@ def _stdout_for_json() -> Iterator[Callable[[Mapping[str, Any]], None]]:
             os.dup2(out.fileno(), 1)
 
 
-def _as_json(body: Mapping[str, Any]) -> str:
+def json_line(body: Mapping[str, Any]) -> str:
     """Return an object as one line; a figure that is not finite is null, since JSON has no other word for it."""
     try:
         return json.dumps(body, allow_nan=False)

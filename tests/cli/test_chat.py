@@ -51,6 +51,17 @@ def test_a_checkpoint_and_a_model_can_be_named(routed_cloud: Cloud) -> None:
     assert sent(routed_cloud)["baseModel"] == "smollm2-135m"
 
 
+def test_a_job_may_be_named_by_the_beginning_of_its_id(routed_cloud: Cloud) -> None:
+    """Which must be the only one."""
+    routed_cloud.jobs["abc_1"] = {**routed_cloud.jobs.pop("job_1"), "id": "abc_1"}
+    routed_cloud.says(HELLO)
+    assert run("chat", "ab", "hi").code == 0
+    assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "abc_1"}
+    ambiguous = run("chat", "job_", "hi")
+    assert (ambiguous.code, ambiguous.out) == (2, "")
+    assert "2 ids begin with 'job_'; give more of one of them: job_2, job_3" in ambiguous.err
+
+
 def test_the_question_may_come_on_stdin_and_the_last_completed_job_answers(routed_cloud: Cloud) -> None:
     """A later job that failed does not count."""
     routed_cloud.says(HELLO)

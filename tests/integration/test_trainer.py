@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -479,6 +480,15 @@ def test_a_finished_trainer_returns_its_result_without_a_request(cloud: Cloud) -
     assert trainer.wait() is result
     assert list(trainer.events()) == []
     assert len(cloud.requests) == before
+
+
+def test_a_result_fetches_the_history_of_its_figures(cloud: Cloud) -> None:
+    """Each log event as it came; a pickled result has no connection to do so."""
+    result = make_trainer(cloud).wait()
+    figures = result.metrics()
+    assert [(entry.step, entry.loss) for entry in figures] == [(1, 2.5), (2, 1.5), (3, 0.5)]
+    with pytest.raises(ArkorError, match=r"CloudApiClient\.job_metrics"):
+        pickle.loads(pickle.dumps(result)).metrics()
 
 
 def test_a_failed_job_returns_and_raises_only_when_asked(cloud: Cloud) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from arkor.api.client import CloudApiClient, ModelStatus, Project
-from arkor.errors import ConfigError, ServerError, UnsupportedByBackend
+from arkor.errors import ConfigError, NotFound, ServerError, UnsupportedByBackend
 from arkor.jobs import Scope
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
@@ -69,6 +69,23 @@ def test_jobs_and_projects_are_listed_as_values(cloud: Cloud, client: CloudApiCl
     assert client.list_projects("org") == [Project("p", "s", "", "o")]
     cloud.answer("GET", "/v1/projects", Answer(body={"projects": "none"}))
     assert client.list_projects("org") == []
+
+
+def test_a_deletion_whose_answer_was_lost_is_done(cloud: Cloud, client: CloudApiClient) -> None:
+    """The repeat finds no job, which is what was asked for; a job that was never there is NotFound."""
+    cloud.features = {"delete-jobs"}
+    cloud.answer("DELETE", "/v1/jobs/*", Answer(cut=0), Answer(status=404), Answer(status=404))
+    client.delete_job(SCOPE, "job_1")
+    assert [request.path for request in cloud.calls("DELETE", "/v1/jobs/*")] == ["/v1/jobs/job_1"] * 2
+    with pytest.raises(NotFound):
+        client.delete_job(SCOPE, "job_2")
+
+
+def test_jobs_are_not_deleted_where_that_cannot_be(cloud: Cloud, client: CloudApiClient) -> None:
+    """On Arkor Cloud, say: nothing is sent."""
+    with pytest.raises(UnsupportedByBackend, match="does not support deleting jobs"):
+        client.delete_job(SCOPE, "job_1")
+    assert not cloud.calls("DELETE", "/v1/jobs/*")
 
 
 def test_models_are_listed_as_values(cloud: Cloud, client: CloudApiClient) -> None:
