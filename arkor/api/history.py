@@ -130,10 +130,10 @@ class _Reading:
             is_over=self._is_over,
             check_alive=self._client.check_alive,
             on_ping=lambda: self._put_off(QUIET_AFTER_PING_S),
+            on_loss=lambda: self._put_off(None),
         )
 
     def _open(self, last_event_id: str | None, timeout_s: tuple[float, float]) -> requests.Response:
-        self._put_off(None)
         try:
             response = self._client.open_events(
                 self._scope, self._job_id, last_event_id=last_event_id, timeout_s=timeout_s

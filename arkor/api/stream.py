@@ -109,6 +109,7 @@ class EventStream:
         is_over: asked after a failure that may mean that nothing more will come: whether the job has ended.
         check_alive: called when nobody answered; raises where nobody will any more.
         on_ping: called with each keep-alive, or None.
+        on_loss: called when a connection has ended that was not the last, or None.
 
     Thread-safety: none; one thread reads.
     """
@@ -125,6 +126,7 @@ class EventStream:
         is_over: Callable[[], bool],
         check_alive: Callable[[], None],
         on_ping: Callable[[], None] | None = None,
+        on_loss: Callable[[], None] | None = None,
     ) -> None:
         self._job_id = job_id
         self._open_stream = open_stream
@@ -135,6 +137,7 @@ class EventStream:
         self._is_over = is_over
         self._check_alive = check_alive
         self._on_ping = on_ping
+        self._on_loss = on_loss
         self._progress = self._is_debugging = False
         self._empty = 0
         self._failures = 0
@@ -153,8 +156,11 @@ class EventStream:
         for attempt in self._retrying():
             outcome = yield from self._read_connection()
             attempt.retry_state.set_result(outcome)
-            if isinstance(outcome, _Lost) and self._is_the_end(outcome.failure):
-                return
+            if isinstance(outcome, _Lost):
+                if self._on_loss is not None:
+                    self._on_loss()
+                if self._is_the_end(outcome.failure):
+                    return
 
     def _retrying(self) -> tenacity.Retrying:
         return tenacity.Retrying(

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arkor.cli.exits import Interrupted
+from arkor.cli.exits import BAD_INPUT, Interrupted
 from arkor.cli.job_table import print_table, time_of
 from arkor.cli.options import duration, local_option, project_of
 from arkor.jobs import TERMINAL_STATUSES, Scope, TrainingJob
 
 if TYPE_CHECKING:
     from arkor.api.client import CloudApiClient
+
+
+class _Refused(click.ClickException):
+    """Nothing was deleted."""
+
+    exit_code = BAD_INPUT
+
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
@@ -38,7 +45,7 @@ def delete(job_ids: tuple[str, ...], *, yes: bool, local: bool) -> None:
     for job in found:
         if not job.is_terminal:
             flag = " --local" if local else ""
-            raise click.UsageError(
+            raise _Refused(
                 f"Job {job.id} is {job.status}; nothing was deleted. Stop it first: arkor cancel {job.id}{flag}"
             )
     _delete(client, scope, found, yes=yes)
@@ -77,7 +84,7 @@ def _delete(client: CloudApiClient, scope: Scope, found: Sequence[TrainingJob], 
     if not yes:
         print_table(found)
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise click.UsageError(f"Nothing was deleted. To delete {what}, add --yes.")
+            raise _Refused(f"Nothing was deleted. To delete {what}, add --yes.")
         if not click.confirm(f"Delete {what} for good, with adapters and checkpoints?"):
             raise Interrupted("Nothing was deleted.")
     for job in found:

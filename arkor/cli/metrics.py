@@ -77,7 +77,7 @@ def _print_table(found: Metrics) -> None:
         if any(cells):
             width = max(map(len, (title, *cells)))
             columns.append([cell.rjust(width) for cell in (title, *cells)])
-    click.echo("\n".join(map("  ".join, zip(*columns, strict=True))))
+    click.echo("\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True)))
 
 
 def _cells(figures: Iterable[float | None], form: str) -> list[str]:

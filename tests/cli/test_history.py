@@ -127,7 +127,7 @@ def test_the_figures_of_a_job_are_a_table(job: Cloud) -> None:
     assert ended.out == (
         "STEP    LOSS  EVAL LOSS  LEARNING RATE  EPOCH\n"
         "   1  2.5000                    0.0002   0.50\n"
-        "   1             2.2500                      \n"
+        "   1             2.2500\n"
         "   2  1.5000                             1.00\n"
     )
     with Terminal("metrics", "job") as terminal:

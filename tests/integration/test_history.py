@@ -98,6 +98,16 @@ def test_silence_ends_it(cloud: Cloud, read: Read, gate: threading.Event) -> Non
     assert ids(read()) == ["1", "2", "3"]
 
 
+def test_a_pause_before_the_next_connection_is_no_silence(
+    cloud: Cloud, read: Read, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the server asks for: what follows is still to be had."""
+    monkeypatch.setattr(module, "POLICY", ReconnectPolicy(max_delay=0.5))
+    cloud.stream(Stream(frames=[b"retry: 9000\n\n", *frames(RUNNING)[:2]]))
+    cloud.stream(Stream(frames=[*frames(RUNNING)[2:], PING], gate=gate))
+    assert ids(read()) == ["1", "2", "3"]
+
+
 def test_an_event_that_happened_since_ends_it(cloud: Cloud, read: Read, gate: threading.Event) -> None:
     """A busy job is never quiet; such events are not taken."""
     later = (datetime.now(timezone.utc) + timedelta(seconds=5)).isoformat()

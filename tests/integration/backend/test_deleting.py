@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import requests
 
+from arkor.backend.feed import Feed
+from arkor.backend.routes.stream import _frames
+from arkor.backend.store import Store
+from arkor.backend.store.events import JobDeleted
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually
 
@@ -133,6 +139,17 @@ def test_a_chat_outlives_its_adapter(start: Callable[..., BackendProcess], confi
     assert answer.text.rstrip().endswith("data: [DONE]")
     assert not list(copies.iterdir())
     assert client.request("POST", "/v1/inference/chat", json=question).status_code == 404
+
+
+def test_a_reader_of_a_deleted_job_is_cut_off(tmp_path: Path) -> None:
+    """Without an end: what it has is not all, and it is told so when it comes back."""
+    feed = Feed()
+    store = Store(tmp_path / "db.sqlite3", feed, tmp_path)
+    with pytest.raises(JobDeleted):
+        store.events.after("job_gone", 500)
+    serving: Any = SimpleNamespace(feed=feed, store=store)
+    assert list(_frames(serving, "job_gone", 500)) == []
+    store.close()
 
 
 def test_what_a_kill_left_is_removed_at_the_next_start(prepare: Callable[..., BackendProcess]) -> None:
