@@ -28,7 +28,15 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
     assert answer.json() == {
         "backend": "arkor-local",
         "version": __version__,
-        "features": ["datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference"],
+        "features": [
+            "datasets",
+            "artifacts",
+            "idempotent-jobs",
+            "models",
+            "cancelled-event",
+            "inference",
+            "delete-jobs",
+        ],
     }
 
 
