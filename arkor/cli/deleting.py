@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arkor.api import wire
+from arkor.api.notices import one_line
 from arkor.cli.exits import BAD_INPUT, Interrupted
-from arkor.cli.job_table import print_table, time_of
+from arkor.cli.job_table import print_table
 from arkor.cli.options import duration, local_option, project_of
 from arkor.jobs import TERMINAL_STATUSES, Scope, TrainingJob
 
@@ -45,9 +47,8 @@ def delete(job_ids: tuple[str, ...], *, yes: bool, local: bool) -> None:
     for job in found:
         if not job.is_terminal:
             flag = " --local" if local else ""
-            raise _Refused(
-                f"Job {job.id} is {job.status}; nothing was deleted. Stop it first: arkor cancel {job.id}{flag}"
-            )
+            what = f"Job {job.id} is {job.status}; nothing was deleted. Stop it first: arkor cancel {job.id}{flag}"
+            raise _Refused(one_line(what))
     _delete(client, scope, found, yes=yes)
 
 
@@ -74,9 +75,11 @@ def prune(*, older_than: float, status: str | None, yes: bool, local: bool) -> N
 
 
 def _age_s(job: TrainingJob) -> float:
-    """Return the seconds since a job ended; 0 for one that has not."""
-    at = time_of(job.completed_at or job.created_at)
-    return (datetime.now(timezone.utc) - at).total_seconds() if job.is_terminal and at else 0.0
+    """Return the seconds since a job ended; 0 for one that has not, or does not say when."""
+    at = wire.moment(job.completed_at or job.created_at)
+    if not job.is_terminal or at is None or at.tzinfo is None:
+        return 0.0
+    return (datetime.now(timezone.utc) - at).total_seconds()
 
 
 def _delete(client: CloudApiClient, scope: Scope, found: Sequence[TrainingJob], *, yes: bool) -> None:
@@ -89,4 +92,4 @@ def _delete(client: CloudApiClient, scope: Scope, found: Sequence[TrainingJob], 
             raise Interrupted("Nothing was deleted.")
     for job in found:
         client.delete_job(scope, job.id)
-        click.echo(f"Deleted job {job.id}.")
+        click.echo(f"Deleted job {one_line(job.id)}.")

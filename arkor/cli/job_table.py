@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 import click
 
+from arkor.api import wire
 from arkor.api.notices import one_line
 from arkor.jobs import TrainingJob
 
@@ -16,31 +17,25 @@ LONGEST_NAME = 32
 def print_table(found: Iterable[TrainingJob]) -> None:
     """Print jobs on one line each."""
     rows = [("ID", "STATUS", "NAME", "CREATED", "TOOK")]
-    rows += [(job.id, job.status, one_line(job.name, LONGEST_NAME), moment(job.created_at), took(job)) for job in found]
+    rows += [
+        (one_line(job.id), one_line(job.status), one_line(job.name, LONGEST_NAME), moment(job.created_at), took(job))
+        for job in found
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def time_of(at: str | None) -> datetime | None:
-    """Return a moment of the wire, which is in UTC; None where it is none."""
-    try:
-        time = datetime.fromisoformat((at or "").replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-
-
 def moment(at: str | None) -> str:
     """Return a moment of the wire in the user's own time zone."""
-    time = time_of(at)
+    time = wire.moment(at)
     return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""
 
 
 def took(job: TrainingJob) -> str:
     """Return how long a job has run, or ran."""
-    start, end = time_of(job.started_at), time_of(job.completed_at) or datetime.now(timezone.utc)
-    if start is None:
+    start, end = wire.moment(job.started_at), wire.moment(job.completed_at) or datetime.now(timezone.utc)
+    if start is None or start.tzinfo is None or end.tzinfo is None:
         return ""
     minutes, seconds = divmod(max(0, int((end - start).total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
