@@ -12,126 +12,68 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import itertools
-import json
-import os
+import linecache
 import sys
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import CodeType, ModuleType
-from typing import Protocol
 
-from arkor.errors import EntryError
-
-MANIFEST_NAME = "arkor-bundle.json"
-SOURCES_FOLDER = "sources"
+from arkor.errors import ArkorError, EntryError
+from arkor.sources import DiskTree, SourceTree, locate, module_file, normal_path, open_artifact
 
 _numbers = itertools.count(1)
 _DOT = "\u2024"  # stands in module names for a dot in the name of a file or folder
 
 
-class SourceTree(Protocol):
-    """Python sources below a root.
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Runs one source of a tree; a folder without ``__init__.py`` counts as an empty one."""
 
-    Attributes:
-        root: the folder they are, or were, in.
-    """
-
-    root: Path
-
-    def read(self, name: PurePosixPath) -> bytes | None:
-        """Return a file's content, or None where there is no such file."""
-
-    def has_folder(self, name: PurePosixPath) -> bool:
-        """Say whether there is a folder of that name."""
-
-
-class DiskTree:
-    """The sources of a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def read(self, name: PurePosixPath) -> bytes | None:
-        """Return a file's content, or None where there is no such file."""
-        file = self.root / name
-        return file.read_bytes() if file.is_file() else None
-
-    def has_folder(self, name: PurePosixPath) -> bool:
-        """Say whether there is a folder of that name."""
-        return (self.root / name).is_dir()
-
-
-class BundledTree:
-    """The sources inside a build artifact.
-
-    Args:
-        artifact: the file; it is read once.
-        root: the folder the sources were in.
-    """
-
-    def __init__(self, artifact: Path, root: Path) -> None:
-        self.root = root
-        with zipfile.ZipFile(artifact) as bundle:
-            prefix = f"{SOURCES_FOLDER}/"
-            names = [name for name in bundle.namelist() if name.startswith(prefix)]
-            self._files: Mapping[str, bytes] = {name.removeprefix(prefix): bundle.read(name) for name in names}
-
-    def read(self, name: PurePosixPath) -> bytes | None:
-        """Return a file's content, or None where there is no such file."""
-        return self._files.get(str(name))
-
-    def has_folder(self, name: PurePosixPath) -> bool:
-        """Say whether there is a folder of that name."""
-        return any(file.startswith(f"{name}/") for file in self._files)
-
-
-class _Loader(importlib.abc.InspectLoader):
-    def __init__(self, tree: SourceTree, name: PurePosixPath) -> None:
+    def __init__(self, fullname: str, tree: SourceTree, name: PurePosixPath) -> None:
+        super().__init__(fullname, str(tree.root / name))
         self._tree = tree
         self._name = name
-
-    def is_package(self, fullname: str) -> bool:
-        return self._name.name == "__init__.py"
 
     def get_source(self, fullname: str) -> str:
         return importlib.util.decode_source(self._tree.read(self._name) or b"")
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self._tree.read(self._name) or b"", str(self._tree.root / self._name))
+        code = self.source_to_code(self._tree.read(self._name) or b"", self.path)
+        source = self.get_source(fullname)  # tracebacks shall show what runs, whatever the file has become since
+        linecache.cache[self.path] = (len(source), None, source.splitlines(keepends=True), self.path)
+        return code
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules of one load."""
+    """Finds the modules of every load. A load's modules stay until the process ends, as all modules do.
 
-    def __init__(self, package: str, tree: SourceTree) -> None:
-        self._package = package
-        self._tree = tree
+    Attributes:
+        trees: the sources of each load, by the package that stands for their root.
+    """
+
+    def __init__(self) -> None:
+        self.trees: dict[str, SourceTree] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        first, *rest = fullname.split(".")
-        if first != self._package:
+        package, *rest = fullname.split(".")
+        tree = self.trees.get(package)
+        if tree is None:
             return None
         folder = PurePosixPath(*(part.replace(_DOT, ".") for part in rest))
-        for name in (folder / "__init__.py", folder.with_name(f"{folder.name}.py")) if rest else ():
-            if self._tree.read(name) is not None:
-                return self._spec_of(fullname, name)
-        if self._tree.has_folder(folder) or not rest:
-            spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
-            spec.submodule_search_locations = [str(self._tree.root / folder)]
-            return spec
-        return None
-
-    def _spec_of(self, fullname: str, name: PurePosixPath) -> importlib.machinery.ModuleSpec | None:
-        loader = _Loader(self._tree, name)
-        spec = importlib.util.spec_from_loader(fullname, loader, origin=str(self._tree.root / name))
-        if spec is not None:
-            spec.has_location = True
-            if loader.is_package(fullname):
-                spec.submodule_search_locations = [str(self._tree.root / name.parent)]
+        name = module_file(tree, folder)
+        if name is None and not tree.has_folder(folder):
+            return None
+        loader = _Loader(fullname, tree, name or folder / "__init__.py")
+        spec = importlib.util.spec_from_loader(fullname, loader, is_package=loader.is_package(fullname))
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec.submodule_search_locations[:] = [str(tree.root / folder)]
+        if spec is not None and name is None:
+            spec.origin, spec.has_location = None, False
         return spec
+
+
+_finder = _Finder()
 
 
 def load_entry(entry: Path, project_dir: Path) -> ModuleType:
@@ -139,63 +81,65 @@ def load_entry(entry: Path, project_dir: Path) -> ModuleType:
 
     Args:
         entry: a Python file, or a build artifact (``.pyz``).
-        project_dir: the project's root; it becomes importable, as it is for ``python -m``.
+        project_dir: the project's root; it becomes importable, as it is for ``python -m``. For an artifact that lies
+            in a project, that project is meant.
 
     Raises:
         EntryError: the file is no Python and no artifact, or its code raised; the error is its cause.
     """
     entry = normal_path(project_dir / entry)
-    tree, name = _open(entry, project_dir)
-    if str(project_dir) not in sys.path:
-        sys.path.insert(0, str(project_dir))
-    package = f"_arkor_entry_{next(_numbers)}"
-    parts = [part.replace(".", _DOT) for part in name.with_suffix("").parts]
-    sys.meta_path.insert(0, _Finder(package, tree))
+    project = _built_in(entry) or project_dir
+    tree, name = _open(entry, project)
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
     importlib.invalidate_caches()
+    package = f"_arkor_entry_{next(_numbers)}"
+    _finder.trees[package] = tree
     try:
-        return importlib.import_module(".".join([package, *parts]))
-    except Exception as exc:
-        raise EntryError(f"{_place(exc, tree.root, entry)}: {_text(exc)}") from exc
+        return importlib.import_module(".".join([package, *_module_parts(name)]))
+    except BaseException as exc:
+        _forget(package)
+        if isinstance(exc, Exception):
+            raise EntryError(f"{_place(exc, tree.root, tree.root / name)}: {_text(exc)}") from exc
+        raise
 
 
-def normal_path(path: Path) -> Path:
-    """Return a path without ``.`` and ``..``, which would hide whether it lies in the project."""
-    return Path(os.path.normpath(path))
+def _module_parts(name: PurePosixPath) -> list[str]:
+    parts = name.parent.parts if name.name == "__init__.py" else name.with_suffix("").parts
+    return [part.replace(".", _DOT) for part in parts]
 
 
-def entry_root(entry: Path, project_dir: Path) -> Path:
-    """Return the folder that relative imports may reach up to: the project, or the entry's own folder outside of it."""
-    return project_dir if entry.is_relative_to(project_dir) else entry.parent
+def _forget(package: str) -> None:
+    """Let go of a load that failed."""
+    del _finder.trees[package]
+    for name in [name for name in list(sys.modules) if name.partition(".")[0] == package]:
+        del sys.modules[name]
 
 
-def _open(entry: Path, project_dir: Path) -> tuple[SourceTree, PurePosixPath]:
+def _open(entry: Path, project: Path) -> tuple[SourceTree, PurePosixPath]:
     """Return the sources an entry belongs to, and its name among them."""
-    if entry.suffix != ".pyz":
-        root = entry_root(entry, project_dir)
-        return DiskTree(root), PurePosixPath(entry.relative_to(root).as_posix())
-    try:
-        with zipfile.ZipFile(entry) as bundle:
-            name = PurePosixPath(json.loads(bundle.read(MANIFEST_NAME))["entry"])
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as exc:
-        raise EntryError(f"{entry} is not an artifact of arkor build. Build it again.") from exc
-    return BundledTree(entry, _built_in(entry) or project_dir), name
+    if entry.suffix == ".pyz":
+        return open_artifact(entry, project)
+    root, name = locate(entry, project)
+    if name.suffix != ".py":
+        raise EntryError(f"{root / name} is neither a Python source (.py) nor an artifact of arkor build (.pyz).")
+    return DiskTree(root), name
 
 
-def _built_in(artifact: Path) -> Path | None:
-    """Return the project that an artifact lies in, where it lies where ``arkor build`` puts it."""
-    folders = artifact.absolute().parents
-    return folders[2] if [folder.name for folder in folders[:2]] == ["build", ".arkor"] else None
+def _built_in(entry: Path) -> Path | None:
+    """Return the project of an artifact that lies where ``arkor build`` puts it."""
+    return entry.parents[2] if entry.parts[-3:-1] == (".arkor", "build") else None
 
 
 def _text(exc: Exception) -> str:
-    from arkor.errors import ArkorError
-
     return str(exc) if isinstance(exc, ArkorError) else f"{type(exc).__name__}: {exc}"
 
 
 def _place(exc: Exception, root: Path, entry: Path) -> str:
     """Return file and line of the user's own code where an exception came from."""
-    if isinstance(exc, SyntaxError) and exc.filename:
+    if isinstance(exc, SyntaxError) and exc.filename and not exc.filename.startswith("<"):
         return f"{exc.filename}:{exc.lineno}"
     place = str(entry)
     traceback = exc.__traceback__

@@ -17,6 +17,7 @@ from arkor.events import Event
 from arkor.jobs import TrainingResult
 from arkor.loading import load_entry
 from arkor.manifest import is_arkor
+from arkor.sources import normal_path
 from arkor.submission import UPLOADING, StartProgress
 from arkor.trainer import Trainer
 
@@ -51,7 +52,7 @@ def load_trainer(path: str | Path | None = None) -> Trainer:
         EntryError: the entry is missing, its code raised, or it exports no trainer.
     """
     project_dir = Path.cwd()
-    entry = project_dir / (path or DEFAULT_ENTRY)
+    entry = normal_path(project_dir / (path or DEFAULT_ENTRY))
     if not entry.is_file():
         raise EntryError(f"Training entry not found: {entry}. Provide a path or create src/arkor/index.py.")
     return find_trainer(load_entry(entry, project_dir))

@@ -41,20 +41,37 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = [] if args[0] in _COMMANDS else _nearest(args[0])
+        if near and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in sorted(_COMMANDS.items())])
 
 
+def _nearest(name: str) -> list[str]:
+    from difflib import get_close_matches
+
+    return get_close_matches(name, _COMMANDS, n=1)
+
+
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="arkor")
-@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error; goes anywhere.")
 def cli(debug: bool) -> None:
     """Fine-tune open-weight language models from plain Python.
 
     \b
     Exit codes: 0 completed; 1 the job failed or was cancelled; 2 usage, entry,
     build and data errors; 3 could not find out; 124 timeout; 130 interrupted.
+
+    \b
+    Example: arkor start --local
     """
 
 

@@ -22,3 +22,14 @@ def build(entry: Path | None) -> None:
 
     artifact = build_artifact(entry)
     click.echo(f"Built {artifact.relative_to(Path.cwd())}")
+
+
+def warn_if_stale(artifact: Path) -> None:
+    """Say so where a source has changed since it went into an artifact that is about to run."""
+    from arkor.bundle import changed_source
+
+    changed = changed_source(artifact)
+    if changed is not None:
+        shown = changed.relative_to(Path.cwd()) if changed.is_relative_to(Path.cwd()) else changed
+        hint = f"{artifact.relative_to(Path.cwd())} is older than {shown}; run 'arkor build' to use what you edited."
+        click.echo(f"Warning: {hint}", err=True)

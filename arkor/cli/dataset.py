@@ -20,7 +20,11 @@ _STDIN = "-"
 
 @click.group()
 def dataset() -> None:
-    """Look at a file of rows before it is trained on."""
+    """Look at a file of rows before it is trained on.
+
+    \b
+    Example: arkor dataset check rows.jsonl
+    """
 
 
 @dataset.command()

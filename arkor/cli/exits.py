@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -31,6 +32,7 @@ UNKNOWN = 3
 TIMED_OUT = 124
 INTERRUPTED = 130
 
+_MORE = "(--debug shows the whole traceback)"
 _REFUSED_INPUT = frozenset({400, 413, 422})
 
 
@@ -79,13 +81,16 @@ def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
 
 
 def _run(command: click.Command, arguments: list[str]) -> int:
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    rest = [argument for argument in options if argument != "--debug"] + arguments[len(options) :]
+    color = False if os.environ.get("NO_COLOR") else None
     try:
-        code = command.main(args=arguments, prog_name="arkor", standalone_mode=False)
+        code = command.main(args=rest, prog_name="arkor", standalone_mode=False, color=color)
     except click.ClickException as exc:
         exc.show()
         return exit_code(exc)
     except (Exception, KeyboardInterrupt) as exc:
-        if "--debug" in arguments[:1]:
+        if "--debug" in options:
             traceback.print_exc()
         else:
             click.echo(harmless(_message(exc)), err=True)
@@ -98,9 +103,11 @@ def _message(exc: BaseException) -> str:
         return str(exc) or "Interrupted."
     if isinstance(exc, ConnectionFailed) and "//api.arkor.ai" in str(exc):
         return f"Error: {exc} To train on this machine instead, add --local."
+    if isinstance(exc, EntryError) and exc.__cause__ and not isinstance(exc.__cause__, ArkorError):
+        return f"Error: {exc} {_MORE}"
     if isinstance(exc, ArkorError):
         return f"Error: {exc}"
-    return f"Error: {_place(exc)}{type(exc).__name__}: {exc}\nRun 'arkor --debug …' for the whole traceback."
+    return f"Error: {_place(exc)}{type(exc).__name__}: {exc} {_MORE}"
 
 
 def harmless(text: str) -> str:

@@ -17,7 +17,11 @@ from arkor.errors import ModelError
 
 @click.group()
 def models() -> None:
-    """Models that the backend on this machine knows by name."""
+    """Models that the backend on this machine knows by name.
+
+    \b
+    Example: arkor models list
+    """
 
 
 @models.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arkor.api.notices import one_line
+from arkor.cli.build import warn_if_stale
 from arkor.cli.exits import COMPLETED
 from arkor.cli.options import (
     backend_of,
@@ -145,4 +146,7 @@ def _artifact(entry: Path | None) -> Path:
     if entry is not None:
         return entry if entry.suffix == ".pyz" and entry.is_file() else build(entry)
     existing = Path.cwd() / ARTIFACT
-    return existing if existing.is_file() else build()
+    if not existing.is_file():
+        return build()
+    warn_if_stale(existing)
+    return existing

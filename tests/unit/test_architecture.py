@@ -36,8 +36,8 @@ FLOORS = (
     ("callbacks", "project", "following", "submission", "bookmark"),
     ("starting",),
     ("trainer",),
-    ("manifest", "loading", "bundle", "runner", "scaffold", "notebook"),
-    ("cli", "studio"),
+    ("manifest", "sources", "reaching", "loading", "bundle", "runner", "scaffold", "notebook"),
+    ("cli", "studio", "__main__"),
 )
 BACKEND_USES = frozenset({"errors", "version", "disk", "config", "jobs", "events", "jsonl", "rows", "api.wire"})
 CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})

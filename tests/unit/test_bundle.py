@@ -80,7 +80,7 @@ def test_a_missing_entry_says_where_it_was_looked_for(project: Path) -> None:
             "relative import 'from .nosuch import …': there is no src/arkor/nosuch.py",
         ),
         ("from . import nosuch\n", 1, "relative import 'from . import …': there is no src/arkor/nosuch.py"),
-        ("def f():\n    from .a.b import c\n", 2, "there is no src/arkor/a/b.py"),
+        ("def f():\n    from .a.b import c\n", 2, "there is no src/arkor/a.py and no folder src/arkor/a in "),
         ("from ....up import x\n", 1, "relative import 'from ....up import …': it leads out of the project"),
         ("from ... import nosuch\n", 1, "there is no nosuch.py"),
         ("x = 1\nif\n", 2, "does not parse: invalid syntax"),
