@@ -57,7 +57,7 @@ def _parse(content: bytes, file: Path) -> ast.Module:
         module = ast.parse(content, str(file))
         compile(module, str(file), "exec", dont_inherit=True)  # the grammar allows a return outside of a function
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
-        what, line = getattr(exc, "msg", exc), getattr(exc, "lineno", None)
+        what, line = getattr(exc, "msg", exc), getattr(exc, "lineno", None) or None
         raise BuildError(f"does not parse: {what}", file, line) from exc
     return module
 

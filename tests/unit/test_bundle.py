@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from arkor.bundle import ARTIFACT, build
+from arkor.bundle import ARTIFACT, build, changed_source
 from arkor.errors import BuildError
+from tests.support.full_disk import largest_file
 from tests.support.sources import EVERY_WAY, REACHED, write_sources
 
 INDEX = "src/arkor/index.py"
@@ -86,6 +90,11 @@ def test_a_missing_entry_says_where_it_was_looked_for(project: Path) -> None:
         ("x = 1\nif\n", 2, "does not parse: invalid syntax"),
         ("x = 1\n  y = 2\n", 2, "does not parse: unexpected indent"),
         ("from . import\n", 1, "does not parse: "),
+        ("from __future__ import nosuch\n", 1, "does not parse: future feature nosuch is not defined"),
+        ("x = 1\nreturn x\n", 2, "does not parse: 'return' outside function"),
+        ("# coding: nosuch\n", None, "does not parse: "),
+        ("x = 1\ny = " + "(" * 250 + ")" * 250, 2, "does not parse: too many nested parentheses"),
+        ("from .index.deep import x\n", 1, "src/arkor/index.py is a module, not a package"),
         ("x = '\0'\n", None, "does not parse: source code string cannot contain null bytes"),
     ],
 )
@@ -197,3 +206,155 @@ def test_a_place_that_cannot_be_written_is_named(project: Path) -> None:
     write_sources(project, {INDEX: "", ".arkor": "a file"})
     with pytest.raises(BuildError, match=r"index\.pyz cannot be written"):
         build()
+
+
+# What is unusual about an entry
+
+
+def test_an_entry_that_is_no_python_is_named(project: Path) -> None:
+    """A notebook, or an artifact: by its name alone."""
+    write_sources(project, {"train.ipynb": "{}"})
+    with pytest.raises(BuildError, match=r"train\.ipynb: is not a Python source; the name of an entry ends in \.py"):
+        build(Path("train.ipynb"))
+
+
+def test_a_folder_is_no_entry(project: Path) -> None:
+    """Though it has the name of one."""
+    (project / INDEX).mkdir(parents=True)
+    with pytest.raises(BuildError, match="Build entry not found: "):
+        build()
+
+
+@pytest.mark.parametrize("name", ["a b/träin.py", "my.app/v1.2/train.me.py", "src/日本/train.py"])
+def test_an_entry_may_lie_in_any_folder(project: Path, name: str) -> None:
+    """Spaces, dots and all of Unicode."""
+    write_sources(project, {name: "from . import other\n", str(Path(name).parent / "other.py"): ""})
+    assert sorted(bundled(build(Path(name)))) == sorted([name, str(Path(name).parent / "other.py")])
+
+
+def test_a_source_that_cannot_be_read_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason, as an error of the build."""
+    write_sources(project, {INDEX: ""})
+    monkeypatch.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(BuildError) as raised:
+        build()
+    assert str(raised.value) == f"{project / INDEX}: cannot be read: Permission denied"
+
+
+def test_a_source_may_be_as_deep_as_python_takes_it(project: Path) -> None:
+    """A sum of thousands, blocks in blocks, and hundreds of modules one behind the other."""
+    nested = "".join(f"{' ' * depth}if True:\n" for depth in range(90)) + " " * 90 + "from .m0 import x\n"
+    files = {f"src/arkor/m{i}.py": f"def f():\n    from . import m{i + 1}\nx = 1\n" for i in range(500)}
+    write_sources(project, {INDEX: f"total = {' + '.join(['1'] * 800)}\n{nested}", **files, "src/arkor/m500.py": ""})
+    assert len(bundled(build())) == 502
+
+
+def test_an_import_that_may_fail_need_not_lead_anywhere(project: Path) -> None:
+    """The source says that it does without; where it does not say so, it is an error."""
+    guarded = "try:\n    from .fast import f\nexcept {}:\n    from .slow import f\n"
+    write_sources(project, {"src/arkor/slow.py": "f = 1\n"})
+    for caught in ("ImportError", "(OSError, ModuleNotFoundError)", "builtins.Exception"):
+        write_sources(project, {INDEX: guarded.format(caught)})
+        assert bundled(build()) == [INDEX, "src/arkor/slow.py"]
+    write_sources(project, {INDEX: guarded.format("OSError")})
+    with pytest.raises(BuildError, match="there is no src/arkor/fast.py"):
+        build()
+    later = "try:\n    def f():\n        from .fast import x\nexcept ImportError:\n    pass\n"
+    write_sources(project, {INDEX: later})
+    with pytest.raises(BuildError, match=r"index\.py:3: .*there is no src/arkor/fast.py"):
+        build()
+
+
+@pytest.mark.parametrize(
+    "exports",
+    [
+        "__all__ = ['a']\n__all__ += ['b']\n",
+        "__all__: list[str] = ['a', 'b']\n",
+        "__all__ = ('a',)\n__all__.extend(['b', 'not there', ''])\n",
+    ],
+)
+def test_a_star_import_brings_the_modules_that_are_exported(project: Path, exports: str) -> None:
+    """As far as the names are written out."""
+    write_sources(project, {INDEX: "from .parts import *\n", "src/arkor/parts/__init__.py": exports})
+    write_sources(project, {f"src/arkor/parts/{name}.py": "" for name in "abc"})
+    assert bundled(build())[1:] == [f"src/arkor/parts/{name}.py" for name in ("__init__", "a", "b")]
+
+
+# The same bytes, whole
+
+
+BUILD = "from arkor.bundle import build; build()"
+
+
+def test_nothing_but_the_sources_decides_the_bytes(tmp_path: Path) -> None:
+    """Not the folder, the time, the umask, nor the order of hashes."""
+    seen = set()
+    for number, seed in enumerate(("0", "1", "4711")):
+        root = write_sources(tmp_path / f"folder {number}", EVERY_WAY)
+        os.utime(root / INDEX, (number, number))
+        command = [sys.executable, "-c", f"import os; os.umask(0o{number}77); {BUILD}"]
+        subprocess.run(command, cwd=root, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, timeout=30)
+        seen.add((root / ARTIFACT).read_bytes())
+    assert len(seen) == 1
+
+
+def test_two_builds_at_once_leave_one_whole_artifact(project: Path) -> None:
+    """Real processes, many times: whoever is last, it can be run, and nothing else is left."""
+    write_sources(project, EVERY_WAY)
+    other = {**EVERY_WAY, "src/arkor/other.py": EVERY_WAY[INDEX]}
+    write_sources(project, other)
+    again = "from arkor.bundle import build; from pathlib import Path; [build(Path({!r})) for _ in range(20)]"
+    running = [
+        subprocess.Popen([sys.executable, "-c", again.format(name)], cwd=project)
+        for name in (INDEX, "src/arkor/other.py", INDEX)
+    ]
+    assert [process.wait(30) for process in running] == [0, 0, 0]
+    with zipfile.ZipFile(project / ARTIFACT) as bundle:
+        assert bundle.testzip() is None
+    assert [file.name for file in (project / ARTIFACT).parent.iterdir()] == ["index.pyz"]
+    assert (project / ARTIFACT).read_bytes() in {
+        build(Path(name)).read_bytes() for name in (INDEX, "src/arkor/other.py")
+    }
+
+
+def test_a_full_disk_leaves_the_last_artifact(project: Path) -> None:
+    """And says so."""
+    write_sources(project, {INDEX: "NAME = 1\n"})
+    before = build().read_bytes()
+    write_sources(project, {INDEX: f"NAME = {'x' * 5000!r}\n"})
+    with largest_file(100), pytest.raises(BuildError, match=r"index\.pyz cannot be written: File too large"):
+        build()
+    assert (project / ARTIFACT).read_bytes() == before
+    assert [file.name for file in (project / ARTIFACT).parent.iterdir()] == ["index.pyz"]
+
+
+# Whether an artifact is up to date
+
+
+def test_an_artifact_knows_which_source_has_changed(project: Path) -> None:
+    """By content: neither a new time, nor a source that nobody imports, nor one that is gone counts."""
+    write_sources(project, EVERY_WAY)
+    artifact = build()
+    os.utime(project / "src/arkor/late.py")
+    write_sources(project, {"src/arkor/unused.py": "x = 1\n"})
+    (project / "src/shared.py").unlink()
+    assert changed_source(artifact) is None
+    write_sources(project, {"src/arkor/late.py": "LATE = 1\n"})
+    assert changed_source(artifact) == project / "src/arkor/late.py"
+
+
+def test_the_sources_of_an_entry_outside_are_looked_for_where_they_are(project: Path) -> None:
+    """Not in the project."""
+    outside = write_sources(project.parent / "outside", {"train.py": ""}) / "train.py"
+    write_sources(project, {"train.py": "another = 1\n"})
+    artifact = build(outside)
+    assert changed_source(artifact) is None
+    outside.write_text("x = 1\n")
+    assert changed_source(artifact) == outside
+
+
+def test_what_cannot_be_compared_has_not_changed(project: Path) -> None:
+    """Looking is never an error."""
+    write_sources(project, {"index.pyz": b"no zip"})
+    assert changed_source(project / "index.pyz") is None
+    assert changed_source(project / "nosuch.pyz") is None

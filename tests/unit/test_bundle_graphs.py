@@ -111,7 +111,9 @@ def projects(draw: st.DrawFn) -> Project:
     imports = st.builds(Import, targets, st.sampled_from(["module", "value", "star"]), st.sampled_from(list(FORMS)))
     files = {file: draw(st.lists(imports, max_size=3)) for file in (INDEX, *inits, *modules)}
     exporting = draw(st.lists(st.sampled_from(inits), unique=True)) if inits else []
-    return Project(files, {init: [name for name in "mn" if init.with_name(f"{name}.py") in files] for init in exporting})
+    return Project(
+        files, {init: [name for name in "mn" if init.with_name(f"{name}.py") in files] for init in exporting}
+    )
 
 
 @pytest.fixture(autouse=True)

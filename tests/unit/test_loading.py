@@ -7,6 +7,7 @@ import inspect
 import pickle
 import shutil
 import sys
+import threading
 import traceback
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -232,4 +233,120 @@ def test_leaving_python_from_an_entry_is_not_an_error_of_it(project: Path) -> No
     """SystemExit and KeyboardInterrupt are for whoever runs it."""
     write_sources(project, {INDEX: "raise SystemExit(7)\n"})
     with pytest.raises(SystemExit, match="7"):
+        load_entry(project / INDEX, project)
+
+
+# Fresh, and without a trace
+
+
+def test_loading_many_times_leaves_one_finder(project: Path) -> None:
+    """Imports of everybody else do not get slower; a load that fails leaves nothing at all."""
+    write_sources(project, EVERY_WAY)
+    load_entry(project / INDEX, project)
+    finders, before = len(sys.meta_path), set(sys.modules)
+    for _ in range(5):
+        load_entry(project / INDEX, project)
+    assert len(sys.meta_path) == finders
+    names = {name.partition(".")[0] for name in set(sys.modules) - before}
+    assert len({name for name in names if name.startswith("_arkor_entry_")}) == 5
+    before = set(sys.modules)
+    write_sources(project, {"src/arkor/late.py": "1 / 0\n"})
+    with pytest.raises(EntryError):
+        load_entry(project / INDEX, project)
+    assert {name for name in set(sys.modules) - before if name.startswith("_arkor_entry_")} == set()
+
+
+@both
+def test_the_text_in_a_traceback_is_that_of_the_code_that_runs(project: Path, prepare: Prepare) -> None:
+    """Though the file was edited since, in a thread too."""
+    source = "def fail():\n    return 1 / 0\n"
+    entry = prepare(project, {INDEX: source})
+    module = load_entry(entry, project)
+    write_sources(project, {INDEX: "# another\n# text\n"})
+    said = []
+
+    def run() -> None:
+        try:
+            module.fail()
+        except ZeroDivisionError:
+            said.append(traceback.format_exc())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert f'File "{project / INDEX}", line 2, in fail\n    return 1 / 0' in said[0]
+    assert inspect.getsource(module.fail) == source
+    assert pickle.loads(pickle.dumps(module.fail)) is module.fail
+
+
+@both
+def test_files_beside_the_sources_are_found(project: Path, prepare: Prepare) -> None:
+    """By ``__file__``, and by importlib.resources from a folder and from a package."""
+    source = (
+        "from importlib.resources import files\nfrom pathlib import Path\nfrom . import parts\n"
+        "here = Path(__file__).with_name('rows.txt')\n"
+        "VALUE = lambda: [here.read_text(), files(__package__).joinpath('rows.txt').read_text(),"
+        " files(parts).joinpath('more.txt').read_text()]\n"
+    )
+    module = load_entry(prepare(project, {INDEX: source, "src/arkor/parts/__init__.py": ""}), project)
+    write_sources(project, {"src/arkor/rows.txt": "rows", "src/arkor/parts/more.txt": "more"})
+    assert module.VALUE() == ["rows", "rows", "more"]
+
+
+@both
+@pytest.mark.parametrize(
+    ("files", "value"),
+    [
+        ({INDEX: "from . import empty\nfrom .empty import inner\nVALUE = inner.__name__[-5:]\n"}, "inner"),
+        ({INDEX: "from .a import b\nVALUE = b\n", "src/arkor/a/__init__.py": "b = 1\n", "src/arkor/a/b.py": ""}, 1),
+        ({INDEX: "from .a import x\nVALUE = x\n", "src/arkor/a.py": "x = 1\n", "src/arkor/a/y.py": "x = 2\n"}, 1),
+        ({INDEX: "from ... import NAME\nVALUE = NAME\n", "__init__.py": "NAME = 2\n"}, 2),
+        ({INDEX: "try:\n    from . import no\nexcept ImportError as exc:\n    VALUE = exc.name[-9:]\n"}, "src.arkor"),
+    ],
+    ids=["empty folders", "attribute first", "module before folder", "the root is a package", "optional"],
+)
+def test_imports_mean_what_they_mean_to_python(
+    project: Path, prepare: Prepare, files: Mapping[str, str | bytes], value: object
+) -> None:
+    """In the corners too."""
+    (project / "src/arkor/empty/inner").mkdir(parents=True)
+    assert load_entry(prepare(project, files), project).VALUE == value
+
+
+@pytest.mark.parametrize("name", ["src/arkor/__init__.py", "__init__.py", "../elsewhere/__init__.py"])
+def test_a_package_may_be_an_entry(project: Path, name: str) -> None:
+    """Its relative imports are its own modules; it runs once."""
+    write_sources(project, {name: "from .other import x\nVALUE = x\nassert not hasattr(x, 'seen')\nx.seen = 1\n"})
+    write_sources(project, {str(Path(name).with_name("other.py")): "def x(): ...\n"})
+    assert load_entry(project / name, project).VALUE.seen == 1
+    assert load_entry(build(Path(name)), project).VALUE.seen == 1
+
+
+def test_an_entry_outside_is_named_in_tracebacks(project: Path) -> None:
+    """Also from the artifact it became."""
+    outside = write_sources(project.parent / "outside", {"train.py": "1 / 0\n"}) / "train.py"
+    with pytest.raises(EntryError) as raised:
+        load_entry(build(outside), project)
+    assert str(raised.value) == f"{outside}:1: ZeroDivisionError: division by zero"
+
+
+def test_an_artifact_brings_its_own_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run from anywhere, its absolute imports are found."""
+    write_sources(project, {INDEX: "import beside\nVALUE = beside.x\n", "beside.py": "x = 8\n"})
+    artifact = build()
+    monkeypatch.chdir("/")
+    assert load_entry(artifact, Path("/")).VALUE == 8
+
+
+def test_what_is_neither_source_nor_artifact_is_named(project: Path) -> None:
+    """With what there may be."""
+    write_sources(project, {"train.ipynb": "{}"})
+    with pytest.raises(EntryError, match=r"train\.ipynb is neither a Python source \(\.py\) nor an artifact"):
+        load_entry(project / "train.ipynb", project)
+
+
+def test_a_syntax_error_in_a_text_is_told_where_it_was_run(project: Path) -> None:
+    """Not as a line of a file that is none."""
+    write_sources(project, {INDEX: "x = 1\neval('1 +')\n"})
+    with pytest.raises(EntryError, match=f"{project}/{INDEX}:2: SyntaxError: "):
         load_entry(project / INDEX, project)

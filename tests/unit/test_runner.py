@@ -77,8 +77,9 @@ def test_a_missing_entry_says_where_it_was_looked_for(project: Path) -> None:
     assert str(raised.value) == (
         f"Training entry not found: {project}/{INDEX}. Provide a path or create src/arkor/index.py."
     )
-    with pytest.raises(EntryError, match=r"Training entry not found: /nosuch/other\.py"):
-        run_trainer("/nosuch/other.py")
+    for path in ("/nosuch/other.py", "/nosuch/./deep/../other.py"):
+        with pytest.raises(EntryError, match=r"Training entry not found: /nosuch/other\.py"):
+            run_trainer(path)
 
 
 def test_an_entry_is_loaded_from_every_place(project: Path) -> None:
@@ -86,6 +87,23 @@ def test_an_entry_is_loaded_from_every_place(project: Path) -> None:
     write_sources(project, {INDEX: SOURCE})
     for path in (None, INDEX, Path(INDEX), project / INDEX, build()):
         assert load_trainer(path).name == "run"
+
+
+def test_the_module_arkor_is_not_taken_for_a_manifest(project: Path) -> None:
+    """``import arkor`` puts it under the very name."""
+    write_sources(project, {INDEX: f"import arkor\nimport arkor.trainer\n{SOURCE}".replace("\narkor =", "\ntrainer =")})
+    assert load_trainer().name == "run"
+
+
+@pytest.mark.usefixtures("arkor_cloud")
+def test_an_entry_runs_fresh_each_time(project: Path) -> None:
+    """What it imports relatively as well: one trainer, one job, and then another."""
+    write_sources(project, {INDEX: SOURCE.replace('"run"', "NAME") + "", "src/arkor/name.py": "NAME = 'one'\n"})
+    write_sources(project, {INDEX: "from .name import NAME\n" + (project / INDEX).read_text()})
+    first = run_trainer()
+    write_sources(project, {"src/arkor/name.py": "NAME = 'two'\n"})
+    second = run_trainer()
+    assert [(result.job.id, result.job.name) for result in (first, second)] == [("job_1", "one"), ("job_2", "two")]
 
 
 @pytest.mark.usefixtures("arkor_cloud")
