@@ -5,25 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
-from pathlib import Path
 from typing import NoReturn
 
 import click
-
-from arkor.api import notices
-from arkor.errors import (
-    ArkorError,
-    BuildError,
-    CloudApiError,
-    ConfigError,
-    ConnectionFailed,
-    DatasetError,
-    EntryError,
-    ModelError,
-    TrainingFailed,
-    WaitTimeout,
-)
 
 COMPLETED = 0
 NOT_COMPLETED = 1
@@ -33,6 +17,7 @@ TIMED_OUT = 124
 INTERRUPTED = 130
 
 _MORE = "(--debug shows the whole traceback)"
+_NOTICES = "arkor.api.notices"
 _REFUSED_INPUT = frozenset({400, 413, 422})
 
 
@@ -47,21 +32,22 @@ class Interrupted(Exception):
     """Ctrl-C, with something to say about what goes on without us."""
 
 
-_CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
-    ((Interrupted, KeyboardInterrupt, click.Abort), INTERRUPTED),
-    ((TrainingFailed,), NOT_COMPLETED),
-    ((WaitTimeout,), TIMED_OUT),
-    ((ConfigError, DatasetError, EntryError, BuildError, ModelError), BAD_INPUT),
-)
-
-
 def exit_code(exc: BaseException) -> int:
     """Return the exit code that an error stands for."""
+    from arkor import errors  # here and below: --help and --version need none of it
+
     if isinstance(exc, click.ClickException):
         return exc.exit_code
-    if isinstance(exc, CloudApiError):
+    if isinstance(exc, errors.CloudApiError):
         return BAD_INPUT if exc.status in _REFUSED_INPUT else UNKNOWN
-    return next((code for types, code in _CODES if isinstance(exc, types)), UNKNOWN)
+    bad_input = (errors.ConfigError, errors.DatasetError, errors.EntryError, errors.BuildError, errors.ModelError)
+    codes: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
+        ((Interrupted, KeyboardInterrupt, click.Abort), INTERRUPTED),
+        ((errors.TrainingFailed,), NOT_COMPLETED),
+        ((errors.WaitTimeout,), TIMED_OUT),
+        (bad_input, BAD_INPUT),
+    )
+    return next((code for types, code in codes if isinstance(exc, types)), UNKNOWN)
 
 
 def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
@@ -69,12 +55,12 @@ def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
     shown = _Shown()
     shown.setFormatter(logging.Formatter("Warning: %(message)s"))
     shown.setLevel(logging.WARNING)
-    shown.addFilter(lambda record: record.name != notices.__name__)  # those are shown once, at the end
+    shown.addFilter(lambda record: record.name != _NOTICES)  # those are shown once, at the end
     logging.getLogger("arkor").addHandler(shown)
     try:
         code = _run(command, arguments)
     finally:
-        notice = notices.last_notice()
+        notice = sys.modules[_NOTICES].last_notice() if _NOTICES in sys.modules else None
         if notice is not None:
             click.echo(str(notice), err=True)
     sys.exit(code)
@@ -91,6 +77,8 @@ def _run(command: click.Command, arguments: list[str]) -> int:
         return exit_code(exc)
     except (Exception, KeyboardInterrupt) as exc:
         if "--debug" in options:
+            import traceback
+
             traceback.print_exc()
         else:
             click.echo(harmless(_message(exc)), err=True)
@@ -99,6 +87,8 @@ def _run(command: click.Command, arguments: list[str]) -> int:
 
 
 def _message(exc: BaseException) -> str:
+    from arkor.errors import ArkorError, ConnectionFailed, EntryError
+
     if isinstance(exc, (Interrupted, KeyboardInterrupt, click.Abort)):
         return str(exc) or "Interrupted."
     if isinstance(exc, ConnectionFailed) and "//api.arkor.ai" in str(exc):
@@ -117,6 +107,9 @@ def harmless(text: str) -> str:
 
 def _place(exc: BaseException) -> str:
     """Return file and line of the last frame of the user's own code, outside of arkor and of installed packages."""
+    import traceback
+    from pathlib import Path
+
     ours = Path(__file__).parent.parent
     frames = traceback.extract_tb(exc.__traceback__)
     for frame in reversed(frames):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
-from arkor.cli import cli
 from arkor.version import __version__
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
@@ -51,25 +48,6 @@ def names(cloud: Cloud) -> list[str]:
 
 
 # Help
-
-
-def _commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            inner = command.get_command(context, name)
-            assert inner is not None
-            yield from _commands(inner, (*path, name))
-    else:
-        yield path
-
-
-@pytest.mark.parametrize("command", list(_commands()), ids=" ".join)
-def test_the_help_of_every_command_has_an_example(command: tuple[str, ...]) -> None:
-    """A reader can copy one line that works."""
-    ended = run(*command, "--help")
-    assert ended.code == 0
-    assert f"Example: arkor {' '.join(command)}" in ended.out
 
 
 def test_the_help_lists_every_command_and_the_exit_codes() -> None:

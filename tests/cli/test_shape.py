@@ -45,26 +45,17 @@ def arkor_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # Help
 
 
-def test_every_command_and_every_group_helps_on_a_terminal() -> None:
-    """With an example to copy, exit code 0; two at a time."""
-    commands = list(every_command())
-    for pair in [commands[i : i + 2] for i in range(0, len(commands), 2)]:
-        terminals = [Terminal(*command, "--help") for command in pair]
-        for command, terminal in zip(pair, terminals, strict=True):
-            with terminal:
-                code, seen = terminal.end()
-            assert code == 0
-            assert f"Usage: {' '.join(['arkor', *command])}" in seen
-            assert f"Example: arkor {' '.join(command)}" in seen
-
-
-@pytest.mark.parametrize("command", [command for command in every_command() if len(command) != 2], ids=" ".join)
-def test_help_comes_with_the_short_option_too(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """The same text."""
-    for option in ("-h", "--help"):
-        cli.main([*command, option], prog_name="arkor", standalone_mode=False)
-    short, long = capsys.readouterr().out.split("Usage: ")[1:]
-    assert short == long
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+def test_every_command_and_every_group_helps(command: tuple[str, ...]) -> None:
+    """With an example to copy and exit code 0, on a terminal and in a pipe."""
+    piped = Command(*command, "-h")
+    with Terminal(*command, "--help") as terminal:
+        code, seen = terminal.end()
+    ended = piped.end()
+    assert (code, ended.code) == (0, 0)
+    for text in (seen, ended.out):
+        assert f"Usage: {' '.join(['arkor', *command])}" in text
+        assert f"Example: arkor {' '.join(command)}" in text
 
 
 # How it is called

@@ -32,7 +32,7 @@ FORMS = {
     "in a class": "class C{i}:\n    {it}\nv{i} = C{i}.v{i}",
     "for the type checker": "if TYPE_CHECKING:\n    {it}",
     "for everybody else": "if not TYPE_CHECKING:\n    {it}\nelse:\n    from .nosuch import x",
-    "missing, optional": "try:\n    from .nosuch import x as v{i}\nexcept ImportError as exc:\n    v{i} = type(exc).__name__",
+    "missing, optional": "try:\n    from .no import x as v{i}\nexcept ImportError as e:\n    v{i} = type(e).__name__",
 }
 SOURCE = """\
 from typing import TYPE_CHECKING
@@ -129,19 +129,20 @@ def _as_before() -> Iterator[None]:
 
 def outcome(module: str | Path, root: Path) -> object:
     """Import an entry; return which sources ran in which order, and what it found or how it failed."""
-    vars(sys.modules["seen"])["order"] = order = []
+    order: list[str] = []
+    vars(sys.modules["seen"])["order"] = order
     try:
         entry = importlib.import_module(module) if isinstance(module, str) else load_entry(module, root)
-        return order, entry.FOUND
     except (EntryError, ImportError) as exc:
         cause = exc.__cause__ if isinstance(exc, EntryError) else exc
         return order, type(cause), re.sub(r"(_arkor_entry_|project_)\w+", "package", str(cause))
+    return order, entry.FOUND
 
 
 @settings(max_examples=60, deadline=None)
 @given(project=projects())
 def test_what_runs_from_source_runs_from_the_artifact(project: Project) -> None:
-    """The same sources in the same order with the same result, or the same error; and no source more than is reached."""
+    """The same sources in the same order, the same result or error; and it has no source more than is reached."""
     with tempfile.TemporaryDirectory(prefix="project_") as folder:
         root = Path(folder).resolve()
         project.write(root)

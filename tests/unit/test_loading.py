@@ -310,7 +310,8 @@ def test_imports_mean_what_they_mean_to_python(
 ) -> None:
     """In the corners too."""
     (project / "src/arkor/empty/inner").mkdir(parents=True)
-    assert load_entry(prepare(project, files), project).VALUE == value
+    module = load_entry(prepare(project, files), project)
+    assert value == module.VALUE
 
 
 @pytest.mark.parametrize("name", ["src/arkor/__init__.py", "__init__.py", "../elsewhere/__init__.py"])

@@ -36,6 +36,12 @@ def test_the_command_line_starts_without_the_network() -> None:
     assert loaded & {"requests", "flask", "torch"} == set()
 
 
+def test_asking_for_the_version_loads_nothing_that_only_errors_need() -> None:
+    """``arkor --version`` is about as quick as click is."""
+    code = "from arkor.cli import main\ntry:\n    main(['--version'])\nexcept SystemExit:\n    pass"
+    assert loaded_by(code) & {"attr", "importlib.metadata", "pathlib", "requests", "socket", "zipfile"} == set()
+
+
 def test_all_is_sorted_and_complete() -> None:
     """What is public is in ``__all__`` once, in order."""
     version, *names = arkor.__all__
