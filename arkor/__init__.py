@@ -180,6 +180,9 @@ if TYPE_CHECKING:
         ReconnectExhausted as ReconnectExhausted,
     )
     from arkor.errors import (
+        ScaffoldError as ScaffoldError,
+    )
+    from arkor.errors import (
         ServerError as ServerError,
     )
     from arkor.errors import (
@@ -327,6 +330,7 @@ _HOMES = {
         "ProjectStateError",
         "RateLimited",
         "ReconnectExhausted",
+        "ScaffoldError",
         "ServerError",
         "StreamError",
         "TrainingFailed",

@@ -21,6 +21,7 @@
     ├── DatasetError             rows that cannot be trained on (also a ValueError)
     ├── EntryError               an entry without a trainer
     ├── BuildError               an entry that cannot be bundled
+    ├── ScaffoldError            a project that cannot be set up
     ├── CredentialsError         an identity that cannot be read or obtained
     ├── ProjectStateError        a project that cannot be routed
     ├── LocalBackendError        this machine's own backend cannot start, or died
@@ -235,6 +236,10 @@ class BuildError(ArkorError):
             return str(self.args[0])
         place = f"{self.path}:{self.line}" if self.line else str(self.path)
         return f"{place}: {self.args[0]}"
+
+
+class ScaffoldError(ArkorError):
+    """A project cannot be set up in a folder."""
 
 
 class CredentialsError(ArkorError):

@@ -18,6 +18,7 @@ _COMMANDS = {
     "dataset": ("arkor.cli.dataset", "Look at a file of rows before it is trained on."),
     "download": ("arkor.cli.jobs", "Fetch what a job left."),
     "jobs": ("arkor.cli.jobs", "List the project's jobs, show one, or delete some."),
+    "init": ("arkor.cli.init", "Set up a project."),
     "login": ("arkor.cli.login", "Log in, with an account or anonymously."),
     "logout": ("arkor.cli.login", "Remove the identity that is stored."),
     "logs": ("arkor.cli.logs", "Show what a job has told so far."),

@@ -19,6 +19,7 @@ INTERRUPTED = 130
 _MORE = "(--debug shows the whole traceback)"
 _NOTICES = "arkor.api.notices"
 _REFUSED_INPUT = frozenset({400, 413, 422})
+_BAD_INPUT_ERRORS = ("ConfigError", "DatasetError", "EntryError", "BuildError", "ModelError", "ScaffoldError")
 
 
 class _Shown(logging.Handler):
@@ -40,7 +41,7 @@ def exit_code(exc: BaseException) -> int:
         return exc.exit_code
     if isinstance(exc, errors.CloudApiError):
         return BAD_INPUT if exc.status in _REFUSED_INPUT else UNKNOWN
-    bad_input = (errors.ConfigError, errors.DatasetError, errors.EntryError, errors.BuildError, errors.ModelError)
+    bad_input = tuple(getattr(errors, name) for name in _BAD_INPUT_ERRORS)
     codes: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
         ((Interrupted, KeyboardInterrupt, click.Abort), INTERRUPTED),
         ((errors.TrainingFailed,), NOT_COMPLETED),

@@ -34,6 +34,7 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "DatasetError": errors.DatasetError("rows.jsonl", "2 rows are bad", [(3, "empty"), (4, "empty")], 5),
     "EntryError": errors.EntryError("words"),
     "BuildError": errors.BuildError("words", Path("/a/b.py"), 7),
+    "ScaffoldError": errors.ScaffoldError("words"),
     "CredentialsError": errors.CredentialsError("words"),
     "ProjectStateError": errors.ProjectStateError("words"),
     "LocalBackendError": errors.LocalBackendError("words"),

@@ -19,6 +19,7 @@ from arkor.jobs import TrainingJob, TrainingResult
         (errors.EntryError("words"), 2),
         (errors.BuildError("words"), 2),
         (errors.ModelError("words"), 2),
+        (errors.ScaffoldError("words"), 2),
         (errors.error_for_status(400, "words"), 2),
         (errors.error_for_status(413, "words"), 2),
         (errors.error_for_status(422, "words"), 2),

@@ -1,0 +1,204 @@
+"""What a template would change in a folder, decided before anything is written; and the writing.
+
+What is there is never overwritten. ``.gitignore`` and ``pyproject.toml`` get what is missing, once.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path, PurePosixPath
+
+import attrs
+
+from arkor.disk import write_atomically
+from arkor.errors import ScaffoldError
+from arkor.scaffold.ignoring import with_ignored
+from arkor.scaffold.requirements import (
+    NotPatched,
+    arkor_extras,
+    is_project,
+    named_in_pyproject,
+    parse_pyproject,
+    with_requirement,
+)
+from arkor.scaffold.templates import ENTRY, GITIGNORE, Template
+
+PYPROJECT = "pyproject.toml"
+REQUIREMENTS = "requirements.txt"
+IGNORED = (".arkor/", "adapters/")
+# Each would be imported in place of the installed arkor: the project's root is importable when its entry runs.
+SHADOWS = ("src/arkor/__init__.py", "src/arkor.py", "arkor/__init__.py", "arkor.py")
+
+
+class Action(str, Enum):
+    """What becomes of a file."""
+
+    CREATED = "created"
+    KEPT = "kept"
+    PATCHED = "patched"
+
+
+@attrs.frozen
+class Change:
+    """One file of a project.
+
+    Attributes:
+        path: relative to the project's folder.
+        action: what becomes of it.
+        content: its new content; empty where it is kept.
+        detail: what is added, where it is patched.
+    """
+
+    path: PurePosixPath
+    action: Action
+    content: bytes = attrs.field(default=b"", repr=False)
+    detail: str = ""
+
+
+@attrs.frozen
+class Layout:
+    """What a template would change in a folder.
+
+    Attributes:
+        folder: the project's folder, which may not be there yet.
+        template: the template.
+        changes: every file, in the order in which they are written.
+        install: the shell command that installs what the project needs.
+        notes: what the user has to see to.
+    """
+
+    folder: Path
+    template: Template
+    changes: tuple[Change, ...]
+    install: str
+    notes: tuple[str, ...] = ()
+
+    def apply(self) -> Iterator[Change]:
+        """Write file by file, and yield each change when it is done.
+
+        Raises:
+            ScaffoldError: a file cannot be written; those yielded before are in place, and it is as it was.
+        """
+        for change in self.changes:
+            if change.action is not Action.KEPT:
+                self._write(change)
+            yield change
+
+    def _write(self, change: Change) -> None:
+        file = self.folder / change.path
+        try:
+            if change.action is Action.PATCHED:  # it may be a link, and keeps its mode
+                write_atomically(file.resolve(), change.content, mode=stat.S_IMODE(file.stat().st_mode))
+            else:
+                write_atomically(file, change.content)
+        except OSError as exc:
+            raise ScaffoldError(f"{file} cannot be written: {exc.strerror}.") from exc
+
+
+def plan(folder: Path, template: Template, name: str) -> Layout:
+    """Decide what a template changes in a folder. Nothing is written.
+
+    Args:
+        folder: the project's folder; it need not be there.
+        template: the template.
+        name: what the project and its trainer are called.
+
+    Raises:
+        ScaffoldError: the name is not one line of printable text, something is in the way of a folder, or a file that
+            is to be patched cannot be read.
+    """
+    if not name.strip() or not name.isprintable():
+        raise ScaffoldError(f"The name must be one line of printable text, not {name!r}.")
+    _check_folder(folder)
+    dependency, install, notes = _dependency(folder, template)
+    changes = [dependency]
+    for path, content in template.render(name, install).items():
+        changes.append(_ignored(folder, content) if str(path) == GITIGNORE else _file(folder, path, content))
+    return Layout(folder, template, tuple(changes), install, (*notes, *_shadows(folder)))
+
+
+def has_entry(folder: Path) -> bool:
+    """Say whether a folder is an arkor project already."""
+    return os.path.lexists(folder / ENTRY)
+
+
+def _check_folder(folder: Path) -> None:
+    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        raise ScaffoldError(f"{there} is a file, not a folder. Nothing was changed.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ScaffoldError(f"{there} cannot be written: you have no permission. Nothing was changed.")
+
+
+def _file(folder: Path, path: PurePosixPath, content: bytes) -> Change:
+    for parent in list(path.parents)[-2::-1]:
+        if os.path.lexists(folder / parent) and not (folder / parent).is_dir():
+            raise ScaffoldError(f"{folder / parent} is a file, and {path} needs a folder there. Nothing was changed.")
+    there = os.path.lexists(folder / path)
+    return Change(path, Action.KEPT) if there else Change(path, Action.CREATED, content)
+
+
+def _ignored(folder: Path, content: bytes) -> Change:
+    path = PurePosixPath(GITIGNORE)
+    if not (folder / path).is_file():
+        return _file(folder, path, content)
+    patched, added = with_ignored(_read(folder / path), IGNORED)
+    return Change(path, Action.PATCHED, patched, ", ".join(added)) if added else Change(path, Action.KEPT)
+
+
+def _dependency(folder: Path, template: Template) -> tuple[Change, str, list[str]]:
+    """Return where the project's need for arkor is written, the command that installs it, and what is left to do."""
+    if (folder / PYPROJECT).is_file():
+        found = _in_pyproject(folder, template)
+        if found is not None:
+            return found
+    path, requirement = PurePosixPath(REQUIREMENTS), template.requirement
+    install = f"pip install -r {REQUIREMENTS}"
+    if not (folder / path).is_file():
+        return _file(folder, path, f"{requirement}\n".encode()), install, []
+    lines = _read(folder / path).decode(errors="replace").splitlines()
+    return Change(path, Action.KEPT), install, _missing(REQUIREMENTS, arkor_extras(lines), template)
+
+
+def _in_pyproject(folder: Path, template: Template) -> tuple[Change, str, list[str]] | None:
+    """Return the same of a project's ``pyproject.toml``; None where it only has the settings of tools."""
+    path, requirement = PurePosixPath(PYPROJECT), template.requirement
+    # Not "pip install .": that would put the project's own src/arkor beside, or over, the installed package.
+    install = "uv sync" if (folder / "uv.lock").is_file() else f"pip install {shlex.quote(requirement)}"
+    content = _read(folder / path)
+    try:
+        pyproject = parse_pyproject(content)
+        if not is_project(pyproject):
+            return None
+        extras = arkor_extras(named_in_pyproject(pyproject))
+        if extras is not None:
+            return Change(path, Action.KEPT), install, _missing(PYPROJECT, extras, template)
+        return Change(path, Action.PATCHED, with_requirement(content, requirement), requirement), install, []
+    except NotPatched as exc:
+        return Change(path, Action.KEPT), install, [f'{PYPROJECT}: {exc}; add the dependency "{requirement}" by hand.']
+
+
+def _missing(file: str, extras: set[str] | None, template: Template) -> list[str]:
+    """Return what a file that names arkor, or does not, still lacks."""
+    if extras is None:
+        return [f'{file} does not name arkor; add the line "{template.requirement}".']
+    if template.is_local and "local" not in extras:
+        return [f'{file} names arkor without what training on this machine needs: "{template.requirement}".']
+    return []
+
+
+def _shadows(folder: Path) -> Iterator[str]:
+    for path in SHADOWS:
+        if os.path.lexists(folder / path):
+            yield f"{path} hides the installed arkor when the project runs; move or remove it."
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise ScaffoldError(f"{file} cannot be read: {exc.strerror}. Nothing was changed.") from exc
