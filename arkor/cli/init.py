@@ -11,7 +11,7 @@ import click
 
 from arkor.api.notices import one_line
 from arkor.cli.exits import BAD_INPUT
-from arkor.scaffold.templates import DEFAULT, TEMPLATES, Template
+from arkor.scaffold.templates import AROUND, DEFAULT, TEMPLATES, Template
 
 if TYPE_CHECKING:
     from arkor.scaffold.layout import Layout
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool, git: bool | None) -> None:
     """Set up a project in DIR, by default this folder.
 
-    On a terminal it asks for the template and the name, unless one is given or -y is. What is there is never
-    overwritten: .gitignore and pyproject.toml get what is missing. A folder outside of any git repository becomes one,
-    without a commit.
+    On a terminal it asks for the template and the name, unless --template or -y is given. What is there is never
+    overwritten; .gitignore and pyproject.toml get what they lack. A folder outside of any git repository becomes one,
+    without a commit, as with cargo and uv.
 
     \b
     Templates:
@@ -47,13 +47,17 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
 
     if git and not is_installed():
         raise _Refused("--git needs git, which is not installed. Nothing was changed.")
-    template, named = _chosen(template_name), name or project_slug(folder)
-    if template is None and has_entry(folder):  # it is a project; what is missing around the trainer is added
-        template = TEMPLATES["blank"]
-    elif template is None and not yes and _is_interactive():
+    default_name = project_slug(folder)
+    if template_name is not None:
+        template = TEMPLATES[template_name]
+    elif has_entry(folder):
+        template = AROUND
+    elif yes or not _is_interactive():
+        template = DEFAULT
+    else:
         template = _ask_for_template()
-        named = name or click.prompt("Name", default=named)
-    layout = plan(folder, template or DEFAULT, named)
+        name = name or click.prompt("Name", default=default_name)
+    layout = plan(folder, template, name or default_name)
     _apply(layout)
     if git is not False and is_installed() and not is_in_repository(folder):
         start_repository(folder)
@@ -65,10 +69,6 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
 
 class _Refused(click.ClickException):
     exit_code = BAD_INPUT
-
-
-def _chosen(template_name: str | None) -> Template | None:
-    return None if template_name is None else TEMPLATES[template_name]
 
 
 def _is_interactive() -> bool:
@@ -92,7 +92,8 @@ def _apply(layout: Layout) -> None:
             added = f": added {change.detail}" if change.detail else ""
             click.echo(f"  {change.action.value:7}  {change.path}{added}")
     except ScaffoldError as exc:
-        again = f"arkor init {_quoted(layout.folder)} --template {layout.template.name}"
+        again = f"arkor init {_quoted(layout.folder)}"
+        again += f" --template {layout.template.name}" if layout.template.name else ""
         raise ScaffoldError(f"{exc} What is listed is in place; the rest comes with: {again}") from exc
 
 
@@ -101,7 +102,8 @@ def _tell_next_steps(layout: Layout) -> None:
     if layout.folder.resolve() != Path.cwd():
         click.echo(f"  cd {_quoted(layout.folder)}")
     click.echo(f"  {layout.install}")
-    click.echo(f"  {layout.template.start_command}")
+    if layout.template.start:
+        click.echo(f"  {layout.template.start}")
 
 
 def _quoted(folder: Path) -> str:

@@ -35,6 +35,7 @@ class Template:
         summary: what it is, in a line.
         about: what its README begins with, where that is not the file's own text.
         is_local: whether it trains on the user's own machine.
+        start: the command that trains.
         sources: the files in ``files/`` by their paths in the project. The entry is the last one, so that no project
             whose making was broken off looks complete.
     """
@@ -43,17 +44,13 @@ class Template:
     summary: str
     about: str = ""
     is_local: bool = True
+    start: str = "arkor start --local"
     sources: Mapping[str, str] = attrs.field(factory=lambda: _OWN, hash=False)
 
     @property
     def requirement(self) -> str:
         """What the project needs to be installed, as pip writes it."""
         return f"arkor{'[local]' * self.is_local}>={__version__}"
-
-    @property
-    def start_command(self) -> str:
-        """The command that trains."""
-        return f"arkor start{' --local' * self.is_local}"
 
     def render(self, name: str, install: str) -> dict[PurePosixPath, bytes]:
         """Return the content of each file of a project, by its path in it.
@@ -104,6 +101,7 @@ TEMPLATES: Mapping[str, Template] = {
                 "`urgency`, `summary` and `nextAction`."
             ),
             is_local=False,
+            start="arkor start",
             sources=_CLOUD,
         ),
         Template(
@@ -114,6 +112,7 @@ TEMPLATES: Mapping[str, Template] = {
                 "JSON object with `translation` and `detectedLanguage`."
             ),
             is_local=False,
+            start="arkor start",
             sources=_CLOUD,
         ),
         Template(
@@ -124,9 +123,18 @@ TEMPLATES: Mapping[str, Template] = {
                 "`redactedText`, `redactedCount` and `tags`, such as `EMAIL`."
             ),
             is_local=False,
+            start="arkor start",
             sources=_CLOUD,
         ),
         Template(name="blank", summary="the smallest trainer, for your own rows"),
     )
 }
 DEFAULT = TEMPLATES["local"]
+# For a project that has its trainer already, whatever it is like.
+AROUND = Template(
+    name="",
+    summary="what a project needs around its trainer",
+    is_local=False,
+    start="",
+    sources={GITIGNORE: _COMMON[GITIGNORE], ENTRY: _COMMON[ENTRY]},
+)
