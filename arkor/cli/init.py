@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="[DIR]", required=False, default=".", type=click.Path(path_type=Path))
 @click.option("--template", "template_name", type=click.Choice(list(TEMPLATES)), help="What the project trains.")
 @click.option("--name", help="What the trainer is called; by default after the folder.")
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing: the template local, unless --template says otherwise.")
-@click.option("--git/--skip-git", default=None, help="Make it a git repository, or not.  [default: where git is]")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing; without --template, take local.")
+@click.option(
+    "--git/--skip-git", default=None, help="Make it a git repository, or not; by default a new one becomes one."
+)
 def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool, git: bool | None) -> None:
     """Set up a project in DIR, by default this folder.
 
     On a terminal it asks for the template and the name, unless --template or -y is given. What is there is never
-    overwritten; .gitignore and pyproject.toml get what they lack. A folder outside of any git repository becomes one,
-    without a commit, as with cargo and uv.
+    overwritten; .gitignore and pyproject.toml get what they lack. A new project outside of any git repository becomes
+    one, without a commit, as with cargo and uv.
 
     \b
     Templates:
@@ -41,25 +43,16 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
     \b
     Example: arkor init my-bot --template local
     """
-    from arkor.project import project_slug
     from arkor.scaffold.git import is_in_repository, is_installed, start_repository
-    from arkor.scaffold.layout import has_entry, plan
+    from arkor.scaffold.layout import plan
 
     if git and not is_installed():
         raise _Refused("--git needs git, which is not installed. Nothing was changed.")
-    default_name = project_slug(folder)
-    if template_name is not None:
-        template = TEMPLATES[template_name]
-    elif has_entry(folder):
-        template = AROUND
-    elif yes or not _is_interactive():
-        template = DEFAULT
-    else:
-        template = _ask_for_template()
-        name = name or click.prompt("Name", default=default_name)
-    layout = plan(folder, template, name or default_name)
+    template, name = _wanted(folder, template_name, name, ask=not yes and _is_interactive())
+    layout = plan(folder, template, name)
     _apply(layout)
-    if git is not False and is_installed() and not is_in_repository(folder):
+    wants_git = template is not AROUND if git is None else git
+    if wants_git and is_installed() and not is_in_repository(folder):
         start_repository(folder)
         click.echo("  created  .git")
     for note in layout.notes:
@@ -72,7 +65,25 @@ class _Refused(click.ClickException):
 
 
 def _is_interactive() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def _wanted(folder: Path, template_name: str | None, name: str | None, *, ask: bool) -> tuple[Template, str]:
+    """Return the template and the name: as given, as asked for, or as they are by default."""
+    from arkor.project import project_slug
+    from arkor.scaffold.layout import has_entry
+
+    default_name = project_slug(folder)
+    if template_name is not None:
+        template = TEMPLATES[template_name]
+    elif has_entry(folder):  # a project already; its template is not known, and not needed
+        template = AROUND
+    elif ask:
+        template = _ask_for_template()
+        name = click.prompt("Name", default=default_name) if name is None else name
+    else:
+        template = DEFAULT
+    return template, default_name if name is None else name
 
 
 def _ask_for_template() -> Template:
@@ -84,17 +95,24 @@ def _ask_for_template() -> Template:
 
 
 def _apply(layout: Layout) -> None:
-    """Write the files, listing each when it is in place."""
+    """Write the files, and list those that are in place, also where not all are."""
     from arkor.errors import ScaffoldError
 
+    done = []
     try:
         for change in layout.apply():
+            done.append(change)  # said later: nobody to listen is no reason to stop in the middle
+    except ScaffoldError as exc:
+        raise ScaffoldError(f"{exc} What is listed is in place; the rest comes with: {_again(layout)}") from exc
+    finally:
+        for change in done:
             added = f": added {change.detail}" if change.detail else ""
             click.echo(f"  {change.action.value:7}  {change.path}{added}")
-    except ScaffoldError as exc:
-        again = f"arkor init {_quoted(layout.folder)}"
-        again += f" --template {layout.template.name}" if layout.template.name else ""
-        raise ScaffoldError(f"{exc} What is listed is in place; the rest comes with: {again}") from exc
+
+
+def _again(layout: Layout) -> str:
+    template = f" --template {layout.template.name}" if layout.template.name else ""
+    return f"arkor init {_quoted(layout.folder)}{template}"
 
 
 def _tell_next_steps(layout: Layout) -> None:
