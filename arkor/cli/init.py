@@ -43,7 +43,7 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
     \b
     Example: arkor init my-bot --template local
     """
-    from arkor.scaffold.git import is_in_repository, is_installed, start_repository
+    from arkor.scaffold.git import is_installed
     from arkor.scaffold.layout import plan
 
     if git and not is_installed():
@@ -51,10 +51,8 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
     template, name = _wanted(folder, template_name, name, ask=not yes and _is_interactive())
     layout = plan(folder, template, name)
     _apply(layout)
-    wants_git = template is not AROUND if git is None else git
-    if wants_git and is_installed() and not is_in_repository(folder):
-        start_repository(folder)
-        click.echo("  created  .git")
+    if git or (git is None and template is not AROUND and is_installed()):
+        _make_repository(folder, is_asked_for=bool(git))
     for note in layout.notes:
         click.echo(f"Note: {one_line(note)}", err=True)
     _tell_next_steps(layout)
@@ -103,16 +101,27 @@ def _apply(layout: Layout) -> None:
         for change in layout.apply():
             done.append(change)  # said later: nobody to listen is no reason to stop in the middle
     except ScaffoldError as exc:
-        raise ScaffoldError(f"{exc} What is listed is in place; the rest comes with: {_again(layout)}") from exc
+        raise ScaffoldError(f"{exc} What is listed is in place; the same command again adds the rest.") from exc
     finally:
         for change in done:
             added = f": added {change.detail}" if change.detail else ""
             click.echo(f"  {change.action.value:7}  {change.path}{added}")
 
 
-def _again(layout: Layout) -> str:
-    template = f" --template {layout.template.name}" if layout.template.name else ""
-    return f"arkor init {_quoted(layout.folder)}{template}"
+def _make_repository(folder: Path, *, is_asked_for: bool) -> None:
+    from arkor.errors import ScaffoldError
+    from arkor.scaffold.git import is_in_repository, start_repository
+
+    if is_in_repository(folder):
+        return
+    try:
+        start_repository(folder)
+    except ScaffoldError as exc:
+        if is_asked_for:
+            raise
+        click.echo(f"Note: {one_line(str(exc))}", err=True)
+    else:
+        click.echo("  created  .git")
 
 
 def _tell_next_steps(layout: Layout) -> None:

@@ -108,16 +108,18 @@ def plan(folder: Path, template: Template, name: str) -> Layout:
         name: what the project and its trainer are called.
 
     Raises:
-        ScaffoldError: the name is not one line of printable text, something is in the way of a folder, or a file that
-            is to be patched cannot be read.
+        ScaffoldError: the name is not one line of printable text, something is in the way of a folder, a file that is
+            to be patched cannot be read, or the folder cannot be written.
     """
     if not name.strip() or not name.isprintable():
         raise ScaffoldError(f"The name must be one line of printable text, not {name!r}.")
-    _check_folder(folder)
+    there = _existing_part(folder)
     dependency, install, notes = _dependency(folder, template)
     changes = [dependency]
     for path, content in template.render(name, install).items():
         changes.append(_ignored(folder, content) if str(path) == GITIGNORE else _file(folder, path, content))
+    if any(change.action is not Action.KEPT for change in changes) and not os.access(there, os.W_OK | os.X_OK):
+        raise ScaffoldError(f"{there} cannot be written: you have no permission. Nothing was changed.")
     return Layout(folder, template, tuple(changes), install, (*notes, *_shadows(folder)))
 
 
@@ -126,12 +128,12 @@ def has_entry(folder: Path) -> bool:
     return os.path.lexists(folder / ENTRY)
 
 
-def _check_folder(folder: Path) -> None:
+def _existing_part(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that is there."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
     if not there.is_dir():
         raise ScaffoldError(f"{there} is a file, not a folder. Nothing was changed.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ScaffoldError(f"{there} cannot be written: you have no permission. Nothing was changed.")
+    return there
 
 
 def _file(folder: Path, path: PurePosixPath, content: bytes) -> Change:

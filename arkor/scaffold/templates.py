@@ -130,7 +130,7 @@ TEMPLATES: Mapping[str, Template] = {
     )
 }
 DEFAULT = TEMPLATES["local"]
-# For a project that has its trainer already, whatever it is like.
+# For a project that has its entry already, whatever it trains.
 AROUND = Template(
     name="",
     summary="what a project needs around its trainer",

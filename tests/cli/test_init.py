@@ -158,7 +158,7 @@ def test_a_disk_that_fails_in_the_middle_leaves_what_is_listed(project: Path) ->
     assert set(re.findall(r"^  created  (.+)$", ended.out, re.MULTILINE)) == set(files(project / "a b"))
     assert ended.err.endswith(
         "trainer.py cannot be written: No space left on device. "
-        "What is listed is in place; the rest comes with: arkor init 'a b' --template triage\n"
+        "What is listed is in place; the same command again adds the rest.\n"
     )
 
 
@@ -236,6 +236,19 @@ def test_without_git_there_is_no_repository(project: Path, monkeypatch: pytest.M
     assert not (project / "first").exists()
     assert run("init", "second", "--template", "blank").code == 0
     assert not (project / "second" / ".git").exists()
+
+
+def test_a_git_that_fails_is_no_reason_to_fail(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told; the project can be used. Where --git asked for it, it is an error."""
+    (project / "bin").mkdir()
+    (project / "bin" / "git").write_text("#!/bin/sh\necho 'fatal: no' >&2\nexit 128\n")
+    (project / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{project / 'bin'}:{os.environ['PATH']}")
+    ended = run("init", "first", "--template", "blank")
+    assert (ended.code, ended.err) == (0, "Note: git init failed in first: fatal: no\n")
+    assert "Next:\n" in ended.out
+    asked = run("init", "second", "--template", "blank", "--git")
+    assert (asked.code, asked.err) == (2, "Error: git init failed in second: fatal: no\n")
 
 
 # What is left

@@ -154,10 +154,14 @@ def test_a_file_in_the_way_of_a_folder_is_named(project: Path, there: str) -> No
 
 
 def test_a_folder_without_permission_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is written; asked of the system, since the tests may run as root."""
+    """Before anything is written, where anything is to be written; the tests may run as root, so it is played."""
     monkeypatch.setattr(os, "access", lambda path, mode: path != project)
     with pytest.raises(ScaffoldError, match="you have no permission"):
         plan(project / "deep" / "er", BLANK, "bot")
+    monkeypatch.undo()
+    apply(project)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert {change.action for change in plan(project, BLANK, "bot").changes} == {Action.KEPT}
 
 
 def test_a_failure_in_the_middle_leaves_whole_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
