@@ -41,7 +41,7 @@ endif
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,studio,dev]'
 	touch $@
 
 clean:

@@ -189,6 +189,9 @@ if TYPE_CHECKING:
         StreamError as StreamError,
     )
     from arkor.errors import (
+        StudioError as StudioError,
+    )
+    from arkor.errors import (
         TrainingFailed as TrainingFailed,
     )
     from arkor.errors import (
@@ -333,6 +336,7 @@ _HOMES = {
         "ScaffoldError",
         "ServerError",
         "StreamError",
+        "StudioError",
         "TrainingFailed",
         "UnsupportedByBackend",
         "UpgradeRequired",

@@ -25,6 +25,7 @@
     ├── CredentialsError         an identity that cannot be read or obtained
     ├── ProjectStateError        a project that cannot be routed
     ├── LocalBackendError        this machine's own backend cannot start, or died
+    ├── StudioError              Studio cannot start
     ├── ModelError               a model that cannot be fetched or loaded
     └── UnsupportedByBackend     a feature the backend does not have
 
@@ -252,6 +253,10 @@ class ProjectStateError(ArkorError):
 
 class LocalBackendError(ArkorError):
     """The backend on this machine cannot be started, or it has died."""
+
+
+class StudioError(ArkorError):
+    """Studio cannot start: packages are missing, or its port is in use."""
 
 
 class ModelError(ArkorError):

@@ -16,6 +16,7 @@ _COMMANDS = {
     "cancel": ("arkor.cli.jobs", "Stop a job."),
     "chat": ("arkor.cli.chat", "Talk to what a job trained, or to a model."),
     "dataset": ("arkor.cli.dataset", "Look at a file of rows before it is trained on."),
+    "dev": ("arkor.cli.dev", "Serve Studio, a page to train, watch and chat."),
     "download": ("arkor.cli.jobs", "Fetch what a job left."),
     "init": ("arkor.cli.init", "Set up a project."),
     "jobs": ("arkor.cli.jobs", "List the project's jobs, show one, or delete some."),

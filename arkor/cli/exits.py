@@ -19,7 +19,15 @@ INTERRUPTED = 130
 _MORE = "(--debug shows the whole traceback)"
 _NOTICES = "arkor.api.notices"
 _REFUSED_INPUT = frozenset({400, 413, 422})
-_BAD_INPUT_ERRORS = ("ConfigError", "DatasetError", "EntryError", "BuildError", "ModelError", "ScaffoldError")
+_BAD_INPUT_ERRORS = (
+    "ConfigError",
+    "DatasetError",
+    "EntryError",
+    "BuildError",
+    "ModelError",
+    "ScaffoldError",
+    "StudioError",
+)
 
 
 class _Shown(logging.Handler):

@@ -6,8 +6,6 @@ import contextlib
 import functools
 import os
 import sys
-import threading
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 import click
 
+from arkor.cli.browser import open_page
 from arkor.cli.exits import BAD_INPUT, Interrupted
 from arkor.cli.options import local_option
 from arkor.errors import ArkorError
@@ -215,21 +214,12 @@ def _announce(base_url: str, url: str, *, open_browser: bool) -> None:
 
     click.echo(f"Log in to {base_url} on this page:\n\n  {url}\n")
     if open_browser:
-        # On a thread: one that BROWSER names may run until somebody closes it.
-        threading.Thread(target=_open_browser, args=(url,), name="browser", daemon=True).start()
+        open_page(url)
     else:
         port = urlsplit(parse_qs(urlsplit(url).query)["redirect_uri"][0]).port
         click.echo(f"A browser on another machine needs a way back to here: ssh -L {port}:127.0.0.1:{port} …")
     click.echo(f"Waiting for {LOGIN_TIMEOUT_S / 60:g} minutes at most; Ctrl-C ends it.")
     sys.stdout.flush()
-
-
-def _open_browser(url: str) -> None:
-    with contextlib.suppress(webbrowser.Error, OSError):  # the address is on the screen
-        browser = webbrowser.get()
-        # A browser for text would take the terminal, unless the user chose it.
-        if "BROWSER" in os.environ or type(browser) is not webbrowser.GenericBrowser:
-            browser.open(url)
 
 
 def _confirm(loss: str, *, force: bool) -> None:

@@ -38,6 +38,7 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "CredentialsError": errors.CredentialsError("words"),
     "ProjectStateError": errors.ProjectStateError("words"),
     "LocalBackendError": errors.LocalBackendError("words"),
+    "StudioError": errors.StudioError("words"),
     "ModelError": errors.ModelError("words"),
     "UnsupportedByBackend": errors.UnsupportedByBackend("uploading", "http://example.com"),
 }

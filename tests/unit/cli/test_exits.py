@@ -20,6 +20,7 @@ from arkor.jobs import TrainingJob, TrainingResult
         (errors.BuildError("words"), 2),
         (errors.ModelError("words"), 2),
         (errors.ScaffoldError("words"), 2),
+        (errors.StudioError("words"), 2),
         (errors.error_for_status(400, "words"), 2),
         (errors.error_for_status(413, "words"), 2),
         (errors.error_for_status(422, "words"), 2),

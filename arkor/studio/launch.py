@@ -1,0 +1,129 @@
+"""One launch of Studio, from its port to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from arkor.disk import arkor_home, write_atomically
+from arkor.errors import ArkorError, StudioError
+from arkor.studio.signals import StopRequest
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 4000
+PORTS_TRIED = 10
+
+_NEEDED = ("flask", "waitress", "plotly")
+_TOKEN_BYTES = 32
+
+logger = logging.getLogger(__name__)
+
+
+def serve(project_dir: Path, *, port: int | None, local: bool, ready: Callable[[str], object]) -> int:
+    """Serve the page until SIGTERM, SIGINT or SIGHUP.
+
+    Args:
+        project_dir: the folder whose project it shows; absolute.
+        port: on 127.0.0.1; 0 takes a free one; None the first free one of ten, from 4000 on.
+        local: whether it is for this user's own backend.
+        ready: called with the page's address, once it answers.
+
+    Returns:
+        The exit code: 128 and the number of the signal.
+
+    Raises:
+        StudioError: packages are missing, or the port is in use.
+    """
+    _check_packages()
+    from arkor.studio.app import create_app
+    from arkor.studio.guard import Fence
+    from arkor.studio.httpserver import HttpServer
+    from arkor.studio.parts import Studio
+
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
+    studio = Studio(project_dir=project_dir, local=local, token=secrets.token_urlsafe(_TOKEN_BYTES))
+    token_file = _TokenFile(studio.token)
+    with StopRequest(at_once=token_file.remove_if_ours) as stop, _listening(port) as bound:
+        own_port = int(bound.getsockname()[1])
+        http = HttpServer(Fence(create_app(studio).wsgi_app, own_port), bound)
+        token_file.write()
+        try:
+            http.start()
+            ready(f"http://{HOST}:{own_port}/")
+            threading.Thread(target=_introduce, args=(studio.backend,), name="introduce", daemon=True).start()
+            number = stop.wait()
+        finally:
+            studio.stopping.set()
+            token_file.remove_if_ours()
+            http.stop()
+    return 128 + number
+
+
+def _check_packages() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise StudioError(f"Studio needs {', '.join(missing)}. Install it with: pip install 'arkor[studio]'")
+
+
+@contextlib.contextmanager
+def _listening(port: int | None) -> Iterator[socket.socket]:
+    """Listen on the port that was asked for, or on the first free one of ten."""
+    candidates = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED) if port is None else [port]
+    for candidate in candidates:
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((HOST, candidate))
+            bound.listen()  # two may bind the same port, one can listen
+        except OSError as exc:
+            bound.close()
+            reason = exc.strerror
+            continue
+        if port is None and candidate != DEFAULT_PORT:
+            logger.warning("Port %d is in use by another program, so Studio is on port %d.", DEFAULT_PORT, candidate)
+        with bound:
+            yield bound
+        return
+    raise StudioError(_taken(port, reason))
+
+
+def _taken(port: int | None, reason: str | None) -> str:
+    if port is None:
+        last = DEFAULT_PORT + PORTS_TRIED - 1
+        return f"Ports {DEFAULT_PORT} to {last} of {HOST} are all in use ({reason}). Name another one with --port."
+    return f"Cannot listen on {HOST}:{port}: {reason}. Name another port with --port, or none."
+
+
+class _TokenFile:
+    """``~/.arkor/studio-token``, where other programs of this user find the token of the last launch."""
+
+    def __init__(self, token: str) -> None:
+        self._file = arkor_home() / "studio-token"
+        self._content = token.encode()
+
+    def write(self) -> None:
+        try:
+            write_atomically(self._file, self._content, mode=0o600)
+        except OSError as exc:
+            logger.warning("%s cannot be written: %s. The page works without it.", self._file, exc.strerror)
+
+    def remove_if_ours(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._file.read_bytes() == self._content:
+                self._file.unlink()
+
+
+def _introduce(backend: str | None) -> None:
+    """See to it that there is an identity, as every command does; without one the page still opens."""
+    from arkor.api.client import CloudApiClient
+
+    try:
+        CloudApiClient.connect(backend).close()
+    except ArkorError as exc:
+        logger.warning("The page is there, but the backend is not: %s", exc)

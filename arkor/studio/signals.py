@@ -1,0 +1,50 @@
+"""Signals that ask a process to end, as something to wait for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+
+
+class StopRequest:
+    """Turns the first such signal into something to wait for; the second ends the process at once.
+
+    A signal's handler may run while the main thread is inside any lock, so the first does nothing. Python itself writes
+    its number to a pipe, also where the kernel hands the signal to another thread and the main one goes on sleeping.
+
+    Args:
+        at_once: called where the second one comes, before the process ends.
+    """
+
+    def __init__(self, at_once: Callable[[], object]) -> None:
+        self._at_once = at_once
+
+    def __enter__(self) -> StopRequest:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._former_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._former = {number: signal.signal(number, self._came) for number in _SIGNALS}
+        self._came_before = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._former_fd)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def wait(self) -> int:
+        """Wait until a signal has come, and return its number."""
+        return os.read(self._reader, 1)[0]
+
+    def _came(self, number: int, _frame: object) -> None:
+        if self._came_before:
+            try:
+                self._at_once()
+            finally:
+                os._exit(128 + number)
+        self._came_before = True
