@@ -33,4 +33,4 @@ def dev(*, port: int | None, opens: bool, local: bool) -> int:
         if opens:
             open_page(url)
 
-    return serve(Path.cwd(), port=port, local=local, ready=ready)
+    return serve(Path.cwd(), port=port, local=local, ready=ready, say=click.echo)

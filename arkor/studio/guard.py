@@ -93,7 +93,7 @@ def check_request() -> None:
     is_open = rule == "/" or rule.startswith(_OPEN) or (request.url_rule is None and not _is_api(rule))
     if not is_open and not _is_token(_given_token(request, rule)):
         raise Refusal(403, f"The token is missing or wrong; {TOKEN_PLACES}.")
-    if request.method == "POST" and request.mimetype != "application/json":
+    if request.method == "POST" and request.content_length and request.mimetype != "application/json":
         raise Refusal(415, "The body has to be JSON, with Content-Type: application/json.")
 
 

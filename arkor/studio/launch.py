@@ -5,34 +5,44 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arkor.disk import arkor_home, write_atomically
 from arkor.errors import ArkorError, StudioError
 from arkor.studio.signals import StopRequest
+
+if TYPE_CHECKING:
+    from arkor.studio.parts import Studio
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 4000
 PORTS_TRIED = 10
 
 _NEEDED = ("flask", "waitress", "plotly")
-_TOKEN_BYTES = 32
 
 logger = logging.getLogger(__name__)
 
 
-def serve(project_dir: Path, *, port: int | None, local: bool, ready: Callable[[str], object]) -> int:
-    """Serve the page until SIGTERM, SIGINT or SIGHUP.
+def serve(
+    project_dir: Path,
+    *,
+    port: int | None,
+    local: bool,
+    ready: Callable[[str], object],
+    say: Callable[[str], object],
+) -> int:
+    """Serve the page until SIGTERM, SIGINT or SIGHUP; a second one is at once.
 
     Args:
         project_dir: the folder whose project it shows; absolute.
         port: on 127.0.0.1; 0 takes a free one; None the first free one of ten, from 4000 on.
         local: whether it is for this user's own backend.
         ready: called with the page's address, once it answers.
+        say: called with a line for the user.
 
     Returns:
         The exit code: 128 and the number of the signal.
@@ -47,22 +57,35 @@ def serve(project_dir: Path, *, port: int | None, local: bool, ready: Callable[[
     from arkor.studio.parts import Studio
 
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
-    studio = Studio(project_dir=project_dir, local=local, token=secrets.token_urlsafe(_TOKEN_BYTES))
+    studio = Studio.of(project_dir, local=local)
     token_file = _TokenFile(studio.token)
-    with StopRequest(at_once=token_file.remove_if_ours) as stop, _listening(port) as bound:
+
+    def end_at_once() -> None:
+        token_file.remove_if_ours()
+        studio.runs.kill()
+
+    with StopRequest(end_at_once) as stop, _listening(port) as bound:
         own_port = int(bound.getsockname()[1])
         http = HttpServer(Fence(create_app(studio).wsgi_app, own_port), bound)
         token_file.write()
+        http.start()
         try:
-            http.start()
             ready(f"http://{HOST}:{own_port}/")
             threading.Thread(target=_introduce, args=(studio.backend,), name="introduce", daemon=True).start()
             number = stop.wait()
         finally:
             studio.stopping.set()
             token_file.remove_if_ours()
+            _end_run(studio, say)
             http.stop()
     return 128 + number
+
+
+def _end_run(studio: Studio, say: Callable[[str], object]) -> None:
+    run = studio.runs.close()
+    if run is not None and run.job_id is not None:
+        flag = " --local" if studio.local else ""
+        say(f"Job {run.job_id} goes on. Follow it with: arkor attach {run.job_id}{flag}")
 
 
 def _check_packages() -> None:

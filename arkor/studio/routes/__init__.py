@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from arkor.studio.routes import page
+from arkor.studio.routes import manifest, page, train
 
-BLUEPRINTS = (page.blueprint,)
+BLUEPRINTS = tuple(module.blueprint for module in (page, manifest, train))

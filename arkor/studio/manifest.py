@@ -1,0 +1,86 @@
+"""What the project's entry exports, found out in a process of its own: no code of the user runs in the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from arkor.bundle import DEFAULT_ENTRY
+from arkor.studio.processes import signal_group, start_child
+from arkor.studio.refusal import Refusal
+
+TIMEOUT_S = 30.0
+_LONGEST_ANSWER = 1024**2
+
+
+class Manifest:
+    """Builds and reads a project's entry when it is asked to, one process at a time.
+
+    Args:
+        project_dir: the project's root.
+        timeout_s: what importing the entry may take, in seconds.
+
+    Thread-safety: safe. Who asks while it is being read waits, and shares what the next process finds.
+    """
+
+    def __init__(self, project_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
+        self._project_dir = project_dir
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._last: dict[str, Any] = {}
+
+    def read(self) -> dict[str, Any]:
+        """Return ``{"trainer": {"name"}}``, or ``{"trainer": None}`` where there is none.
+
+        Raises:
+            Refusal: 400, the entry cannot be built, or its code raised, hung or died.
+        """
+        begun_before = self._begun
+        with self._lock:
+            if self._begun == begun_before:
+                self._begun += 1
+                self._last = self._read()
+            answer = self._last
+        if "error" in answer:
+            raise Refusal(400, str(answer["error"]))
+        return answer
+
+    def _read(self) -> dict[str, Any]:
+        if not (self._project_dir / DEFAULT_ENTRY).is_file():
+            return {"trainer": None}
+        process = start_child(["manifest"], self._project_dir, subprocess.DEVNULL)
+        try:
+            told = _read_all(process, time.monotonic() + self._timeout_s)
+        finally:
+            signal_group(process)
+            code = process.wait()
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                pipe.close()
+        if told is None:
+            return {"error": f"{DEFAULT_ENTRY} was not imported within {self._timeout_s:g} s."}
+        try:
+            answer = json.loads(told)
+        except ValueError:
+            return {"error": f"{DEFAULT_ENTRY} ended the process that imported it (exit code {code})."}
+        return answer if isinstance(answer, dict) else {}
+
+
+def _read_all(process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
+    """Return what a child writes until it closes its output; None where that takes too long."""
+    assert process.stdout is not None
+    told, out = b"", process.stdout.fileno()
+    while len(told) < _LONGEST_ANSWER:
+        if not select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return None
+        data = os.read(out, 65536)
+        if not data:
+            break
+        told += data
+    return told

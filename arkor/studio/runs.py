@@ -1,0 +1,211 @@
+"""The one training that Studio runs at a time: ``arkor start`` as a child process."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from arkor.errors import ArkorError
+from arkor.studio.log import Log
+from arkor.studio.processes import signal_group, start_child
+from arkor.studio.refusal import Refusal
+
+logger = logging.getLogger(__name__)
+
+_STARTED = re.compile(r"^Started job (\S+)\r?\n", re.MULTILINE)
+_LONGEST_LINE = 4096
+_LAST_WORDS_S = 2.0  # for what is left in the pipe; somebody else may hold it open
+_LEAVING_S = 5.0
+_INTERRUPTED = 130
+
+
+class Runs:
+    """Starts and stops ``arkor start``, one at a time.
+
+    Args:
+        project_dir: where it runs.
+        local: whether it is told ``--local``.
+        cancel: cancels a job by its id, where the command did not get to it; raises an ArkorError where it cannot.
+        patience_s: what a stopped command has to cancel its job, in seconds; a submission under way counts.
+
+    Thread-safety: safe.
+    """
+
+    def __init__(
+        self, project_dir: Path, *, local: bool, cancel: Callable[[str], object], patience_s: float = 60.0
+    ) -> None:
+        self._project_dir = project_dir
+        self._options = ["--on-interrupt", "cancel", *(["--local"] if local else [])]
+        self._cancel = cancel
+        self._patience_s = patience_s
+        self._lock = threading.Lock()
+        self._closed = False
+        self.last: Run | None = None
+
+    def start(self, *, dry_run: bool) -> Run:
+        """Start a run.
+
+        Raises:
+            Refusal: 409, another one is under way; 500, the process cannot be started.
+        """
+        with self._lock:
+            if self._closed or (self.last is not None and self.last.is_running):
+                raise Refusal(409, "A training runs already: stop it first, or wait for its end.")
+            arguments = ["start", *self._options, *(["--dry-run"] if dry_run else [])]
+            try:
+                process = start_child(arguments, self._project_dir, subprocess.STDOUT)
+            except OSError as exc:
+                raise Refusal(500, f"arkor start cannot be run in {self._project_dir}: {exc.strerror}.") from exc
+            number = 1 if self.last is None else self.last.number + 1
+            self.last = Run(number, process, dry_run=dry_run)
+            return self.last
+
+    def stop(self) -> None:
+        """Stop the run and cancel its job, and return at once.
+
+        Raises:
+            Refusal: 409, nothing runs.
+        """
+        run = self.last
+        if run is None or not run.is_running:
+            raise Refusal(409, "No training runs.")
+        if run.interrupt():
+            args = (run, self._cancel, self._patience_s)
+            threading.Thread(target=_see_to_its_end, args=args, name="stop", daemon=True).start()
+
+    def state(self) -> dict[str, Any]:
+        """Return what ``GET /api/train`` tells."""
+        run = self.last
+        return {"running": run is not None and run.is_running, "run": None if run is None else run.to_wire()}
+
+    def close(self) -> Run | None:
+        """End the run with its processes, let its job go on, and return it where there was one under way."""
+        with self._lock:
+            self._closed = True
+            run = self.last if self.last is not None and self.last.is_running else None
+        if run is not None:
+            run.leave()
+        return run
+
+    def kill(self) -> None:
+        """End the run's processes at once; takes no lock, so that a signal's handler may call it."""
+        if self.last is not None:
+            self.last.kill()
+
+
+class Run:
+    """One child process and its output.
+
+    Attributes:
+        number: counts the runs of this launch, from 1.
+        log: what it has written.
+        job_id: its job, once it said so.
+        exit_code: as a shell would tell it; None while it runs.
+
+    Thread-safety: safe.
+    """
+
+    def __init__(self, number: int, process: subprocess.Popen[bytes], *, dry_run: bool) -> None:
+        self.number = number
+        self.log = Log()
+        self.job_id: str | None = None
+        self.exit_code: int | None = None
+        self._dry_run = dry_run
+        self._started_at = datetime.now(timezone.utc)
+        self._process = process
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._ended = threading.Event()
+        self._line = ""
+        self._reader = threading.Thread(target=self._read, name="run-output", daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._wait, name="run", daemon=True).start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self._ended.is_set()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the run as the API tells of it."""
+        return {
+            "id": self.number,
+            "dryRun": self._dry_run,
+            "jobId": self.job_id,
+            "startedAt": self._started_at.isoformat(),
+            "exitCode": self.exit_code,
+            "stopping": self._stopping,
+        }
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; return False where that has not come in time."""
+        return self._ended.wait(timeout_s)
+
+    def interrupt(self) -> bool:
+        """Ask the command to cancel its job and end; return whether this was the first time."""
+        with self._lock:
+            if self._stopping:  # a second Ctrl-C would make it leave a submission under way
+                return False
+            self._stopping = True
+        signal_group(self._process, signal.SIGINT)
+        return True
+
+    def leave(self) -> None:
+        """End the process as if Studio had died, with little patience."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if not self.wait(_LEAVING_S):
+            self.kill()
+            self.wait(_LEAVING_S)
+
+    def kill(self) -> None:
+        """End its processes at once."""
+        if self.exit_code is None:
+            signal_group(self._process)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with self._process.stdout as out:
+            while data := os.read(out.fileno(), 65536):
+                self._take(decoder.decode(data))
+        self._take(decoder.decode(b"", final=True))
+
+    def _take(self, text: str) -> None:
+        if self.job_id is None:
+            self._line += text
+            started = _STARTED.search(self._line)
+            self.job_id = started and started[1]
+            self._line = self._line.rpartition("\n")[2][-_LONGEST_LINE:]
+        self.log.write(text)
+
+    def _wait(self) -> None:
+        code = self._process.wait()
+        signal_group(self._process)  # what the user's code has left behind
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._reader.join(_LAST_WORDS_S)
+        self.exit_code = code if code >= 0 else 128 - code
+        self.log.end(f"[exit {self.exit_code}]")
+        self._ended.set()
+
+
+def _see_to_its_end(run: Run, cancel: Callable[[str], object], patience_s: float) -> None:
+    """Wait for a run that was asked to stop; where it does not, end it, and cancel its job from here."""
+    if not run.wait(patience_s):
+        run.kill()
+        run.wait(_LEAVING_S)
+    if run.job_id is not None and run.exit_code not in (0, 1, _INTERRUPTED):
+        try:
+            cancel(run.job_id)
+        except ArkorError as exc:
+            logger.warning("Job %s could not be cancelled: %s", run.job_id, exc)
