@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,11 +22,30 @@ TIMEOUT_S = 30.0
 TOKEN = re.compile(r'<meta name="arkor-studio-token" content="([^"]+)">')
 
 
+def write_entry(code: str = "", *, name: str = "studio-run", project: Path | None = None) -> Path:
+    """Write the entry of a project, by default the working directory, and return it.
+
+    Args:
+        code: runs when it is imported, before there is a trainer.
+        name: the trainer's.
+        project: the project's root.
+    """
+    entry = (project or Path.cwd()) / "src" / "arkor" / "index.py"
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.write_text(
+        f"import arkor\n{code}\n"
+        f"trainer = arkor.create_trainer(name={name!r}, model='base', dataset=arkor.HuggingFaceDataset('a/b'))\n",
+        encoding="utf-8",
+    )
+    return entry
+
+
 class StudioProcess:
-    """``arkor dev --port 0`` in the working directory and environment of the test. Use it as a context manager.
+    """``arkor dev --port 0`` in the environment of the test. Use it as a context manager.
 
     Args:
         options: further options of the command.
+        project: its working directory; by default that of the test.
         environment: variables beside those of the test.
 
     Attributes:
@@ -33,7 +54,9 @@ class StudioProcess:
         token: what its API asks for.
     """
 
-    def __init__(self, *options: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *options: str, project: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._shown = ""
         ports = () if "--port" in options else ("--port", "0")
         self.process = subprocess.Popen(
@@ -41,13 +64,12 @@ class StudioProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            cwd=project,
             env={**os.environ, "PYTHONWARNINGS": "error", **(environment or {})},
         )
         self._reader = threading.Thread(target=self._read, name="studio-output", daemon=True)
         self._reader.start()
-        found = eventually(lambda: re.search(r"Studio: (\S+)/\s", self._shown) or self._has_ended(), "Studio is up")
-        assert found is not True, self._shown
-        self.url = str(found[1])
+        self.url = eventually(self._announced, "Studio tells its address")
         self.port = int(self.url.rpartition(":")[2])
         page = requests.get(f"{self.url}/", timeout=TIMEOUT_S).text
         match = TOKEN.search(page)
@@ -83,7 +105,6 @@ class StudioProcess:
         """Send these bytes, and return all that comes until the connection ends or nothing comes any more."""
         with socket.create_connection(("127.0.0.1", self.port), TIMEOUT_S) as connection:
             connection.sendall(request.encode("latin-1"))
-            connection.shutdown(socket.SHUT_WR)
             received = b""
             while data := connection.recv(65536):
                 received += data
@@ -116,8 +137,10 @@ class StudioProcess:
                 self.process.wait(TIMEOUT_S)
         self._reader.join(TIMEOUT_S)
 
-    def _has_ended(self) -> bool:
-        return self.process.poll() is not None and not self._reader.is_alive()
+    def _announced(self) -> str:
+        assert self.process.poll() is None, f"it has ended: {self._shown}"
+        match = re.search(r"^Studio: (http://\S+)/\n", self._shown, re.MULTILINE)
+        return match[1] if match else ""
 
     def _read(self) -> None:
         assert self.process.stdout is not None
