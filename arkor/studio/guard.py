@@ -58,7 +58,10 @@ class Fence:
         """Answer a request, as WSGI has it."""
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:
-            return start_response(status, with_security(headers), *rest)
+            write = start_response(status, with_security(headers), *rest)
+            if not any(name.lower() == "content-length" for name, _ in headers):
+                write(b"")  # a stream's headers go out now, not with its first byte
+            return write
 
         if self._is_ours(environ):
             return self._app(environ, start)

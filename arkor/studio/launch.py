@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import logging
 import socket
@@ -64,7 +65,7 @@ def serve(
         token_file.remove_if_ours()
         studio.runs.kill()
 
-    with StopRequest(end_at_once) as stop, _listening(port) as bound:
+    with StopRequest(end_at_once) as stop, listening(port) as bound:
         own_port = int(bound.getsockname()[1])
         http = HttpServer(Fence(create_app(studio).wsgi_app, own_port), bound)
         token_file.write()
@@ -95,32 +96,29 @@ def _check_packages() -> None:
 
 
 @contextlib.contextmanager
-def _listening(port: int | None) -> Iterator[socket.socket]:
-    """Listen on the port that was asked for, or on the first free one of ten."""
-    candidates = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED) if port is None else [port]
-    for candidate in candidates:
-        bound = socket.socket()
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind((HOST, candidate))
-            bound.listen()  # two may bind the same port, one can listen
-        except OSError as exc:
-            bound.close()
-            reason = exc.strerror
-            continue
-        if port is None and candidate != DEFAULT_PORT:
-            logger.warning("Port %d is in use by another program, so Studio is on port %d.", DEFAULT_PORT, candidate)
-        with bound:
+def listening(port: int | None) -> Iterator[socket.socket]:
+    """Listen on 127.0.0.1, on the port that was asked for; None for the first free one of ten.
+
+    Raises:
+        StudioError: none is free, or the port is not for this user.
+    """
+    last = DEFAULT_PORT + PORTS_TRIED - 1
+    for candidate in range(DEFAULT_PORT, last + 1) if port is None else [port]:
+        with socket.socket() as bound:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                bound.bind((HOST, candidate))
+                bound.listen()  # two may bind the same port, one can listen
+            except OSError as exc:
+                if exc.errno != errno.EADDRINUSE:
+                    raise StudioError(f"Cannot listen on {HOST}:{candidate}: {exc.strerror}.") from exc
+                continue
+            if port is None and candidate != DEFAULT_PORT:
+                logger.warning("Port %d is in use by another program; Studio takes %d.", DEFAULT_PORT, candidate)
             yield bound
-        return
-    raise StudioError(_taken(port, reason))
-
-
-def _taken(port: int | None, reason: str | None) -> str:
-    if port is None:
-        last = DEFAULT_PORT + PORTS_TRIED - 1
-        return f"Ports {DEFAULT_PORT} to {last} of {HOST} are all in use ({reason}). Name another one with --port."
-    return f"Cannot listen on {HOST}:{port}: {reason}. Name another port with --port, or none."
+            return
+    which = f"Ports {DEFAULT_PORT} to {last} of {HOST} are all" if port is None else f"Port {port} of {HOST} is"
+    raise StudioError(f"{which} in use by another program. Stop that one, or name another port with --port.")
 
 
 class _TokenFile:

@@ -1,0 +1,225 @@
+"""Trainings that Studio starts: their output, their end, and who cancels what."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from arkor.errors import ConnectionFailed
+from arkor.studio.refusal import Refusal
+from arkor.studio.runs import Runs
+from tests.support.cloud import Cloud
+from tests.support.contract import Late, Stream
+from tests.support.eventually import eventually
+from tests.support.studio import TIMEOUT_S, StudioProcess, write_entry
+
+# Swallows Ctrl-C, and tells when it does.
+STUBBORN = """
+import signal, threading
+print("is stubborn", flush=True)
+signal.signal(signal.SIGINT, lambda *_: print("not now", flush=True))
+threading.Event().wait()
+"""
+# Leaves a child that nobody waits for, then goes on to the trainer.
+WITH_CHILD = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+print("child", child.pid, flush=True)
+"""
+
+
+@pytest.fixture
+def studio(arkor_cloud: Cloud) -> Iterator[StudioProcess]:
+    """A Studio in a project whose jobs go on until somebody stops them."""
+    arkor_cloud.stream(*[Stream(frames=[], gate=threading.Event()) for _ in range(3)])
+    write_entry()
+    with StudioProcess() as running:
+        yield running
+
+
+def _begin(studio: StudioProcess, until: str) -> str:
+    """Start a run, and return its output up to and including a text."""
+    with studio.post("/api/train", stream=True) as answer:
+        assert answer.status_code == 200, answer.text
+        return _read_until(answer, until)
+
+
+def _read_until(answer: requests.Response, until: str) -> str:
+    read = ""
+    while until not in read:
+        piece = answer.raw.read1(65536).decode()
+        assert piece, f"it ended without {until!r}: {read}"
+        read += piece
+    return read
+
+
+def _log(studio: StudioProcess) -> str:
+    """Return the whole output of the run, once it has ended."""
+    return studio.get("/api/train/log").text
+
+
+def _has_left(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_run_streams_what_the_command_prints_as_it_comes(studio: StudioProcess, arkor_cloud: Cloud) -> None:
+    """Who asks later gets it from its first byte; who leaves does not end it; one runs at a time."""
+    write_entry("import sys; print('caf\u00e9', flush=True); print('to the other stream', file=sys.stderr, flush=True)")
+    assert _begin(studio, "Started job job_1\n") == "caf\u00e9\nto the other stream\nStarted job job_1\n"
+    state = studio.get("/api/train").json()
+    assert state["running"] is True
+    assert {key: state["run"][key] for key in ("id", "dryRun", "jobId", "exitCode", "stopping")} == {
+        "id": 1,
+        "dryRun": False,
+        "jobId": "job_1",
+        "exitCode": None,
+        "stopping": False,
+    }
+    refused = studio.post("/api/train")
+    assert (refused.status_code, refused.json()["error"].startswith("A training runs already")) == (409, True)
+    with studio.get("/api/train/log", stream=True) as first, studio.get("/api/train/log", stream=True) as second:
+        assert _read_until(first, "job_1\n") == _read_until(second, "job_1\n")
+        arkor_cloud.settle("completed")
+        assert studio.post("/api/train/stop").status_code == 202
+        assert _read_until(first, "[exit ") == _read_until(second, "[exit ")
+
+
+def test_a_dry_run_is_one(studio: StudioProcess, arkor_cloud: Cloud) -> None:
+    """The command is told so; the next run is not."""
+    arkor_cloud.stream(Stream())
+    answer = studio.post("/api/train", {"dryRun": True}, stream=True)
+    _read_until(answer, "Started job job_1\n")
+    assert arkor_cloud.jobs["job_1"]["config"]["dryRun"] is True
+    assert studio.get("/api/train").json()["run"]["dryRun"] is True
+
+
+def test_stop_cancels_the_job(studio: StudioProcess, arkor_cloud: Cloud) -> None:
+    """The command ends as with Ctrl-C, and another run may begin."""
+    _begin(studio, "Started job job_1\n")
+    answer = studio.post("/api/train/stop")
+    assert (answer.status_code, answer.json()) == (202, {"stopping": True})
+    assert _log(studio).endswith("\nInterrupted. Asked the backend to stop job job_1.\n[exit 130]\n")
+    assert arkor_cloud.jobs["job_1"]["status"] == "cancelled"
+    run = studio.get("/api/train").json()["run"]
+    assert (run["exitCode"], run["stopping"]) == (130, True)
+    assert studio.post("/api/train/stop").status_code == 409
+    _begin(studio, "Started job job_2\n")
+    assert studio.get("/api/train").json()["run"]["id"] == 2
+
+
+def test_stop_cancels_a_job_whose_id_is_not_known_yet(studio: StudioProcess, arkor_cloud: Cloud) -> None:
+    """The submission under way is waited for, however often Stop is pressed."""
+    gate = threading.Event()
+    arkor_cloud.answer("POST", "/v1/jobs", Late(gate=gate))
+    with studio.post("/api/train", stream=True):
+        eventually(lambda: arkor_cloud.calls("POST", "/v1/jobs"), "the job is submitted")
+        for _ in range(3):
+            assert studio.post("/api/train/stop").status_code == 202
+        assert studio.get("/api/train").json()["run"]["jobId"] is None
+        gate.set()
+        assert "[exit 130]" in _log(studio)
+    assert arkor_cloud.jobs["job_1"]["status"] == "cancelled"
+
+
+def test_stop_before_anything_was_submitted_submits_nothing(studio: StudioProcess, arkor_cloud: Cloud) -> None:
+    """The command is still importing the user's code."""
+    write_entry("import threading; print('importing', flush=True); threading.Event().wait()")
+    _begin(studio, "importing\n")
+    assert studio.post("/api/train/stop").status_code == 202
+    assert "[exit 130]" in _log(studio)
+    assert arkor_cloud.calls("POST", "/v1/jobs") == []
+
+
+def test_a_broken_entry_fails_in_the_log(studio: StudioProcess) -> None:
+    """With file and line, as in a terminal."""
+    write_entry("1 / 0")
+    log = studio.post("/api/train").text
+    assert "src/arkor/index.py:2: ZeroDivisionError: division by zero\n" in log
+    assert log.endswith("\n[exit 2]\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_children_and_leaves_the_job(
+    studio: StudioProcess, arkor_cloud: Cloud, number: signal.Signals
+) -> None:
+    """The exit code is 128 and the signal's number; the user is told how to follow the job."""
+    write_entry(WITH_CHILD)
+    _begin(studio, "Started job job_1\n")
+    children = studio.children()
+    assert len(children) == 2
+    assert studio.end(number) == 128 + number
+    assert "Job job_1 goes on. Follow it with: arkor attach job_1\n" in studio.shown
+    assert [child for child in children if not _has_left(child)] == []
+    assert arkor_cloud.jobs["job_1"]["status"] == "queued"
+    assert not (Path.home() / ".arkor" / "studio-token").exists()
+
+
+def test_the_children_end_with_a_server_that_is_killed(studio: StudioProcess, arkor_cloud: Cloud) -> None:
+    """Nobody told them: the end of their standard input does."""
+    _begin(studio, "Started job job_1\n")
+    children = studio.children()
+    studio.kill()
+    eventually(lambda: all(map(_has_left, children)), "the children have left")
+    assert arkor_cloud.calls("POST", "/v1/jobs/*/cancel") == []
+
+
+def test_a_second_signal_is_at_once(studio: StudioProcess) -> None:
+    """It does not wait for a child that takes its time, and leaves none behind."""
+    write_entry("import signal, threading\nsignal.signal(signal.SIGTERM, lambda *_: print('not now', flush=True))")
+    _begin(studio, "Started job job_1\n")
+    children = studio.children()
+    studio.process.send_signal(signal.SIGINT)
+    eventually(lambda: not (Path.home() / ".arkor" / "studio-token").exists(), "the first one was heard")
+    assert studio.end(signal.SIGINT) == 130
+    eventually(lambda: all(map(_has_left, children)), "the children have left")
+
+
+def test_a_run_that_does_not_stop_is_ended_and_its_job_cancelled(project: Path) -> None:
+    """By the server itself, by the id that the command has printed."""
+    write_entry("print('Started job job_7', flush=True)\n" + STUBBORN)
+    cancelled: list[str] = []
+    runs = Runs(project, local=False, cancel=cancelled.append, patience_s=0.5)
+    run = runs.start(dry_run=False)
+    eventually(lambda: run.job_id, "the job is known")
+    output = run.log.follow(lambda: False)
+    assert "is stubborn" in _followed(output, "is stubborn")
+    runs.stop()
+    assert run.wait(TIMEOUT_S)
+    assert run.exit_code == 137
+    eventually(lambda: cancelled == ["job_7"], "the job was cancelled")
+    assert _followed(output, "[exit 137]").startswith("not now\n")
+
+
+def test_a_job_that_cannot_be_cancelled_is_told_of(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the terminal: the page has its run ended."""
+    write_entry("print('Started job job_7', flush=True)\n" + STUBBORN)
+
+    def cancel(_: str) -> None:
+        raise ConnectionFailed("Nobody answers.")
+
+    runs = Runs(project, local=False, cancel=cancel, patience_s=0.1)
+    run = runs.start(dry_run=False)
+    eventually(lambda: run.job_id, "the job is known")
+    runs.stop()
+    eventually(lambda: "Job job_7 could not be cancelled: Nobody answers." in caplog.text, "it is told")
+
+
+def test_nothing_starts_while_studio_stops(project: Path) -> None:
+    """A request that came just before would leave a process behind."""
+    runs = Runs(project, local=False, cancel=str)
+    assert runs.close() is None
+    with pytest.raises(Refusal, match="runs already"):
+        runs.start(dry_run=False)
+
+
+def _followed(output: Iterator[bytes], until: str) -> str:
+    read = ""
+    while until not in read:
+        read += next(output).decode()
+    return read
