@@ -22,6 +22,7 @@ _LEAVING_S = 3.0  # what the user's code has for its own ends
 def main(arguments: list[str]) -> None:
     """Run one of the two commands, and exit with its code."""
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # one that the shell put into the background has none
         signal.signal(signal.SIGTERM, _leave)
         studio = os.dup(0)  # what the user's code reads from its standard input is nobody's
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

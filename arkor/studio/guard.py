@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 TOKEN_HEADER = "X-Arkor-Studio-Token"
-TOKEN_PLACES = "every call of Studio's API carries the token of this launch: reload the page"
 
 # The two hashes are of the empty style and of the one style that Plotly's script (7.1) puts into a page.
 _STYLES = (
@@ -95,7 +94,7 @@ def check_request() -> None:
     rule = request.url_rule.rule if request.url_rule is not None else request.path
     is_open = rule == "/" or rule.startswith(_OPEN) or (request.url_rule is None and not _is_api(rule))
     if not is_open and not _is_token(_given_token(request, rule)):
-        raise Refusal(403, f"The token is missing or wrong; {TOKEN_PLACES}.")
+        raise Refusal(403, "The token of this launch of Studio is missing or wrong: reload the page.")
     if request.method == "POST" and request.content_length and request.mimetype != "application/json":
         raise Refusal(415, "The body has to be JSON, with Content-Type: application/json.")
 

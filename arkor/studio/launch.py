@@ -147,4 +147,4 @@ def _introduce(backend: str | None) -> None:
     try:
         CloudApiClient.connect(backend).close()
     except ArkorError as exc:
-        logger.warning("The page is there, but the backend is not: %s", exc)
+        logger.warning("The page is up, but the backend cannot be used: %s", exc)

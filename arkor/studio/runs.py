@@ -21,7 +21,7 @@ from arkor.studio.refusal import Refusal
 
 logger = logging.getLogger(__name__)
 
-_STARTED = re.compile(r"^Started job (\S+)\r?\n", re.MULTILINE)
+_STARTED = re.compile(r"^Started job (\S+).*\n", re.MULTILINE)
 _LONGEST_LINE = 4096
 _LAST_WORDS_S = 2.0  # for what is left in the pipe; somebody else may hold it open
 _LEAVING_S = 5.0
@@ -195,8 +195,8 @@ class Run:
         self._process.stdin.close()
         self._reader.join(_LAST_WORDS_S)
         self.exit_code = code if code >= 0 else 128 - code
+        self._ended.set()  # before the log ends: who has read it to its end finds no run under way
         self.log.end(f"[exit {self.exit_code}]")
-        self._ended.set()
 
 
 def _see_to_its_end(run: Run, cancel: Callable[[str], object], patience_s: float) -> None:

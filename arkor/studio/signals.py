@@ -26,7 +26,8 @@ class StopRequest:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._former_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._former = {number: signal.signal(number, self._came) for number in _SIGNALS}
+        heeded = [number for number in _SIGNALS if not _is_ignored(number)]
+        self._former = {number: signal.signal(number, self._came) for number in heeded}
         self._came_before = False
         return self
 
@@ -48,3 +49,8 @@ class StopRequest:
             finally:
                 os._exit(128 + number)
         self._came_before = True
+
+
+def _is_ignored(number: int) -> bool:
+    """Say whether whoever started this wants it to outlive its terminal, as nohup does."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN

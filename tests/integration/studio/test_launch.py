@@ -47,7 +47,7 @@ def test_the_page_opens_without_a_backend(monkeypatch: pytest.MonkeyPatch) -> No
         assert "<!doctype html>" in studio.get("/").text.lower()
         assert studio.end(signal.SIGINT) == 130
     assert studio.shown.count("\n") == 2
-    assert "but the backend is not: No answer from http://127.0.0.1:9" in studio.shown
+    assert "but the backend cannot be used: No answer from http://127.0.0.1:9" in studio.shown
 
 
 def test_the_token_file_is_of_the_last_launch(arkor_cloud: Cloud, token_file: Path) -> None:
@@ -121,3 +121,16 @@ def test_the_page_is_opened_when_it_is_there(arkor_cloud: Cloud, project: Path) 
     with StudioProcess("--open", environment={"BROWSER": f"{browser} %s"}) as studio:
         eventually(lambda: (project / "opened").is_file() and (project / "opened").read_text(), "the page is opened")
         assert (project / "opened").read_text() == f"{studio.url}/\n"
+
+
+def test_a_launch_under_nohup_outlives_its_terminal(arkor_cloud: Cloud) -> None:
+    """SIGHUP is ignored then, as whoever started it wants; SIGTERM ends it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        studio = StudioProcess()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with studio:
+        studio.process.send_signal(signal.SIGHUP)
+        assert studio.get("/api/train").status_code == 200
+        assert studio.end() == 128 + signal.SIGTERM

@@ -12,7 +12,10 @@ import pytest
 import requests
 
 from arkor.errors import ConnectionFailed
+from arkor.studio.app import create_app
+from arkor.studio.parts import Studio
 from arkor.studio.refusal import Refusal
+from arkor.studio.routes import train
 from arkor.studio.runs import Runs
 from tests.support.cloud import Cloud
 from tests.support.contract import Late, Stream
@@ -216,6 +219,21 @@ def test_nothing_starts_while_studio_stops(project: Path) -> None:
     assert runs.close() is None
     with pytest.raises(Refusal, match="runs already"):
         runs.start(dry_run=False)
+
+
+def test_the_log_has_a_limit_of_readers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each keeps a thread of the server; who leaves makes room."""
+    write_entry("import threading; print('importing', flush=True); threading.Event().wait()")
+    monkeypatch.setattr(train, "_readers", threading.BoundedSemaphore(1))
+    studio = Studio.of(project, local=False)
+    app, headers = create_app(studio), {"X-Arkor-Studio-Token": studio.token}
+    first = app.test_client().post("/api/train", json={}, headers=headers)
+    assert app.test_client().get("/api/train/log", headers=headers).status_code == 503
+    first.close()
+    second = app.test_client().get("/api/train/log", headers=headers)
+    assert second.status_code == 200
+    second.close()
+    assert studio.runs.close() is studio.runs.last
 
 
 def _followed(output: Iterator[bytes], until: str) -> str:
