@@ -44,7 +44,7 @@ def _end_with(studio: int) -> None:
     """End this process, and those that it started, when Studio's end of the pipe is closed."""
     os.read(studio, 1)
     os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait(_LEAVING_S)
+    threading.Event().wait(_LEAVING_S)  # the user's code may not heed it
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

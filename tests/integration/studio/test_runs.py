@@ -93,6 +93,20 @@ def test_a_run_streams_what_the_command_prints_as_it_comes(studio: StudioProcess
         assert _read_until(first, "[exit ") == _read_until(second, "[exit ")
 
 
+def test_who_leaves_the_log_makes_room_for_others(studio: StudioProcess) -> None:
+    """A closed page is noticed while the run is silent."""
+    _begin(studio, "Started job job_1\n")
+    for _ in range(train.MOST_READERS):
+        studio.get("/api/train/log", stream=True).close()
+
+    def is_let_in() -> bool:
+        with studio.get("/api/train/log", stream=True) as answer:
+            return answer.status_code == 200
+
+    eventually(is_let_in, "there is room")
+    eventually(is_let_in, "there is still room")
+
+
 def test_a_dry_run_is_one(studio: StudioProcess, arkor_cloud: Cloud) -> None:
     """The command is told so; the next run is not."""
     arkor_cloud.stream(Stream())
