@@ -84,7 +84,7 @@ def serve(
 
 def _end_run(studio: Studio, say: Callable[[str], object]) -> None:
     run = studio.runs.close()
-    if run is not None and run.job_id is not None:
+    if run is not None:
         flag = " --local" if studio.local else ""
         say(f"Job {run.job_id} goes on. Follow it with: arkor attach {run.job_id}{flag}")
 

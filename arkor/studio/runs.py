@@ -88,13 +88,14 @@ class Runs:
         return {"running": run is not None and run.is_running, "run": None if run is None else run.to_wire()}
 
     def close(self) -> Run | None:
-        """End the run with its processes, let its job go on, and return it where there was one under way."""
+        """End the run with its processes, and return it where its job goes on."""
         with self._lock:
             self._closed = True
-            run = self.last if self.last is not None and self.last.is_running else None
-        if run is not None:
-            run.leave()
-        return run
+            run = self.last
+        if run is None or not run.is_running:
+            return None
+        run.leave()
+        return None if run.is_stopping or run.job_id is None else run
 
     def kill(self) -> None:
         """End the run's processes at once; takes no lock, so that a signal's handler may call it."""
@@ -135,6 +136,11 @@ class Run:
         """Whether it has not ended yet."""
         return not self._ended.is_set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to cancel its job."""
+        return self._stopping
+
     def to_wire(self) -> dict[str, Any]:
         """Return the run as the API tells of it."""
         return {
@@ -160,7 +166,9 @@ class Run:
         return True
 
     def leave(self) -> None:
-        """End the process as if Studio had died, with little patience."""
+        """End the process as if Studio had died, with little patience; what was asked to cancel its job may do so."""
+        if self._stopping and self.wait(_LEAVING_S):
+            return
         assert self._process.stdin is not None
         self._process.stdin.close()
         if not self.wait(_LEAVING_S):

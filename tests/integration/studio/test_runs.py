@@ -144,6 +144,21 @@ def test_stop_cancels_a_job_whose_id_is_not_known_yet(studio: StudioProcess, ark
     assert arkor_cloud.jobs["job_1"]["status"] == "cancelled"
 
 
+def test_a_job_that_is_being_stopped_is_cancelled_though_studio_ends(studio: StudioProcess, arkor_cloud: Cloud) -> None:
+    """Whoever presses Stop and then Ctrl-C means both."""
+    gate = threading.Event()
+    _begin(studio, "Started job job_1\n")
+    arkor_cloud.answer("POST", "/v1/jobs/*/cancel", Late(gate=gate))
+    assert studio.post("/api/train/stop").status_code == 202
+    eventually(lambda: arkor_cloud.calls("POST", "/v1/jobs/*/cancel"), "the command cancels")
+    studio.process.send_signal(signal.SIGINT)
+    eventually(lambda: not (Path.home() / ".arkor" / "studio-token").exists(), "Studio ends")
+    assert studio.process.poll() is None
+    gate.set()
+    assert studio.process.wait(TIMEOUT_S) == 130
+    assert "goes on" not in studio.shown
+
+
 def test_stop_before_anything_was_submitted_submits_nothing(studio: StudioProcess, arkor_cloud: Cloud) -> None:
     """The command is still importing the user's code."""
     write_entry("import threading; print('importing', flush=True); threading.Event().wait()")
@@ -247,7 +262,8 @@ def test_the_log_has_a_limit_of_readers(project: Path, monkeypatch: pytest.Monke
     second = app.test_client().get("/api/train/log", headers=headers)
     assert second.status_code == 200
     second.close()
-    assert studio.runs.close() is studio.runs.last
+    assert studio.runs.close() is None
+    assert studio.runs.state()["running"] is False
 
 
 def _followed(output: Iterator[bytes], until: str) -> str:
