@@ -1,0 +1,25 @@
+// Who Studio is to the backend, and what that backend can do.
+
+import { createFeed } from "./feed.js";
+
+const EVERY_MS = 15000;
+
+const WITHOUT = {
+  artifacts: "This backend does not hand out the files of a job.",
+  inference: "This backend does not run models.",
+  models: "This backend does not list its models.",
+};
+
+/** A feed of GET /api/credentials that also knows why a feature is not to be had. */
+export function createAbout(api) {
+  const feed = createFeed((signal) => api.get("/api/credentials", { signal }), EVERY_MS);
+  return { ...feed, lacks, get value() { return feed.state.data; } };
+
+  /** Why the backend cannot do this, or null where it can or nobody knows. */
+  function lacks(feature) {
+    const { features = null, backend = null } = feed.state.data ?? {};
+    // Arkor Cloud names neither itself nor inference, which is part of its contract.
+    if (features === null || features.includes(feature) || (feature === "inference" && backend === null)) return null;
+    return WITHOUT[feature] ?? `This backend has no ${feature}.`;
+  }
+}

@@ -1,0 +1,133 @@
+// The one run of this Studio: how it does, its output, how to start and stop it. No elements here.
+
+import { createFeed } from "./feed.js";
+
+const EVERY_MS = 5000;
+const PAUSES_MS = [500, 1000, 2000, 5000, 10000];
+const TAIL = 4000;
+const STARTED = /(?:^|\n)Started job (\S+)\r?\n/;
+const EXITED = /(?:^|\n)\[exit (-?\d+)\]\s*$/;
+
+/**
+ * Follow the run. Its output goes to `log`; `changed` is told
+ * `{phase, dryRun, jobId, exitCode, interrupted, error}`, with phase one of
+ * "unknown", "none", "starting", "running", "stopping", "ended".
+ */
+export function followRun(api, log, changed) {
+  let state = { phase: "unknown", dryRun: false, jobId: null, exitCode: null, interrupted: false, error: null };
+  let reading = null; // {id, abort}: whose output is in the box, and what breaks off its stream
+  let closed = false;
+  let starts = 0;
+
+  function set(change) {
+    state = { ...state, ...change };
+    if (!closed) changed(state);
+  }
+
+  // Tells of a run that another tab has started, too. An answer from before a start here is none of it.
+  const feed = createFeed(async (signal) => {
+    const before = starts;
+    return { ...(await api.get("/api/train", { signal })), before };
+  }, EVERY_MS);
+  const leave = feed.subscribe(({ data }) => data && data.before === starts && learn(data));
+
+  function learn({ run, running }) {
+    if (state.phase === "starting") return;
+    if (!run) return set({ phase: "none" });
+    const stopping = run.stopping || (state.phase === "stopping" && run.id === reading?.id);
+    const known = run.id === reading?.id ? state.jobId : null;
+    set({
+      phase: !running ? "ended" : stopping ? "stopping" : "running",
+      dryRun: run.dryRun, jobId: run.jobId ?? known, exitCode: run.exitCode,
+    });
+    if (run.id !== reading?.id && !document.hidden) read(run.id);
+  }
+
+  /** Show a run's output from its first byte to its end, whatever happens to the connection meanwhile. */
+  async function read(id) {
+    reading?.abort();
+    const controller = new AbortController();
+    const { signal } = controller;
+    reading = { id, abort: () => controller.abort() };
+    for (let failures = 0; !signal.aborted; failures += 1) {
+      try {
+        const code = await once(signal);
+        if (code !== null) return set({ phase: "ended", exitCode: code, interrupted: false });
+      } catch (error) {
+        if (signal.aborted || error.status === 404) return;
+      }
+      set({ interrupted: true });
+      await pause(PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)]);
+    }
+  }
+
+  // The box keeps what it has until there is something to put in its place. Returns the exit code, null where cut off.
+  async function once(signal) {
+    let tail = null;
+    await api.stream("/api/train/log", { signal, onText(text) {
+      if (tail === null) log.clear();
+      log.write(text);
+      tail = ((tail ?? "") + text).slice(-TAIL - text.length);
+      const job = STARTED.exec(tail);
+      if (job && job[1] !== state.jobId) set({ jobId: job[1] });
+      tail = tail.slice(-TAIL);
+      if (state.interrupted) set({ interrupted: false });
+    } });
+    const exited = EXITED.exec(tail ?? "");
+    return exited ? Number(exited[1]) : null;
+  }
+
+  /** Start a run. */
+  async function start(dryRun) {
+    const before = state.phase;
+    set({ phase: "starting", dryRun, error: null });
+    const started = new AbortController();
+    try {
+      // The answer is the output; it is read where it can be read again after a cut.
+      await api.stream("/api/train", {
+        method: "POST", body: { dryRun }, signal: started.signal, onOpen: () => started.abort(), onText() {},
+      });
+    } catch (error) {
+      if (!started.signal.aborted) set({ phase: before, error: error.message });
+    }
+    if (started.signal.aborted) {
+      log.clear();
+      set({ phase: "running", jobId: null, exitCode: null });
+    }
+    starts += 1;
+    await feed.refresh();
+    await feed.refresh();
+  }
+
+  /** Stop the run, and cancel its job. */
+  async function stop() {
+    set({ phase: "stopping", error: null });
+    try {
+      await api.post("/api/train/stop");
+    } catch (error) {
+      set({ phase: "running", error: error.status === 409 ? null : `The run could not be stopped: ${error.message}` });
+    }
+    await feed.refresh();
+  }
+
+  // A hidden page holds no connection: browsers open six to a host, and there may be many tabs.
+  function onVisibility() {
+    if (!document.hidden) return;
+    reading?.abort();
+    reading = null;
+  }
+  document.addEventListener("visibilitychange", onVisibility);
+
+  function close() {
+    closed = true;
+    reading?.abort();
+    leave();
+    document.removeEventListener("visibilitychange", onVisibility);
+  }
+
+  return { start, stop, close };
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+}

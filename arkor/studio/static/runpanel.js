@@ -1,0 +1,151 @@
+// The panel that starts the project's trainer and shows what it prints.
+
+import { h, replace, setText } from "./dom.js";
+import { createLogBox } from "./logbox.js";
+import { followManifest } from "./manifest.js";
+import { followRun } from "./run.js";
+
+const NO_TRAINER = "No trainer in src/arkor/index.py yet. Add create_trainer(...) and pass it to create_arkor.";
+
+const EXITS = {
+  0: "The run has ended well.",
+  1: "The job failed or was cancelled.",
+  2: "The run did not start: something in the project or its settings is wrong. The log says what.",
+  3: "It is not known how the job did. The log says why.",
+  130: "The run was interrupted.",
+};
+
+/** Mount the panel; returns what unmounts it. */
+export function mountRunPanel(root, { api, announce }) {
+  let manifest = { trainer: null, error: null, loading: true, known: false };
+  let run = { phase: "unknown" };
+  let asking = false;
+
+  const button = h("button", { class: "button button-primary", type: "button", disabled: true, onclick: start });
+  const dryRun = h("input", { type: "checkbox", role: "switch", id: "dry-run", class: "switch" });
+  const message = h("p", { class: "manifest" });
+  const retry = h("button", { class: "button button-small", type: "button", onclick: () => reader.read() }, "Try again");
+  const stopping = h("div", { class: "stop", hidden: true });
+  const status = h("p", { class: "run-status", role: "status" });
+  const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const log = createLogBox({ label: "Output of the run", empty: "What the run prints appears here." });
+  root.append(
+    h("div", { class: "panel-head" }, h("h2", null, "Run training")),
+    h("div", { class: "run-controls" }, button,
+      h("label", { class: "switch-label", for: "dry-run", title: "The whole path on a few rows: at most two steps." },
+        dryRun, "Dry run"), stopping),
+    message, problem, status, log.element,
+  );
+
+  const reader = followManifest(api, (now) => { manifest = now; draw(); });
+  const runner = followRun(api, log, (now) => {
+    const before = run.phase;
+    run = now;
+    draw();
+    if (before !== "unknown" && before !== now.phase) tell(now);
+  });
+
+  function busy() {
+    return asking || ["unknown", "starting", "running", "stopping"].includes(run.phase);
+  }
+
+  function draw() {
+    const { trainer, error, known } = manifest;
+    setText(button, trainer ? `Run training: ${trainer.name}` : "Run training");
+    button.disabled = busy() || !trainer;
+    dryRun.disabled = busy();
+    drawMessage(!known ? "Reading src/arkor/index.py …" : error !== null ? `Couldn't read manifest: ${error}`
+      : trainer ? "" : NO_TRAINER, error !== null);
+    setText(problem, run.error ?? "");
+    problem.hidden = !run.error;
+    drawStop();
+    drawStatus();
+  }
+
+  function drawMessage(text, failed) {
+    message.hidden = text === "";
+    message.classList.toggle("problem", failed);
+    const shown = message.firstChild?.textContent ?? "";
+    if (shown !== text || failed !== message.contains(retry)) replace(message, h("span", null, text), failed && retry);
+    retry.disabled = manifest.loading;
+  }
+
+  function drawStop() {
+    const phase = run.phase === "running" || run.phase === "stopping" ? run.phase : "";
+    if (stopping.dataset.phase === phase) return;
+    stopping.dataset.phase = phase;
+    const hadFocus = stopping.contains(document.activeElement);
+    stopping.hidden = !phase;
+    if (phase === "running") offerStop();
+    else replace(stopping, phase && h("button", { class: "button", type: "button", disabled: true }, "Stopping …"));
+    if (hadFocus) (phase === "running" ? stopping.firstChild : log.box).focus();
+  }
+
+  // Stopping ends the job for good, so it takes two presses, the second on another button.
+  function offerStop() {
+    replace(stopping, h("button", { class: "button", type: "button", onclick: askToStop }, "Stop"));
+  }
+
+  function askToStop() {
+    const keep = h("button", { class: "button", type: "button", onclick: () => {
+      offerStop();
+      stopping.firstChild.focus();
+    } }, "Keep running");
+    replace(stopping,
+      h("span", { class: "stop-question", id: "stop-question" }, "Stop the run and cancel its job?"),
+      h("button", { class: "button button-danger", type: "button", "aria-describedby": "stop-question",
+        onclick: () => runner.stop() }, "Stop it"),
+      keep);
+    keep.focus();
+  }
+
+  function drawStatus() {
+    const parts = [run.dryRun ? "dry run" : "run", run.jobId ?? "", String(run.exitCode), run.phase, run.interrupted];
+    if (status.dataset.key === parts.join("|")) return;
+    status.dataset.key = parts.join("|");
+    status.className = `run-status run-${run.phase}`;
+    replace(status, statusText().map((part, index) => [index > 0 && " ", part]));
+  }
+
+  function statusText() {
+    const what = run.dryRun ? "Dry run" : "Run";
+    const job = run.jobId ? jobLink(run.jobId) : null;
+    const cut = run.interrupted ? h("span", { class: "warning" }, "The log is cut off; connecting again …") : null;
+    if (run.phase === "starting") return ["Starting …"];
+    if (run.phase === "running") return [`${what} under way.`, job ?? "Its job is not known yet.", cut].filter(Boolean);
+    if (run.phase === "stopping") return ["Stopping the run and cancelling its job …", job].filter(Boolean);
+    if (run.phase !== "ended") return [];
+    const kind = run.exitCode === 0 ? "good" : "bad";
+    return [h("span", { class: `exit exit-${kind}` }, `exit ${run.exitCode ?? "?"}`),
+      EXITS[run.exitCode] ?? "The run has ended.", job].filter(Boolean);
+  }
+
+  async function start() {
+    if (busy()) return;
+    const hadFocus = document.activeElement === button;
+    asking = true;
+    draw();
+    const { trainer } = await reader.read();
+    asking = false;
+    if (trainer) {
+      if (hadFocus) log.box.focus({ preventScroll: true });
+      await runner.start(dryRun.checked);
+    } else if (hadFocus) retry.isConnected ? retry.focus() : log.box.focus();
+    draw();
+  }
+
+  function tell({ phase, exitCode }) {
+    if (phase === "running") announce("The run has started.");
+    else if (phase === "ended") announce(`The run has ended with exit code ${exitCode}.`);
+  }
+
+  return () => {
+    reader.close();
+    runner.close();
+    log.close();
+  };
+}
+
+function jobLink(id) {
+  return h("a", { class: "id", href: `#/jobs/${encodeURIComponent(id)}` }, `Job ${id}`);
+}
