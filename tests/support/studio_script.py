@@ -1,0 +1,261 @@
+"""A scripted stand-in for Studio's server: the real page, with the real headers, in front of answers that a test writes.
+
+It shows the page in states that the real server is hard to bring into: a backend that stalls, a log that is cut off, a
+server that goes away and comes back. It notes every request.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import attrs
+
+from arkor.studio.guard import HEADERS, TOKEN_HEADER
+from arkor.studio.routes.page import STATIC, TOKEN_PLACE
+
+ABOUT: Mapping[str, Any] = {
+    "mode": "anon",
+    "org": "anon-1a2b3c4d",
+    "project": "support-bot",
+    "host": "127.0.0.1:4747",
+    "baseUrl": "http://127.0.0.1:4747",
+    "backend": "arkor-local",
+    "features": ["datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference"],
+    "error": None,
+}
+
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+@attrs.define
+class Answer:
+    """What a call answers; an answer with a gate waits until that is set."""
+
+    body: Any
+    status: int = 200
+    gate: threading.Event | None = None
+
+
+class Run:
+    """A run and what it prints."""
+
+    def __init__(self, number: int, *, dry_run: bool = False, job_id: str | None = None) -> None:
+        self.number, self.dry_run, self.job_id = number, dry_run, job_id
+        self.exit_code: int | None = None
+        self.stopping = False
+        self.cuts = 0
+        self._printed = b""
+        self._changed = threading.Condition()
+
+    def say(self, text: str) -> None:
+        """Print something."""
+        with self._changed:
+            self._printed += text.encode()
+            self._changed.notify_all()
+
+    def end(self, code: int) -> None:
+        """Exit."""
+        with self._changed:
+            self.exit_code = code
+            self._printed += f"[exit {code}]\n".encode()
+            self._changed.notify_all()
+
+    def cut(self) -> None:
+        """Break off every stream of the output that is open."""
+        with self._changed:
+            self.cuts += 1
+            self._changed.notify_all()
+
+    def output(self) -> Iterator[bytes]:
+        """Give the output from its first byte as it comes; it ends with the run, or where it is cut off."""
+        sent, cuts = 0, self.cuts
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._printed) > sent or self.exit_code is not None or self.cuts > cuts)
+                piece, sent = self._printed[sent:], len(self._printed)
+                over = self.exit_code is not None or self.cuts > cuts
+            if piece:
+                yield piece
+            if over:
+                return
+
+    def to_wire(self) -> dict[str, Any]:
+        """Describe it as GET /api/train does."""
+        return {
+            "id": self.number,
+            "dryRun": self.dry_run,
+            "jobId": self.job_id,
+            "startedAt": "2026-01-31T09:30:00.000Z",
+            "exitCode": self.exit_code,
+            "stopping": self.stopping,
+        }
+
+
+class ScriptedStudio:
+    """The stand-in. Use it as a context manager.
+
+    Attributes:
+        url: its address.
+        answers: what a call answers, by ``"GET /api/jobs"`` and its like; a test puts others in.
+        requests: the calls that were made, in the same form, with their bodies.
+        run: the current or last run.
+        token: what the page has to send; another one means that Studio was started anew.
+    """
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(32)
+        self.requests: list[tuple[str, Any]] = []
+        self.run: Run | None = None
+        self.answers: dict[str, Answer] = {
+            "GET /api/credentials": Answer(dict(ABOUT)),
+            "GET /api/manifest": Answer({"trainer": {"name": "triage"}}),
+            "GET /api/jobs": Answer({"jobs": []}),
+        }
+        self._server = _Server(self, 0)
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}/"
+
+    def __enter__(self) -> ScriptedStudio:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for answer in self.answers.values():
+            if answer.gate is not None:
+                answer.gate.set()
+        if self.run is not None and self.run.exit_code is None:
+            self.run.end(0)
+        self._server.stop()
+
+    def asked(self, call: str) -> list[Any]:
+        """Return the bodies of the calls of one kind that were made."""
+        return [body for name, body in list(self.requests) if name == call]
+
+    def starts(self, **settings: Any) -> Run:
+        """Let a run begin, as if another tab had started it."""
+        self.run = Run(1 if self.run is None else self.run.number + 1, **settings)
+        return self.run
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse every connection inside the block."""
+        if self.run is not None:
+            self.run.cut()
+        self._server.stop()
+        try:
+            yield
+        finally:
+            self._server = _Server(self, self.port)
+
+    def respond(self, call: str, body: Any) -> Answer | Callable[[], Iterator[bytes]]:
+        """Return the answer to a call: one that a test wrote, or what the run says."""
+        self.requests.append((call, body))
+        if call in self.answers:
+            return self.answers[call]
+        if call == "GET /api/train":
+            running = self.run is not None and self.run.exit_code is None
+            return Answer({"running": running, "run": self.run and self.run.to_wire()})
+        if call == "POST /api/train":
+            return self.starts(dry_run=body.get("dryRun", False)).output
+        if call == "GET /api/train/log" and self.run is not None:
+            return self.run.output
+        if call == "POST /api/train/stop" and self.run is not None:
+            self.run.stopping = True
+            return Answer({"stopping": True}, 202)
+        return Answer({"error": f"Nothing is scripted for {call}."}, 404)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, studio: ScriptedStudio, port: int) -> None:
+        self.studio = studio
+        self.open: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _Handler)
+        threading.Thread(target=self.serve_forever, args=(0.01,), name="studio", daemon=True).start()
+
+    def stop(self) -> None:
+        """Close the door, and whatever is open."""
+        self.shutdown()
+        self.server_close()
+        for connection in list(self.open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: browsers leave as they like."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.open.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.open.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/":
+            page = (STATIC / "index.html").read_text(encoding="utf-8").replace(TOKEN_PLACE, self.server.studio.token)
+            self._send(200, "text/html", page.encode())
+        elif path.startswith("/static/"):
+            self._send_file(path.removeprefix("/static/"))
+        else:
+            self._call(path)
+
+    def do_POST(self) -> None:
+        self._call(self.path)
+
+    def _send_file(self, name: str) -> None:
+        file = STATIC / name
+        if file.is_file() and file.suffix in _TYPES:
+            self._send(200, _TYPES[file.suffix], file.read_bytes())
+        else:
+            self._send(404, "text/plain", b"")
+
+    def _call(self, path: str) -> None:
+        sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get(TOKEN_HEADER) != self.server.studio.token:
+            return self._send(403, "application/json", b'{"error": "The token is missing or wrong."}')
+        answer = self.server.studio.respond(f"{self.command} {path}", json.loads(sent) if sent else None)
+        if not isinstance(answer, Answer):
+            return self._stream(answer())
+        if answer.gate is not None:
+            answer.gate.wait()
+        return self._send(answer.status, "application/json", json.dumps(answer.body).encode())
+
+    def _begin(self, status: int, mimetype: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{mimetype}; charset=utf-8")
+        for name, value in HEADERS:
+            self.send_header(name, value)
+
+    def _send(self, status: int, mimetype: str, body: bytes) -> None:
+        self._begin(status, mimetype)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _stream(self, pieces: Iterator[bytes]) -> None:
+        self._begin(200, "text/plain")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
