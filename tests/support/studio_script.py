@@ -64,7 +64,8 @@ class Run:
         """Exit."""
         with self._changed:
             self.exit_code = code
-            self._printed += f"[exit {code}]\n".encode()
+            start = "\n" if self._printed and not self._printed.endswith(b"\n") else ""
+            self._printed += f"{start}[exit {code}]\n".encode()
             self._changed.notify_all()
 
     def cut(self) -> None:
@@ -78,7 +79,9 @@ class Run:
         sent, cuts = 0, self.cuts
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: len(self._printed) > sent or self.exit_code is not None or self.cuts > cuts)
+                self._changed.wait_for(
+                    lambda: len(self._printed) > sent or self.exit_code is not None or self.cuts > cuts
+                )
                 piece, sent = self._printed[sent:], len(self._printed)
                 over = self.exit_code is not None or self.cuts > cuts
             if piece:

@@ -20,7 +20,7 @@ export function confirm({ title, text, yes, no = "Keep it" }) {
       before?.focus?.();
       resolve(dialog.returnValue === "yes");
     });
-    document.body.append(dialog);
+    document.getElementById("main").append(dialog);
     dialog.showModal();
   });
 }

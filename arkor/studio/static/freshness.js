@@ -9,11 +9,15 @@ export function createFreshness(what) {
   return { element, update({ data, error, loadedAt, slow }) {
     const since = loadedAt ? ` Shown is what it was at ${new Date(loadedAt).toLocaleTimeString()}.` : "";
     let text = "";
-    if (error) text = data ? `Couldn't refresh ${what}: ${error.message}${since}` : `Couldn't load ${what}: ${error.message}`;
+    if (error) text = `Couldn't ${data ? "refresh" : "load"} ${what}: ${sentence(error.message)}${since} Studio keeps trying.`;
     else if (slow) text = `The backend takes its time to answer.${since}`;
     if (text === shown) return;
     shown = text;
     element.hidden = text === "";
     replace(element, text);
   } };
+}
+
+function sentence(text) {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }

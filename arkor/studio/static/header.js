@@ -47,7 +47,6 @@ export function mountHeader(root, { about }) {
   });
   return {
     show(nav) {
-      backend.open = false;
       for (const entry of links) setAttribute(entry.link, "aria-current", entry.nav === nav ? "page" : null);
     },
   };
@@ -82,6 +81,7 @@ function grey(link, note, reason) {
 }
 
 function closeWhenLeft(details) {
+  addEventListener("hashchange", () => { details.open = false; });
   document.addEventListener("click", (event) => {
     if (!details.contains(event.target)) details.open = false;
   });

@@ -12,7 +12,7 @@ const TICK_MS = 1000;
 export function mount(root, { jobs, announce }, { query }) {
   let most = AT_A_TIME;
   const search = h("input", { class: "field", type: "search", id: "job-search", placeholder: "Name or ID",
-    value: query.get("q") ?? "", autocomplete: "off", spellcheck: "false", oninput: changed });
+    value: query.get("q") ?? "", spellcheck: "false", oninput: changed });
   const filter = h("select", { class: "field", id: "job-status", onchange: changed },
     h("option", { value: "" }, "All"), STATUSES.map((name) => h("option", { value: name }, name)));
   filter.value = STATUSES.includes(query.get("status")) ? query.get("status") : "";

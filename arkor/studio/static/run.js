@@ -5,8 +5,9 @@ import { createFeed } from "./feed.js";
 const EVERY_MS = 5000;
 const PAUSES_MS = [500, 1000, 2000, 5000, 10000];
 const TAIL = 4000;
-const STARTED = /(?:^|\n)Started job (\S+)\r?\n/;
-const EXITED = /(?:^|\n)\[exit (-?\d+)\]\s*$/;
+const ESCAPE = /\x1b\[[0-9;?]*[A-Za-z]/g;
+const STARTED = /(?:^|\n)Started job (\S+)\s*\n/;
+const EXITED = /\[exit (-?\d+)\]\s*$/;
 
 /**
  * Follow the run. Its output goes to `log`; `changed` is told
@@ -18,6 +19,7 @@ export function followRun(api, log, changed) {
   let reading = null; // {id, abort}: whose output is in the box, and what breaks off its stream
   let closed = false;
   let starts = 0;
+  let over = null; // the id of the run whose output has ended: an older answer does not bring it back
 
   function set(change) {
     state = { ...state, ...change };
@@ -34,11 +36,12 @@ export function followRun(api, log, changed) {
   function learn({ run, running }) {
     if (state.phase === "starting") return;
     if (!run) return set({ phase: "none" });
+    const ended = !running || run.id === over;
     const stopping = run.stopping || (state.phase === "stopping" && run.id === reading?.id);
     const known = run.id === reading?.id ? state.jobId : null;
     set({
-      phase: !running ? "ended" : stopping ? "stopping" : "running",
-      dryRun: run.dryRun, jobId: run.jobId ?? known, exitCode: run.exitCode,
+      phase: ended ? "ended" : stopping ? "stopping" : "running",
+      dryRun: run.dryRun, jobId: run.jobId ?? known, exitCode: run.exitCode ?? (ended ? state.exitCode : null),
     });
     if (run.id !== reading?.id && !document.hidden) read(run.id);
   }
@@ -52,7 +55,11 @@ export function followRun(api, log, changed) {
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
         const code = await once(signal);
-        if (code !== null) return set({ phase: "ended", exitCode: code, interrupted: false });
+        if (code !== null) {
+          over = id;
+          return set({ phase: "ended", exitCode: code, interrupted: false });
+        }
+        if (state.phase === "ended") return set({ interrupted: false });
       } catch (error) {
         if (signal.aborted || error.status === 404) return;
       }
@@ -68,7 +75,7 @@ export function followRun(api, log, changed) {
       if (tail === null) log.clear();
       log.write(text);
       tail = ((tail ?? "") + text).slice(-TAIL - text.length);
-      const job = STARTED.exec(tail);
+      const job = STARTED.exec(tail.replace(ESCAPE, ""));
       if (job && job[1] !== state.jobId) set({ jobId: job[1] });
       tail = tail.slice(-TAIL);
       if (state.interrupted) set({ interrupted: false });

@@ -22,7 +22,7 @@ export function mountRunPanel(root, { api, announce }) {
   let asking = false;
 
   const button = h("button", { class: "button button-primary", type: "button", disabled: true, onclick: start });
-  const dryRun = h("input", { type: "checkbox", role: "switch", id: "dry-run", class: "switch" });
+  const dryRun = h("input", { type: "checkbox", id: "dry-run", class: "switch" });
   const message = h("p", { class: "manifest" });
   const retry = h("button", { class: "button button-small", type: "button", onclick: () => reader.read() }, "Try again");
   const stopping = h("div", { class: "stop", hidden: true });

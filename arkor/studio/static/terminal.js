@@ -42,7 +42,7 @@ export class Terminal {
     else if (token === "\r") this.column = 0;
     else if (token === "\b") this.column = Math.max(0, this.column - 1);
     else if (token === "\t") this.#print(" ".repeat(TAB - (this.column % TAB)));
-    else if (token >= " ") this.#print(token);
+    else if (token >= " " && token !== "\x7f") this.#print(token);
   }
 
   #print(text) {

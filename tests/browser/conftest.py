@@ -1,0 +1,63 @@
+"""One Chromium for all tests of a session: its start costs more than most of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+
+from tests.browser.page import Page, quick_timers
+from tests.support.studio_script import ScriptedStudio
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+IN_CI = os.environ.get("CI") == "true"  # of the real environment: a test may change it
+MISSING = "chromium and chromedriver are not installed (on Debian: chromium-driver)"
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--ignore-certificate-errors",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[webdriver.Chrome]:
+    """A browser without a window. Without one the test is skipped, but never in CI."""
+    if CHROMIUM is None or DRIVER is None:
+        if IN_CI:
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for option in OPTIONS:
+        options.add_argument(option)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def studio() -> Iterator[ScriptedStudio]:
+    """A stand-in for Studio's server."""
+    with ScriptedStudio() as running:
+        yield running
+
+
+@pytest.fixture
+def page(chromium: webdriver.Chrome, studio: ScriptedStudio) -> Iterator[Page]:
+    """Studio's page, not yet open. Its console has to be free of errors at the end."""
+    page = Page(chromium, studio)
+    with quick_timers(chromium):
+        yield page
+        trouble = page.console()
+        page.leave()
+    assert trouble == []

@@ -1,0 +1,289 @@
+"""Studio's Home: the run panel in every state it has, and the jobs beside it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from tests.browser.page import Page
+from tests.support.eventually import eventually
+from tests.support.studio_script import Answer, ScriptedStudio
+
+MANIFEST = "GET /api/manifest"
+NO_TRAINER = "No trainer in src/arkor/index.py yet. Add create_trainer(...) and pass it to create_arkor."
+RUN = "Run training: triage"
+
+TERMINAL = """
+    const [pieces, done] = arguments;
+    import('/static/terminal.js').then(({Terminal}) => {
+        const terminal = new Terminal();
+        for (const piece of pieces) terminal.write(piece);
+        done(terminal.lines);
+    });
+"""
+
+SHOWN = (
+    ("a\nb", ["a", "b"]),
+    ("a\r\nb\r\n", ["a", "b", ""]),
+    ("10%\r55%\r100%", ["100%"]),
+    ("long text\rshort", ["shorttext"]),
+    ("long text\r\x1b[Kshort", ["short"]),
+    ("\x1b[1;31mred\x1b[0m \x1b[38;5;9mx\x1b[m", ["red x"]),
+    ("\x1b]0;a title\x07text\x1b]8;;http://x\x1b\\link", ["textlink"]),
+    ("one\ntwo\n\x1b[2A\rONE", ["ONE", "two", ""]),
+    ("ab\b\bc", ["cb"]),
+    ("a\tb", ["a       b"]),
+    ("a\x07\x00b\x7f", ["ab"]),
+    ("x\x1b[999999999B\x1b[99999A\x1b[5000Cy", ["x".ljust(1001) + "y"]),
+    ("grün 日本 🙂\n", ["grün 日本 🙂", ""]),
+)
+
+
+def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
+    """The button has its name; it is off while the run is in flight, and on after its exit."""
+    page.open()
+    button = page.button(RUN)
+    page.the(".log-empty", "What the run prints appears here.")
+    button.click()
+    page.the(".run-status", "Run under way. Its job is not known yet.")
+    assert not button.is_enabled()
+    assert studio.asked("POST /api/train") == [{"dryRun": False}]
+    run = studio.run
+    assert run is not None
+    run.say("Reading rows\nStarted job job_7\nstep 1\n")
+    page.the(".log", "step 1")
+    assert str(page.the(".run-status a", "Job job_7").get_attribute("href")).endswith("#/jobs/job_7")
+    assert page.accessibility() == []
+    run.end(0)
+    page.the(".run-status", "exit 0 The run has ended well. Job job_7")
+    assert page.the(".log").text.endswith("step 1\n[exit 0]")
+    assert page.button(RUN).is_enabled()
+    page.gone(".stop")
+    page.reads("#announcer", "The run has ended with exit code 0.")
+
+
+def test_a_dry_run_is_asked_for(page: Page, studio: ScriptedStudio) -> None:
+    """With the switch on, the run is a dry one, and is called so."""
+    page.open()
+    page.button(RUN)
+    page.the(".switch-label").click()
+    page.button(RUN).click()
+    page.the(".run-status", "Dry run under way.")
+    assert studio.asked("POST /api/train") == [{"dryRun": True}]
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(1, "The job failed or was cancelled."), (2, "The run did not start"), (-9, "The run has ended.")],
+)
+def test_an_exit_is_explained(page: Page, studio: ScriptedStudio, code: int, text: str) -> None:
+    """A code that arkor has a meaning for comes with it; the panel of an ended run is there after a reload."""
+    run = studio.starts(job_id="job_7")
+    run.say("no line end")
+    run.end(code)
+    page.open()
+    page.the(".run-status", f"exit {code} {text}")
+    page.the(".log", f"no line end\n[exit {code}]")
+    assert page.accessibility() == []
+
+
+def test_no_trainer_yet(page: Page, studio: ScriptedStudio) -> None:
+    """It says what to write; once that is written and somebody comes back to the page, the button has the name."""
+    studio.answers[MANIFEST] = Answer({"trainer": None})
+    page.open()
+    page.reads(".manifest span", NO_TRAINER)
+    assert not page.button("Run training").is_enabled()
+    assert page.accessibility() == []
+    studio.answers[MANIFEST] = Answer({"trainer": {"name": "triage"}})
+    eventually(lambda: page.run("window.dispatchEvent(new Event('focus'))") or page.all(".button-primary:enabled"), RUN)
+    assert page.button(RUN).is_enabled()
+    page.gone(".manifest")
+
+
+def test_a_manifest_that_cannot_be_read(page: Page, studio: ScriptedStudio) -> None:
+    """The error is shown as it is; it can be tried again."""
+    page.meets_refusals = True
+    studio.answers[MANIFEST] = Answer({"error": "src/arkor/index.py: SyntaxError: invalid syntax\n  trainer ="}, 400)
+    page.open()
+    page.reads(".manifest span", "Couldn't read manifest: src/arkor/index.py: SyntaxError: invalid syntax\n  trainer =")
+    assert not page.button("Run training").is_enabled()
+    assert page.accessibility() == []
+    studio.answers[MANIFEST] = Answer({"trainer": {"name": "triage"}})
+    page.button("Try again").click()
+    assert page.button(RUN).is_enabled()
+
+
+def test_nothing_can_be_run_before_the_manifest_is_known(page: Page, studio: ScriptedStudio) -> None:
+    """While it is read the panel says so."""
+    gate = threading.Event()
+    studio.answers[MANIFEST] = Answer({"trainer": {"name": "triage"}}, gate=gate)
+    page.open()
+    page.reads(".manifest span", "Reading src/arkor/index.py …")
+    assert not page.button("Run training").is_enabled()
+    gate.set()
+    assert page.button(RUN).is_enabled()
+
+
+def test_a_run_is_of_the_entry_as_it_is_now(page: Page, studio: ScriptedStudio) -> None:
+    """An edit that broke the entry after the page was opened shows, and nothing is started."""
+    page.meets_refusals = True
+    page.open()
+    button = page.button(RUN)
+    studio.answers[MANIFEST] = Answer({"error": "NameError: trainr"}, 400)
+    button.click()
+    page.the(".manifest", "Couldn't read manifest: NameError: trainr")
+    assert studio.asked("POST /api/train") == []
+
+
+def test_a_start_that_is_refused(page: Page, studio: ScriptedStudio) -> None:
+    """The reason is shown, and it can be tried again."""
+    page.meets_refusals = True
+    studio.answers["POST /api/train"] = Answer({"error": "A run is under way."}, 409)
+    page.open()
+    page.button(RUN).click()
+    page.the(".problem", "A run is under way.")
+    del studio.answers["POST /api/train"]
+    eventually(lambda: page.button(RUN).is_enabled(), "another try")
+    page.button(RUN).click()
+    page.the(".run-status", "Run under way.")
+    page.gone(".problem")
+
+
+def test_stopping_takes_two_presses(page: Page, studio: ScriptedStudio) -> None:
+    """The first asks, with the focus on the safe answer; the second stops; then nothing can be pressed twice."""
+    run = studio.starts(job_id="job_7")
+    page.open()
+    page.button("Stop").send_keys(Keys.ENTER)
+    assert page.browser.switch_to.active_element.text == "Keep running"
+    assert page.accessibility() == []
+    page.press(Keys.ENTER)
+    assert page.browser.switch_to.active_element.text == "Stop"
+    assert studio.asked("POST /api/train/stop") == []
+    page.press(Keys.ENTER)
+    page.button("Stop it").click()
+    page.asked("POST /api/train/stop")
+    assert not page.button("Stopping …").is_enabled()
+    page.the(".run-status", "Stopping the run and cancelling its job … Job job_7")
+    run.end(1)
+    page.the(".run-status", "exit 1")
+
+
+def test_a_stop_that_fails_says_so(page: Page, studio: ScriptedStudio) -> None:
+    """The run goes on, and can be stopped again."""
+    page.meets_refusals = True
+    studio.answers["POST /api/train/stop"] = Answer({"error": "The backend is down."}, 502)
+    studio.starts()
+    page.open()
+    page.button("Stop").click()
+    page.button("Stop it").click()
+    page.the(".problem", "The run could not be stopped: The backend is down.")
+    assert page.button("Stop").is_enabled()
+
+
+def test_a_reload_loses_nothing(page: Page, studio: ScriptedStudio) -> None:
+    """The log is there from its first line, and goes on; so it is in a tab that did not start the run."""
+    page.open()
+    page.button(RUN).click()
+    eventually(lambda: studio.run, "a run")
+    assert studio.run is not None
+    studio.run.say("first\nStarted job job_7\n")
+    page.the(".log", "first")
+    page.browser.refresh()
+    page.the(".log", "first\nStarted job job_7")
+    page.the(".run-status a", "Job job_7")
+    studio.run.say("second\n")
+    page.the(".log", "first\nStarted job job_7\nsecond")
+    assert not page.button(RUN).is_enabled()
+
+
+def test_another_view_and_back_loses_nothing(page: Page, studio: ScriptedStudio) -> None:
+    """The run goes on while one looks at the jobs."""
+    run = studio.starts()
+    run.say("first\n")
+    page.open()
+    page.the(".log", "first")
+    page.the("nav a", "Jobs").click()
+    page.the("h1", "Jobs")
+    run.say("second\n")
+    page.browser.back()
+    page.the(".log", "first\nsecond")
+
+
+def test_a_run_of_another_tab_is_seen(page: Page, studio: ScriptedStudio) -> None:
+    """It takes the place of the one before."""
+    studio.starts().say("old\n")
+    page.open()
+    page.the(".log", "old")
+    assert studio.run is not None
+    studio.run.end(0)
+    page.the(".run-status", "exit 0")
+    studio.starts(dry_run=True).say("new\n")
+    page.the(".run-status", "Dry run under way.")
+    page.reads(".log", "new\n")
+
+
+def test_a_log_that_is_cut_off_is_read_again(page: Page, studio: ScriptedStudio) -> None:
+    """Nothing of it is missing or twice, and nothing is lost while Studio is away."""
+    page.meets_refusals = True
+    run = studio.starts()
+    run.say("first\n")
+    page.open()
+    page.the(".log", "first")
+    run.cut()
+    run.say("second\n")
+    page.reads(".log", "first\nsecond\n")
+    with studio.away():
+        page.the(".run-status", "The log is cut off; connecting again …")
+        page.reads(".log", "first\nsecond\n")
+    run.say("third\n")
+    page.reads(".log", "first\nsecond\nthird\n")
+    page.gone(".run-status .warning")
+
+
+def test_the_log_follows_unless_somebody_reads(page: Page, studio: ScriptedStudio) -> None:
+    """It stays at its end; scrolled up it stays where it is, and a button leads back."""
+    run = studio.starts()
+    run.say("".join(f"line {number}\n" for number in range(6000)))
+    page.open()
+    below = "const log = document.querySelector('.log'); return log.scrollHeight - log.scrollTop - log.clientHeight"
+    page.the(".log", "line 5999")
+    assert "line 999\n" not in page.the(".log").text, "the oldest lines go"
+    assert page.run(below) < 12
+    run.say("more\n")
+    page.the(".log", "more")
+    assert page.run(below) < 12
+    page.the(".log").send_keys(Keys.HOME)
+    page.button("Jump to the end")
+    eventually(lambda: page.run("return document.querySelector('.log').scrollTop") == 0, "the start")
+    run.say("unseen\n")
+    page.the(".log", "unseen")
+    assert page.run("return document.querySelector('.log').scrollTop") == 0
+    page.button("Jump to the end").click()
+    eventually(lambda: page.run(below) < 12, "the end")
+    page.gone(".log-jump")
+
+
+def test_the_log_shows_what_a_terminal_would(page: Page) -> None:
+    """Progress bars overwrite themselves, colours and titles are dropped, wherever the output is cut in pieces."""
+    page.open("#/nowhere")
+    for text, lines in SHOWN:
+        for pieces in ([text], list(text)):
+            assert page.browser.execute_async_script(TERMINAL, pieces) == lines  # type: ignore[no-untyped-call]
+
+
+def test_the_jobs_stand_beside(page: Page, studio: ScriptedStudio) -> None:
+    """The newest twelve, with a link to all; none yet is said."""
+    page.open()
+    page.reads(".empty", "No jobs yet.")
+    jobs = [{"id": f"job_{i}", "name": f"run {i}", "status": "completed", "createdAt": "2026-01-31"} for i in range(20)]
+    studio.answers["GET /api/jobs"] = Answer({"jobs": jobs})
+    page.the(".short-row", "run 0")
+    assert len(page.all(".short-row")) == 12
+    page.gone(".empty")
+    page.the(".short-row a", "run 3").click()
+    eventually(lambda: page.browser.current_url.endswith("#/jobs/job_3"), "the job's view")
+    page.browser.back()
+    page.the("a", "All 20 jobs").click()
+    page.the("h1", "Jobs")
