@@ -70,7 +70,7 @@ class Page:
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run a script in the page, and return what it returns."""
-        return self.browser.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+        return self.browser.execute_script(script, *arguments)
 
     def all(self, css: str, text: str = "") -> list[WebElement]:
         """Return the elements of a selector that can be seen and have a text."""
@@ -88,6 +88,10 @@ class Page:
         """Wait until an element has exactly this text."""
         script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
         eventually(lambda: text in self.run(script, css), f"{css} reads {text!r}", 5.0)
+
+    def titled(self, view: str) -> None:
+        """Wait until the window has a view's title."""
+        eventually(lambda: self.browser.title == f"{view} · arkor Studio", f"the title {view}", 5.0)
 
     def gone(self, css: str) -> None:
         """Wait until there is no such element to be seen."""
@@ -109,7 +113,7 @@ class Page:
 
     def asked(self, call: str, times: int = 1) -> list[Any]:
         """Wait until the page has made a call so many times; return the bodies."""
-        eventually(lambda: len(self.studio.asked(call)) >= times, f"{times} × {call}", 5.0)
+        eventually(lambda: len(self.studio.asked(call)) >= times, f"{call}, {times} times", 5.0)
         return self.studio.asked(call)
 
     def console(self) -> list[str]:
@@ -127,7 +131,7 @@ class Page:
             axe.run().then(({violations}) => done(violations.flatMap(({id, nodes}) =>
                 nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`))));
         """
-        return list(self.browser.execute_async_script(script))  # type: ignore[no-untyped-call]
+        return list(self.browser.execute_async_script(script))
 
     def overflow(self) -> int:
         """Return by how many pixels the page is wider than its window."""

@@ -54,7 +54,7 @@ def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
     assert run is not None
     run.say("Reading rows\nStarted job job_7\nstep 1\n")
     page.the(".log", "step 1")
-    assert str(page.the(".run-status a", "Job job_7").get_attribute("href")).endswith("#/jobs/job_7")
+    assert str(page.the(".run-status a", "job_7").get_attribute("href")).endswith("#/jobs/job_7")
     assert page.accessibility() == []
     run.end(0)
     page.the(".run-status", "exit 0 The run has ended well. Job job_7")
@@ -192,7 +192,7 @@ def test_a_reload_loses_nothing(page: Page, studio: ScriptedStudio) -> None:
     page.the(".log", "first")
     page.browser.refresh()
     page.the(".log", "first\nStarted job job_7")
-    page.the(".run-status a", "Job job_7")
+    page.the(".run-status a", "job_7")
     studio.run.say("second\n")
     page.the(".log", "first\nStarted job job_7\nsecond")
     assert not page.button(RUN).is_enabled()
@@ -270,7 +270,7 @@ def test_the_log_shows_what_a_terminal_would(page: Page) -> None:
     page.open("#/nowhere")
     for text, lines in SHOWN:
         for pieces in ([text], list(text)):
-            assert page.browser.execute_async_script(TERMINAL, pieces) == lines  # type: ignore[no-untyped-call]
+            assert page.browser.execute_async_script(TERMINAL, pieces) == lines
 
 
 def test_the_jobs_stand_beside(page: Page, studio: ScriptedStudio) -> None:

@@ -1,4 +1,4 @@
-"""A scripted stand-in for Studio's server: the real page, with the real headers, in front of answers that a test writes.
+"""A scripted stand-in for Studio's server: the real page, with the real headers, before answers that a test writes.
 
 It shows the page in states that the real server is hard to bring into: a backend that stalls, a log that is cut off, a
 server that goes away and comes back. It notes every request.
@@ -79,11 +79,9 @@ class Run:
         sent, cuts = 0, self.cuts
         while True:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: len(self._printed) > sent or self.exit_code is not None or self.cuts > cuts
-                )
+                while not (over := self.exit_code is not None or self.cuts > cuts) and len(self._printed) == sent:
+                    self._changed.wait()
                 piece, sent = self._printed[sent:], len(self._printed)
-                over = self.exit_code is not None or self.cuts > cuts
             if piece:
                 yield piece
             if over:

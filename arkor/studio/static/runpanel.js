@@ -1,6 +1,7 @@
 // The panel that starts the project's trainer and shows what it prints.
 
 import { h, replace, setText } from "./dom.js";
+import { jobHref } from "./jobtable.js";
 import { createLogBox } from "./logbox.js";
 import { followManifest } from "./manifest.js";
 import { followRun } from "./run.js";
@@ -147,5 +148,5 @@ export function mountRunPanel(root, { api, announce }) {
 }
 
 function jobLink(id) {
-  return h("a", { class: "id", href: `#/jobs/${encodeURIComponent(id)}` }, `Job ${id}`);
+  return h("span", null, "Job ", h("a", { class: "id", href: jobHref(id) }, id));
 }
