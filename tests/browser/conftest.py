@@ -56,6 +56,7 @@ def studio() -> Iterator[ScriptedStudio]:
 def page(chromium: webdriver.Chrome, studio: ScriptedStudio) -> Iterator[Page]:
     """Studio's page, not yet open. Its console has to be free of errors at the end."""
     page = Page(chromium, studio)
+    page.console()  # what is there is of others
     with quick_timers(chromium):
         yield page
         trouble = page.console()

@@ -53,7 +53,8 @@ class Page:
 
     def open(self, route: str = "#/") -> None:
         """Open the page anew, at one of its routes."""
-        self.browser.get("about:blank")
+        if self.browser.current_url.startswith(self.studio.url):
+            self.browser.get("about:blank")  # another hash alone loads nothing
         self.browser.get(self.studio.url + route)
 
     def leave(self) -> None:

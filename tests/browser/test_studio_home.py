@@ -52,8 +52,10 @@ def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
     assert studio.asked("POST /api/train") == [{"dryRun": False}]
     run = studio.run
     assert run is not None
+    studio.answers["GET /api/jobs"] = Answer({"jobs": [{"id": "job_7", "name": "triage", "status": "running"}]})
     run.say("Reading rows\nStarted job job_7\nstep 1\n")
     page.the(".log", "step 1")
+    page.the(".short-row", "triage")
     assert str(page.the(".run-status a", "job_7").get_attribute("href")).endswith("#/jobs/job_7")
     assert page.accessibility() == []
     run.end(0)
@@ -166,8 +168,8 @@ def test_stopping_takes_two_presses(page: Page, studio: ScriptedStudio) -> None:
     page.asked("POST /api/train/stop")
     assert not page.button("Stopping …").is_enabled()
     page.the(".run-status", "Stopping the run and cancelling its job … Job job_7")
-    run.end(1)
-    page.the(".run-status", "exit 1")
+    run.end(130)
+    page.the(".run-status", "exit 130 The run was stopped. Job job_7")
 
 
 def test_a_stop_that_fails_says_so(page: Page, studio: ScriptedStudio) -> None:

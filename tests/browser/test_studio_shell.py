@@ -225,6 +225,7 @@ def test_a_hidden_page_asks_for_nothing(page: Page, studio: ScriptedStudio) -> N
     run.say("first\n")
     page.open()
     page.the(".log", "first")
+    page.run("document.addEventListener('visibilitychange', () => { window.wasHidden = true; }, {once: true})")
     mine = page.browser.current_window_handle
     page.browser.switch_to.new_window("tab")
     try:
@@ -237,3 +238,4 @@ def test_a_hidden_page_asks_for_nothing(page: Page, studio: ScriptedStudio) -> N
         page.browser.close()
         page.browser.switch_to.window(mine)
     page.the(".log", "second")
+    assert page.run("return window.wasHidden")

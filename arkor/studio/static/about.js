@@ -13,6 +13,13 @@ const WITHOUT = {
 /** A feed of GET /api/credentials that also knows why a feature is not to be had. */
 export function createAbout(api) {
   const feed = createFeed((signal) => api.get("/api/credentials", { signal }), EVERY_MS);
+  let well = true;
+  feed.subscribe(({ data, error, loading }) => {
+    if (loading || (!data && !error)) return;
+    const before = well;
+    well = !error && !data.error;
+    if (well && !before) dispatchEvent(new Event("back"));
+  });
   return { ...feed, lacks, get value() { return feed.state.data; } };
 
   /** Why the backend cannot do this, or null where it can or nobody knows. */

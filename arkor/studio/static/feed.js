@@ -1,4 +1,5 @@
 // Something that is asked for again and again: while somebody listens and the page is visible, one request at a time.
+// The window's event "back" says that a server answers again: nobody waits out a long pause then.
 
 const TIMEOUT_MS = 30000;
 const SLOW_MS = 8000;
@@ -50,14 +51,19 @@ export function createFeed(load, everyMs) {
     return current;
   }
 
-  function onVisibility() {
+  function onChange() {
     if (document.hidden) clearTimeout(timer);
-    else if (listeners.size) refresh();
+    else refresh();
+  }
+
+  function watch(verb) {
+    document[verb]("visibilitychange", onChange);
+    window[verb]("back", onChange);
   }
 
   /** Listen, and be told the present state at once. Returns what ends it. */
   function subscribe(listener) {
-    if (!listeners.size) document.addEventListener("visibilitychange", onVisibility);
+    if (!listeners.size) watch("addEventListener");
     listeners.add(listener);
     listener(state);
     if (listeners.size === 1 && !document.hidden) refresh();
@@ -65,7 +71,7 @@ export function createFeed(load, everyMs) {
       listeners.delete(listener);
       if (listeners.size) return;
       clearTimeout(timer);
-      document.removeEventListener("visibilitychange", onVisibility);
+      watch("removeEventListener");
     };
   }
 

@@ -11,11 +11,13 @@ const EXITED = /\[exit (-?\d+)\]\s*$/;
 
 /**
  * Follow the run. Its output goes to `log`; `changed` is told
- * `{phase, dryRun, jobId, exitCode, interrupted, error}`, with phase one of
+ * `{phase, dryRun, jobId, exitCode, stopped, interrupted, error}`, with phase one of
  * "unknown", "none", "starting", "running", "stopping", "ended".
  */
 export function followRun(api, log, changed) {
-  let state = { phase: "unknown", dryRun: false, jobId: null, exitCode: null, interrupted: false, error: null };
+  let state = {
+    phase: "unknown", dryRun: false, jobId: null, exitCode: null, stopped: false, interrupted: false, error: null,
+  };
   let reading = null; // {id, abort}: whose output is in the box, and what breaks off its stream
   let closed = false;
   let starts = 0;
@@ -42,6 +44,7 @@ export function followRun(api, log, changed) {
     set({
       phase: ended ? "ended" : stopping ? "stopping" : "running",
       dryRun: run.dryRun, jobId: run.jobId ?? known, exitCode: run.exitCode ?? (ended ? state.exitCode : null),
+      stopped: run.stopping,
     });
     if (run.id !== reading?.id && !document.hidden) read(run.id);
   }
@@ -99,7 +102,7 @@ export function followRun(api, log, changed) {
     }
     if (started.signal.aborted) {
       log.clear();
-      set({ phase: "running", jobId: null, exitCode: null });
+      set({ phase: "running", jobId: null, exitCode: null, stopped: false });
     }
     starts += 1;
     await feed.refresh();
@@ -111,6 +114,7 @@ export function followRun(api, log, changed) {
     set({ phase: "stopping", error: null });
     try {
       await api.post("/api/train/stop");
+      set({ stopped: true });
     } catch (error) {
       set({ phase: "running", error: error.status === 409 ? null : `The run could not be stopped: ${error.message}` });
     }

@@ -17,7 +17,7 @@ const EXITS = {
 };
 
 /** Mount the panel; returns what unmounts it. */
-export function mountRunPanel(root, { api, announce }) {
+export function mountRunPanel(root, { api, jobs, announce }) {
   let manifest = { trainer: null, error: null, loading: true, known: false };
   let run = { phase: "unknown" };
   let asking = false;
@@ -40,10 +40,12 @@ export function mountRunPanel(root, { api, announce }) {
 
   const reader = followManifest(api, (now) => { manifest = now; draw(); });
   const runner = followRun(api, log, (now) => {
-    const before = run.phase;
+    const before = run;
     run = now;
     draw();
-    if (before !== "unknown" && before !== now.phase) tell(now);
+    if (before.phase === "unknown" || (before.phase === now.phase && before.jobId === now.jobId)) return;
+    jobs.refresh();
+    if (before.phase !== now.phase) tell(now);
   });
 
   function busy() {
@@ -101,7 +103,7 @@ export function mountRunPanel(root, { api, announce }) {
   }
 
   function drawStatus() {
-    const parts = [run.dryRun ? "dry run" : "run", run.jobId ?? "", String(run.exitCode), run.phase, run.interrupted];
+    const parts = [run.dryRun ? "dry run" : "run", run.jobId ?? "", String(run.exitCode), run.phase, run.stopped, run.interrupted];
     if (status.dataset.key === parts.join("|")) return;
     status.dataset.key = parts.join("|");
     status.className = `run-status run-${run.phase}`;
@@ -118,7 +120,7 @@ export function mountRunPanel(root, { api, announce }) {
     if (run.phase !== "ended") return [];
     const kind = run.exitCode === 0 ? "good" : "bad";
     return [h("span", { class: `exit exit-${kind}` }, `exit ${run.exitCode ?? "?"}`),
-      EXITS[run.exitCode] ?? "The run has ended.", job].filter(Boolean);
+      run.stopped && run.exitCode !== 0 ? "The run was stopped." : EXITS[run.exitCode] ?? "The run has ended.", job].filter(Boolean);
   }
 
   async function start() {
