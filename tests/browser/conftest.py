@@ -57,6 +57,7 @@ def page(chromium: webdriver.Chrome, studio: ScriptedStudio) -> Iterator[Page]:
     """Studio's page, not yet open. Its console has to be free of errors at the end."""
     page = Page(chromium, studio)
     page.console()  # what is there is of others
+    page.look(1200, 800)
     with quick_timers(chromium):
         yield page
         trouble = page.console()

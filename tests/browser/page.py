@@ -58,9 +58,8 @@ class Page:
         self.browser.get(self.studio.url + route)
 
     def leave(self) -> None:
-        """Let go of the page, and of what it changed in the browser."""
+        """Let go of the page: it asks for nothing any more."""
         self.browser.get("about:blank")
-        self.look(1200, 800)
 
     def look(self, width: int, height: int, scheme: str = "light") -> None:
         """Give the window a size, and its owner a taste."""

@@ -93,19 +93,17 @@ function settle(hash) {
 }
 
 function mountUnknown(root) {
-  root.append(
+  root.append(h("div", { class: "plain" },
     h("h1", null, "There is no such page"),
     h("p", null, "Studio has nothing at ", h("code", null, location.hash), "."),
-    h("p", null, h("a", { href: "#/" }, "Home"), " · ", h("a", { href: "#/jobs" }, "Jobs")),
-  );
+    h("p", null, h("a", { href: "#/" }, "Home"), " · ", h("a", { href: "#/jobs" }, "Jobs"))));
 }
 
 function mountBroken(root) {
-  root.append(
+  root.append(h("div", { class: "plain" },
     h("h1", null, "This view cannot be loaded"),
     h("p", { class: "problem" }, "Studio does not answer. Is `arkor dev` still running?"),
-    h("button", { class: "button", onclick: () => location.reload() }, "Load the page again"),
-  );
+    h("button", { class: "button", type: "button", onclick: () => location.reload() }, "Load the page again")));
 }
 
 history.scrollRestoration = "manual";
