@@ -33,10 +33,13 @@ export function followRun(api, log, changed) {
     const before = starts;
     return { ...(await api.get("/api/train", { signal })), before };
   }, EVERY_MS);
-  const leave = feed.subscribe(({ data }) => data && data.before === starts && learn(data));
+  let learnt = null;
+  const leave = feed.subscribe(({ data }) => data && learn(data));
 
-  function learn({ run, running }) {
-    if (state.phase === "starting") return;
+  function learn(data) {
+    const { run, running, before } = data;
+    if (data === learnt || before !== starts || state.phase === "starting") return;
+    learnt = data;
     if (!run) return set({ phase: "none" });
     const ended = !running || run.id === over;
     const stopping = run.stopping || (state.phase === "stopping" && run.id === reading?.id);
