@@ -81,8 +81,8 @@ def _log_file() -> Path:
     return local_folder() / "backend.log"
 
 
-def _noted_url() -> str | None:
-    """Return the address that the backend noted at its last start, if any."""
+def noted_url() -> str | None:
+    """Return the address that the backend noted at its last start; None once it has left in good order."""
     try:
         body = json.loads(_server_file().read_bytes())
     except (FileNotFoundError, ValueError):
@@ -92,7 +92,7 @@ def _noted_url() -> str | None:
 
 
 def _find() -> str | None:
-    url = _noted_url()
+    url = noted_url()
     return url if url is not None and _listens(url) else None
 
 

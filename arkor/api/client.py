@@ -173,16 +173,19 @@ class CloudApiClient(DeploymentCalls):
         """Return who the backend takes this client for: ``{"user": …, "orgs": […]}``."""
         return self._get("v1", "me")
 
-    @functools.cached_property
-    def features(self) -> frozenset[str]:
-        """What the backend can do beyond Arkor Cloud's contract; empty where it does not say."""
+    def capabilities(self) -> dict[str, Any]:
+        """Return what the backend says of itself: ``backend``, ``version``, ``features``; empty where it does not."""
         try:
-            body = self._get("v1", "capabilities")
+            return self._get("v1", "capabilities")
         except CloudApiError as exc:
             if exc.status not in {404, 405, 501}:
                 raise
-            return frozenset()
-        features = body.get("features")
+            return {}
+
+    @functools.cached_property
+    def features(self) -> frozenset[str]:
+        """What the backend can do beyond Arkor Cloud's contract; empty where it does not say."""
+        features = self.capabilities().get("features")
         return frozenset(map(str, features)) if isinstance(features, list) else frozenset()
 
     def require(self, feature: str, what: str) -> None:
@@ -355,17 +358,30 @@ class CloudApiClient(DeploymentCalls):
         with contextlib.ExitStack() as opened:
             opened.enter_context(limits)
             with limits.noticing_the_end(), limits.active():
-                response = self._transport.send(
-                    "POST",
-                    path("v1", "inference", "chat"),
-                    params=scope.to_query(),
-                    headers={"Accept-Encoding": "identity"},  # compression would hold the text back
-                    json=body,
-                    stream=True,
-                    timeout_s=timeout_s,
-                )
+                response = self.open_chat(scope, body, timeout_s=timeout_s)
             opened.callback(response.close)
             return ChatResponse(response, limits, opened.pop_all())
+
+    def open_chat(self, scope: Scope, body: Mapping[str, Any], *, timeout_s: tuple[float, float]) -> requests.Response:
+        """Send a question as it travels, once.
+
+        Args:
+            scope: the project that an adapter belongs to.
+            body: the request's JSON object, in wire names.
+            timeout_s: seconds to connect, and seconds without a byte until it counts as dead.
+
+        Returns:
+            The open answer; the caller reads and closes it.
+        """
+        return self._transport.send(
+            "POST",
+            path("v1", "inference", "chat"),
+            params=scope.to_query(),
+            headers={"Accept-Encoding": "identity"},  # compression would hold the text back
+            json=body,
+            stream=True,
+            timeout_s=timeout_s,
+        )
 
     # Data sets, artifacts, models: the self-hosted backend only
 
@@ -395,6 +411,25 @@ class CloudApiClient(DeploymentCalls):
         self.require("artifacts", "listing artifacts")
         body = self._get("v1", "jobs", job_id, "artifacts", params=scope.to_query())
         return list(Artifact.list_from_wire(body.get("artifacts")))
+
+    def open_artifact(self, scope: Scope, job_id: str, name: str) -> requests.Response:
+        """Begin to fetch an artifact's tar, once.
+
+        Args:
+            scope: the project the job belongs to.
+            job_id: the job.
+            name: the artifact's name.
+
+        Returns:
+            The open answer; the caller reads and closes it.
+
+        Raises:
+            UnsupportedByBackend: the backend keeps no artifacts.
+        """
+        self.require("artifacts", "downloading artifacts")
+        url_path = path("v1", "jobs", job_id, "artifacts", name)
+        headers = {"Accept-Encoding": "identity"}  # the size that is told is that of the tar
+        return self._transport.send("GET", url_path, params=scope.to_query(), headers=headers, stream=True)
 
     def download_artifact(
         self, scope: Scope, job_id: str, artifact: Artifact, dest: str | Path, *, on_progress: Progress | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import http.client
+import json
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -98,9 +99,9 @@ def _was_sent(exc: BaseException) -> bool:
 def error_of(response: requests.Response, base_url: str) -> CloudApiError:
     """Return the error of an answer: its JSON ``error``, else its body, else its status."""
     with translated(base_url):
-        body = response.text.strip()
+        body = _without_token(response.text.strip(), response)
     try:
-        parsed = response.json()
+        parsed = json.loads(body)
     except (ValueError, RecursionError):
         parsed = None
     said = parsed.get("error") if isinstance(parsed, dict) else None
@@ -109,9 +110,15 @@ def error_of(response: requests.Response, base_url: str) -> CloudApiError:
         message = _upgrade_message(parsed if isinstance(parsed, dict) else {})
     else:
         message = said if isinstance(said, str) and said else body[:2000] or f"cloud-api {status}"
-    error = error_for_status(status, message, retry_after(response.headers))
+    error = error_for_status(status, _without_token(message, response), retry_after(response.headers))
     error.body = parsed if isinstance(parsed, dict) else {}
     return error
+
+
+def _without_token(text: str, response: requests.Response) -> str:
+    """Return what a backend said without the token it was sent, which errors show to people."""
+    sent = response.request.headers.get("Authorization", "").partition(" ")[2]
+    return text.replace(sent, "…") if sent else text
 
 
 def _upgrade_message(body: Mapping[str, Any]) -> str:

@@ -10,11 +10,12 @@ Protocol: docs/protocol.md, "Addressing a backend" (Deprecation); RFC 9745, RFC 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import email.utils
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 
 import attrs
@@ -22,6 +23,7 @@ import attrs
 from arkor.upgrading import upgrade_command
 
 LONGEST_TEXT = 500
+HEADERS = ("Deprecation", "Warning", "Sunset")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _WARNING = re.compile(r'\s*([0-9]{3}) (\S+) "((?:[^"\\]|\\.)*)"(?: "[^"]*")?\s*(?:,|$)')
 
@@ -74,6 +76,7 @@ class _Memory:
 
 
 _memory = _Memory()
+_hearing: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar("arkor_notices", default=None)
 
 
 def last_notice() -> Notice | None:
@@ -96,6 +99,20 @@ def on_notice(handler: Callable[[Notice], object] | None) -> None:
     _memory.handler = handler
 
 
+@contextlib.contextmanager
+def headers_into(found: dict[str, str]) -> Iterator[None]:
+    """Put the headers of the last notice that answers to this thread carry inside the block into a mapping.
+
+    Args:
+        found: gets ``Deprecation``, ``Warning`` and ``Sunset`` as they came; what they replace is removed.
+    """
+    token = _hearing.set(found)
+    try:
+        yield
+    finally:
+        _hearing.reset(token)
+
+
 def remember(headers: Mapping[str, str], backend: str) -> None:
     """Remember the notice of an answer, if it carries one; never raise.
 
@@ -107,6 +124,10 @@ def remember(headers: Mapping[str, str], backend: str) -> None:
         notice = read_notice(headers, backend)
         if notice is not None:
             _memory.take(notice)
+            hearing = _hearing.get()
+            if hearing is not None:
+                hearing.clear()
+                hearing.update({name: headers[name] for name in HEADERS if name in headers})
     except Exception:  # a notice, and whatever the user's handler does with it, must not fail the request
         logger.debug("A notice of %s could not be handled.", backend, exc_info=True)
 

@@ -128,6 +128,9 @@ class Database:
                     f"{self._engine.url.database} was written by a newer arkor (its tables are version {found}, "
                     f"this one knows {schema.VERSION}): upgrade arkor, or use another data folder."
                 )
+            for version in range(found or schema.VERSION, schema.VERSION):  # 0: there are no tables yet
+                for change in schema.UPGRADES[version]:
+                    connection.exec_driver_sql(change)
             schema.metadata.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")
 

@@ -54,7 +54,8 @@ def append(
         fields: the payload's other fields; ``timestamp`` is now where it is absent.
         origin: absent for an event of the backend itself.
     """
-    query = update(jobs).where(jobs.c.id == job_id).values(last_event_id=jobs.c.last_event_id + 1)
+    progress = _progress(fields) if kind == "training.log" else {}
+    query = update(jobs).where(jobs.c.id == job_id).values(last_event_id=jobs.c.last_event_id + 1, **progress)
     event_id = connection.execute(query.returning(jobs.c.last_event_id)).scalar_one()
     payload = {"timestamp": now(), **fields, "type": kind, "jobId": job_id}
     connection.execute(
@@ -71,6 +72,16 @@ def append(
     )
     if kind in STATUS_OF_LAST_EVENT:
         _end_job(connection, job_id, kind, fields)
+
+
+def _progress(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a log event changes of its job's progress: a figure that it does not tell stays as it was."""
+    figures = {
+        "last_step": wire.whole_number(fields.get("step")),
+        "last_loss": wire.number(fields.get("loss")),
+        "last_eval_loss": wire.number(fields.get("evalLoss")),
+    }
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _end_job(connection: Connection, job_id: str, kind: str, fields: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ from arkor.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
 
 _PUBLIC = ("id", "org_id", "project_id", "name", "status", "config", "error", "created_at", "started_at")
 _COLUMNS = [jobs.c[name] for name in (*_PUBLIC, "completed_at")]
+_PROGRESS = {"step": jobs.c.last_step, "loss": jobs.c.last_loss, "evalLoss": jobs.c.last_eval_loss}
+_SHOWN = [*_COLUMNS, *_PROGRESS.values()]
 
 
 @attrs.frozen(kw_only=True)
@@ -103,13 +105,13 @@ class Jobs:
 
     def list(self, project: Project) -> list[TrainingJob]:
         """Return the project's jobs, newest first."""
-        query = select(*_COLUMNS).where(jobs.c.project_id == project.id).order_by(jobs.c.number.desc())
+        query = select(*_SHOWN).where(jobs.c.project_id == project.id).order_by(jobs.c.number.desc())
         with self._database.read() as connection:
             return [_job(row) for row in connection.execute(query).mappings()]
 
     def get(self, project: Project, job_id: str) -> TrainingJob | None:
         """Return one of the project's jobs, or None."""
-        query = select(*_COLUMNS).where(jobs.c.project_id == project.id, jobs.c.id == job_id)
+        query = select(*_SHOWN).where(jobs.c.project_id == project.id, jobs.c.id == job_id)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _job(row)
@@ -135,7 +137,7 @@ def _by_key(connection: Connection, project: Project, new: NewJob) -> TrainingJo
     if new.idempotency_key is None:
         return None
     same_key = (jobs.c.project_id == project.id, jobs.c.idempotency_key == new.idempotency_key)
-    row = connection.execute(select(*_COLUMNS, jobs.c.request_hash).where(*same_key)).mappings().one_or_none()
+    row = connection.execute(select(*_SHOWN, jobs.c.request_hash).where(*same_key)).mappings().one_or_none()
     if row is not None and row[jobs.c.request_hash] != new.request_hash:
         raise KeyReused
     return None if row is None else _job(row)
@@ -148,4 +150,7 @@ def _without_token(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | Non
 
 
 def _job(row: RowMapping) -> TrainingJob:
-    return TrainingJob(**{column.name: row[column] for column in _COLUMNS})
+    progress = {name: row[column] for name, column in _PROGRESS.items() if row[column] is not None}
+    return TrainingJob(
+        **{column.name: row[column] for column in _COLUMNS}, extra={"progress": progress} if progress else {}
+    )

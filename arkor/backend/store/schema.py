@@ -21,9 +21,18 @@ from sqlalchemy import (
     false,
 )
 
-VERSION = 1  # of the tables below, kept in SQLite's user_version
+VERSION = 2  # of the tables below, kept in SQLite's user_version
 
 metadata = MetaData()
+
+# What makes tables of a version those of the next one.
+UPGRADES = {
+    1: (
+        "ALTER TABLE jobs ADD COLUMN last_step INTEGER",
+        "ALTER TABLE jobs ADD COLUMN last_loss FLOAT",
+        "ALTER TABLE jobs ADD COLUMN last_eval_loss FLOAT",
+    )
+}
 
 orgs = Table(
     "orgs",
@@ -83,6 +92,9 @@ jobs = Table(
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("lost_attempts", Integer, nullable=False, server_default="0"),
     Column("last_event_id", Integer, nullable=False, server_default="0"),
+    Column("last_step", Integer),  # this and the next two: of the log events so far
+    Column("last_loss", Float),
+    Column("last_eval_loss", Float),
     Column("idempotency_key", String),
     Column("request_hash", String, nullable=False),
     UniqueConstraint("project_id", "idempotency_key"),

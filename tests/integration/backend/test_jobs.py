@@ -38,6 +38,20 @@ def test_a_job_runs_to_its_end(client: Client, config: dict[str, Any]) -> None:
     assert "error" not in done
 
 
+def test_a_job_tells_how_far_it_is(client: Client, shared: BackendProcess, config: dict[str, Any]) -> None:
+    """The last values of its log, in lists too; none before there is one, and no figure that was never told."""
+    job = client.submit("gated:3", {**config, "evalSteps": 2}).json()["job"]
+    assert "progress" not in job
+    stream = client.open_stream(job["id"])
+    for step, said in ((1, {"step": 1, "loss": 1.0}), (3, {"step": 3, "loss": 1 / 3, "evalLoss": 1.0})):
+        shared.allow(job["id"], step)
+        while stream.until("training.log")[-1].data["step"] < step:
+            pass
+        assert client.job(job["id"])["progress"] == said
+    stream.until("training.completed")
+    assert client.get("/v1/jobs").json()["jobs"][0]["progress"] == {"step": 3, "loss": 1 / 3, "evalLoss": 1.0}
+
+
 def test_jobs_are_listed_newest_first(client: Client, config: dict[str, Any]) -> None:
     """All of the project's."""
     ids = [client.submit(f"complete:{number}", config).json()["job"]["id"] for number in (1, 2)]

@@ -270,3 +270,18 @@ def test_many_threads_may_learn_of_notices_at_once() -> None:
     assert len(heard) >= 8
     assert {item.text.split()[0] for item in heard} == set("01234567")
     assert last_notice() in heard
+
+
+def test_the_headers_of_a_notice_can_be_caught_where_the_request_is_made(cloud: Cloud, known: Transport) -> None:
+    """As they came, those of the last notice; an answer without one, and another thread's, change nothing."""
+    headers = {"Deprecation": "true", "Warning": '299 - "Old"', "Sunset": SUNSET}
+    cloud.answer("GET", ME, Answer(body={}, headers=headers))
+    found: dict[str, str] = {}
+    with notices.headers_into(found):
+        known.send("GET", ME)
+        known.send("GET", ME)
+        cloud.answer("GET", ME, Answer(body={}, headers={"Warning": '299 - "Elsewhere"'}))
+        thread = threading.Thread(target=known.send, args=("GET", ME))
+        thread.start()
+        thread.join()
+    assert found == headers

@@ -560,3 +560,14 @@ def test_redirects_without_end_are_an_error(cloud: Cloud, known: Transport) -> N
     cloud.answer("GET", ME, *[Answer(status=302, headers={"Location": ME})] * 40)
     with pytest.raises(ConnectionFailed, match="redirects"):
         known.send("GET", ME)
+
+
+@pytest.mark.parametrize(
+    "said", [b'{"error": "secret is unknown"}', b"secret is unknown", b'{"error": "\\u0073ecret is unknown"}']
+)
+def test_an_error_that_echoes_the_token_does_not_show_it(cloud: Cloud, known: Transport, said: bytes) -> None:
+    """However the backend wrote it down."""
+    cloud.answer("GET", ME, Answer(status=403, body=said))
+    with pytest.raises(CloudApiError) as raised:
+        known.send("GET", ME)
+    assert str(raised.value) == "… is unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ pytest.importorskip("sqlalchemy")
 
 from sqlalchemy.exc import OperationalError
 
+from arkor.backend.store import schema
 from arkor.backend.store.database import Database
 
 
@@ -31,3 +33,24 @@ def test_a_full_disk_frees_the_reserve_so_that_the_news_of_it_fits(tmp_path: Pat
     database.close()
     Database(path).close()
     assert reserve.exists()
+
+
+def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) -> None:
+    """Rows stay; a job that was trained before has no progress to tell."""
+    path = tmp_path / "backend.sqlite3"
+    Database(path).close()
+    with sqlite3.connect(path) as old:
+        for column in ("last_step", "last_loss", "last_eval_loss"):
+            old.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        values = "'job_1', 'org', 'project', 'old', 'completed', '{}', 'then', 'hash'"
+        names = "id, org_id, project_id, name, status, config, created_at, request_hash"
+        old.execute(f"INSERT INTO jobs ({names}) VALUES ({values})")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+    for _ in range(2):
+        database = Database(path)
+        with database.read() as connection:
+            row = connection.execute(schema.jobs.select()).one()
+            assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == schema.VERSION
+        assert (row.name, row.last_step, row.last_loss, row.last_eval_loss) == ("old", None, None, None)
+        database.close()
