@@ -7,11 +7,12 @@ import logging
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from arkor.errors import ArkorError
 from arkor.studio import guard
 from arkor.studio.parts import Studio
-from arkor.studio.refusal import Refusal
 from arkor.studio.routes import BLUEPRINTS
-from arkor.studio.routes.access import EXTENSION
+from arkor.studio.routes.access import EXTENSION, add_notices
+from arkor.studio.upstream import refusal_of
 
 log = logging.getLogger("arkor.studio")
 
@@ -28,14 +29,16 @@ def create_app(studio: Studio) -> Flask:
     app.before_request(guard.check_request)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    app.register_error_handler(Refusal, _refused)
+    app.after_request(add_notices)
+    app.register_error_handler(ArkorError, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     return app
 
 
-def _refused(exc: Refusal) -> tuple[Response, int, dict[str, str]]:
-    return jsonify(exc.body), exc.status, exc.headers
+def _refused(exc: ArkorError) -> tuple[Response, int, dict[str, str]]:
+    refusal = refusal_of(exc)
+    return jsonify(refusal.body), refusal.status, refusal.headers
 
 
 def _http_error(exc: HTTPException) -> tuple[Response, int]:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from arkor.studio.routes import manifest, page, train
+from arkor.studio.routes import about, downloads, events, inference, jobs, manifest, page, train
 
-BLUEPRINTS = tuple(module.blueprint for module in (page, manifest, train))
+BLUEPRINTS = tuple(module.blueprint for module in (page, manifest, train, about, jobs, events, downloads, inference))

@@ -1,16 +1,71 @@
-"""How a route reaches the running Studio."""
+"""How a route reaches the running Studio, and the backend behind it."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
-from flask import current_app
+from flask import Response, current_app, g, request
 
+from arkor.api import notices
+from arkor.api.client import CloudApiClient
+from arkor.jobs import Scope
+from arkor.studio.departures import HasLeft
 from arkor.studio.parts import Studio
+from arkor.studio.refusal import Refusal
+from arkor.studio.upstream import PATIENCE_S
 
 EXTENSION = "arkor-studio"
+
+T = TypeVar("T")
 
 
 def studio() -> Studio:
     """Return the Studio that this request is for."""
     return cast(Studio, current_app.extensions[EXTENSION])
+
+
+def ask(question: Callable[[CloudApiClient], T]) -> T:
+    """Ask the backend for this request, see ``Upstream.ask``; what it gives notice of goes into the answer."""
+    with notices.headers_into(heard()):
+        return studio().upstream.ask(question, patience_s=PATIENCE_S)
+
+
+def ask_project(question: Callable[[CloudApiClient, Scope], T], *, patiently: bool = False) -> T:
+    """Ask the backend about the folder's project for this request, see ``Upstream.ask_project``.
+
+    Args:
+        question: see there.
+        patiently: whether it takes as long as it takes.
+    """
+    with notices.headers_into(heard()):
+        return studio().upstream.ask_project(question, patience_s=None if patiently else PATIENCE_S)
+
+
+def heard() -> dict[str, str]:
+    """Return the headers with which the backend gave notice of something during this request."""
+    return cast("dict[str, str]", g.setdefault("notices", {}))
+
+
+def add_notices(response: Response) -> Response:
+    """Pass on what the backend gave notice of."""
+    for name, value in heard().items():
+        response.headers[name] = value
+    return response
+
+
+def require(client: CloudApiClient, feature: str, what: str) -> None:
+    """Refuse a request that the backend cannot do.
+
+    Raises:
+        Refusal: 501, which names the feature.
+    """
+    if feature not in client.features:
+        raise Refusal(501, f"{client.base_url} does not support {what}.", feature=feature)
+
+
+def has_left() -> HasLeft:
+    """Return what says whether the browser has closed its connection, or Studio is stopping."""
+    gone: HasLeft = request.environ.get("waitress.client_disconnected", bool)
+    stopping = studio().stopping
+    return lambda: stopping.is_set() or gone()

@@ -1,0 +1,117 @@
+"""The figures of a job's log as columns, and few points that show the same curve."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from arkor.api import wire
+
+FIGURES = ("loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond")
+FEWEST_POINTS = 10
+LARGEST_STEP = 2**53  # what a browser's numbers hold
+_NONE = math.nan
+
+
+class Curve:
+    """The log events of a job: 56 bytes each.
+
+    Thread-safety: none; whoever has it keeps others out.
+    """
+
+    def __init__(self) -> None:
+        self._steps = array("q")
+        self._times = array("d")  # Unix time in seconds
+        self._figures = {name: array("d") for name in FIGURES}
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def extend(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Take in log events as they travel; a figure of another type, or one that is not finite, counts as absent."""
+        self._steps.extend([_step(event.get("step")) for event in events])
+        self._times.extend([_unix_time(event.get("timestamp")) for event in events])
+        for name, column in self._figures.items():
+            column.extend([_figure(event.get(name)) for event in events])
+
+    def point(self, index: int) -> dict[str, Any]:
+        """Return a log event as the page gets it."""
+        values = {name: column[index] for name, column in self._figures.items()}
+        figures = {name: None if math.isnan(value) else value for name, value in values.items()}
+        return {"step": self._steps[index], **figures, "timestamp": _iso(self._times[index])}
+
+    def last(self) -> dict[str, Any]:
+        """Return the last step, and the last loss of either kind where there is one."""
+        found: dict[str, Any] = {"step": self._steps[-1]} if self._steps else {}
+        for name in ("loss", "evalLoss"):
+            value = next((value for value in reversed(self._figures[name]) if not math.isnan(value)), None)
+            if value is not None:
+                found[name] = value
+        return found
+
+    def sampled(self, most: int) -> list[int]:
+        """Return which events show the curve, in order: the ends, the evaluations, the extremes of the loss.
+
+        Args:
+            most: how many at most, ``FEWEST_POINTS`` or more. Evaluations take no more than half of them; where there
+                are more, the extremes of their loss are taken.
+        """
+        count = len(self)
+        if count <= most:
+            return list(range(count))
+        kept = {0, count - 1}
+        evaluations, losses = self._figures["evalLoss"], self._figures["loss"]
+        kept.update(_extremes(_known(evaluations), evaluations, most // 2))
+        logged, room = _known(losses), most - len(kept)
+        kept.update(_extremes(logged, losses, room) if logged else range(0, count, math.ceil(count / room)))
+        return sorted(kept)
+
+    def thin(self, most: int) -> None:
+        """Keep the events alone that ``sampled`` takes."""
+        kept = self.sampled(most)
+        self._steps = array("q", (self._steps[index] for index in kept))
+        self._times = array("d", (self._times[index] for index in kept))
+        self._figures = {name: array("d", (column[index] for index in kept)) for name, column in self._figures.items()}
+
+
+def _step(value: Any) -> int:
+    step = wire.whole_number(value)
+    return step if step is not None and abs(step) <= LARGEST_STEP else 0
+
+
+def _figure(value: Any) -> float:
+    figure = value if type(value) is float else wire.number(value)
+    return figure if figure is not None and math.isfinite(figure) else _NONE
+
+
+def _known(column: Sequence[float]) -> list[int]:
+    return [index for index, value in enumerate(column) if not math.isnan(value)]
+
+
+def _extremes(indices: Sequence[int], column: Sequence[float], room: int) -> list[int]:
+    """Return the smallest and the largest of each of as many parts as there is room for; all where they fit."""
+    if len(indices) <= room:
+        return list(indices)
+    found = []
+    parts = room // 2
+    for part in range(parts):
+        inside = indices[len(indices) * part // parts : len(indices) * (part + 1) // parts]
+        found += [min(inside, key=column.__getitem__), max(reversed(inside), key=column.__getitem__)]
+    return found
+
+
+def _unix_time(value: Any) -> float:
+    try:
+        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return _NONE
+
+
+def _iso(time: float) -> str | None:
+    if math.isnan(time):
+        return None
+    return datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

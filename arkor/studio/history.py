@@ -1,0 +1,181 @@
+"""What jobs have told so far, kept in memory so that a page which is opened again asks only for what is new.
+
+Memory stays bounded: a job keeps at most ``LARGEST_CURVE`` log events (beyond, half as many points that show the same
+curve) and the last ``LINES`` events, of ``MOST_LINE_CHARS`` in all; the jobs looked at last have ``MOST_JOBS`` places
+and ``MOST_POINTS`` log events between them. With 56 bytes for a log event that is about 40 MiB.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any
+
+from arkor.api import wire
+from arkor.events import LAST_EVENT_TYPES
+from arkor.studio.curve import FIGURES, Curve
+from arkor.studio.shown import json_text
+
+BATCH = 500
+LINES = 500
+LONGEST_LINE = 32 * 1024
+LONGEST_TEXT = 2000
+MOST_LINE_CHARS = 1024 * 1024
+LARGEST_CURVE = 200_000
+MOST_POINTS = 400_000
+MOST_JOBS = 16
+CSV_CHARS = 64 * 1024
+
+Events = Iterable[tuple[str | None, Mapping[str, Any]]]  # ids and bodies, as ``arkor.api.history`` yields them
+
+CSV_COLUMNS = ("step", *map(wire.python_name, FIGURES), "timestamp")
+
+
+class JobHistory:
+    """The events of one job so far.
+
+    Attributes:
+        lock: held by whoever reads or changes the rest.
+        curve: the log events, or points that show them.
+        total: how many log events there were.
+        last_id: the id of the last event, where all events had one.
+        ended: whether the last event was the job's last.
+        can_go_on: whether what comes next can be asked for.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.curve = Curve()
+        self.total = 0
+        self.last_id: str | None = None
+        self.ended = False
+        self.can_go_on = True
+        self._lines: deque[str | Mapping[str, Any]] = deque()
+        self._line_chars = 0
+
+    def extend(self, events: Events) -> None:
+        """Take in the next events; what was taken in stays, also where reading them fails in the middle."""
+        rest = iter(events)
+        while batch := list(itertools.islice(rest, BATCH)):
+            logged = [body for _, body in batch if body["type"] == "training.log"]
+            self.total += len(logged)
+            self.curve.extend(logged)
+            if len(self.curve) > LARGEST_CURVE:
+                self.curve.thin(LARGEST_CURVE // 2)
+            for event_id, body in batch[-LINES:]:
+                self._add_line(event_id, body)
+            last_id, last = batch[-1]
+            self.last_id = last_id or None
+            self.can_go_on = bool(last_id)  # without an id nobody can ask for what comes after it
+            self.ended = last["type"] in LAST_EVENT_TYPES
+
+    def report(self, points: int) -> str:
+        """Return what the page is told, as JSON.
+
+        Args:
+            points: how many of the curve at most.
+        """
+        curve = [self.curve.point(index) for index in self.curve.sampled(points)]
+        lines = ", ".join(line if isinstance(line, str) else json_text(line) for line in self._lines)
+        rest = {"total": self.total, "lastEventId": self.last_id, "ended": self.ended}
+        return f'{{"points": {json_text(curve)}, "lines": [{lines}], {json_text(rest)[1:]}'
+
+    def _add_line(self, event_id: str | None, body: Mapping[str, Any]) -> None:
+        event = {**body, "id": event_id}
+        line = event if _is_small(event) else _line(event)
+        self._line_chars += len(line) if isinstance(line, str) else 0
+        self._lines.append(line)
+        while len(self._lines) > LINES or self._line_chars > MOST_LINE_CHARS:
+            dropped = self._lines.popleft()
+            self._line_chars -= len(dropped) if isinstance(dropped, str) else 0
+
+
+def _is_small(body: Mapping[str, Any]) -> bool:
+    """Whether an event may be kept as it is, which takes less time than to make text of it."""
+    return len(body) <= 16 and all(
+        len(value) <= 100 if type(value) is str else not isinstance(value, (Mapping, list)) for value in body.values()
+    )
+
+
+def _line(body: Mapping[str, Any]) -> str:
+    """Return an event as JSON; of a huge one what is short."""
+    text = json_text(body)
+    if len(text) <= LONGEST_LINE:
+        return text
+    values = {key: value for key, value in body.items() if not isinstance(value, (Mapping, list))}
+    cut = {key: f"{value[:LONGEST_TEXT]}…" if isinstance(value, str) else value for key, value in values.items()}
+    return json_text(dict(list(cut.items())[:16]))
+
+
+class Histories:
+    """The histories of the jobs that were looked at last.
+
+    Thread-safety: safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: OrderedDict[Hashable, JobHistory] = OrderedDict()
+
+    def report(self, key: Hashable, points: int, after: Callable[[str | None], Events]) -> str:
+        """Bring a job's history up to date, and return what the page is told of it, as JSON.
+
+        Args:
+            key: names the job, its backend and its project.
+            points: how many points of the curve at most.
+            after: reads the events behind an id, or all of them for None.
+        """
+        history = self._history(key)
+        with history.lock:
+            if not history.ended:
+                history.extend(after(history.last_id))
+            told = history.report(points)
+        self._make_room()
+        return told
+
+    def progress(self, key: Hashable) -> dict[str, Any]:
+        """Return how far a job was when it was looked at last; nothing where it never was."""
+        with self._lock:
+            history = self._jobs.get(key)
+        return {} if history is None else history.curve.last()
+
+    def _history(self, key: Hashable) -> JobHistory:
+        with self._lock:
+            history = self._jobs.pop(key, None)
+            if history is None or not history.can_go_on:
+                history = JobHistory()
+            self._jobs[key] = history  # the last one is the one looked at last
+            return history
+
+    def _make_room(self) -> None:
+        with self._lock:
+            while len(self._jobs) > 1 and (
+                len(self._jobs) > MOST_JOBS or sum(len(job.curve) for job in self._jobs.values()) > MOST_POINTS
+            ):
+                self._jobs.popitem(last=False)
+
+
+def csv_lines(events: Events) -> Iterator[str]:
+    """Yield the log events as CSV, a header first, in pieces of many lines."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\r\n")  # RFC 4180
+    table.writerow(CSV_COLUMNS)
+    for _, body in events:
+        if body["type"] == "training.log":
+            figures = (wire.number(body.get(name)) for name in FIGURES)
+            table.writerow([wire.whole_number(body.get("step")) or 0, *figures, _time(body.get("timestamp"))])
+        if text.tell() >= CSV_CHARS:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
+
+
+def _time(value: Any) -> str:
+    """Return a time as it came; nothing else, which a spreadsheet might take for a formula."""
+    return value if isinstance(value, str) and re.fullmatch(r"[0-9][0-9TZ:.+-]{0,39}", value) else ""

@@ -1,0 +1,44 @@
+"""Artifacts on their way through to the browser.
+
+Protocol: docs/protocol.md, "Artifacts".
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from flask import Blueprint, Response
+
+from arkor.studio.departures import pieces
+from arkor.studio.refusal import Refusal
+from arkor.studio.routes.access import ask_project, has_left, studio
+from arkor.studio.routes.jobs import safe_name
+
+blueprint = Blueprint("downloads", __name__)
+
+
+@blueprint.get("/download/<secret>")
+def download(secret: str) -> Response:
+    """Send the artifact that an address was made for, as it arrives."""
+    found = studio().links.use(secret)
+    if found is None:
+        raise Refusal(
+            404, "This download's address was used already, or is too old: start it again from the job's page."
+        )
+    job_id, name = found
+    opened = contextlib.ExitStack()
+    try:
+        limits = opened.enter_context(studio().departures.watching(has_left()))
+        with limits.active(), limits.noticing_the_end():
+            upstream = ask_project(lambda client, scope: client.open_artifact(scope, job_id, name))
+        opened.callback(upstream.close)
+    except BaseException:
+        opened.close()
+        raise
+    response = Response(pieces(upstream, limits), mimetype="application/x-tar")
+    response.call_on_close(opened.close)  # also where nobody read a byte
+    if "Content-Length" in upstream.headers:
+        response.headers["Content-Length"] = upstream.headers["Content-Length"]
+    response.headers["Content-Disposition"] = f'attachment; filename="{safe_name(f"{job_id}-{name}")}.tar"'
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,62 @@
+"""Asking a model: the page's question goes to the backend as it is, and so does the answer.
+
+Protocol: docs/protocol.md, "Inference".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from flask import Blueprint, Response, request
+
+from arkor.api.abort import AbortScope
+from arkor.api.client import CloudApiClient
+from arkor.api.connections import CONNECT_TIMEOUT_S
+from arkor.api.failures import translated
+from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S
+from arkor.studio.departures import stream_pieces
+from arkor.studio.refusal import Refusal
+from arkor.studio.routes.access import ask, has_left, studio
+
+blueprint = Blueprint("inference", __name__)
+
+
+@blueprint.post("/api/inference/chat")
+def chat() -> Response:
+    """Pass a question on, and the answer back as it is made; it is no longer made once the browser has left."""
+    question = request.get_json(silent=True)
+    if not isinstance(question, dict):
+        raise Refusal(400, "The body must be a JSON object.")
+    opened = contextlib.ExitStack()
+    try:
+        limits = opened.enter_context(studio().departures.watching(has_left()))
+        with limits.active(), limits.noticing_the_end():
+            answer = ask(lambda client: _open(client, question))
+        opened.callback(answer.close)
+        return _passed_on(answer, limits, opened)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _open(client: CloudApiClient, question: Mapping[str, Any]) -> requests.Response:
+    scope = studio().upstream.scope(client, create=True)  # as every question does: the backend wants a project
+    assert scope is not None  # it was created
+    is_streamed = question.get("stream", True) is not False
+    timeout_s = (CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S if is_streamed else ANSWER_TIMEOUT_S)
+    return client.open_chat(scope, question, timeout_s=timeout_s)
+
+
+def _passed_on(answer: requests.Response, limits: AbortScope, opened: contextlib.ExitStack) -> Response:
+    kind = answer.headers.get("Content-Type", "application/json")
+    if "text/event-stream" not in kind:
+        with opened, limits.noticing_the_end(), translated(answer.url.partition("?")[0]):
+            return Response(answer.content, content_type=kind)
+    response = Response(stream_pieces(answer, limits), content_type=kind)
+    response.call_on_close(opened.close)  # also where nobody read a byte
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response

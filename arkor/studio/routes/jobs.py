@@ -1,0 +1,135 @@
+"""The project's jobs: which there are, how they go, what they left, and stopping them.
+
+Protocol: docs/protocol.md, "Jobs" and "Artifacts"; docs/studio.md for what the page gets.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from arkor.api import wire
+from arkor.api.client import CloudApiClient
+from arkor.api.history import history
+from arkor.jobs import Scope, TrainingJob
+from arkor.studio.curve import FEWEST_POINTS
+from arkor.studio.history import csv_lines
+from arkor.studio.refusal import Refusal
+from arkor.studio.routes.access import ask, ask_project, require, studio
+from arkor.studio.shown import shown
+
+POINTS = 2000
+MOST_POINTS = 20_000
+
+blueprint = Blueprint("jobs", __name__)
+
+
+@blueprint.get("/api/jobs")
+def index() -> dict[str, Any]:
+    """List the project's jobs, the newest first; none where there is no project yet."""
+
+    def listed(client: CloudApiClient) -> list[dict[str, Any]]:
+        scope = studio().upstream.scope(client)
+        found = [] if scope is None else client.list_jobs(scope)
+        found.sort(key=lambda job: job.created_at, reverse=True)
+        return [_shown(job, scope) for job in found]
+
+    return {"jobs": ask(listed)}
+
+
+@blueprint.get("/api/jobs/<job_id>")
+def show(job_id: str) -> dict[str, Any]:
+    """Describe a job."""
+    return {"job": ask_project(lambda client, scope: _shown(client.get_job(scope, job_id), scope))}
+
+
+@blueprint.get("/api/jobs/<job_id>/metrics")
+def metrics(job_id: str) -> Response:
+    """Tell the curve of a job in few points, its last events, and where they end."""
+    points = _points()
+
+    def told(client: CloudApiClient, scope: Scope) -> str:
+        after = functools.partial(_events_after, client, scope, job_id)
+        return studio().histories.report(_key(scope, job_id), points, after)
+
+    return Response(ask_project(told, patiently=True), mimetype="application/json")
+
+
+@blueprint.get("/api/jobs/<job_id>/metrics.csv")
+def table(job_id: str) -> Response:
+    """Send all log events of a job as CSV."""
+
+    def begun(client: CloudApiClient, scope: Scope) -> Iterator[str]:
+        events = _events_after(client, scope, job_id)
+        first = list(itertools.islice(events, 1))  # a refusal is a status, as long as nothing was sent
+        return csv_lines(itertools.chain(first, events))
+
+    response = Response(ask_project(begun, patiently=True), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="{safe_name(job_id)}.csv"'
+    return response
+
+
+@blueprint.get("/api/jobs/<job_id>/artifacts")
+def artifacts(job_id: str) -> dict[str, Any]:
+    """List what a job has left."""
+    return {"artifacts": ask_project(lambda client, scope: _artifacts(client, scope, job_id))}
+
+
+@blueprint.post("/api/jobs/<job_id>/artifacts/<name>/link")
+def link(job_id: str, name: str) -> dict[str, Any]:
+    """Make an address from which the browser can download an artifact, once."""
+    known = ask_project(lambda client, scope: _artifacts(client, scope, job_id))
+    if not any(artifact["name"] == name for artifact in known):
+        raise Refusal(404, f"Job {job_id} has no artifact {name!r:.100}.")
+    return {"url": f"/download/{studio().links.make(job_id, name)}"}
+
+
+@blueprint.post("/api/jobs/<job_id>/cancel")
+def cancel(job_id: str) -> dict[str, Any]:
+    """Ask the backend to stop a job, and describe it."""
+
+    def cancelled(client: CloudApiClient, scope: Scope) -> dict[str, Any]:
+        client.cancel_job(scope, job_id)
+        return _shown(client.get_job(scope, job_id), scope)
+
+    return {"job": ask_project(cancelled)}
+
+
+def safe_name(text: str) -> str:
+    """Return a text such that it can be the name of a file everywhere, and stand in a header."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")[:100] or "download"
+
+
+def _points() -> int:
+    given = request.args.get("points", str(POINTS))
+    if not (given.isascii() and given.isdigit() and len(given) <= 9):
+        raise Refusal(400, f"points: must be a whole number from {FEWEST_POINTS} to {MOST_POINTS}, not {given!r:.50}")
+    return min(max(int(given), FEWEST_POINTS), MOST_POINTS)
+
+
+def _events_after(
+    client: CloudApiClient, scope: Scope, job_id: str, after: str | None = None
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    with studio().upstream.own_client(client) as own:
+        yield from history(own, scope, job_id, after=after)
+
+
+def _artifacts(client: CloudApiClient, scope: Scope, job_id: str) -> list[dict[str, Any]]:
+    require(client, "artifacts", "listing artifacts")
+    return [wire.to_wire(artifact) for artifact in client.list_artifacts(scope, job_id)]
+
+
+def _shown(job: TrainingJob, scope: Scope | None) -> dict[str, Any]:
+    """Return a job as the page gets it; how far it is from what Studio has seen, where the backend does not tell."""
+    body: dict[str, Any] = shown(job.to_wire())
+    progress = {} if scope is None or body.get("progress") else studio().histories.progress(_key(scope, job.id))
+    return {**body, "progress": progress} if progress else body
+
+
+def _key(scope: Scope, job_id: str) -> Hashable:
+    return (studio().upstream.address, scope, job_id)

@@ -1,0 +1,91 @@
+"""Studio and a real backend: this user's own, which comes and goes while the page stays open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("plotly")
+pytest.importorskip("sqlalchemy")
+
+from arkor.api.client import CloudApiClient
+from arkor.project import ensure_project
+from tests.support.backend import BackendProcess, Client
+from tests.support.studio_server import Served, served
+from tests.support.tiny_model import write_tiny_model
+
+
+@pytest.fixture
+def backend(home: Path) -> Iterator[BackendProcess]:
+    """A backend with scripted workers where this user's own is looked for."""
+    one = BackendProcess(home / ".arkor" / "local").start()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def client(backend: BackendProcess, project: Path) -> Client:
+    """The same identity and project that Studio finds."""
+    ours = CloudApiClient.connect("local")
+    scope = ensure_project(ours, project)
+    ours.close()
+    return Client(backend.url, ours.identity.token, scope.org_slug, scope.project_slug)
+
+
+@pytest.fixture
+def page() -> Iterator[Served]:
+    """Studio's server, with ``--local``."""
+    with served(local=True, ping_s=0.3) as one:
+        yield one
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Any]:
+    """The least that a job needs, and a checkpoint."""
+    source = {"type": "blob", "url": "https://example.com/rows.jsonl", "token": "SECRET"}
+    return {"model": str(write_tiny_model(tmp_path)), "datasetSource": source, "saveSteps": 2}
+
+
+def test_a_job_is_followed_over_a_restart_of_the_backend(
+    backend: BackendProcess, client: Client, page: Served, config: dict[str, Any]
+) -> None:
+    """At another address: the stream goes on behind its last event, and every other call finds it too."""
+    job_id = client.submit("gated:3", config).json()["job"]["id"]
+    backend.allow(job_id, 1)
+    events = page.events(job_id)
+    first = events.until("training.log")
+    assert page.get(f"/api/jobs/{job_id}/metrics").json()["total"] == 1
+    old = backend.url
+    with backend.lock():  # nobody starts one meanwhile
+        backend.stop()
+        backend.start()
+    assert backend.url != old
+    backend.allow(job_id, 3)
+    rest = events.until("end")
+    numbers = [int(number) for number, _, _ in [*first, *rest] if number is not None]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert [name for _, name, _ in rest][-2:] == ["training.completed", "end"]
+    told = page.get(f"/api/jobs/{job_id}/metrics").json()
+    assert (told["total"], told["ended"], told["lastEventId"]) == (3, True, str(numbers[-1]))
+
+
+def test_everything_that_a_job_leaves_can_be_had(client: Client, page: Served, config: dict[str, Any]) -> None:
+    """How far it is, its artifacts with their sizes, and the bytes themselves, once an address."""
+    job_id = client.submit("complete:3", config).json()["job"]["id"]
+    client.wait_for(job_id, "completed")
+    jobs = page.get("/api/jobs")
+    assert jobs.json()["jobs"][0]["progress"] == {"step": 3, "loss": 1 / 3}
+    assert "SECRET" not in jobs.text
+    left = page.get(f"/api/jobs/{job_id}/artifacts").json()["artifacts"]
+    assert [artifact["name"] for artifact in left] == ["checkpoint-2", "adapter"]
+    url = page.post(f"/api/jobs/{job_id}/artifacts/adapter/link").json()["url"]
+    sent = page.request("GET", url, headers={"X-Arkor-Studio-Token": ""})
+    assert (len(sent.content), sent.headers["Content-Length"]) == (left[1]["sizeBytes"], str(left[1]["sizeBytes"]))
+    assert sent.headers["Content-Disposition"] == f'attachment; filename="{job_id}-adapter.tar"'
+    assert page.request("GET", url).status_code == 404
+    assert page.post(f"/api/jobs/{job_id}/cancel").status_code == 409
+    assert page.get("/api/credentials").json()["backend"] == "arkor-local"
+    assert page.get("/api/models").json()["models"]
