@@ -32,6 +32,7 @@ from arkor.version import __version__
 
 READ_TIMEOUT_S = 60.0
 RETRIES = 3
+POOLED_CONNECTIONS = 128  # of threads that ask at the same time; urllib3 warns of each one beyond
 LONGEST_RETRY_WAIT_S = 10.0
 _LASTING = frozenset({501, 507})  # what is not there, and a full disk, do not get better by asking
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -99,7 +100,7 @@ class Transport:
         self._session.headers.update(client_headers())
         self._session.auth = self._bearer = BearerToken(token_source(token))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, AbortableAdapter())
+            self._session.mount(scheme, AbortableAdapter(pool_maxsize=POOLED_CONNECTIONS))
         # In the session's own proxies requests 2.34 passes over no_proxy: it must come with each request.
         self._proxies = {"no_proxy": parts.hostname} if parts.hostname in LOOPBACK_HOSTS else None
 

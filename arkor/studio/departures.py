@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import requests
+from waitress.channel import ClientDisconnected
 
 from arkor.api.abort import AbortScope
 from arkor.api.failures import translated
@@ -17,6 +20,9 @@ LOOK_S = 0.25
 READ_BYTES = 64 * 1024
 
 HasLeft = Callable[[], bool]
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Departures:
@@ -91,3 +97,17 @@ def stream_pieces(response: requests.Response, limits: AbortScope) -> Iterator[b
     except ArkorError as exc:
         body = json.dumps({"error": {"message": f"The answer was cut: {exc}"}})
         yield f"\n\ndata: {body}\n\n".encode()  # first the end of a frame that was cut
+
+
+def cut_visibly(body: Iterator[T], what: str) -> Iterator[T]:
+    """Yield a body; where it fails in the middle, end the connection such that no browser takes it for whole.
+
+    Args:
+        body: what is sent.
+        what: what to call it in the log.
+    """
+    try:
+        yield from body
+    except ArkorError as exc:
+        logger.warning("%s was cut: %s", what, exc)
+        raise ClientDisconnected from exc  # waitress 3.0 closes the connection then, without the mark of an end

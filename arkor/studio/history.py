@@ -138,6 +138,12 @@ class Histories:
         self._make_room()
         return told
 
+    def has_ended(self, key: Hashable) -> bool:
+        """Say whether all of a job's events are here."""
+        with self._lock:
+            history = self._jobs.get(key)
+        return history is not None and history.ended
+
     def progress(self, key: Hashable) -> dict[str, Any]:
         """Return how far a job was when it was looked at last; nothing where it never was."""
         with self._lock:

@@ -62,7 +62,6 @@ class Relay:
         self._closed = threading.Event()
         self._is_opened = self._is_done = False
         self._refusal: ArkorError | None = None
-        self._connection = contextlib.ExitStack()
         self._thread = threading.Thread(target=self._run, name="arkor-studio-events", daemon=True)
 
     def open(self) -> None:
@@ -114,7 +113,7 @@ class Relay:
 
     def _run(self) -> None:
         try:
-            with notices.headers_into(self.notices), self._connection:
+            with notices.headers_into(self.notices):
                 self._read()
         except Aborted:
             pass
@@ -146,9 +145,7 @@ class Relay:
 
     def _open(self, last_event_id: str | None, timeout_s: tuple[float, float]) -> requests.Response:
         def ask(client: CloudApiClient, scope: Scope) -> requests.Response:
-            self._connection.close()
-            own = self._connection.enter_context(self._upstream.own_client(client))
-            return own.open_events(scope, self._job_id, last_event_id=last_event_id, timeout_s=timeout_s)
+            return client.open_events(scope, self._job_id, last_event_id=last_event_id, timeout_s=timeout_s)
 
         try:
             response = self._upstream.ask_project(ask)

@@ -8,10 +8,9 @@ Protocol: docs/protocol.md, "Addressing a backend", "Project routing".
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,15 +103,6 @@ class Upstream:
         """Return who this user is to the backend, as far as the disk tells."""
         address = self.address
         return stored_identity(address, local=address == "local")
-
-    @contextlib.contextmanager
-    def own_client(self, client: CloudApiClient) -> Iterator[CloudApiClient]:
-        """Give a client like another one, with connections of its own: the pool of the shared one is small."""
-        own = CloudApiClient(client.base_url, identity=client.identity)
-        try:
-            yield own
-        finally:
-            own.close()
 
     def _ask(self, question: Callable[[CloudApiClient], T]) -> T:
         client = self._connected()

@@ -9,7 +9,7 @@ import contextlib
 
 from flask import Blueprint, Response
 
-from arkor.studio.departures import pieces
+from arkor.studio.departures import cut_visibly, pieces
 from arkor.studio.refusal import Refusal
 from arkor.studio.routes.access import ask_project, has_left, studio
 from arkor.studio.routes.jobs import safe_name
@@ -35,7 +35,8 @@ def download(secret: str) -> Response:
     except BaseException:
         opened.close()
         raise
-    response = Response(pieces(upstream, limits), mimetype="application/x-tar")
+    body = cut_visibly(pieces(upstream, limits), f"The download of {name} of job {job_id}")
+    response = Response(body, mimetype="application/x-tar")
     response.call_on_close(opened.close)  # also where nobody read a byte
     if "Content-Length" in upstream.headers:
         response.headers["Content-Length"] = upstream.headers["Content-Length"]

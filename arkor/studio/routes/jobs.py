@@ -5,7 +5,6 @@ Protocol: docs/protocol.md, "Jobs" and "Artifacts"; docs/studio.md for what the 
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 from collections.abc import Hashable, Iterator
@@ -18,6 +17,7 @@ from arkor.api.client import CloudApiClient
 from arkor.api.history import history
 from arkor.jobs import Scope, TrainingJob
 from arkor.studio.curve import FEWEST_POINTS
+from arkor.studio.departures import cut_visibly
 from arkor.studio.history import csv_lines
 from arkor.studio.refusal import Refusal
 from arkor.studio.routes.access import ask, ask_project, require, studio
@@ -54,8 +54,10 @@ def metrics(job_id: str) -> Response:
     points = _points()
 
     def told(client: CloudApiClient, scope: Scope) -> str:
-        after = functools.partial(_events_after, client, scope, job_id)
-        return studio().histories.report(_key(scope, job_id), points, after)
+        key, histories = _key(scope, job_id), studio().histories
+        if histories.has_ended(key):  # nothing is read any more, but the job may have been deleted
+            client.get_job(scope, job_id)
+        return histories.report(key, points, lambda after: history(client, scope, job_id, after=after))
 
     return Response(ask_project(told, patiently=True), mimetype="application/json")
 
@@ -65,11 +67,12 @@ def table(job_id: str) -> Response:
     """Send all log events of a job as CSV."""
 
     def begun(client: CloudApiClient, scope: Scope) -> Iterator[str]:
-        events = _events_after(client, scope, job_id)
+        events = history(client, scope, job_id)
         first = list(itertools.islice(events, 1))  # a refusal is a status, as long as nothing was sent
         return csv_lines(itertools.chain(first, events))
 
-    response = Response(ask_project(begun, patiently=True), mimetype="text/csv")
+    body = cut_visibly(ask_project(begun, patiently=True), f"The table of job {job_id}")
+    response = Response(body, mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{safe_name(job_id)}.csv"'
     return response
 
@@ -110,13 +113,6 @@ def _points() -> int:
     if not (given.isascii() and given.isdigit() and len(given) <= 9):
         raise Refusal(400, f"points: must be a whole number from {FEWEST_POINTS} to {MOST_POINTS}, not {given!r:.50}")
     return min(max(int(given), FEWEST_POINTS), MOST_POINTS)
-
-
-def _events_after(
-    client: CloudApiClient, scope: Scope, job_id: str, after: str | None = None
-) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    with studio().upstream.own_client(client) as own:
-        yield from history(own, scope, job_id, after=after)
 
 
 def _artifacts(client: CloudApiClient, scope: Scope, job_id: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import requests
 
 pytest.importorskip("plotly")
 
+from tests.support.backend import in_parallel
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer, Stream
 from tests.support.events import END, PING, PLAN, TIMESTAMP, completed, frame, frames, log, started
@@ -155,3 +156,32 @@ def test_streams_end_with_studio(job: Cloud) -> None:
         events = page.events("job_1")
     assert [name for _, name, _ in events if name != "ping"] == []
     eventually(lambda: not threads_of_ours(), "every thread has left")
+
+
+def test_a_file_that_is_cut_is_not_taken_for_whole(job: Cloud, page: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither an artifact, which has a size, nor a table, which has none; the terminal gets a line, not a traceback."""
+    job.features = {"artifacts"}
+    job.answer("GET", "/v1/jobs/*/artifacts/*", Answer(body=b"tar" * 100_000, cut=200_000))
+    with pytest.raises(requests.RequestException):
+        page.get(f"/download/{page.studio.links.make('job_1', 'adapter')}")
+    rows = frames([log(step, 1.0) for step in range(10_000)])
+    refusal = Answer(status=403, body={"error": "Not yours any more"})
+    job.stream(Stream(frames=rows))
+    job.answer("GET", "/v1/jobs/*/events/stream", refusal)
+    with pytest.raises(requests.RequestException):
+        page.get("/api/jobs/job_1/metrics.csv")
+    assert [
+        record.getMessage().partition(" was cut")[0] for record in caplog.records if record.levelname != "DEBUG"
+    ] == [
+        "The download of adapter of job job_1",
+        "The table of job job_1",
+    ]
+
+
+def test_many_requests_at_once_are_answered_in_peace(
+    job: Cloud, page: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twelve tabs that wake up together: every one gets its answer, and the terminal stays quiet."""
+    answers = in_parallel(40, lambda: page.get("/api/jobs").status_code)
+    assert set(answers) == {200}
+    assert [record for record in caplog.records if record.levelname not in {"DEBUG", "INFO"}] == []

@@ -199,6 +199,8 @@ def test_metrics_are_read_once_and_then_go_on(routed_cloud: Cloud, page: FlaskCl
     assert page.get("/api/jobs").get_json()["jobs"][0]["progress"] == {"step": 3, "loss": 0.5}
     routed_cloud.jobs["job_1"]["progress"] = {"step": 9}
     assert page.get("/api/jobs/job_1").get_json()["job"]["progress"] == {"step": 9}
+    del routed_cloud.jobs["job_1"]
+    assert page.get("/api/jobs/job_1/metrics").status_code == 404
 
 
 @pytest.mark.parametrize("points", ["", "-1", "1e9", "many"])
