@@ -36,7 +36,8 @@ def models() -> dict[str, Any]:
 
     def listed(client: CloudApiClient) -> list[dict[str, Any]]:
         require(client, "models", "listing models")
-        return [wire.to_wire(model) for model in client.list_models()]
+        models = (wire.to_wire(model) for model in client.list_models())
+        return [{name: value for name, value in model.items() if value != {}} for model in models]
 
     return {"models": ask(listed)}
 

@@ -172,10 +172,13 @@ def test_features_that_a_backend_lacks_are_named(routed_cloud: Cloud, page: Flas
 
 def test_models_are_listed(routed_cloud: Cloud, page: FlaskClient) -> None:
     """As the backend describes them."""
-    model = {"id": "small", "ready": False, "pull": {"state": "running", "done": 1, "total": 2}}
+    models = [
+        {"id": "a", "ready": False, "pull": {"state": "running", "done": 1, "total": 2}},
+        {"id": "b", "ready": True},
+    ]
     routed_cloud.features = {"models"}
-    routed_cloud.answer("GET", "/v1/models", Answer(body={"models": [model]}))
-    assert page.get("/api/models").get_json() == {"models": [model]}
+    routed_cloud.answer("GET", "/v1/models", Answer(body={"models": models}))
+    assert page.get("/api/models").get_json() == {"models": models}
 
 
 def test_a_job_is_cancelled_once(routed_cloud: Cloud, page: FlaskClient) -> None:
