@@ -14,6 +14,7 @@ from waitress.channel import ClientDisconnected
 
 from arkor.api.abort import AbortScope
 from arkor.api.failures import translated
+from arkor.api.notices import one_line
 from arkor.errors import Aborted, ArkorError
 
 LOOK_S = 0.25
@@ -109,5 +110,5 @@ def cut_visibly(body: Iterator[T], what: str) -> Iterator[T]:
     try:
         yield from body
     except ArkorError as exc:
-        logger.warning("%s was cut: %s", what, exc)
+        logger.warning("%s", one_line(f"{what} was cut: {exc}"))
         raise ClientDisconnected from exc  # waitress 3.0 closes the connection then, without the mark of an end

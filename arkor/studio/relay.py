@@ -11,7 +11,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,8 +30,7 @@ from arkor.studio.upstream import Upstream
 POLICY = ReconnectPolicy(base_delay=1.0, max_delay=10.0)  # somebody is looking
 OPENING_S = 5.0
 LOOK_S = 0.25
-MOST_WAITING = 1000  # events that wait for a browser
-MOST_SENT = 200  # events in one write
+MOST_WAITING_CHARS = 1024 * 1024  # of events that wait for a slow browser; the rest wait at the backend
 PING, END = "event: ping\ndata: {}\n\n", "event: end\ndata: {}\n\n"
 
 logger = logging.getLogger(__name__)
@@ -58,7 +56,8 @@ class Relay:
         self._job_id = job_id
         self._position = StreamPosition(after)
         self._changed = threading.Condition()
-        self._frames: deque[str] = deque()
+        self._frames: list[str] = []
+        self._waiting_chars = 0
         self._closed = threading.Event()
         self._is_opened = self._is_done = False
         self._refusal: ArkorError | None = None
@@ -105,7 +104,7 @@ class Relay:
         """Return the frames that are there, empty after a while without any; None after the last one."""
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._is_done or self._closed.is_set(), LOOK_S)
-            taken = [self._frames.popleft() for _ in range(min(len(self._frames), MOST_SENT))]
+            taken, self._frames, self._waiting_chars = self._frames, [], 0
             self._changed.notify_all()
             return "".join(taken) if taken or not self._is_done else None
 
@@ -166,8 +165,9 @@ class Relay:
 
     def _put(self, text: str) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: len(self._frames) < MOST_WAITING or self._closed.is_set())
+            self._changed.wait_for(lambda: self._waiting_chars < MOST_WAITING_CHARS or self._closed.is_set())
             self._frames.append(text)
+            self._waiting_chars += len(text)
             self._changed.notify_all()
 
     def _is_over(self) -> bool:

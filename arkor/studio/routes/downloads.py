@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from arkor.studio.departures import cut_visibly, pieces
 from arkor.studio.refusal import Refusal
@@ -20,7 +20,7 @@ blueprint = Blueprint("downloads", __name__)
 @blueprint.get("/download/<secret>")
 def download(secret: str) -> Response:
     """Send the artifact that an address was made for, as it arrives."""
-    found = studio().links.use(secret)
+    found = studio().links.use(secret) if request.method == "GET" else None  # a look at the head is no use of it
     if found is None:
         raise Refusal(
             404, "This download's address was used already, or is too old: start it again from the job's page."

@@ -51,11 +51,10 @@ def _open(client: CloudApiClient, question: Mapping[str, Any]) -> requests.Respo
 
 
 def _passed_on(answer: requests.Response, limits: AbortScope, opened: contextlib.ExitStack) -> Response:
-    kind = answer.headers.get("Content-Type", "application/json")
-    if "text/event-stream" not in kind:
+    if "text/event-stream" not in answer.headers.get("Content-Type", ""):
         with opened, limits.noticing_the_end(), translated(answer.url.partition("?")[0]):
-            return Response(answer.content, content_type=kind)
-    response = Response(stream_pieces(answer, limits), content_type=kind)
+            return Response(answer.content, mimetype="application/json")
+    response = Response(stream_pieces(answer, limits), mimetype="text/event-stream")
     response.call_on_close(opened.close)  # also where nobody read a byte
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"

@@ -236,6 +236,7 @@ def test_a_download_has_an_address_of_its_own(routed_cloud: Cloud, page: FlaskCl
     assert page.post("/api/jobs/job_1/artifacts/other/link", json={}).status_code == 404
     made = page.post("/api/jobs/job_1/artifacts/.a%20b%0D%0A%22%C3%A9/link", json={})
     browser = create_app(studio).test_client()
+    assert browser.head(made.get_json()["url"]).status_code == 404
     routed_cloud.answer("GET", "/v1/jobs/*/artifacts/*", Answer(body=b"tar" * 4))
     sent = browser.get(made.get_json()["url"])
     assert (sent.status_code, sent.data, sent.headers["Content-Length"]) == (200, b"tar" * 4, "12")
