@@ -10,9 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from arkor.api.client import CloudApiClient
 from arkor.errors import Conflict
-from arkor.project import ensure_project
 from arkor.studio.departures import Departures
 from arkor.studio.history import Histories
 from arkor.studio.links import Links
@@ -50,47 +48,35 @@ class Studio:
     token: str = attrs.field(repr=False)
     manifest: Manifest
     runs: Runs
-    stopping: threading.Event = attrs.field(factory=threading.Event)
-    upstream: Upstream = attrs.field(init=False)
-    departures: Departures = attrs.field(init=False)
-    histories: Histories = attrs.field(factory=Histories, init=False)
-    links: Links = attrs.field(factory=Links, init=False)
+    stopping: threading.Event
+    upstream: Upstream
+    departures: Departures
+    histories: Histories = attrs.field(factory=Histories)
+    links: Links = attrs.field(factory=Links)
     stream_slots: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(STREAM_CAP))
     ping_s: float = 5.0
 
     @classmethod
     def of(cls, project_dir: Path, *, local: bool) -> Studio:
         """Put a Studio together, with a token of its own."""
+        upstream, stopping = Upstream("local" if local else None, project_dir), threading.Event()
         return cls(
             project_dir=project_dir,
             local=local,
             token=secrets.token_urlsafe(TOKEN_BYTES),
             manifest=Manifest(project_dir),
-            runs=Runs(project_dir, local=local, cancel=functools.partial(_cancel, project_dir, local)),
+            runs=Runs(project_dir, local=local, cancel=functools.partial(_cancel, upstream)),
+            stopping=stopping,
+            upstream=upstream,
+            departures=Departures(stopping),
         )
 
     @property
     def backend(self) -> str | None:
         """The backend as ``CloudApiClient.connect`` takes it; None for the default one."""
-        return _backend(self.local)
-
-    @upstream.default
-    def _make_upstream(self) -> Upstream:
-        return Upstream(self.backend, self.project_dir)
-
-    @departures.default
-    def _make_departures(self) -> Departures:
-        return Departures(self.stopping)
+        return "local" if self.local else None
 
 
-def _backend(local: bool) -> str | None:
-    return "local" if local else None
-
-
-def _cancel(project_dir: Path, local: bool, job_id: str) -> None:
-    client = CloudApiClient.connect(_backend(local))
-    try:
-        with contextlib.suppress(Conflict):  # it has ended already
-            client.cancel_job(ensure_project(client, project_dir, create=False), job_id)
-    finally:
-        client.close()
+def _cancel(upstream: Upstream, job_id: str) -> None:
+    with contextlib.suppress(Conflict):  # it has ended already
+        upstream.ask_project(lambda client, scope: client.cancel_job(scope, job_id))
