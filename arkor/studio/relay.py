@@ -88,7 +88,6 @@ class Relay:
             has_left: whether the browser has closed its connection.
             ping_s: seconds.
         """
-        yield PING  # the browser gets its headers at once, not with the first event
         sent_at = time.monotonic()
         while not has_left() and not self._closed.is_set():
             frames = self._take()

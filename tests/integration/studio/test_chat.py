@@ -72,15 +72,18 @@ def test_an_answer_that_is_cut_says_so(routed_cloud: Cloud, page: Served) -> Non
 
 
 def test_a_browser_that_leaves_ends_its_answer_at_the_backend(routed_cloud: Cloud, page: Served) -> None:
-    """Also while the backend is silent: before its first word, and after it."""
-    routed_cloud.says(*[Stream(frames=frames, gate=threading.Event()) for frames in ([chunk("So")], [])])
+    """Also while the backend is silent: before it has answered at all, before its first word, and after it."""
+    silence = threading.Event()
+    routed_cloud.says(*[Stream(frames=frames, gate=silence) for frames in ([chunk("So")], [])], Answer(gate=silence))
     with page.post(CHAT, QUESTION, stream=True) as answer:
         assert answer.raw.read1(1000) == chunk("So")
     eventually(lambda: not threads_of_ours(), "nothing is read for it any more")
-    with pytest.raises(requests.ReadTimeout):
-        page.post(CHAT, QUESTION, stream=True, timeout=0.5)
-    assert len(routed_cloud.calls("POST", "/v1/inference/chat")) == 2
+    page.post(CHAT, QUESTION, stream=True).close()
     eventually(lambda: not threads_of_ours(), "nothing is read for it any more")
+    with pytest.raises(requests.ReadTimeout):
+        page.post(CHAT, QUESTION, timeout=0.5)
+    eventually(lambda: not threads_of_ours(), "nothing is read for it any more")
+    assert len(routed_cloud.calls("POST", "/v1/inference/chat")) == 3
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"", b"\xff"])
