@@ -139,7 +139,7 @@ class Page:
 
 
 def _axe() -> str:
-    spec = importlib.util.find_spec("axe_selenium_python")
+    spec = importlib.util.find_spec("axe_core_python")
     assert spec is not None
     assert spec.origin is not None
-    return (Path(spec.origin).parent / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+    return (Path(spec.origin).parent / "axe.min.js").read_text(encoding="utf-8")

@@ -63,7 +63,7 @@ def test_every_public_name_resolves(name: str) -> None:
 def test_names_that_do_not_exist_are_refused_as_python_does() -> None:
     """A misspelt name is an AttributeError, in ``from arkor import`` an ImportError."""
     with pytest.raises(AttributeError, match="module 'arkor' has no attribute 'Triner'"):
-        arkor.Triner  # noqa: B018
+        arkor.Triner  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(ImportError):
         importlib.import_module("arkor.nosuch")
 
