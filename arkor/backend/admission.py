@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from arkor.backend import models, support
-from arkor.backend.refusal import Refusal
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.tenants import Project
 from arkor.config import JobConfig
 from arkor.errors import ConfigError, ModelError
+from arkor.serving.refusal import Refusal
 
 MAX_NAME_CHARS = 200
 

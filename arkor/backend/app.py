@@ -13,10 +13,10 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
 from arkor.backend.backend import Backend
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes import BLUEPRINTS, guard
 from arkor.backend.routes.access import EXTENSION
 from arkor.backend.store.database import is_disk_full
+from arkor.serving.refusal import Refusal
 
 log = logging.getLogger("arkor.backend")
 

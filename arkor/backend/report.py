@@ -14,10 +14,10 @@ from typing import Any
 import attrs
 
 from arkor.api import wire
-from arkor.backend.refusal import Refusal
 from arkor.backend.store.reports import WorkerEvent
 from arkor.events import EVENT_TYPES
 from arkor.jobs import Artifact
+from arkor.serving.refusal import Refusal
 
 # An artifact's name becomes a file name: nothing in it may lead out of the job's folder.
 _ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

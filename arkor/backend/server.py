@@ -6,22 +6,24 @@ import contextlib
 import fcntl
 import logging
 import os
-import select
-import signal
 import socket
 from collections.abc import Iterator
 
 from arkor.backend.app import create_app
 from arkor.backend.backend import Backend
-from arkor.backend.httpserver import HttpServer
 from arkor.backend.serverfile import ServerFile
 from arkor.backend.settings import Settings
 from arkor.errors import LocalBackendError
+from arkor.serving.httpserver import HttpServer
+from arkor.serving.stopping import StopRequest
 
 log = logging.getLogger("arkor.backend")
 
 HOST = "127.0.0.1"
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SPARE_THREADS = 16  # for everything that is neither an event stream nor a chat
+_SHUTDOWN_S = 5.0
+# The application has its own limits and answers with JSON; this one only ends what nobody could mean.
+_MAX_BODY_BYTES = 64 * 1024**3
 _IDLE_LOOK_S = 1.0
 
 
@@ -37,7 +39,8 @@ def serve(settings: Settings) -> None:
         url = f"http://{HOST}:{bound.getsockname()[1]}"
         backend = Backend(settings, url)
         app = backend.activity.watch(create_app(backend).wsgi_app)
-        http = HttpServer(app, bound, settings.stream_cap + settings.chat_cap)
+        threads = settings.stream_cap + settings.chat_cap + _SPARE_THREADS
+        http = HttpServer(app, bound, threads=threads, max_body_bytes=_MAX_BODY_BYTES, shutdown_s=_SHUTDOWN_S)
         backend.start()
         http.start()
         try:
@@ -54,35 +57,9 @@ def serve(settings: Settings) -> None:
             backend.close()
 
 
-class StopRequest:
-    """Turns the signals that ask a process to end into something to wait for.
-
-    A signal's handler may run while the main thread is inside any lock, so it does nothing. Python itself writes a byte
-    to a pipe, also where the kernel hands the signal to another thread and the main one goes on sleeping.
-    """
-
-    def __enter__(self) -> StopRequest:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        self._former_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._former = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._former_fd)
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def wait(self, timeout_s: float | None) -> bool:
-        """Wait until a signal has come; return False where none did in time."""
-        return bool(select.select([self._reader], [], [], timeout_s)[0])
-
-
 def _wait(stop: StopRequest, backend: Backend, idle_exit_s: float | None, server_file: ServerFile | None) -> None:
     look_s = None if idle_exit_s is None else min(_IDLE_LOOK_S, idle_exit_s / 4)
-    while not stop.wait(look_s):
+    while not stop.came(look_s):
         if idle_exit_s is not None and backend.is_idle(idle_exit_s) and _left(backend, idle_exit_s, server_file):
             log.info("Nobody has needed this backend for %g s", idle_exit_s)
             return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Request, request
 
-from arkor.studio.refusal import Refusal
+from arkor.serving.refusal import Refusal
 from arkor.studio.routes.access import studio
 
 if TYPE_CHECKING:

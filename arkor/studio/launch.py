@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from arkor.disk import arkor_home, write_atomically
 from arkor.errors import ArkorError, StudioError
-from arkor.studio.signals import StopRequest
+from arkor.serving.stopping import StopRequest
 
 if TYPE_CHECKING:
     from arkor.studio.parts import Studio
@@ -54,7 +54,7 @@ def serve(
     _check_packages()
     from arkor.studio.app import create_app
     from arkor.studio.guard import Fence
-    from arkor.studio.httpserver import HttpServer
+    from arkor.studio.httpserver import create_server
     from arkor.studio.parts import Studio
 
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
@@ -67,7 +67,7 @@ def serve(
 
     with StopRequest(end_at_once) as stop, listening(port) as bound:
         own_port = int(bound.getsockname()[1])
-        http = HttpServer(Fence(create_app(studio).wsgi_app, own_port), bound)
+        http = create_server(Fence(create_app(studio).wsgi_app, own_port), bound)
         token_file.write()
         http.start()
         try:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from arkor.bundle import DEFAULT_ENTRY
+from arkor.serving.refusal import Refusal
 from arkor.studio.processes import signal_group, start_child
-from arkor.studio.refusal import Refusal
 
 TIMEOUT_S = 30.0
 _LONGEST_ANSWER = 1024**2

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from arkor.errors import ArkorError
+from arkor.serving.refusal import Refusal
 from arkor.studio.log import Log
 from arkor.studio.processes import signal_group, start_child
-from arkor.studio.refusal import Refusal
 
 logger = logging.getLogger(__name__)
 

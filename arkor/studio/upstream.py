@@ -34,7 +34,7 @@ from arkor.errors import (
 )
 from arkor.jobs import Scope
 from arkor.project import ensure_project, find_project
-from arkor.studio.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 PATIENCE_S = 15.0  # what somebody looks at a page for; a backend that is silent for longer counts as down
 

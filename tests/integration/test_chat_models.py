@@ -13,7 +13,7 @@ import pytest
 
 from arkor.backend.chat.constraints import Constraint
 from arkor.backend.chat.request import ChatRequest, read_request
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 from tests.integration.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
 

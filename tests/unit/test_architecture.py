@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the ground. A module may import its own floor and those below it.
 FLOORS = (
-    ("version", "errors", "disk", "placing", "upgrading"),
+    ("version", "errors", "disk", "placing", "upgrading", "serving"),
     (
         "api.wire",
         "jobs",
@@ -39,14 +39,19 @@ FLOORS = (
     ("manifest", "sources", "reaching", "loading", "bundle", "runner", "scaffold", "notebook"),
     ("cli", "studio", "__main__"),
 )
-BACKEND_USES = frozenset({"errors", "version", "disk", "config", "jobs", "events", "jsonl", "rows", "api.wire"})
+BACKEND_USES = frozenset(
+    {
+        *("errors", "version", "disk", "config", "jobs", "events", "jsonl", "rows", "api.wire"),
+        *("serving.httpserver", "serving.refusal", "serving.stopping"),
+    }
+)
 CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})
 HEAVY = frozenset(
     {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate"}
 )
 HEAVY_ROOMS = ("arkor.backend.worker", "arkor.backend.models", "arkor.backend.chat")
 SERVING = frozenset({"flask", "waitress", "sqlalchemy", "plotly"})
-SERVING_ROOMS = ("arkor.backend", "arkor.studio")
+SERVING_ROOMS = ("arkor.serving", "arkor.backend", "arkor.studio")
 
 
 @attrs.frozen

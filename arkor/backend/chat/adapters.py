@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 log = logging.getLogger("arkor.chat")
 

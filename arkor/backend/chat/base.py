@@ -15,7 +15,7 @@ from arkor.backend.chat.adapters import Adapters
 from arkor.backend.chat.grammars import Grammars
 from arkor.backend.chat.prompts import Prompts
 from arkor.backend.models.weights import count_parameters
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 log = logging.getLogger("arkor.chat")
 

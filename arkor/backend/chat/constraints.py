@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 KINDS = ("json", "regex", "choice", "grammar", "json_object")
 _STRUCTURED_FORMATS = frozenset({"json_object", "json_schema"})

@@ -23,8 +23,8 @@ from arkor.backend.chat.request import ChatRequest
 from arkor.backend.chat.rows import Row, Say
 from arkor.backend.chat.sampling import Sampler
 from arkor.backend.models.hardware import available_bytes
-from arkor.backend.refusal import Refusal
 from arkor.backend.settings import GIB
+from arkor.serving.refusal import Refusal
 
 log = logging.getLogger("arkor.chat")
 

@@ -15,7 +15,7 @@ from llguidance import LLMatcher, grammar_from
 
 from arkor.backend.chat.constraints import Constraint
 from arkor.backend.chat.tools import Tools, call_grammar
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 # Between JSON's tokens: nothing, a space, or a line break with its indentation. llguidance's own default is any
 # amount of white space, which a small model goes on writing until its tokens are used up.

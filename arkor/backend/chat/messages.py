@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 Message = dict[str, Any]
 

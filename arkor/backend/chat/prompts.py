@@ -8,7 +8,7 @@ from typing import Any
 from arkor.backend.chat.messages import Message, add_to_system, fold_tool_turns
 from arkor.backend.chat.request import ChatRequest
 from arkor.backend.chat.tools import CALL_OPENS, Tools, instructions
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 _PROBE = [{"type": "function", "function": {"name": "probe", "description": "", "parameters": {"type": "object"}}}]
 

@@ -15,7 +15,7 @@ from arkor.api import wire
 from arkor.backend.chat.constraints import Constraint, read_constraint
 from arkor.backend.chat.messages import Message, normalise
 from arkor.backend.chat.tools import Tools, read_tools
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 DEFAULT_MAX_TOKENS = 512
 

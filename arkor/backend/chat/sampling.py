@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import torch
 
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 _GREEDY_BELOW = 1e-5  # division by less is one by zero in float32
 

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from arkor.backend.chat.constraints import check_closed
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CHOICES = ("none", "auto", "required")

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 DONE = "data: [DONE]\n\n"
 KEEP_ALIVE = ": still there\n\n"

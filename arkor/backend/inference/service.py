@@ -11,8 +11,8 @@ from arkor.backend.chat.request import ChatRequest
 from arkor.backend.cores import Shares, share
 from arkor.backend.inference.process import Answer, ChatProcess, ProcessGone
 from arkor.backend.inference.targets import Target
-from arkor.backend.refusal import Refusal
 from arkor.backend.settings import Settings
+from arkor.serving.refusal import Refusal
 
 
 class Inference:

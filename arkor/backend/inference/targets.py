@@ -15,11 +15,11 @@ from arkor.backend.inference.adapters import AdapterFolder
 from arkor.backend.models.catalogue import CATALOGUE, is_model_folder
 from arkor.backend.models.hub import is_cached
 from arkor.backend.models.naming import local_folder
-from arkor.backend.refusal import Refusal
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.tenants import Project
 from arkor.jobs import TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
+from arkor.serving.refusal import Refusal
 
 
 @attrs.frozen(kw_only=True)

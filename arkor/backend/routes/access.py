@@ -10,9 +10,9 @@ from typing import Any
 from flask import current_app, request
 
 from arkor.backend.backend import Backend
-from arkor.backend.refusal import Refusal
 from arkor.backend.store.tenants import Identity, Org, Project
 from arkor.jobs import TrainingJob
+from arkor.serving.refusal import Refusal
 
 EXTENSION = "arkor.backend"
 

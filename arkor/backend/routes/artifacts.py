@@ -9,8 +9,8 @@ from typing import Any
 
 from flask import Blueprint, Response, send_file
 
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, require_job
+from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("artifacts", __name__)
 

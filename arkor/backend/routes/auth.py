@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 from flask import Blueprint
 
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, json_object, require_identity
+from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("auth", __name__)
 

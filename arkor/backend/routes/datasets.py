@@ -10,9 +10,9 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, require_project
 from arkor.backend.uploads import receive
+from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("datasets", __name__)
 

@@ -9,8 +9,8 @@ import re
 
 from flask import request
 
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend
+from arkor.serving.refusal import Refusal
 
 # A page that a DNS answer has pointed at this machine still sends its own name here.
 _LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)

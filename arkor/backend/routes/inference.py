@@ -17,8 +17,8 @@ from arkor.backend.chat.request import ChatRequest, read_request, spelled
 from arkor.backend.inference.completions import Completion, Event, check
 from arkor.backend.inference.process import Answer
 from arkor.backend.inference.targets import Target
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, json_object, require_project
+from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("inference", __name__)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from arkor.backend.refusal import Refusal
 from arkor.backend.report import parse_report
 from arkor.backend.routes.access import backend, bearer_token, json_object
 from arkor.backend.store.reports import StaleAttempt, UnknownAttempt
+from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("internal", __name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 from flask import Blueprint
 
 from arkor.backend import models
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, require_identity
+from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("models", __name__)
 

@@ -12,9 +12,9 @@ import attrs
 from flask import Blueprint
 
 from arkor.api import wire
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, json_object, require_org
 from arkor.backend.store.tenants import Project
+from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("projects", __name__)
 

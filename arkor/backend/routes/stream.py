@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, request
 
 from arkor.backend.backend import Backend
-from arkor.backend.refusal import Refusal
 from arkor.backend.routes.access import backend, require_job
 from arkor.backend.store.events import JobDeleted
+from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("stream", __name__)
 

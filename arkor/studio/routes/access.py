@@ -10,9 +10,9 @@ from flask import Response, current_app, g, request
 from arkor.api import notices
 from arkor.api.client import CloudApiClient
 from arkor.jobs import Scope
+from arkor.serving.refusal import Refusal
 from arkor.studio.departures import HasLeft
 from arkor.studio.parts import Studio
-from arkor.studio.refusal import Refusal
 from arkor.studio.upstream import PATIENCE_S
 
 EXTENSION = "arkor-studio"

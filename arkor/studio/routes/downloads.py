@@ -9,8 +9,8 @@ import contextlib
 
 from flask import Blueprint, Response, request
 
+from arkor.serving.refusal import Refusal
 from arkor.studio.departures import cut_visibly, pieces
-from arkor.studio.refusal import Refusal
 from arkor.studio.routes.access import ask_project, has_left, studio
 from arkor.studio.routes.jobs import safe_name
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from arkor.studio.refusal import Refusal
+from arkor.serving.refusal import Refusal
 from arkor.studio.relay import Relay
 from arkor.studio.routes.access import has_left, heard, studio
 

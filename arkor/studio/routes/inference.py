@@ -17,8 +17,8 @@ from arkor.api.client import CloudApiClient
 from arkor.api.connections import CONNECT_TIMEOUT_S
 from arkor.api.failures import translated
 from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S
+from arkor.serving.refusal import Refusal
 from arkor.studio.departures import stream_pieces
-from arkor.studio.refusal import Refusal
 from arkor.studio.routes.access import ask, has_left, studio
 
 blueprint = Blueprint("inference", __name__)

@@ -16,10 +16,10 @@ from arkor.api import wire
 from arkor.api.client import CloudApiClient
 from arkor.api.history import history
 from arkor.jobs import Scope, TrainingJob
+from arkor.serving.refusal import Refusal
 from arkor.studio.curve import FEWEST_POINTS
 from arkor.studio.departures import cut_visibly
 from arkor.studio.history import csv_lines
-from arkor.studio.refusal import Refusal
 from arkor.studio.routes.access import ask, ask_project, require, studio
 from arkor.studio.shown import shown
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from flask import Blueprint, Response, send_file, send_from_directory
 
-from arkor.studio.refusal import Refusal
+from arkor.serving.refusal import Refusal
 from arkor.studio.routes.access import studio
 
 STATIC = Path(__file__).parent.parent / "static"

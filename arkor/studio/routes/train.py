@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from arkor.studio.refusal import Refusal
+from arkor.serving.refusal import Refusal
 from arkor.studio.routes.access import studio
 from arkor.studio.runs import Run
 

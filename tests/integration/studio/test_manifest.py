@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from arkor.serving.refusal import Refusal
 from arkor.studio.manifest import Manifest
-from arkor.studio.refusal import Refusal
 from tests.support.cloud import Cloud
 from tests.support.eventually import eventually
 from tests.support.studio import StudioProcess, write_entry

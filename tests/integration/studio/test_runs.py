@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from arkor.errors import ConnectionFailed
+from arkor.serving.refusal import Refusal
 from arkor.studio.app import create_app
 from arkor.studio.parts import Studio
-from arkor.studio.refusal import Refusal
 from arkor.studio.routes import train
 from arkor.studio.runs import Runs
 from tests.support.cloud import Cloud

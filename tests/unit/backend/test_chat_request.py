@@ -11,7 +11,7 @@ from arkor.backend.chat.constraints import Constraint, read_constraint
 from arkor.backend.chat.messages import add_to_system, fold_tool_turns, normalise
 from arkor.backend.chat.request import ChatRequest, read_request, spelled
 from arkor.backend.chat.tools import call_grammar, read_call, read_tools
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 ASK = [{"role": "user", "content": "?"}]
 OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}

@@ -17,7 +17,7 @@ from arkor.backend.cores import Shares, share
 from arkor.backend.endings import describe_chat_exit
 from arkor.backend.inference.adapters import AdapterFolder
 from arkor.backend.inference.completions import DONE, KEEP_ALIVE, Completion
-from arkor.backend.refusal import Refusal
+from arkor.serving.refusal import Refusal
 
 ROOT = Path(__file__).parents[3]
 DONE_EVENT = {"done": {"finishReason": "stop", "usage": {"total_tokens": 2}}}

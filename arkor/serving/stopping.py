@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable
 
@@ -10,16 +11,16 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP
 
 
 class StopRequest:
-    """Turns the first such signal into something to wait for; the second ends the process at once.
+    """Turns such a signal into something to wait for.
 
     A signal's handler may run while the main thread is inside any lock, so the first does nothing. Python itself writes
     its number to a pipe, also where the kernel hands the signal to another thread and the main one goes on sleeping.
 
     Args:
-        at_once: called where the second one comes, before the process ends.
+        at_once: called where a second one comes, which then ends the process at once; None passes over it.
     """
 
-    def __init__(self, at_once: Callable[[], object]) -> None:
+    def __init__(self, at_once: Callable[[], object] | None = None) -> None:
         self._at_once = at_once
 
     def __enter__(self) -> StopRequest:
@@ -38,12 +39,16 @@ class StopRequest:
         os.close(self._reader)
         os.close(self._writer)
 
+    def came(self, timeout_s: float | None) -> bool:
+        """Wait until a signal has come; return False where none did in time."""
+        return bool(select.select([self._reader], [], [], timeout_s)[0])
+
     def wait(self) -> int:
         """Wait until a signal has come, and return its number."""
         return os.read(self._reader, 1)[0]
 
     def _came(self, number: int, _frame: object) -> None:
-        if self._came_before:
+        if self._came_before and self._at_once is not None:
             try:
                 self._at_once()
             finally:

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from waitress import create_server, wasyncore
+from waitress.channel import HTTPChannel
 
 if TYPE_CHECKING:
     import socket
@@ -13,11 +14,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _LOOP_S = 1.0  # waitress looks for abandoned connections this often
-_SPARE_THREADS = 16  # for everything that is neither an event stream nor a chat
 _MAX_CONNECTIONS = 1000
-_SHUTDOWN_S = 5
-# The application has its own limits and answers with JSON; this one only ends what nobody could mean.
-_MAX_BODY_BYTES = 64 * 1024**3
 
 
 class HttpServer:
@@ -28,23 +25,37 @@ class HttpServer:
     Args:
         app: the application.
         bound: the socket; it listens as soon as this object exists.
-        streams: how many answers may stay open at the same time, event streams and chats.
+        threads: how many answers may be under way at the same time; each open stream keeps one.
+        max_body_bytes: where waitress itself cuts a request off; the application's own limit is lower, and answers.
+        shutdown_s: how long answers under way are waited for at the end, in seconds.
+        channel: what waitress makes of a connection.
     """
 
-    def __init__(self, app: WSGIApplication, bound: socket.socket, streams: int) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        bound: socket.socket,
+        *,
+        threads: int,
+        max_body_bytes: int,
+        shutdown_s: float,
+        channel: type[HTTPChannel] = HTTPChannel,
+    ) -> None:
+        self._shutdown_s = shutdown_s
         self._map: dict[int, Any] = {}
         self._server = create_server(
             app,
             map=self._map,
             sockets=[bound],
-            threads=streams + _SPARE_THREADS,
+            threads=threads,
             channel_request_lookahead=1,  # notices a client that has left while its answer is under way
             connection_limit=_MAX_CONNECTIONS,
-            max_request_body_size=_MAX_BODY_BYTES,
+            max_request_body_size=max_body_bytes,
             asyncore_use_poll=True,  # select() knows 1024 files
             log_socket_errors=False,
             ident=None,
         )
+        self._server.channel_class = channel
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
 
@@ -53,8 +64,8 @@ class HttpServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the answers under way end, up to 5 s, then close every connection."""
-        self._server.task_dispatcher.shutdown(timeout=_SHUTDOWN_S)
+        """Let the answers under way end, as long as that was given, then close every connection."""
+        self._server.task_dispatcher.shutdown(timeout=self._shutdown_s)
         self._stopping.set()
         self._server.pull_trigger()
         self._thread.join()
