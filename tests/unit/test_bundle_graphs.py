@@ -133,7 +133,7 @@ def outcome(module: str | Path, root: Path) -> object:
     vars(sys.modules["seen"])["order"] = order
     try:
         entry = importlib.import_module(module) if isinstance(module, str) else load_entry(module, root)
-    except (EntryError, ImportError) as exc:
+    except (EntryError, ImportError, AttributeError) as exc:  # the last where a circle of imports is not closed yet
         cause = exc.__cause__ if isinstance(exc, EntryError) else exc
         return order, type(cause), re.sub(r"(_arkor_entry_|project_)\w+", "package", str(cause))
     return order, entry.FOUND

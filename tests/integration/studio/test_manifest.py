@@ -106,5 +106,6 @@ def test_the_page_gets_it_over_http(arkor_cloud: Cloud) -> None:
 @pytest.fixture(autouse=True)
 def _no_child_left() -> Iterator[None]:
     """Every process that read an entry is gone."""
+    before = psutil.Process().children()
     yield
-    eventually(lambda: not psutil.Process().children(), "no child is left")
+    eventually(lambda: psutil.Process().children() == before, "no child is left")

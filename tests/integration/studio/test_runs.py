@@ -172,7 +172,7 @@ def test_a_broken_entry_fails_in_the_log(studio: StudioProcess) -> None:
     """With file and line, as in a terminal."""
     write_entry("1 / 0")
     log = studio.post("/api/train").text
-    assert "src/arkor/index.py:2: ZeroDivisionError: division by zero\n" in log
+    assert "src/arkor/index.py:2: ZeroDivisionError: division by zero (--debug" in log
     assert log.endswith("\n[exit 2]\n")
 
 
