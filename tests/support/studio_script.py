@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ ABOUT: Mapping[str, Any] = {
     "error": None,
 }
 
+LOOK_S = 0.02
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -41,6 +43,47 @@ class Answer:
     body: Any
     status: int = 200
     gate: threading.Event | None = None
+
+
+class Streamed:
+    """An answer that comes bit by bit, to one call."""
+
+    def __init__(self, *pieces: bytes, mimetype: str = "text/event-stream") -> None:
+        self.mimetype = mimetype
+        self.left = threading.Event()
+        self._pieces = list(pieces)
+        self._state = "whole" if pieces else "open"
+        self._changed = threading.Condition()
+
+    def say(self, *pieces: bytes) -> None:
+        """Send something."""
+        with self._changed:
+            self._pieces += pieces
+            self._changed.notify_all()
+
+    def end(self, state: str = "whole") -> None:
+        """Let it end; "cut" breaks the connection off."""
+        with self._changed:
+            self._state = state
+            self._changed.notify_all()
+
+    def send(self, write: Callable[[bytes], object], gone: Callable[[], bool]) -> bool:
+        """Send it to its end, and say whether that is a proper one; ``left`` is set where the browser left before."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pieces or self._state != "open", LOOK_S)
+                pieces, self._pieces, state = self._pieces, [], self._state
+            try:
+                for piece in pieces:
+                    write(piece)
+            except OSError:
+                self.left.set()
+                return False
+            if state != "open":
+                return state == "whole"
+            if gone():
+                self.left.set()
+                return False
 
 
 class Run:
@@ -104,7 +147,8 @@ class ScriptedStudio:
 
     Attributes:
         url: its address.
-        answers: what a call answers, by ``"GET /api/jobs"`` and its like; a test puts others in.
+        answers: what a call answers, by ``"GET /api/jobs"`` and its like; a test puts others in. One that depends on
+            the question is a function of the body.
         requests: the calls that were made, in the same form, with their bodies.
         run: the current or last run.
         token: what the page has to send; another one means that Studio was started anew.
@@ -114,7 +158,7 @@ class ScriptedStudio:
         self.token = secrets.token_hex(32)
         self.requests: list[tuple[str, Any]] = []
         self.run: Run | None = None
-        self.answers: dict[str, Answer] = {
+        self.answers: dict[str, Answer | Streamed | Callable[[Any], Answer | Streamed]] = {
             "GET /api/credentials": Answer(dict(ABOUT)),
             "GET /api/manifest": Answer({"trainer": {"name": "triage"}}),
             "GET /api/jobs": Answer({"jobs": []}),
@@ -128,8 +172,10 @@ class ScriptedStudio:
 
     def __exit__(self, *_: object) -> None:
         for answer in self.answers.values():
-            if answer.gate is not None:
+            if isinstance(answer, Answer) and answer.gate is not None:
                 answer.gate.set()
+            elif isinstance(answer, Streamed):
+                answer.end("cut")
         if self.run is not None and self.run.exit_code is None:
             self.run.end(0)
         self._server.stop()
@@ -154,11 +200,12 @@ class ScriptedStudio:
         finally:
             self._server = _Server(self, self.port)
 
-    def respond(self, call: str, body: Any) -> Answer | Callable[[], Iterator[bytes]]:
+    def respond(self, call: str, body: Any) -> Answer | Streamed | Callable[[], Iterator[bytes]]:
         """Return the answer to a call: one that a test wrote, or what the run says."""
         self.requests.append((call, body))
         if call in self.answers:
-            return self.answers[call]
+            answer = self.answers[call]
+            return answer if isinstance(answer, (Answer, Streamed)) else answer(body)
         if call == "GET /api/train":
             running = self.run is not None and self.run.exit_code is None
             return Answer({"running": running, "run": self.run and self.run.to_wire()})
@@ -232,6 +279,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get(TOKEN_HEADER) != self.server.studio.token:
             return self._send(403, "application/json", b'{"error": "The token is missing or wrong."}')
         answer = self.server.studio.respond(f"{self.command} {path}", json.loads(sent) if sent else None)
+        if isinstance(answer, Streamed):
+            return self._send_streamed(answer)
         if not isinstance(answer, Answer):
             return self._stream(answer())
         if answer.gate is not None:
@@ -251,12 +300,30 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _stream(self, pieces: Iterator[bytes]) -> None:
-        self._begin(200, "text/plain")
+        self._begin_chunks("text/plain")
+        for piece in pieces:
+            self._send_chunk(piece)
+        self._send_chunk(b"")
+
+    def _send_streamed(self, answer: Streamed) -> None:
+        self._begin_chunks(answer.mimetype)
+        if answer.send(self._send_chunk, self._is_gone):
+            self._send_chunk(b"")
+        else:
+            self.close_connection = True
+
+    def _begin_chunks(self, mimetype: str) -> None:
+        self._begin(200, mimetype)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for piece in pieces:
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        self.wfile.write(b"0\r\n\r\n")
+
+    def _send_chunk(self, piece: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+
+    def _is_gone(self) -> bool:
+        """Say whether the browser has closed the connection; it sends nothing more before it has its answer."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
