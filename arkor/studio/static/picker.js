@@ -141,16 +141,15 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
     const versions = choice?.job ? versionsOf(job(), saved) ?? [] : [];
     const chosen = choice?.step;
     const offered = chosen === undefined || versions.includes(chosen) ? versions : [chosen, ...versions];
-    const now = JSON.stringify([groups, offered]);
+    const now = JSON.stringify([groups, offered, !choice]);
     if (now !== drawn) { // a list that is open stays open
       drawn = now;
-      replace(who, groups.map(({ label, entries }) => h("optgroup", { label },
+      replace(who, !choice && h("option", { value: "" }, "Choose …"), groups.map(({ label, entries }) => h("optgroup", { label },
         entries.map(([value, text]) => h("option", { value }, text)))));
       replace(version, offered.map((step) => h("option", { value: step ?? "" }, capital(versionName(step)))),
         offered.length === 0 && h("option", { value: "" }, "none yet"));
     }
-    if (choice) who.value = isOther ? OTHER : key(choice);
-    else who.selectedIndex = -1;
+    who.value = isOther ? OTHER : choice ? key(choice) : "";
     if (isOther && document.activeElement !== name) name.value = choice.model;
     nameField.hidden = !isOther;
     versionField.hidden = !choice?.job;

@@ -16,11 +16,11 @@ const EXAMPLE = {
 };
 
 const NUMBERS = [
-  { name: "temperature", label: "Temperature", step: "0.1", min: "0", hint: "0 always says the same", start: "0",
+  { name: "temperature", label: "Temperature", step: "0.1", min: "0", hint: "0: always the same", start: "0",
     check: (value) => (value >= 0 ? null : "a number, 0 or more") },
-  { name: "topP", label: "Top-p", step: "0.05", min: "0", hint: "1 where empty", start: "",
+  { name: "topP", label: "Top-p", step: "0.05", min: "0", hint: "above 0, up to 1", start: "",
     check: (value) => (value > 0 && value <= 1 ? null : "a number above 0, at most 1") },
-  { name: "maxTokens", label: "Max tokens", step: "1", min: "1", hint: "empty: the backend's", start: "",
+  { name: "maxTokens", label: "Max tokens", step: "1", min: "1", hint: "longest answer", start: "",
     check: (value) => (value >= 1 && Number.isInteger(value) ? null : "a whole number, 1 or more") },
 ];
 
@@ -64,7 +64,7 @@ export function createSampling(given, changed) {
 
 function numberField({ name, label, step, min, hint, check }, start, changed) {
   const below = h("span", { class: "hint quiet", id: `play-${name}-hint` }, hint);
-  const input = h("input", { class: "field", id: `play-${name}`, type: "number", step, min, value: start,
+  const input = h("input", { class: "field", id: `play-${name}`, type: "number", step, min, value: start, placeholder: "default",
     inputmode: "decimal", "aria-describedby": below.id, oninput: changed });
   const number = {
     name,

@@ -77,8 +77,9 @@ export function problemOf(choice, { jobs, models, saved }) {
   if (choice.model !== undefined) return modelProblem(choice.model, models);
   const job = jobs?.find(({ id }) => id === choice.job);
   if (jobs && !job) return `There is no job ${choice.job} in this project.`;
+  if (!job || !saved) return null;
   const versions = versionsOf(job, saved);
-  if (!job || !versions || versions.includes(choice.step)) return null;
+  if (versions.includes(choice.step)) return null;
   if (!versions.length) return ENDED.has(job.status) ? "This job has left no adapter." : nothingYet(job);
   return choice.step === undefined ? null : `This job has no ${versionName(choice.step)}${ENDED.has(job.status) ? "" : " yet"}.`;
 }

@@ -10,8 +10,11 @@ export function createTurns() {
   const list = h("ol", { class: "turns" });
   const box = h("div", { class: "conversation", role: "region", "aria-label": "Conversation", tabindex: "0" }, list);
   let following = true;
+  let top = 0;
   box.addEventListener("scroll", () => {
-    following = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
+    // Text that came since the last scroll may have made the end far: going up alone is the reader's wish.
+    following = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX || (following && box.scrollTop >= top);
+    top = box.scrollTop;
   }, { passive: true });
   const follow = () => { if (following) box.scrollTop = box.scrollHeight; };
   const sizes = new ResizeObserver(follow);

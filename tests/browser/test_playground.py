@@ -1,0 +1,681 @@
+"""The playground: who answers, how the answers come, and what happens when they do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from tests.browser.page import Page
+from tests.support.cloud import Cloud
+from tests.support.contract import CHAT as CLOUD_CHAT
+from tests.support.contract import Stream
+from tests.support.events import DONE, chunk
+from tests.support.eventually import eventually
+from tests.support.studio_script import ABOUT, Answer, ScriptedStudio, Streamed
+
+CHAT = "POST /api/inference/chat"
+JOBS = "GET /api/jobs"
+MODELS = "GET /api/models"
+BASE = "smollm2-135m"
+MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
+PYTHON_TIMEOUT_S = 30.0
+LABEL = "triage, final adapter"
+
+
+def job(name: str, status: str = "completed", **config: Any) -> dict[str, Any]:
+    """Return a job as a backend tells it."""
+    return {
+        "id": f"job_{name}",
+        "name": name,
+        "status": status,
+        "createdAt": "2026-01-31T09:30:00Z",
+        "config": {"model": BASE, **config},
+    }
+
+
+def artifacts(*steps: int, final: bool = True) -> Answer:
+    """Answer what a job has left."""
+    names = [{"name": f"checkpoint-{step}", "kind": "adapter", "step": step} for step in steps]
+    return Answer({"artifacts": [*names, *([{"name": "adapter", "kind": "adapter"}] if final else [])]})
+
+
+def usage(tokens: int) -> bytes:
+    """Return the chunk that counts the tokens."""
+    return f'data: {{"choices": [], "usage": {{"completion_tokens": {tokens}}}}}\n\n'.encode()
+
+
+def says(*pieces: str) -> Streamed:
+    """Return a streamed answer that is all there."""
+    return Streamed(*map(chunk, pieces), chunk(finish_reason="stop"), DONE)
+
+
+@pytest.fixture
+def studio(studio: ScriptedStudio) -> ScriptedStudio:
+    """A stand-in with a job that completed, one that runs, and two base models."""
+    studio.answers[JOBS] = Answer({"jobs": [job("support", "running", saveSteps=20), job("triage")]})
+    studio.answers[MODELS] = Answer({"models": [{"id": BASE, "ready": True}, {"id": "qwen3-0.6b", "ready": False}]})
+    studio.answers["GET /api/jobs/job_triage/artifacts"] = artifacts(20, 40)
+    studio.answers["GET /api/jobs/job_support/artifacts"] = artifacts(20, final=False)
+    studio.answers[CHAT] = says("Hel", "lo!")
+    return studio
+
+
+@pytest.fixture
+def play(page: Page, studio: ScriptedStudio) -> Page:
+    """The playground, open; it forgets what was said before."""
+    page.open("#/playground")
+    page.run("sessionStorage.clear(); addEventListener('pagehide', () => sessionStorage.clear())")
+    chosen(page, "triage", "Final adapter")
+    return page
+
+
+def chosen(page: Page, who: str, version: str = "") -> None:
+    """Wait until somebody is chosen to answer."""
+    script = "return [...document.querySelectorAll('#play-who, #play-version')].filter((one) => one.checkVisibility())"
+    wanted = [who, version] if version else [who]
+    look = f"{script}.map((one) => one.selectedOptions[0]?.textContent)"
+    eventually(lambda: page.run(look) == wanted, f"{wanted} to be chosen, not {page.run(look)}", 5.0)
+
+
+def ask(page: Page, question: str = "Hi?") -> None:
+    """Type a question and send it."""
+    page.the("#play-input").send_keys(question, Keys.ENTER)
+
+
+def select(page: Page, css: str, text: str) -> None:
+    """Choose from a list."""
+    Select(page.the(css)).select_by_visible_text(text)
+
+
+def texts(page: Page, css: str) -> list[str]:
+    """Return the texts of all that a selector finds."""
+    return [str(text) for text in page.run("return [...document.querySelectorAll(arguments[0])].map((one) => "
+                                           "one.textContent)", css)]  # fmt: skip
+
+
+def address(page: Page) -> str:
+    """Return the route in the address."""
+    return page.browser.current_url.partition("#")[2]
+
+
+def test_an_answer_comes_bit_by_bit(play: Page, studio: ScriptedStudio) -> None:
+    """What has come is shown before the end; then it says how fast it was, once to those who listen."""
+    answer = studio.answers[CHAT] = Streamed()
+    ask(play, "My lamp smells burnt!")
+    answer.say(chunk("Un"), chunk("plug"))
+    play.reads(".answer-text", "Unplug")
+    assert play.the(".answer").get_attribute("aria-busy") == "true"
+    assert play.the("#announcer", "").text in ("", "Playground")
+    play.button("Stop")
+    answer.say(chunk(" it."), chunk(finish_reason="stop"), usage(7), DONE)
+    play.reads(".answer-text", "Unplug it.")
+    play.the(".answer-foot", "to the first token")
+    assert "7 tokens" in play.the(".answer-foot").text
+    assert "tokens/s" in play.the(".answer-foot").text
+    play.reads("#announcer", f"{LABEL} answered: Unplug it.")
+    assert play.the(".answer").get_attribute("aria-busy") == "false"
+    assert texts(play, ".question") == ["You: My lamp smells burnt!"]
+    assert texts(play, ".answer-who") == [LABEL]
+    assert play.run("return document.activeElement.id") == "play-input"
+    assert studio.asked(CHAT) == [
+        {
+            "adapter": {"kind": "final", "jobId": "job_triage"},
+            "messages": [{"role": "user", "content": "My lamp smells burnt!"}],
+            "temperature": 0,
+            "stream": True,
+        }
+    ]
+
+
+def test_a_conversation_goes_on_with_its_settings(play: Page, studio: ScriptedStudio) -> None:
+    """What was said before is sent along, after the system prompt; what is empty is not sent."""
+    ask(play)
+    play.reads(".answer-text", "Hello!")
+    play.the("#play-system").send_keys("Be brief.")
+    for name, value in (("temperature", "0.7"), ("topP", "0.9"), ("maxTokens", "64")):
+        play.the(f"#play-{name}").clear()
+        play.the(f"#play-{name}").send_keys(value)
+    play.the("#play-input").send_keys("One", Keys.SHIFT, Keys.ENTER, Keys.NULL, "two", Keys.ENTER)
+    sent = play.asked(CHAT, 2)[1]
+    assert sent["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi?"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "One\ntwo"},
+    ]
+    assert (sent["temperature"], sent["topP"], sent["maxTokens"]) == (0.7, 0.9, 64)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_stream_may_be_cut_up_anywhere(play: Page, studio: ScriptedStudio, size: int) -> None:
+    """Inside a character, a line end or a field; comments and other fields are passed over."""
+    frames = [
+        b"\xef\xbb\xbf: hello\r\n\r\n",
+        b'event: x\rdata:{"choices":\rdata: [{"delta":{"content":"gr\xc3\xb6\xc3\x9fer "}}]}\r\r',
+        b'data: {"choices":[{"delta":{"content":"\xf0\x9f\x98\x80"},"finish_reason":null}]}\r\n\r\n: ping\n\n',
+        b"id: 4\ndata\n\ndata: {}\n\n".replace(b"data\n\n", b"\n"),
+        chunk("\u2028done"),
+        b"data: [DONE]\r\r",
+    ]
+    body = b"".join(frames)
+    answer = studio.answers[CHAT] = Streamed()
+    ask(play)
+    for start in range(0, len(body), size):
+        answer.say(body[start : start + size])
+    play.reads(".answer-text", "größer 😀\u2028done")
+    play.the(".answer[aria-busy=false] .answer-foot", "to the first token")
+    assert not play.all(".answer-error")
+
+
+def test_an_answer_without_a_stream(play: Page, studio: ScriptedStudio) -> None:
+    """A backend that answers at once is shown the same way."""
+    choice = {"message": {"content": "All at once"}, "finish_reason": "length"}
+    studio.answers[CHAT] = Answer({"choices": [choice], "usage": {"completion_tokens": 3}})
+    ask(play)
+    play.reads(".answer-text", "All at once")
+    play.the(".mark", "cut at max tokens")
+    play.the(".answer-foot", "3 tokens")
+
+
+@pytest.mark.parametrize("how", ["button", "escape"])
+def test_an_answer_is_stopped(play: Page, studio: ScriptedStudio, how: str) -> None:
+    """What came stays, marked; the connection ends; the next question may follow at once."""
+    answer = studio.answers[CHAT] = Streamed()
+    ask(play)
+    answer.say(chunk("Half an an"))
+    play.reads(".answer-text", "Half an an")
+    if how == "button":
+        play.button("Stop").click()
+    else:
+        play.press(Keys.ESCAPE)
+    play.the(".mark", "stopped")
+    play.reads(".answer-text", "Half an an")
+    assert answer.left.wait(5)
+    assert play.run("return document.activeElement.id") == "play-input"
+    studio.answers[CHAT] = says("whole")
+    ask(play, "Go on.")
+    play.reads(".answer-text", "whole")
+    assert [message["content"] for message in studio.asked(CHAT)[1]["messages"]] == ["Hi?", "Half an an", "Go on."]
+
+
+def test_a_question_that_is_not_answered_yet_is_stopped(play: Page, studio: ScriptedStudio) -> None:
+    """Also before the first byte; what got no answer is not sent again."""
+    gate = threading.Event()
+    studio.answers[CHAT] = Answer({}, gate=gate)
+    ask(play)
+    play.asked(CHAT)
+    play.button("Stop").click()
+    play.the(".mark", "stopped")
+    gate.set()
+    studio.answers[CHAT] = says("yes")
+    ask(play, "Again?")
+    play.reads(".answer-text", "yes")
+    assert studio.asked(CHAT)[1]["messages"] == [{"role": "user", "content": "Again?"}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda: Answer({"error": "Job job_triage has no final adapter"}, 410), "adapter. Choose another one."),
+        (lambda: Answer({"error": "Too many chats."}, 503), "Too many chats. Retry in a moment."),
+        (lambda: Answer({"error": "Fetch it first."}, 409), "Fetch it first."),
+        (lambda: Answer({"error": {"message": "odd"}}), "odd. Retry."),
+        (lambda: Streamed(chunk("Hel"), b'data: {"error": {"message": "out of memory"}}\n\n'), "out of memory. Retry."),
+        (lambda: Streamed(chunk("Hel"), b"data: {oh}\n\n"), "holds something that is not JSON: {oh}"),
+        (lambda: Streamed(chunk("Hel")), "The answer was cut in the middle"),
+    ],
+)
+def test_an_answer_that_fails_says_why(
+    play: Page, studio: ScriptedStudio, answer: Callable[[], Answer | Streamed], said: str
+) -> None:
+    """Beside the turn, with what to do; what came stays; a retry asks the same again."""
+    play.meets_refusals = True
+    studio.answers[CHAT] = answer()
+    ask(play)
+    play.the(".answer-error", said)
+    assert texts(play, ".answer-text") == (["Hel"] if isinstance(studio.answers[CHAT], Streamed) else [""])
+    play.the("#announcer")
+    studio.answers[CHAT] = says("Hello")
+    play.button("Retry").click()
+    play.reads(".answer-text", "Hello")
+    assert texts(play, ".question") == ["You: Hi?"]
+    first, second = studio.asked(CHAT)
+    assert first == second
+
+
+def test_a_connection_that_breaks_in_the_middle(play: Page, studio: ScriptedStudio) -> None:
+    """It is never taken for the end of the answer."""
+    play.meets_refusals = True
+    answer = studio.answers[CHAT] = Streamed()
+    ask(play)
+    answer.say(chunk("Hel"))
+    play.reads(".answer-text", "Hel")
+    answer.end("cut")
+    play.the(".answer-error", "The answer was cut in the middle")
+
+
+def test_two_answer_side_by_side(play: Page, studio: ScriptedStudio) -> None:
+    """The same question to the adapter and to its base, at the same time; each goes on with its own answers."""
+    streams = {"adapter": Streamed(), "baseModel": Streamed()}
+    studio.answers[CHAT] = lambda body: streams["adapter" if "adapter" in body else "baseModel"]
+    play.the("#play-compare").click()
+    assert address(play) == "/playground?job=job_triage&compare=1"
+    ask(play)
+    play.asked(CHAT, 2)
+    streams["baseModel"].say(chunk("base"))
+    streams["adapter"].say(chunk("tuned"))
+    eventually(lambda: texts(play, ".answer-text") == ["tuned", "base"], "both columns")
+    assert texts(play, ".answer-who") == [LABEL, f"{BASE}, base model"]
+    left, right = (answer.rect for answer in play.all(".answer"))
+    assert left["y"] == right["y"]
+    assert left["x"] < right["x"]
+    streams["adapter"].say(DONE)
+    play.the(".answer[aria-busy=false]", "tuned")
+    assert play.all(".answer[aria-busy=true]", "base")
+    assert play.button("Stop").is_displayed()
+    streams["baseModel"].say(DONE)
+    play.button("Send")
+    streams.update(adapter=says("t2"), baseModel=says("b2"))
+    ask(play, "And?")
+    play.asked(CHAT, 4)
+    sent = {("adapter" if "adapter" in body else body["baseModel"]): body for body in studio.asked(CHAT)[2:]}
+    assert [message["content"] for message in sent["adapter"]["messages"]] == ["Hi?", "tuned", "And?"]
+    assert [message["content"] for message in sent[BASE]["messages"]] == ["Hi?", "base", "And?"]
+    play.the(".answer[aria-busy=false]", "b2")
+    assert play.accessibility() == []
+
+
+def test_a_base_model_is_asked(play: Page, studio: ScriptedStudio) -> None:
+    """From the backend's list; one that is not on its disk says so, until it is; comparing needs a job."""
+    select(play, "#play-who", "qwen3-0.6b (not fetched)")
+    play.the(".picker-note", "qwen3-0.6b is not on the backend's disk yet. Fetch it with: arkor models pull qwen3-0.6b")
+    assert not play.button("Send").is_enabled()
+    assert not play.the("#play-compare").is_enabled()
+    play.the(".compare-note", "needs a job")
+    pull = {"state": "running", "phase": "download", "done": 30, "total": 60}
+    studio.answers[MODELS] = Answer({"models": [{"id": "qwen3-0.6b", "ready": False, "pull": pull}]})
+    play.the(".picker-note", "qwen3-0.6b is being fetched: download 50 %.")
+    studio.answers[MODELS] = Answer({"models": [{"id": "qwen3-0.6b", "ready": True}]})
+    play.gone(".picker-note")
+    assert address(play) == "/playground?model=qwen3-0.6b"
+    ask(play)
+    assert play.asked(CHAT)[0]["baseModel"] == "qwen3-0.6b"
+
+
+def test_any_model_is_asked_by_its_name(play: Page) -> None:
+    """A Hugging Face id or a folder, typed; the address has it."""
+    select(play, "#play-who", "Another model, by its name …")
+    play.the(".picker-note", "Type the name of a model.")
+    play.press("owner/name", Keys.TAB)
+    play.gone(".picker-note")
+    assert address(play) == "/playground?model=owner%2Fname"
+    ask(play)
+    assert play.asked(CHAT)[0]["baseModel"] == "owner/name"
+    play.browser.refresh()
+    eventually(lambda: play.the("#play-model").get_property("value") == "owner/name", "the name")
+
+
+def test_a_link_preselects_a_checkpoint(play: Page, studio: ScriptedStudio) -> None:
+    """The job page links here; a choice that is made stands in the address, through a reload and the way back."""
+    play.open("#/playground?job=job_triage&step=20")
+    chosen(play, "triage", "Checkpoint at step 20")
+    ask(play)
+    assert play.asked(CHAT)[0]["adapter"] == {"kind": "checkpoint", "jobId": "job_triage", "step": 20}
+    assert [option.text for option in Select(play.the("#play-version")).options] == [
+        *("Final adapter", "Checkpoint at step 40", "Checkpoint at step 20"),
+    ]
+    select(play, "#play-version", "Checkpoint at step 40")
+    assert address(play) == "/playground?job=job_triage&step=40"
+    play.browser.refresh()
+    chosen(play, "triage", "Checkpoint at step 40")
+    play.reads(".answer-text", "Hello!")
+    play.the("nav a", "Jobs").click()
+    play.titled("Jobs")
+    play.browser.back()
+    chosen(play, "triage", "Checkpoint at step 40")
+    play.reads(".answer-text", "Hello!")
+    play.the("nav a", "Playground").click()
+    chosen(play, "triage", "Checkpoint at step 40")
+
+
+def test_a_running_job_is_asked_what_it_has_learnt(play: Page, studio: ScriptedStudio) -> None:
+    """Its newest checkpoint answers; later ones, and the final adapter, can be chosen as soon as they are there."""
+    select(play, "#play-who", "support · running")
+    chosen(play, "support · running", "Checkpoint at step 20")
+    ask(play)
+    assert play.asked(CHAT)[0]["adapter"] == {"kind": "checkpoint", "jobId": "job_support", "step": 20}
+    studio.answers["GET /api/jobs/job_support/artifacts"] = artifacts(20, 40)
+    studio.answers[JOBS] = Answer({"jobs": [job("support")]})
+    play.the("#play-version", "Final adapter\nCheckpoint at step 40\nCheckpoint at step 20")
+    chosen(play, "support", "Checkpoint at step 20")
+
+
+def test_a_job_that_has_nothing_yet_says_so(play: Page, studio: ScriptedStudio) -> None:
+    """Its first checkpoint is chosen as soon as there is one."""
+    studio.answers["GET /api/jobs/job_support/artifacts"] = artifacts(final=False)
+    play.open("#/playground?job=job_support")
+    play.the(".picker-note", "This job has no checkpoint yet; the first one, at step 20, appears here by itself.")
+    assert not play.button("Send").is_enabled()
+    assert play.accessibility() == []
+    studio.answers["GET /api/jobs/job_support/artifacts"] = artifacts(20, final=False)
+    chosen(play, "support · running", "Checkpoint at step 20")
+    play.gone(".picker-note")
+    assert address(play) == "/playground?job=job_support&step=20"
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        ("job=job_x", "There is no job job_x in this project."),
+        ("job=job_triage&step=30", "This job has no checkpoint at step 30."),
+        ("job=job_support&step=30", "This job has no checkpoint at step 30 yet."),
+        ("job=job_gone", "This job has left no adapter."),
+    ],
+)
+def test_a_link_to_what_is_not_there(play: Page, studio: ScriptedStudio, route: str, said: str) -> None:
+    """It says so, and another one can be chosen."""
+    jobs = [job("support", "running"), job("triage"), job("gone", "failed")]
+    studio.answers[JOBS] = Answer({"jobs": jobs})
+    studio.answers["GET /api/jobs/job_gone/artifacts"] = artifacts(final=False)
+    play.open(f"#/playground?{route}")
+    play.the(".picker-note", said)
+    assert not play.button("Send").is_enabled()
+    select(play, "#play-who", "triage")
+    chosen(play, "triage", "Final adapter")
+    play.gone(".picker-note")
+
+
+def test_a_backend_without_lists_can_still_be_asked(play: Page, studio: ScriptedStudio) -> None:
+    """Checkpoints are known from the job's events, base models by their names; what is missing says why."""
+    studio.answers["GET /api/credentials"] = Answer({**ABOUT, "features": [], "backend": None})
+    events = [{"type": "checkpoint.saved", "step": 10}, {"type": "training.log", "step": 11}]
+    studio.answers["GET /api/jobs/job_triage/metrics"] = Answer({"points": [], "lines": events, "ended": True})
+    play.open("#/playground")
+    chosen(play, "triage", "Final adapter")
+    play.the("#play-version", "Final adapter\nCheckpoint at step 10")
+    select(play, "#play-who", "Another model, by its name …")
+    play.press("m", Keys.TAB)
+    play.the(".picker-note", "This backend does not list its models. Type the name of one.")
+    ask(play)
+    assert play.asked(CHAT)[0]["baseModel"] == "m"
+
+
+def test_a_backend_that_runs_no_models(play: Page, studio: ScriptedStudio) -> None:
+    """A deep link leads to the reason and a way out; nothing can be sent."""
+    studio.answers["GET /api/credentials"] = Answer({**ABOUT, "features": ["artifacts"]})
+    play.open("#/playground")
+    play.the(".welcome", "This backend does not run models")
+    play.the(".welcome code", "arkor dev --local")
+    play.the(".blocked", "This backend does not run models.")
+    assert not play.the("#play-input").is_enabled()
+    assert not play.button("Send").is_enabled()
+    assert play.accessibility() == []
+
+
+def test_nothing_to_talk_to_yet(play: Page, studio: ScriptedStudio) -> None:
+    """Without a job and a model it says how to come by them; the first job that completes is chosen by itself."""
+    studio.answers[JOBS] = Answer({"jobs": []})
+    studio.answers[MODELS] = Answer({"models": [{"id": BASE, "ready": False}]})
+    play.open("#/playground")
+    play.the(".welcome", "Nothing to talk to yet")
+    assert play.the(".welcome a", "Home").get_attribute("href").endswith("#/")
+    assert play.accessibility() == []
+    studio.answers[JOBS] = Answer({"jobs": [job("triage")]})
+    chosen(play, "triage", "Final adapter")
+    play.the(".welcome", "Ask something.")
+
+
+def test_a_schema_gives_the_answer_its_form(play: Page, studio: ScriptedStudio) -> None:
+    """The answer is shown in lines, its values as they were said, and says that it is JSON."""
+    play.the("#play-schema-on").click()
+    play.the("#play-schema-note", "The schema is empty")
+    play.button("Example schema").click()
+    play.the("#play-schema-note", "held to this schema")
+    studio.answers[CHAT] = says('{"category": "technical", "urgent": true,', ' "n": 12345678901234567890, "x": {}}')
+    ask(play)
+    lines = '{\n  "category": "technical",\n  "urgent": true,\n  "n": 12345678901234567890,\n  "x": {}\n}'
+    play.reads(".answer-text", lines)
+    play.the(".mark", "valid JSON")
+    form = play.asked(CHAT)[0]["responseFormat"]
+    assert form["type"] == "json_schema"
+    assert form["json_schema"]["name"] == "triage"
+    assert form["json_schema"]["schema"]["required"] == ["category", "urgent"]
+    assert play.accessibility() == []
+    studio.answers[CHAT] = Streamed(chunk('{"category":\n"te'), chunk(finish_reason="length"), DONE)
+    ask(play)
+    play.the(".answer-foot", "cut at max tokens")
+    play.the(".mark-bad", "not JSON")
+    play.the(".answer-foot", "Line 2: a text in quotes does not end")
+    assert play.asked(CHAT)[1]["messages"][1]["content"].startswith('{"category": "technical", "urgent"')
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ('{\n "type": object\n}', "The schema is not JSON. Line 2: object does not belong here."),
+        ('{\n "type": "object",\n}', "Line 3: } does not belong here."),
+        ('{"type": "object"', "Line 1: the text ends before the JSON does."),
+        ("[1]", "The schema has to be a JSON object."),
+        ('{"name": "x", "schema": {}}', 'Only what stands below "schema" belongs here.'),
+    ],
+)
+def test_a_schema_that_is_none_says_where(play: Page, schema: str, said: str) -> None:
+    """With its line; nothing is sent until it is mended or switched off."""
+    play.the("#play-schema-on").click()
+    play.run("const box = document.querySelector('#play-schema'); box.value = arguments[0];"
+             "box.dispatchEvent(new Event('input'))", schema)  # fmt: skip
+    play.the("#play-schema-note.problem", said)
+    play.the(".blocked", said)
+    assert play.the("#play-schema").get_attribute("aria-invalid") == "true"
+    assert not play.button("Send").is_enabled()
+    play.the("#play-schema-on").click()
+    assert play.button("Send").is_enabled()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("temperature", "-1", "Temperature has to be a number, 0 or more."),
+        ("topP", "1.5", "Top-p has to be a number above 0, at most 1."),
+        ("maxTokens", "2.5", "Max tokens has to be a whole number, 1 or more."),
+    ],
+)
+def test_a_setting_out_of_its_range_says_so(
+    play: Page, studio: ScriptedStudio, name: str, value: str, said: str
+) -> None:
+    """Beside it; a question is not sent, and stays."""
+    play.the(f"#play-{name}").clear()
+    play.the(f"#play-{name}").send_keys(value)
+    play.the(f"#play-{name}-hint.problem", said)
+    ask(play, "Hi?")
+    play.reads("#announcer", said)
+    assert play.the("#play-input").get_property("value") == "Hi?"
+    assert studio.asked(CHAT) == []
+
+
+def test_nothing_that_is_said_is_markup(play: Page, studio: ScriptedStudio) -> None:
+    """Neither questions nor answers, names, errors or a script."""
+    play.meets_refusals = True
+    studio.answers[JOBS] = Answer({"jobs": [{**job("triage"), "name": MARKUP, "config": {"model": MARKUP}}]})
+    studio.answers[MODELS] = Answer({"models": [{"id": MARKUP, "ready": True}]})
+    studio.answers[CHAT] = says(MARKUP)
+    play.open("#/playground?job=job_triage&compare=1")
+    play.the("#play-who", MARKUP)
+    ask(play, MARKUP)
+    play.reads(".answer-text", MARKUP)
+    play.the(".answer-who", MARKUP)
+    play.button("Copy as Python").click()
+    play.the(".script", MARKUP)
+    play.button("Close").click()
+    studio.answers[CHAT] = Answer({"error": MARKUP}, 500)
+    ask(play, MARKUP)
+    play.the(".answer-error", MARKUP)
+    assert play.run("return document.querySelectorAll('main img, main b').length") == 0
+
+
+def test_enter_in_the_middle_of_a_word_that_is_composed_does_not_send(play: Page, studio: ScriptedStudio) -> None:
+    """Whoever writes Japanese or Chinese confirms a word with Enter."""
+    play.the("#play-input").send_keys("に")
+    play.run("document.querySelector('#play-input').dispatchEvent("
+             "new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true}))")  # fmt: skip
+    assert play.the("#play-input").get_property("value") == "に"
+    assert studio.asked(CHAT) == []
+    play.press(Keys.ENTER)
+    play.asked(CHAT)
+
+
+def test_clear_begins_anew(play: Page, studio: ScriptedStudio) -> None:
+    """The conversation is gone, the settings stay; an answer that is being made ends."""
+    play.the("#play-system").send_keys("Be brief.")
+    answer = studio.answers[CHAT] = Streamed()
+    ask(play)
+    answer.say(chunk("x"))
+    play.reads(".answer-text", "x")
+    play.button("Clear").click()
+    play.gone(".turn")
+    assert answer.left.wait(5)
+    studio.answers[CHAT] = says("new")
+    ask(play, "New?")
+    play.reads(".answer-text", "new")
+    assert [message["content"] for message in studio.asked(CHAT)[1]["messages"]] == ["Be brief.", "New?"]
+
+
+def test_leaving_ends_an_answer_and_keeps_what_came(play: Page, studio: ScriptedStudio) -> None:
+    """Nobody makes an answer for a page that nobody looks at."""
+    answer = studio.answers[CHAT] = Streamed()
+    ask(play)
+    answer.say(chunk("so far"))
+    play.reads(".answer-text", "so far")
+    play.the("#play-input").send_keys("a draft")
+    play.the("nav a", "Home").click()
+    assert answer.left.wait(5)
+    play.browser.back()
+    play.reads(".answer-text", "so far")
+    play.the(".mark", "stopped")
+    assert play.the("#play-input").get_property("value") == "a draft"
+
+
+def test_the_end_stays_in_sight_unless_one_reads_above(play: Page, studio: ScriptedStudio) -> None:
+    """A long answer scrolls by itself; whoever scrolls up stays there."""
+    answer = studio.answers[CHAT] = Streamed()
+    ask(play)
+    rest = "return (box => box.scrollHeight - box.scrollTop - box.clientHeight)(document.querySelector('.conversation'))"
+    answer.say(*(chunk(f"line {number}\n") for number in range(200)))
+    play.the(".answer-text", "line 199")
+    eventually(lambda: play.run(rest) < 5, "the end in sight")
+    play.run("document.querySelector('.conversation').scrollTop = 100")
+    eventually(lambda: play.run(rest) > 1000, "far from the end")
+    answer.say(*(chunk(f"more {number}\n") for number in range(50)), DONE)
+    play.the(".answer[aria-busy=false]", "more 49")
+    assert play.run("return document.querySelector('.conversation').scrollTop") == 100
+
+
+def run_python(script: str, project: Path) -> str:
+    """Run a script in a folder; return what it printed."""
+    (project / "ask.py").write_text(script, encoding="utf-8")
+    command = [sys.executable, "ask.py"]
+    env = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, encoding="utf-8", timeout=PYTHON_TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_same_in_python(play: Page, studio: ScriptedStudio, routed_cloud: Cloud, project: Path) -> None:
+    """The script that is copied asks the backend exactly what the page asked, and prints the answers."""
+    grant = {"origin": studio.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    play.browser.execute_cdp_cmd("Browser.grantPermissions", grant)
+    studio.answers["GET /api/credentials"] = Answer({**ABOUT, "baseUrl": routed_cloud.url})
+    play.open("#/playground?job=job_triage&step=20&compare=1")
+    play.the("#play-system").send_keys('Say "é" \\ 😀\t')
+    play.run("document.querySelector('#play-maxTokens').value = '5'")
+    play.the("#play-schema-on").click()
+    play.button("Example schema").click()
+    studio.answers[CHAT] = lambda _: says("old")
+    ask(play, "First?")
+    play.button("Retry")
+    ask(play, "It's 'quoted' \"\"\" and\u2028more")
+    play.asked(CHAT, 4)
+    play.button("Retry")
+    play.button("Copy as Python").click()
+    play.the(".script-dialog", "Copied.")
+    assert play.accessibility() == []
+    copied = str(play.browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])"))
+    play.press(Keys.ESCAPE)
+    play.gone(".script-dialog")
+    routed_cloud.says(*(Stream(frames=[chunk(f"answer {number} ö"), DONE]) for number in (1, 2)))
+    assert run_python(copied, project) == "answer 1 ö\nanswer 2 ö\n"
+    asked = [request.json() for request in routed_cloud.calls("POST", CLOUD_CHAT)]
+    by_kind = sorted(studio.asked(CHAT)[2:], key=lambda body: "baseModel" in body)
+    assert asked == by_kind
+    assert json.dumps(by_kind[0]["maxTokens"]) == "5"
+
+
+def test_a_script_for_ones_own_backend_finds_it_by_name(play: Page, studio: ScriptedStudio) -> None:
+    """Its address changes with each start; the draft of the next question is what it asks."""
+    studio.answers["GET /api/credentials"] = Answer({**ABOUT, "local": True})
+    play.open(f"#/playground?model={BASE}")
+    play.the("#play-input").send_keys("A draft")
+    play.button("Copy as Python").click()
+    play.the(".script", 'client = CloudApiClient.connect("local")')
+    play.the(".script", f'base_model="{BASE}"')
+    play.the(".script", 'messages=[{"role": "user", "content": "A draft"}]')
+
+
+def test_the_keyboard_reaches_everything(play: Page) -> None:
+    """In the order that one sees."""
+    play.run("document.querySelector('.backend summary').focus()")
+    stops = [play.tab() for _ in range(13)]
+    assert stops[:5] == ["Copy as Python", "play-who", "play-version", "play-compare", "Settings"] or stops == []
+    assert stops[5:] == [
+        *("play-system", "play-temperature", "play-topP", "play-maxTokens", "play-schema-on", "Conversation"),
+        *("play-input", "Send"),
+    ]
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_it_is_never_wider_than_its_window(play: Page, studio: ScriptedStudio, width: int) -> None:
+    """Long names and words wrap or scroll in their boxes."""
+    long = {**job("triage"), "name": "n" * 200, "config": {"model": "m" * 100}}
+    studio.answers[JOBS] = Answer({"jobs": [long]})
+    studio.answers[CHAT] = says("w" * 500)
+    play.look(width, 800)
+    play.open("#/playground?job=job_triage&compare=1")
+    play.the("#play-who", "n" * 200)
+    ask(play, "q" * 300)
+    play.the(".answer[aria-busy=false]", "w" * 500)
+    if width < 900:
+        play.the("summary", "Settings").click()
+    play.the("#play-schema-on").click()
+    play.button("Example schema").click()
+    assert play.overflow() <= 0
+    play.button("Copy as Python").click()
+    play.the(".script")
+    assert play.overflow() <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_free_of_what_axe_finds(play: Page, studio: ScriptedStudio, scheme: str) -> None:
+    """In light and in dark, with an answer of every kind."""
+    play.meets_refusals = True
+    play.look(1200, 800, scheme)
+    play.the("#play-schema-on").click()
+    play.button("Example schema").click()
+    for answer in (says('{"a": 1}'), says("no"), Answer({"error": "no"}, 503)):
+        studio.answers[CHAT] = answer
+        ask(play)
+        play.button("Retry")
+    play.the("#play-temperature").send_keys("-")
+    play.the(".blocked")
+    assert play.accessibility() == []
