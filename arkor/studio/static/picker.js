@@ -12,9 +12,9 @@ const SAVED_EVERY_MS = 5000;
 const OTHER = "other";
 
 /**
- * A picker; it begins with `start()`. `changed(by)` is told of everything that may matter, with "choice" where the
- * choice is another one. It has `element`, `choice`, `compare`, `base` (the model that the job started from),
- * `label(choice)`, `problem`, `empty` (there is nothing to ask) and `close()`.
+ * A picker; it begins with `start()`. `changed()` is told of everything that may matter. It has `element`, `choice`,
+ * `compare`, `base` (the model that the job started from), `label(choice)`, `problem`, `empty` (there is nothing to
+ * ask) and `close()`.
  */
 export function createPicker({ api, about, jobs }, { choice, compare, changed }) {
   let models = null; // null: nobody knows
@@ -44,7 +44,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
   let leave = [];
 
   function start() {
-    leave = [about.subscribe(onAbout), jobs.subscribe(() => settle())];
+    leave = [about.subscribe(onAbout), jobs.subscribe(settle)];
   }
 
   // Which features there are decides what is asked for.
@@ -64,22 +64,18 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
   }
 
   /** Take in what was learnt: the first choice, the best version, and what can be chosen now. */
-  function settle(by = "news") {
+  function settle() {
     const known = jobs.state.data;
     if (!choice && (known || jobs.state.error) && modelsKnown) {
       choice = firstChoice(known, models);
-      by = choice ? "choice" : by;
     }
     follow();
     if (choice?.job && choice.step === undefined) {
       const [best] = versionsOf(job(), saved) ?? [];
-      if (best !== undefined) {
-        choice = { job: choice.job, step: best };
-        by = "choice";
-      }
+      if (best !== undefined) choice = { job: choice.job, step: best };
     }
     draw();
-    changed(by);
+    changed();
   }
 
   function job() {
@@ -88,13 +84,14 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
 
   // What a running job leaves grows; that of one that has ended is asked for once more, and then now and then.
   function follow() {
-    const now = choice?.job && about.state.data ? `${choice.job}\n${job()?.status}` : null;
+    const isKnown = about.value && (jobs.state.data ? job() : jobs.state.error);
+    const now = choice?.job && isKnown ? `${choice.job}\n${job()?.status}` : null;
     if (now === followed) return;
     if (now?.split("\n")[0] !== followed?.split("\n")[0]) saved = null;
     followed = now;
     leaveSaved();
     leaveSaved = () => {};
-    if (now === null || (jobs.state.data && !job())) return;
+    if (now === null) return;
     const id = choice.job;
     const everyMs = ["queued", "running"].includes(job()?.status) ? SAVED_EVERY_MS : 12 * SAVED_EVERY_MS;
     const feed = createFeed((signal) => loadSaved(api, about, id, signal), everyMs);
@@ -108,7 +105,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
   function choose(now) {
     choice = now;
     followed = null;
-    settle("choice");
+    settle();
   }
 
   function onWho() {
@@ -127,7 +124,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
 
   function onCompare() {
     compare = both.checked;
-    changed("choice");
+    changed();
   }
 
   function base() {

@@ -22,6 +22,7 @@ export function mount(root, context, { query }) {
   const controllers = new Set();
   const shown = [];
   let mounted = true;
+  let address = location.hash;
 
   const picker = createPicker(context, {
     choice: given ?? last.choice, compare: given ? query.get("compare") === "1" : last.compare, changed: onPicked,
@@ -55,11 +56,13 @@ export function mount(root, context, { query }) {
   const leave = [about.subscribe(() => draw()), picker.close, conversation.close, () => removeEventListener("pagehide", save)];
   picker.start();
 
-  function onPicked(by) {
-    if (by === "choice") {
-      last = { choice: picker.choice, compare: picker.compare };
-      const address = addressOf(picker.choice, picker.compare);
-      if (address !== location.hash) history.replaceState(null, "", address);
+  function onPicked() {
+    last = { choice: picker.choice, compare: picker.compare };
+    const now = addressOf(picker.choice, picker.compare);
+    // Not where somebody is on the way to another view: the address is that one's by then.
+    if (picker.choice && now !== address && location.hash === address) {
+      history.replaceState(null, "", now);
+      address = now;
     }
     draw();
   }
