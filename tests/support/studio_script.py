@@ -27,6 +27,7 @@ ABOUT: Mapping[str, Any] = {
     "project": "support-bot",
     "host": "127.0.0.1:4747",
     "baseUrl": "http://127.0.0.1:4747",
+    "local": False,
     "backend": "arkor-local",
     "features": ["datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference"],
     "error": None,
@@ -68,22 +69,23 @@ class Streamed:
             self._changed.notify_all()
 
     def send(self, write: Callable[[bytes], object], gone: Callable[[], bool]) -> bool:
-        """Send it to its end, and say whether that is a proper one; ``left`` is set where the browser left before."""
+        """Send it from its start, and say whether its end is a proper one; ``left`` tells of a browser that left."""
+        sent = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pieces or self._state != "open", LOOK_S)
-                pieces, self._pieces, state = self._pieces, [], self._state
-            try:
+                if len(self._pieces) == sent and self._state == "open":
+                    self._changed.wait(LOOK_S)
+                pieces, state = self._pieces[sent:], self._state
+            sent += len(pieces)
+            with suppress(OSError):
                 for piece in pieces:
                     write(piece)
-            except OSError:
-                self.left.set()
-                return False
-            if state != "open":
-                return state == "whole"
-            if gone():
-                self.left.set()
-                return False
+                if state != "open":
+                    return state == "whole"
+                if not gone():
+                    continue
+            self.left.set()
+            return False
 
 
 class Run:

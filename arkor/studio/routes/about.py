@@ -22,6 +22,7 @@ def credentials() -> dict[str, Any]:
     """Describe the identity, the project and the backend; one that is down is told, and is no error of ours."""
     upstream = studio().upstream
     report = dict.fromkeys(("mode", "org", "project", "host", "baseUrl", "backend", "features", "error"))
+    report["local"] = upstream.address == "local"  # what a script connects to: its address changes with each start
     try:
         report.update(_who(upstream.identity(), upstream.address))
         ask(lambda client: _look(client, report))

@@ -22,7 +22,6 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
   let saved = null;
   let leaveSaved = () => {};
   let followed = null; // the job whose files are asked for, and its status then
-  let drawn = "";
 
   const who = h("select", { class: "field", id: "play-who", onchange: onWho });
   const name = h("input", { class: "field", id: "play-model", spellcheck: "false", autocomplete: "off",
@@ -138,14 +137,8 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
     const versions = choice?.job ? versionsOf(job(), saved) ?? [] : [];
     const chosen = choice?.step;
     const offered = chosen === undefined || versions.includes(chosen) ? versions : [chosen, ...versions];
-    const now = JSON.stringify([groups, offered, !choice]);
-    if (now !== drawn) { // a list that is open stays open
-      drawn = now;
-      replace(who, !choice && h("option", { value: "" }, "Choose …"), groups.map(({ label, entries }) => h("optgroup", { label },
-        entries.map(([value, text]) => h("option", { value }, text)))));
-      replace(version, offered.map((step) => h("option", { value: step ?? "" }, capital(versionName(step)))),
-        offered.length === 0 && h("option", { value: "" }, "none yet"));
-    }
+    refill(who, [!choice && ["", "Choose …"], ...groups]);
+    refill(version, offered.length ? offered.map((step) => [step ?? "", capital(versionName(step))]) : [["", "none yet"]]);
     who.value = isOther ? OTHER : choice ? key(choice) : "";
     if (isOther && document.activeElement !== name) name.value = choice.model;
     nameField.hidden = !isOther;
@@ -194,6 +187,19 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
       leaveSaved();
     },
   };
+}
+
+// Fill a list where it has changed; one that is open stays open.
+function refill(list, entries) {
+  const now = JSON.stringify(entries);
+  if (list.dataset.entries === now) return;
+  list.dataset.entries = now;
+  replace(list, entries.map((entry) => (Array.isArray(entry) ? option(entry)
+    : entry && h("optgroup", { label: entry.label }, entry.entries.map(option)))));
+}
+
+function option([value, text]) {
+  return h("option", { value }, text);
 }
 
 // What an option stands for: its target, without the version.

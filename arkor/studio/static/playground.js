@@ -175,7 +175,7 @@ export function mount(root, context, { query }) {
     const draft = input.value.trim();
     const before = draft || !turns.length ? turns : turns.slice(0, -1);
     const question = draft || turns.at(-1)?.question || "Hello!";
-    const { local = false, baseUrl } = about.value ?? {};
+    const { local, baseUrl } = about.value ?? {};
     showScript(pythonScript(
       local ? "local" : baseUrl ?? "https://api.arkor.ai",
       asked().map(({ choice, label }, place) => ({

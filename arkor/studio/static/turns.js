@@ -52,7 +52,7 @@ function createAnswer(answer) {
   const waiting = h("span", { class: "waiting quiet" }, "…");
   const trouble = h("p", { class: "problem answer-error" });
   const foot = h("p", { class: "answer-foot quiet" });
-  const element = h("section", { class: "answer", "aria-label": `Answer of ${answer.label}` },
+  const element = h("div", { class: "answer", role: "group", "aria-label": `Answer of ${answer.label}` },
     h("h2", { class: "answer-who" }, answer.label), body, waiting, trouble, foot);
   let frame = null;
 

@@ -143,6 +143,7 @@ def test_who_the_user_is_never_tells_a_token(routed_cloud: Cloud, page: FlaskCli
         "project": "my-project",
         "host": f"127.0.0.1:{routed_cloud.port}",
         "baseUrl": routed_cloud.url,
+        "local": False,
         "backend": "stand-in",
         "features": ["artifacts"],
         "error": None,

@@ -87,5 +87,6 @@ def test_everything_that_a_job_leaves_can_be_had(client: Client, page: Served, c
     assert sent.headers["Content-Disposition"] == f'attachment; filename="{job_id}-adapter.tar"'
     assert page.request("GET", url).status_code == 404
     assert page.post(f"/api/jobs/{job_id}/cancel").status_code == 409
-    assert page.get("/api/credentials").json()["backend"] == "arkor-local"
+    told = page.get("/api/credentials").json()
+    assert (told["backend"], told["local"]) == ("arkor-local", True)
     assert page.get("/api/models").json()["models"]
