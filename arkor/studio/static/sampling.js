@@ -16,9 +16,9 @@ const EXAMPLE = {
 };
 
 const NUMBERS = [
-  { name: "temperature", label: "Temperature", step: "0.1", min: "0", hint: "0: always the same", start: "0",
+  { name: "temperature", label: "Temperature", step: "0.1", min: "0", hint: "0: no chance", start: "0",
     check: (value) => (value >= 0 ? null : "a number, 0 or more") },
-  { name: "topP", label: "Top-p", step: "0.05", min: "0", hint: "above 0, up to 1", start: "",
+  { name: "topP", label: "Top-p", step: "0.05", min: "0", hint: "0 to 1", start: "",
     check: (value) => (value > 0 && value <= 1 ? null : "a number above 0, at most 1") },
   { name: "maxTokens", label: "Max tokens", step: "1", min: "1", hint: "longest answer", start: "",
     check: (value) => (value >= 1 && Number.isInteger(value) ? null : "a whole number, 1 or more") },
@@ -64,7 +64,7 @@ export function createSampling(given, changed) {
 
 function numberField({ name, label, step, min, hint, check }, start, changed) {
   const below = h("span", { class: "hint quiet", id: `play-${name}-hint` }, hint);
-  const input = h("input", { class: "field", id: `play-${name}`, type: "number", step, min, value: start, placeholder: "default",
+  const input = h("input", { class: "field", id: `play-${name}`, type: "number", step, min, value: start, placeholder: "auto",
     inputmode: "decimal", "aria-describedby": below.id, oninput: changed });
   const number = {
     name,
@@ -97,7 +97,7 @@ function schemaBox(given, changed) {
     text.focus();
   } }, "Example schema");
   const body = h("div", { class: "schema-body" },
-    h("div", { class: "schema-head" }, h("label", { for: "play-schema" }, "JSON schema"), example), text, note);
+    h("div", { class: "schema-head" }, h("label", { for: "play-schema" }, "JSON schema"), example), note, text);
   const box = {
     element: h("div", { class: "schema" }, h("label", { class: "switch-label" }, on, "Answer in JSON, by a schema"), body),
     get state() { return { schemaOn: on.checked, schema: text.value }; },
