@@ -20,7 +20,7 @@ from tests.support.contract import CHAT as CLOUD_CHAT
 from tests.support.contract import Stream
 from tests.support.events import DONE, chunk
 from tests.support.eventually import eventually
-from tests.support.studio_script import ABOUT, Answer, ScriptedStudio, Streamed
+from tests.support.studio_script import ABOUT, Answer, ByQuestion, ScriptedStudio, Streamed
 
 CHAT = "POST /api/inference/chat"
 JOBS = "GET /api/jobs"
@@ -261,14 +261,14 @@ def test_a_connection_that_breaks_in_the_middle(play: Page, studio: ScriptedStud
     ask(play)
     answer.say(chunk("Hel"))
     play.reads(".answer-text", "Hel")
-    answer.end("cut")
+    answer.cut()
     play.the(".answer-error", "The answer was cut in the middle")
 
 
 def test_two_answers_side_by_side(play: Page, studio: ScriptedStudio) -> None:
     """The same question to the adapter and to its base, at the same time; each goes on with its own answers."""
     streams = {"adapter": Streamed(), "baseModel": Streamed()}
-    studio.answers[CHAT] = lambda body: streams["adapter" if "adapter" in body else "baseModel"]
+    studio.answers[CHAT] = ByQuestion(lambda body: streams["adapter" if "adapter" in body else "baseModel"])
     play.the("#play-compare").click()
     assert address(play) == "/playground?job=job_triage&compare=1"
     ask(play)
@@ -604,7 +604,7 @@ def test_the_same_in_python(page: Page, studio: ScriptedStudio, routed_cloud: Cl
     fill(page, "#play-maxTokens", "5")
     page.the("#play-schema-on").click()
     page.button("Example schema").click()
-    studio.answers[CHAT] = lambda _: says("old")
+    studio.answers[CHAT] = says("old")
     ask(page, "First?")
     page.button("Retry")
     ask(page, "It's 'quoted' \"\"\" and\u2028more")
@@ -676,7 +676,7 @@ def test_it_is_free_of_what_axe_finds(play: Page, studio: ScriptedStudio, scheme
     play.the("#play-schema-on").click()
     play.button("Example schema").click()
     play.the("#play-compare").click()
-    for answer in (lambda _: says('{"a": 1}'), lambda _: says("no"), Answer({"error": "no"}, 503)):
+    for answer in (says('{"a": 1}'), says("no"), Answer({"error": "no"}, 503)):
         studio.answers[CHAT] = answer
         ask(play)
         play.button("Retry")

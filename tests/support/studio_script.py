@@ -33,7 +33,7 @@ ABOUT: Mapping[str, Any] = {
     "error": None,
 }
 
-LOOK_S = 0.02
+_LOOK_S = 0.02
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -45,12 +45,20 @@ class Answer:
     status: int = 200
     gate: threading.Event | None = None
 
+    def to(self, body: Any) -> Answer:
+        """Return the answer to one question, by its body."""
+        return self
 
-class Streamed:
-    """An answer that comes bit by bit, to one call."""
 
-    def __init__(self, *pieces: bytes, mimetype: str = "text/event-stream") -> None:
-        self.mimetype = mimetype
+class Streamed(Answer):
+    """An answer that comes bit by bit; one that is given pieces ends after them. Each question gets all of it.
+
+    Attributes:
+        left: set where a browser left before the end.
+    """
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__(None)
         self.left = threading.Event()
         self._pieces = list(pieces)
         self._state = "whole" if pieces else "open"
@@ -62,19 +70,19 @@ class Streamed:
             self._pieces += pieces
             self._changed.notify_all()
 
-    def end(self, state: str = "whole") -> None:
-        """Let it end; "cut" breaks the connection off."""
+    def cut(self) -> None:
+        """Break the connection off."""
         with self._changed:
-            self._state = state
+            self._state = "cut"
             self._changed.notify_all()
 
     def send(self, write: Callable[[bytes], object], gone: Callable[[], bool]) -> bool:
-        """Send it from its start, and say whether its end is a proper one; ``left`` tells of a browser that left."""
+        """Send it from its start, and say whether its end is a proper one."""
         sent = 0
         while True:
             with self._changed:
                 if len(self._pieces) == sent and self._state == "open":
-                    self._changed.wait(LOOK_S)
+                    self._changed.wait(_LOOK_S)
                 pieces, state = self._pieces[sent:], self._state
             sent += len(pieces)
             with suppress(OSError):
@@ -86,6 +94,18 @@ class Streamed:
                     continue
             self.left.set()
             return False
+
+
+class ByQuestion(Answer):
+    """An answer that depends on the question."""
+
+    def __init__(self, choose: Callable[[Any], Answer]) -> None:
+        super().__init__(None)
+        self._choose = choose
+
+    def to(self, body: Any) -> Answer:
+        """Return the answer to one question, by its body."""
+        return self._choose(body)
 
 
 class Run:
@@ -149,8 +169,7 @@ class ScriptedStudio:
 
     Attributes:
         url: its address.
-        answers: what a call answers, by ``"GET /api/jobs"`` and its like; a test puts others in. One that depends on
-            the question is a function of the body.
+        answers: what a call answers, by ``"GET /api/jobs"`` and its like; a test puts others in.
         requests: the calls that were made, in the same form, with their bodies.
         run: the current or last run.
         token: what the page has to send; another one means that Studio was started anew.
@@ -160,10 +179,11 @@ class ScriptedStudio:
         self.token = secrets.token_hex(32)
         self.requests: list[tuple[str, Any]] = []
         self.run: Run | None = None
-        self.answers: dict[str, Answer | Streamed | Callable[[Any], Answer | Streamed]] = {
+        self.answers: dict[str, Answer] = {
             "GET /api/credentials": Answer(dict(ABOUT)),
             "GET /api/manifest": Answer({"trainer": {"name": "triage"}}),
             "GET /api/jobs": Answer({"jobs": []}),
+            "GET /api/models": Answer({"models": []}),
         }
         self._server = _Server(self, 0)
         self.port = int(self._server.server_address[1])
@@ -174,10 +194,8 @@ class ScriptedStudio:
 
     def __exit__(self, *_: object) -> None:
         for answer in self.answers.values():
-            if isinstance(answer, Answer) and answer.gate is not None:
+            if answer.gate is not None:
                 answer.gate.set()
-            elif isinstance(answer, Streamed):
-                answer.end("cut")
         if self.run is not None and self.run.exit_code is None:
             self.run.end(0)
         self._server.stop()
@@ -202,12 +220,11 @@ class ScriptedStudio:
         finally:
             self._server = _Server(self, self.port)
 
-    def respond(self, call: str, body: Any) -> Answer | Streamed | Callable[[], Iterator[bytes]]:
+    def respond(self, call: str, body: Any) -> Answer | Callable[[], Iterator[bytes]]:
         """Return the answer to a call: one that a test wrote, or what the run says."""
         self.requests.append((call, body))
         if call in self.answers:
-            answer = self.answers[call]
-            return answer if isinstance(answer, (Answer, Streamed)) else answer(body)
+            return self.answers[call].to(body)
         if call == "GET /api/train":
             running = self.run is not None and self.run.exit_code is None
             return Answer({"running": running, "run": self.run and self.run.to_wire()})
@@ -218,6 +235,8 @@ class ScriptedStudio:
         if call == "POST /api/train/stop" and self.run is not None:
             self.run.stopping = True
             return Answer({"stopping": True}, 202)
+        if call.startswith("GET /api/jobs/"):
+            return Answer({"artifacts": [], "points": [], "lines": []})
         return Answer({"error": f"Nothing is scripted for {call}."}, 404)
 
 
@@ -289,6 +308,23 @@ class _Handler(BaseHTTPRequestHandler):
             answer.gate.wait()
         return self._send(answer.status, "application/json", json.dumps(answer.body).encode())
 
+    def _send_streamed(self, answer: Streamed) -> None:
+        def write(piece: bytes) -> None:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+
+        self._begin(200, "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if answer.send(write, self._is_gone):
+            write(b"")
+        else:
+            self.close_connection = True
+
+    def _is_gone(self) -> bool:
+        """Say whether the browser has closed the connection; it sends nothing more before it has its answer."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
     def _begin(self, status: int, mimetype: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", f"{mimetype}; charset=utf-8")
@@ -302,30 +338,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _stream(self, pieces: Iterator[bytes]) -> None:
-        self._begin_chunks("text/plain")
-        for piece in pieces:
-            self._send_chunk(piece)
-        self._send_chunk(b"")
-
-    def _send_streamed(self, answer: Streamed) -> None:
-        self._begin_chunks(answer.mimetype)
-        if answer.send(self._send_chunk, self._is_gone):
-            self._send_chunk(b"")
-        else:
-            self.close_connection = True
-
-    def _begin_chunks(self, mimetype: str) -> None:
-        self._begin(200, mimetype)
+        self._begin(200, "text/plain")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-
-    def _send_chunk(self, piece: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-
-    def _is_gone(self) -> bool:
-        """Say whether the browser has closed the connection; it sends nothing more before it has its answer."""
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
