@@ -235,9 +235,9 @@ class ScriptedStudio:
         if call == "POST /api/train/stop" and self.run is not None:
             self.run.stopping = True
             return Answer({"stopping": True}, 202)
-        if call.startswith("GET /api/jobs/"):
-            return Answer({"artifacts": [], "points": [], "lines": []})
-        return Answer({"error": f"Nothing is scripted for {call}."}, 404)
+        has_left_nothing = Answer({"artifacts": [], "points": [], "lines": []})
+        unknown = Answer({"error": f"Nothing is scripted for {call}."}, 404)
+        return has_left_nothing if call.startswith("GET /api/jobs/") else unknown
 
 
 class _Server(ThreadingHTTPServer):
