@@ -16,7 +16,11 @@ export function createTurns() {
     following = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX || (following && box.scrollTop >= top);
     top = box.scrollTop;
   }, { passive: true });
-  const follow = () => { if (following) box.scrollTop = box.scrollHeight; };
+  const follow = () => {
+    if (!following) return;
+    box.scrollTop = box.scrollHeight;
+    top = box.scrollTop;
+  };
   const sizes = new ResizeObserver(follow);
   sizes.observe(box);
   sizes.observe(list);
