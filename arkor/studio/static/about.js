@@ -20,7 +20,8 @@ export function createAbout(api) {
     well = !error && !data.error;
     if (well && !before) dispatchEvent(new Event("back"));
   });
-  return { ...feed, lacks, get value() { return feed.state.data; } };
+  const { subscribe, refresh } = feed;
+  return { subscribe, refresh, lacks, get value() { return feed.state.data; } };
 
   /** Why the backend cannot do this, or null where it can or nobody knows. */
   function lacks(feature) {
