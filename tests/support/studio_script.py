@@ -11,15 +11,18 @@ import secrets
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import attrs
 
 from arkor.studio.guard import HEADERS, TOKEN_HEADER
 from arkor.studio.routes.page import STATIC, TOKEN_PLACE
+from tests.support.studio_job import ScriptedJob
 
 ABOUT: Mapping[str, Any] = {
     "mode": "anon",
@@ -34,6 +37,7 @@ ABOUT: Mapping[str, Any] = {
 }
 
 _LOOK_S = 0.02
+_JOB = "GET /api/jobs/"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -139,7 +143,7 @@ class Run:
             self.cuts += 1
             self._changed.notify_all()
 
-    def output(self) -> Iterator[bytes]:
+    def output(self) -> Generator[bytes, None, None]:
         """Give the output from its first byte as it comes; it ends with the run, or where it is cut off."""
         sent, cuts = 0, self.cuts
         while True:
@@ -172,6 +176,7 @@ class ScriptedStudio:
         answers: what a call answers, by ``"GET /api/jobs"`` and its like; a test puts others in.
         requests: the calls that were made, in the same form, with their bodies.
         run: the current or last run.
+        jobs: those whose events a test scripts; any other job is there, too, and has none.
         token: what the page has to send; another one means that Studio was started anew.
     """
 
@@ -179,6 +184,7 @@ class ScriptedStudio:
         self.token = secrets.token_hex(32)
         self.requests: list[tuple[str, Any]] = []
         self.run: Run | None = None
+        self.jobs: dict[str, ScriptedJob] = {}
         self.answers: dict[str, Answer] = {
             "GET /api/credentials": Answer(dict(ABOUT)),
             "GET /api/manifest": Answer({"trainer": {"name": "triage"}}),
@@ -198,6 +204,8 @@ class ScriptedStudio:
                 answer.gate.set()
         if self.run is not None and self.run.exit_code is None:
             self.run.end(0)
+        for job in self.jobs.values():
+            job.cut()
         self._server.stop()
 
     def asked(self, call: str) -> list[Any]:
@@ -209,18 +217,25 @@ class ScriptedStudio:
         self.run = Run(1 if self.run is None else self.run.number + 1, **settings)
         return self.run
 
+    def job(self, job_id: str = "job_1", **settings: Any) -> ScriptedJob:
+        """Let there be a job."""
+        self.jobs[job_id] = ScriptedJob(job_id, **settings)
+        return self.jobs[job_id]
+
     @contextmanager
     def away(self) -> Iterator[None]:
         """Refuse every connection inside the block."""
         if self.run is not None:
             self.run.cut()
+        for job in self.jobs.values():
+            job.cut()
         self._server.stop()
         try:
             yield
         finally:
             self._server = _Server(self, self.port)
 
-    def respond(self, call: str, body: Any) -> Answer | Callable[[], Iterator[bytes]]:
+    def respond(self, call: str, body: Any) -> Answer | Callable[[], Generator[bytes, None, None]]:
         """Return the answer to a call: one that a test wrote, or what the run says."""
         self.requests.append((call, body))
         if call in self.answers:
@@ -235,9 +250,25 @@ class ScriptedStudio:
         if call == "POST /api/train/stop" and self.run is not None:
             self.run.stopping = True
             return Answer({"stopping": True}, 202)
-        has_left_nothing = Answer({"artifacts": [], "points": [], "lines": []})
-        unknown = Answer({"error": f"Nothing is scripted for {call}."}, 404)
-        return has_left_nothing if call.startswith("GET /api/jobs/") else unknown
+        if call.startswith(_JOB):
+            return self._about_job(*call.removeprefix(_JOB).partition("/")[::2])
+        return Answer({"error": f"Nothing is scripted for {call}."}, 404)
+
+    def _about_job(self, quoted: str, part: str) -> Answer:
+        job = self.jobs.get(unquote(quoted)) or ScriptedJob(unquote(quoted), status="queued")
+        if part == "metrics":
+            return Answer(job.metrics())
+        if part == "metrics.csv":
+            return Answer(job.table().encode())
+        if part == "artifacts":
+            return Answer({"artifacts": job.artifacts})
+        return Answer({"job": job.wire}) if not part else Answer({"error": f"Nothing is scripted for {part}."}, 404)
+
+
+def _plotly() -> Path:
+    import plotly
+
+    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 class _Server(ThreadingHTTPServer):
@@ -282,6 +313,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "text/html", page.encode())
         elif path.startswith("/static/"):
             self._send_file(path.removeprefix("/static/"))
+        elif path.startswith("/download/"):
+            self._send(200, "application/x-tar", b"tar", name=path.removeprefix("/download/"))
+        elif path.startswith("/api/jobs/") and path.endswith("/events"):
+            self._events(path.split("/")[3])
         else:
             self._call(path)
 
@@ -289,11 +324,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._call(self.path)
 
     def _send_file(self, name: str) -> None:
-        file = STATIC / name
+        file = _plotly() if name == "plotly.min.js" else STATIC / name
         if file.is_file() and file.suffix in _TYPES:
             self._send(200, _TYPES[file.suffix], file.read_bytes())
         else:
             self._send(404, "text/plain", b"")
+
+    def _events(self, quoted: str) -> None:
+        query = parse_qs(self.path.partition("?")[2])
+        studio = self.server.studio
+        job = studio.jobs.get(unquote(quoted))
+        if query.get("token") != [studio.token] or job is None or job.refuses:
+            return self._send(503, "application/json", b'{"error": "Too many event streams are open."}')
+        after = self.headers.get("Last-Event-ID") or (query.get("after") or [None])[0]
+        return self._stream(job.stream(after), "text/event-stream")
 
     def _call(self, path: str) -> None:
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -306,6 +350,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._stream(answer())
         if answer.gate is not None:
             answer.gate.wait()
+        if isinstance(answer.body, bytes):
+            return self._send(answer.status, "text/csv", answer.body, name="job.csv")
         return self._send(answer.status, "application/json", json.dumps(answer.body).encode())
 
     def _send_streamed(self, answer: Streamed) -> None:
@@ -331,18 +377,21 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in HEADERS:
             self.send_header(name, value)
 
-    def _send(self, status: int, mimetype: str, body: bytes) -> None:
+    def _send(self, status: int, mimetype: str, body: bytes, *, name: str | None = None) -> None:
         self._begin(status, mimetype)
+        if name is not None:
+            self.send_header("Content-Disposition", f'attachment; filename="{name}"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def _stream(self, pieces: Iterator[bytes]) -> None:
-        self._begin(200, "text/plain")
+    def _stream(self, pieces: Generator[bytes, None, None], mimetype: str = "text/plain") -> None:
+        self._begin(200, mimetype)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for piece in pieces:
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        with closing(pieces):
+            for piece in pieces:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -1,8 +1,134 @@
-// One job: its status, its chart, its events.
+// One job: how it does, its chart, its events, what it has left. It follows the job while somebody looks.
 
-import { h } from "./dom.js";
+import { createArtifacts } from "./artifacts.js";
+import { MOST_POINTS } from "./curve.js";
+import { h, replace } from "./dom.js";
+import { createEventLog, lineOf } from "./eventlog.js";
+import { createFeed } from "./feed.js";
+import { createFreshness } from "./freshness.js";
+import { createHead, isOver } from "./jobhead.js";
+import { createLossPanel } from "./losspanel.js";
+import { followEvents } from "./stream.js";
 
-export function mount(root, context, params) {
-  root.append(h("h1", null, params.id));
-  return () => {};
+const JOB_EVERY_MS = 5000;
+const STREAM_ERROR = "[stream error]";
+// What an event tells of the job's status.
+const STATUS = {
+  "training.started": "running", "training.completed": "completed", "training.failed": "failed",
+  "training.cancelled": "cancelled",
+};
+
+export function mount(root, context, { id }) {
+  const { api } = context;
+  const path = `/api/jobs/${encodeURIComponent(id)}`;
+  let job = null;
+  let announced = null;
+  const ends = [];
+
+  const head = createHead(context, id, learn);
+  const panel = createLossPanel(context, id);
+  const log = createEventLog();
+  const artifacts = createArtifacts(context, id, (list) => head.left(list));
+  const stale = createFreshness("the job");
+  const staleEvents = createFreshness("its events");
+  root.append(head.element, stale.element, staleEvents.element, panel.element,
+    h("div", { class: "job-below" },
+      h("section", { class: "panel log-panel", "aria-labelledby": "log-title" },
+        h("div", { class: "panel-head" }, h("h2", { id: "log-title" }, "Events")), log.element),
+      artifacts.element));
+  ends.push(head.close, panel.close, log.close);
+
+  /** Take in what is known of the job; an answer that is older than its end does not bring it back. */
+  function learn(change) {
+    if (!change) return void jobFeed.refresh();
+    if (isOver(job) && !isOver(change)) return;
+    job = { ...job, ...change };
+    head.update(job);
+    panel.named(String(job.name ?? ""));
+    context.title(String(job.name ?? "").trim() || id);
+    if (announced && announced !== job.status) context.announce(`The job is ${job.status}.`);
+    announced = job.status;
+  }
+
+  const jobFeed = createFeed((signal) => api.get(path, { signal }), JOB_EVERY_MS);
+  const leaveJob = subscribe(jobFeed, (state) => {
+    if (state.error?.status === 404) return void unknown();
+    stale.update(state);
+    if (state.data) learn(state.data.job);
+    // An ended job does not change any more, once its whole description is there.
+    if (isOver(state.data?.job) && !state.error) leaveJob();
+  });
+
+  const metrics = createFeed((signal) => api.get(`${path}/metrics?points=${MOST_POINTS}`, { signal }), JOB_EVERY_MS);
+  const leaveMetrics = subscribe(metrics, (state) => {
+    if (state.error?.status === 404) return;
+    staleEvents.update(state);
+    if (!state.data) return;
+    leaveMetrics();
+    begin(state.data);
+  });
+
+  function begin({ points, lines, lastEventId, ended }) {
+    panel.begin(points);
+    for (const line of lines) show(line);
+    artifacts.refresh();
+    if (ended) return;
+    ends.push(followEvents(api, id, lastEventId, {
+      onEvent,
+      onReset() {
+        log.clear();
+        panel.reset();
+      },
+      onLost: () => log.add(STREAM_ERROR),
+      onEnd() {
+        jobFeed.refresh(); // a cancelled job may have had no event that says so
+        artifacts.refresh();
+      },
+    }));
+  }
+
+  function show(event) {
+    log.add(lineOf(event));
+    if (Array.isArray(event.artifacts)) artifacts.offer(event.artifacts);
+    if (event.type === "training.log") head.reached(event.step);
+  }
+
+  function onEvent(event) {
+    show(event);
+    if (event.type === "training.log") panel.push(event);
+    if (event.type === "checkpoint.saved") artifacts.refresh();
+    if (!(event.type in STATUS)) return;
+    const over = event.type !== "training.started";
+    learn({
+      status: STATUS[event.type],
+      ...(over ? { completedAt: event.timestamp } : {}),
+      ...(event.type === "training.failed" ? { error: event.error } : {}),
+    });
+  }
+
+  function unknown() {
+    leave();
+    context.title("Unknown job");
+    replace(root, h("h1", null, id), h("p", null, "There is no such job in this project. It may belong to another project or backend."),
+      h("p", null, h("a", { href: "#/jobs" }, "All jobs")));
+  }
+
+  function leave() {
+    leaveJob();
+    leaveMetrics();
+    for (const end of ends.splice(0)) end();
+  }
+
+  return leave;
+}
+
+// A feed tells its state at once, also before there is anything to leave.
+function subscribe(feed, listener) {
+  let left = false;
+  const unsubscribe = feed.subscribe((state) => left || listener(state));
+  return () => {
+    if (left) return;
+    left = true;
+    unsubscribe();
+  };
 }

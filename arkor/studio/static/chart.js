@@ -1,0 +1,101 @@
+// A chart of losses by step, drawn by Plotly: only so often that the page stays quick, and as wide as there is room.
+
+import { h, setAttribute } from "./dom.js";
+import { figureOf, lookOf } from "./figure.js";
+import { loadPlotly } from "./plotly.js";
+
+const SHORTEST_PAUSE_MS = 100;
+const NARROWEST_PX = 240;
+const PNG_PX = 1200;
+const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "autosize" };
+
+/**
+ * A chart. `read()` returns `{runs, shown, summary}` each time it is drawn; `onZoom(range)` is told which steps are
+ * shown, null for all; `onProblem(error)` why it cannot be drawn, null where it can.
+ */
+export function createChart({ read, onZoom, onProblem }) {
+  const plot = h("div", { class: "plot", role: "img" });
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  let Plotly = null;
+  let zoom = { x: null, y: null };
+  let wasLog = null;
+  let wanted = false;
+  let busy = false;
+  let closed = false;
+  let notBefore = 0;
+  let turn = 0;
+
+  /** Draw soon; many calls make one drawing. */
+  function draw() {
+    wanted = true;
+    if (busy || closed) return;
+    busy = true;
+    const wait = notBefore - performance.now();
+    if (wait > 0) setTimeout(() => requestAnimationFrame(work), wait);
+    else requestAnimationFrame(work);
+  }
+
+  async function work() {
+    wanted = false;
+    try {
+      await paint();
+      onProblem(null);
+    } catch (error) {
+      onProblem(error);
+    }
+    busy = false;
+    if (wanted) draw();
+  }
+
+  async function paint() {
+    Plotly ??= await loadPlotly();
+    if (closed || plot.clientWidth === 0) return;
+    const began = performance.now();
+    const { runs, shown, summary } = read();
+    if (wasLog !== null && wasLog !== shown.log) zoom.y = null; // its range was in other units
+    wasLog = shown.log;
+    turn += 1;
+    const width = Math.max(plot.clientWidth, NARROWEST_PX);
+    const { data, layout } = figureOf({ runs, shown, zoom, look: lookOf(plot), width, turn });
+    const first = !plot.on;
+    await Plotly.react(plot, data, layout, CONFIG);
+    setAttribute(plot, "aria-label", summary);
+    if (first) plot.on("plotly_relayout", moved);
+    const now = performance.now();
+    notBefore = now + Math.max(SHORTEST_PAUSE_MS, 2 * (now - began)); // slow machines draw less often
+  }
+
+  // Somebody dragged, or double-clicked.
+  function moved(change) {
+    if (!Object.keys(change).some((key) => /^[xy]axis\.(range|autorange)/.test(key))) return;
+    const { xaxis, yaxis } = plot.layout;
+    zoom = { x: xaxis.autorange ? null : [...xaxis.range], y: yaxis.autorange ? null : [...yaxis.range] };
+    onZoom(zoom.x);
+  }
+
+  /** Show some steps, null for all. */
+  function show(range) {
+    zoom = { x: range, y: null };
+    onZoom(range);
+    draw();
+  }
+
+  /** Save what is shown as a picture. */
+  async function png(filename) {
+    const { width, height } = plot.layout;
+    await Plotly.downloadImage(plot, { format: "png", filename, width: Math.max(width, PNG_PX), height, scale: 2 });
+  }
+
+  const sizes = new ResizeObserver(draw);
+  sizes.observe(plot);
+  dark.addEventListener("change", draw);
+
+  function close() {
+    closed = true;
+    sizes.disconnect();
+    dark.removeEventListener("change", draw);
+    if (Plotly && plot.on) Plotly.purge(plot);
+  }
+
+  return { element: plot, draw, show, png, close };
+}

@@ -1,0 +1,108 @@
+// Other runs laid over a job's chart: which there are, and the figures of those that were chosen.
+
+import { Curve } from "./curve.js";
+import { h, replace, setText } from "./dom.js";
+import { MOST_RUNS } from "./figure.js";
+import { time } from "./format.js";
+
+const MOST_SHOWN = 50;
+
+/** A picker: `runs` are those chosen, each `{id, name, curve}`; `changed()` is called when they are others. */
+export function createComparison({ api, jobs }, jobId, changed) {
+  const chosen = new Map();
+  const loading = new Map();
+  let leave = null;
+
+  const search = h("input", { class: "field", type: "search", "aria-label": "Search runs", placeholder: "Name or ID", oninput: draw });
+  const list = h("ul", { class: "run-list" });
+  const said = h("p", { class: "quiet", role: "status" });
+  const summary = h("summary", { class: "button button-small" }, "Compare");
+  const element = h("details", { class: "comparison", ontoggle: toggled, onkeydown: escaped }, summary,
+    h("div", { class: "comparison-box" }, search, said, list));
+  const notes = h("p", { class: "problem", role: "status", hidden: true });
+  const outside = (event) => { if (element.open && !element.contains(event.target)) element.open = false; };
+  document.addEventListener("click", outside);
+
+  function toggled() {
+    if (!element.open) {
+      leave?.();
+      leave = null;
+      return;
+    }
+    leave ??= jobs.subscribe(draw);
+    search.focus();
+  }
+
+  function escaped(event) {
+    if (event.key !== "Escape") return;
+    element.open = false;
+    summary.focus();
+  }
+
+  function draw() {
+    const { data, error } = jobs.state;
+    const text = search.value.trim().toLowerCase();
+    const others = (data ?? []).filter(({ id }) => id !== jobId);
+    const found = others.filter(({ id, name }) => !text || `${name ?? ""}\n${id}`.toLowerCase().includes(text));
+    if (!data) setText(said, error ? `Couldn't load the jobs: ${error.message}` : "Loading …");
+    else if (!others.length) setText(said, "There are no other runs.");
+    else if (!found.length) setText(said, "No runs match.");
+    else if (found.length > MOST_SHOWN) setText(said, `${found.length} runs, ${MOST_SHOWN} shown: search for others.`);
+    else setText(said, "");
+    const shown = found.slice(0, MOST_SHOWN);
+    const key = JSON.stringify(shown.map(({ id, name }) => [id, name, chosen.has(id), loading.has(id)]));
+    if (list.dataset.key === key) return; // a refresh leaves focus and scroll position alone
+    const focused = document.activeElement?.value;
+    list.dataset.key = key;
+    replace(list, shown.map(option));
+    if (focused) [...list.querySelectorAll("input")].find(({ value }) => value === focused)?.focus();
+  }
+
+  function option(job) {
+    const full = chosen.size + loading.size >= MOST_RUNS - 1;
+    const isOn = chosen.has(job.id) || loading.has(job.id);
+    const box = h("input", { type: "checkbox", value: job.id, checked: isOn, disabled: full && !isOn,
+      onchange: () => (box.checked ? choose(job) : drop(job.id)) });
+    return h("li", null, h("label", null, box, h("span", { class: "run-name" }, String(job.name ?? "").trim() || job.id),
+      h("span", { class: "quiet" }, `${job.id} · ${time(job.createdAt)}`)));
+  }
+
+  async function choose(job) {
+    const controller = new AbortController();
+    loading.set(job.id, controller);
+    notes.hidden = true;
+    draw();
+    try {
+      const { points } = await api.get(`/api/jobs/${encodeURIComponent(job.id)}/metrics?points=2000`, { signal: controller.signal });
+      if (!points.length) throw new Error("it has no training.log events yet.");
+      chosen.set(job.id, { id: job.id, name: String(job.name ?? ""), curve: new Curve(points) });
+    } catch (error) {
+      if (controller.signal.aborted) return;
+      notes.hidden = false;
+      setText(notes, `${job.name || job.id} cannot be laid over: ${error.message}`);
+    }
+    loading.delete(job.id);
+    tell();
+  }
+
+  function drop(id) {
+    loading.get(id)?.abort();
+    loading.delete(id);
+    chosen.delete(id);
+    tell();
+  }
+
+  function tell() {
+    setText(summary, chosen.size ? `Compare (${chosen.size})` : "Compare");
+    draw();
+    changed();
+  }
+
+  function close() {
+    document.removeEventListener("click", outside);
+    for (const controller of loading.values()) controller.abort();
+    leave?.();
+  }
+
+  return { element, notes, close, get runs() { return [...chosen.values()]; } };
+}

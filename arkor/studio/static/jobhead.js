@@ -1,0 +1,140 @@
+// The top of a job's view: what it is, how it does, and what one can do about it.
+
+import { confirm } from "./dialog.js";
+import { h, replace, setAttribute, setText } from "./dom.js";
+import { jobDuration, time } from "./format.js";
+import { createStatus } from "./jobtable.js";
+
+const FINAL = new Set(["completed", "failed", "cancelled"]);
+const TICK_MS = 1000;
+
+/** Whether a job has ended for good. */
+export function isOver(job) {
+  return FINAL.has(job?.status);
+}
+
+/** The head: `update(job)`, `reached(step)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
+export function createHead({ api, about, announce }, jobId, onCancelled) {
+  const title = h("h1", null, jobId);
+  const status = createStatus();
+  const error = h("p", { class: "problem job-error", hidden: true });
+  const refused = h("p", { class: "problem", role: "alert", hidden: true });
+  const tryIt = h("a", { class: "button", hidden: true }, "Try it");
+  const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: askToCancel }, "Cancel");
+  const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset"].map((name) => [name, h("b")]));
+  const settings = h("dl", { class: "facts settings-facts" });
+  const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
+  const element = h("div", { class: "job-head" },
+    h("div", { class: "view-head" }, title, status.element, h("div", { class: "job-actions" }, tryIt, cancel)),
+    error, refused,
+    h("ul", { class: "job-facts" }, Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value))),
+    more);
+  let job = null;
+  let step = null;
+  let left = [];
+  let cancelling = false;
+  let settingsShown = "";
+  status.element.hidden = true;
+
+  function update(now) {
+    job = now;
+    const over = isOver(job);
+    setText(title, String(job.name ?? "").trim() || job.id);
+    status.element.hidden = false;
+    status.update(job.status);
+    error.hidden = !job.error;
+    setText(error, String(job.error ?? ""));
+    cancel.hidden = over;
+    cancelling &&= !over;
+    cancel.disabled = cancelling;
+    setText(cancel, cancelling ? "Cancelling …" : "Cancel");
+    drawFacts();
+    drawSettings(job.config ?? {});
+    offerToTry();
+  }
+
+  function drawFacts() {
+    if (!job) return;
+    const config = job.config ?? {};
+    setText(facts.ID, job.id);
+    facts.ID.className = "id";
+    setText(facts.Created, time(job.createdAt));
+    setText(facts.Duration, jobDuration(job));
+    const reached = step ?? job.progress?.step ?? null;
+    setText(facts.Step, reached === null ? "–" : config.maxSteps ? `${reached} of ${config.maxSteps}` : `${reached}`);
+    setText(facts.Model, String(config.model ?? "–"));
+    setText(facts.Dataset, sourceOf(config.datasetSource));
+  }
+
+  function drawSettings(config) {
+    const key = JSON.stringify(config);
+    if (key === settingsShown) return;
+    settingsShown = key;
+    const entries = Object.entries(config);
+    more.hidden = entries.length === 0;
+    replace(settings, entries.map(([name, value]) => [h("dt", null, name),
+      h("dd", null, h("code", null, typeof value === "string" ? value : JSON.stringify(value)))]));
+  }
+
+  // The final adapter, or the last checkpoint where there is no final one.
+  function offerToTry() {
+    const adapters = left.filter(({ kind = "adapter" }) => kind === "adapter");
+    const last = adapters.findLast(({ step: at }) => typeof at === "number");
+    const isFinal = job?.status === "completed" || adapters.some(({ name }) => name === "adapter");
+    tryIt.hidden = !job || (!isFinal && !last);
+    if (tryIt.hidden) return;
+    const query = new URLSearchParams({ job: job.id });
+    if (!isFinal) query.set("step", last.step);
+    const reason = about.lacks("inference");
+    setAttribute(tryIt, "href", reason ? null : `#/playground?${query}`);
+    setAttribute(tryIt, "aria-disabled", reason ? "true" : null);
+    setAttribute(tryIt, "role", reason ? "link" : null);
+    setAttribute(tryIt, "title", reason ?? (isFinal ? "Talk to what it trained" : `Talk to its checkpoint of step ${last.step}`));
+  }
+
+  async function askToCancel() {
+    const name = String(job.name ?? "").trim() || job.id;
+    const text = `${name} stops where it is. A job that was stopped cannot go on.`;
+    if (!await confirm({ title: "Cancel this job?", text, yes: "Cancel the job" })) return;
+    cancelling = true;
+    refused.hidden = true;
+    update(job);
+    try {
+      const answer = await api.post(`/api/jobs/${encodeURIComponent(jobId)}/cancel`);
+      announce("The job has been told to stop.");
+      onCancelled(answer.job ?? null);
+    } catch (problem) {
+      cancelling = false;
+      refused.hidden = false;
+      setText(refused, `The job was not cancelled: ${problem.message}`);
+      update(job);
+      onCancelled(null);
+    }
+  }
+
+  const leaveAbout = about.subscribe(offerToTry);
+  const clock = setInterval(() => document.hidden || drawFacts(), TICK_MS);
+  return {
+    element,
+    update,
+    reached(now) {
+      step = now;
+    },
+    left(artifacts) {
+      left = artifacts;
+      offerToTry();
+    },
+    close() {
+      clearInterval(clock);
+      leaveAbout();
+    },
+  };
+}
+
+function sourceOf(source) {
+  if (!source) return "–";
+  if (source.type === "huggingface") return [source.name, source.subset, source.split].filter(Boolean).join(", ");
+  if (source.type === "blob") return String(source.url);
+  if (source.type === "dataset") return `uploaded, ${String(source.id).slice(0, 12)}`;
+  return String(source.type ?? "–");
+}

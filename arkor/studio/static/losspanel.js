@@ -1,0 +1,168 @@
+// The panel of a job's chart: the chart, what one can change about it, and the same figures as a table.
+
+import { createChart } from "./chart.js";
+import { createComparison } from "./comparison.js";
+import { Curve } from "./curve.js";
+import { h, replace, setText } from "./dom.js";
+import { RATES } from "./figure.js";
+import { number } from "./format.js";
+import { loadPlotly } from "./plotly.js";
+
+const LAST_ROWS = 20;
+const COLUMNS = [["step", "Step"], ["loss", "Loss"], ["evalLoss", "Eval loss"], ["learningRate", "Learning rate"],
+  ["samplesPerSecond", "Samples/s"]];
+
+/** The panel: `begin(points)`, `push(event)`, `reset()`, `named(name)`, `close()`, `element`. */
+export function createLossPanel({ api, announce, jobs }, jobId) {
+  const run = { id: jobId, name: "", curve: new Curve() };
+  const shown = { log: false, smoothing: 0, rates: [] };
+
+  const problem = h("p", { class: "problem chart-problem", role: "alert", hidden: true });
+  const empty = h("p", { class: "empty chart-empty" }, "Loading …");
+  const chart = createChart({ read, onZoom, onProblem });
+  const comparison = createComparison({ api, jobs }, jobId, () => chart.draw());
+
+  const weight = h("input", { type: "range", id: "smoothing", min: "0", max: "0.99", step: "0.01", value: "0", oninput: smooth });
+  const weightShown = h("output", { for: "smoothing", class: "figure" }, "0.00");
+  const from = stepField("From step");
+  const to = stepField("To step");
+  const whole = h("button", { class: "button button-small", type: "button", disabled: true, onclick: () => chart.show(null) }, "Reset zoom");
+  const controls = h("div", { class: "chart-controls" },
+    h("label", { class: "chart-smoothing" }, "Smoothing", weight, weightShown),
+    toggle("Log axis", (on) => { shown.log = on; }),
+    Object.entries(RATES).map(([name, label]) => toggle(label[0].toUpperCase() + label.slice(1), (on) => {
+      shown.rates = Object.keys(RATES).filter((rate) => (rate === name ? on : shown.rates.includes(rate)));
+    })),
+    comparison.element);
+  const zooming = h("form", { class: "chart-zoom", onsubmit: zoomed }, h("span", { class: "quiet" }, "Steps"), from, "–", to,
+    h("button", { class: "button button-small", type: "submit" }, "Show"), whole);
+  const image = h("button", { class: "button button-small", type: "button", onclick: savePng }, "PNG");
+  const table = h("button", { class: "button button-small", type: "button", onclick: saveCsv }, "CSV");
+  const rows = h("tbody");
+  const last = h("details", { class: "last-values", ontoggle: drawTable }, h("summary", null, "Show as table"),
+    h("table", { class: "table figures" }, h("caption", { class: "visually-hidden" }, `The last ${LAST_ROWS} values, the newest first`),
+      h("thead", null, h("tr", null, COLUMNS.map(([, label]) => h("th", { scope: "col" }, label)))), rows));
+  const foot = h("div", { class: "chart-foot" }, zooming);
+  const body = h("div", { class: "chart-body", hidden: true }, controls, chart.element, comparison.notes, foot, last);
+  const element = h("section", { class: "panel chart-panel", "aria-labelledby": "chart-title" },
+    h("div", { class: "panel-head" }, h("h2", { id: "chart-title" }, "Loss"),
+      h("div", { class: "chart-saves", role: "group", "aria-label": "Save the chart" }, image, table)),
+    problem, empty, body);
+  image.disabled = table.disabled = true;
+
+  function toggle(label, change) {
+    const box = h("input", { type: "checkbox", class: "switch", onchange() {
+      change(box.checked);
+      chart.draw();
+    } });
+    return h("label", { class: "switch-label" }, box, label);
+  }
+
+  function stepField(label) {
+    return h("input", { class: "field step-field", type: "number", min: "0", step: "1", "aria-label": label, placeholder: "all" });
+  }
+
+  function smooth() {
+    shown.smoothing = Number(weight.value);
+    setText(weightShown, shown.smoothing.toFixed(2));
+    chart.draw();
+  }
+
+  function zoomed(event) {
+    event.preventDefault();
+    const { points } = run.curve;
+    const low = from.value === "" ? points[0].step : Number(from.value);
+    const high = to.value === "" ? points.at(-1).step : Number(to.value);
+    chart.show(from.value === "" && to.value === "" ? null : [Math.min(low, high), Math.max(low, high, Math.min(low, high) + 1)]);
+  }
+
+  function onZoom(range) {
+    from.value = range ? Math.max(0, Math.ceil(range[0])) : "";
+    to.value = range ? Math.floor(range[1]) : "";
+    whole.disabled = range === null;
+    announce(range ? `Steps ${from.value} to ${to.value}.` : "All steps.");
+  }
+
+  function onProblem(error) {
+    problem.hidden = !error;
+    if (error) replace(problem, `The chart cannot be drawn: ${error.message} `,
+      h("button", { class: "button button-small", type: "button", onclick: () => chart.draw() }, "Try again"));
+  }
+
+  function read() {
+    return { runs: [run, ...comparison.runs], shown, summary: summary() };
+  }
+
+  function summary() {
+    const loss = run.curve.last("loss");
+    const evaluated = run.curve.last("evalLoss");
+    const parts = ["Chart of the loss by step."];
+    if (loss) parts.push(`Last: step ${loss.step}, loss ${number(loss.loss)}.`);
+    if (evaluated) parts.push(`Last evaluation: step ${evaluated.step}, loss ${number(evaluated.evalLoss)}.`);
+    if (comparison.runs.length) parts.push(`Beside it: ${comparison.runs.map(({ name, id }) => name || id).join(", ")}.`);
+    return parts.join(" ");
+  }
+
+  function changed() {
+    const none = run.curve.points.length === 0;
+    body.hidden = none;
+    empty.hidden = !none;
+    image.disabled = table.disabled = none;
+    setText(empty, "No training.log events yet.");
+    if (none) return;
+    chart.draw();
+    if (last.open) drawTable();
+  }
+
+  function drawTable() {
+    if (!last.open) return;
+    replace(rows, run.curve.points.slice(-LAST_ROWS).reverse().map((point) =>
+      h("tr", null, COLUMNS.map(([name]) => h("td", { class: "figure" }, name === "step" ? point.step : number(point[name] ?? undefined))))));
+  }
+
+  function savePng() {
+    save(() => chart.png(`${jobId.replace(/[^\w.-]+/g, "_")}-loss`));
+  }
+
+  function saveCsv() {
+    save(() => api.download(`/api/jobs/${encodeURIComponent(jobId)}/metrics.csv`));
+  }
+
+  async function save(work) {
+    try {
+      await work();
+    } catch (error) {
+      problem.hidden = false;
+      setText(problem, `It could not be saved: ${error.message}`);
+    }
+  }
+
+  // Not before the page can be used, and before the first figure comes.
+  const idle = setTimeout(() => loadPlotly().catch(() => {}), 300);
+
+  return {
+    element,
+    /** Show a run's points so far. */
+    begin(points) {
+      run.curve = new Curve(points);
+      changed();
+    },
+    push(event) {
+      run.curve.push(event);
+      changed();
+    },
+    reset() {
+      run.curve = new Curve();
+    },
+    named(name) {
+      if (run.name === name) return;
+      run.name = name;
+      if (run.curve.points.length) chart.draw();
+    },
+    close() {
+      clearTimeout(idle);
+      comparison.close();
+      chart.close();
+    },
+  };
+}

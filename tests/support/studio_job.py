@@ -1,0 +1,128 @@
+"""A job as Studio's server tells of it: for the stand-in of ``studio_script``."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Generator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+PING = b"event: ping\ndata: {}\n\n"
+CREATED, STARTED, ENDED = (f"2026-01-31T09:3{minute}:00.000Z" for minute in (0, 1, 5))
+
+
+class ScriptedJob:
+    """A job and its events. A test lets them happen while the page looks.
+
+    Args:
+        job_id: its id.
+        numbered: whether its events have ids.
+        fields: what else the job has, such as ``status``.
+
+    Attributes:
+        wire: the job, as GET /api/jobs/<id> has it.
+        artifacts: what it has left.
+        opened: after which id each stream was asked to go on.
+        streams: how many are open.
+        refuses: whether a new stream is a 503.
+    """
+
+    def __init__(self, job_id: str, *, numbered: bool = True, **fields: Any) -> None:
+        self.id, self.numbered = job_id, numbered
+        self.wire: dict[str, Any] = {
+            "id": job_id,
+            "name": job_id,
+            "status": "running",
+            "createdAt": CREATED,
+            "startedAt": STARTED,
+            "config": {"model": "smollm2-135m", "datasetSource": {"type": "dataset", "id": "9f2c" * 16}, "maxSteps": 60},
+            **fields,
+        }
+        self.artifacts: list[dict[str, Any]] = []
+        self.opened: list[str | None] = []
+        self.streams = 0
+        self.refuses = False
+        self._events: list[dict[str, Any]] = []
+        self._cuts = 0
+        self._is_ended = False
+        self._changed = threading.Condition()
+
+    @property
+    def path(self) -> str:
+        """Its address below Studio's."""
+        return f"/api/jobs/{quote(self.id, safe='')}"
+
+    def event(self, kind: str, **data: Any) -> None:
+        """Let something happen."""
+        with self._changed:
+            self._events.append({"type": kind, "jobId": self.id, "timestamp": ENDED, **data})
+            self._changed.notify_all()
+
+    def log(self, step: int, **figures: Any) -> None:
+        """Let a step be logged."""
+        self.event("training.log", step=step, **figures)
+
+    def logs(self, steps: range) -> None:
+        """Let many steps be logged, each with a loss of one over it."""
+        for step in steps:
+            self.log(step, loss=1 / (step + 1))
+
+    def end(self, kind: str | None = None, **data: Any) -> None:
+        """Let the job end: with an event where a kind is given, and ``end`` on every stream."""
+        if kind is not None:
+            self.wire.update(status=kind.removeprefix("training."), completedAt=ENDED)
+            self.event(kind, **data)
+        with self._changed:
+            self._is_ended = True
+            self._changed.notify_all()
+
+    def cut(self) -> None:
+        """Break off every stream that is open."""
+        with self._changed:
+            self._cuts += 1
+            self._changed.notify_all()
+
+    def metrics(self) -> dict[str, Any]:
+        """Tell what has happened so far."""
+        logs = [event for event in self._events if event["type"] == "training.log"]
+        numbered = list(enumerate(self._events, 1))
+        return {
+            "points": logs,
+            "total": len(logs),
+            "lines": [{**event, "id": str(number)} for number, event in numbered[-500:]],
+            "lastEventId": str(len(self._events)) if self.numbered and self._events else None,
+            "ended": self._is_ended,
+        }
+
+    def table(self) -> str:
+        """Tell the same as CSV, in short."""
+        return "step,loss\r\n" + "".join(f"{point['step']},{point.get('loss')}\r\n" for point in self.metrics()["points"])
+
+    def stream(self, after: str | None) -> Generator[bytes, None, None]:
+        """Give the events behind an id as they come, to the end or to a cut."""
+        self.opened.append(after)
+        sent, cuts = int(after or 0), self._cuts
+        self.streams += 1
+        try:
+            yield PING
+            while True:
+                with self._changed:
+                    news = self._changed.wait_for(lambda: len(self._events) > sent or self._is_over(cuts), 0.05)
+                    events, over = self._events[sent:], self._is_over(cuts)
+                frames = [self._frame(sent + number, event) for number, event in enumerate(events, 1)]
+                sent += len(events)
+                yield b"".join(frames) if news else PING  # a ping finds out that nobody listens any more
+                if over:
+                    break
+            if self._cuts == cuts:
+                yield b"event: end\ndata: {}\n\n"
+        finally:
+            self.streams -= 1
+
+    def _is_over(self, cuts: int) -> bool:
+        return self._is_ended or self._cuts > cuts
+
+    def _frame(self, number: int, event: Mapping[str, Any]) -> bytes:
+        name = f"id: {number}\n" if self.numbered else ""
+        return f"{name}event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
