@@ -26,6 +26,7 @@ class ScriptedJob:
         opened: after which id each stream was asked to go on.
         streams: how many are open.
         refuses: whether a new stream is a 503.
+        silent: whether streams leave out the pings.
     """
 
     def __init__(self, job_id: str, *, numbered: bool = True, **fields: Any) -> None:
@@ -42,7 +43,7 @@ class ScriptedJob:
         self.artifacts: list[dict[str, Any]] = []
         self.opened: list[str | None] = []
         self.streams = 0
-        self.refuses = False
+        self.refuses = self.silent = False
         self._events: list[dict[str, Any]] = []
         self._cuts = 0
         self._is_ended = False
@@ -112,7 +113,10 @@ class ScriptedJob:
                     events, over = self._events[sent:], self._is_over(cuts)
                 frames = [self._frame(sent + number, event) for number, event in enumerate(events, 1)]
                 sent += len(events)
-                yield b"".join(frames) if news else PING  # a ping finds out that nobody listens any more
+                if frames:
+                    yield b"".join(frames)
+                elif not (news or self.silent):
+                    yield PING  # it finds out that nobody listens any more
                 if over:
                     break
             if self._cuts == cuts:

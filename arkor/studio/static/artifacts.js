@@ -16,6 +16,7 @@ export function createArtifacts({ api, about, announce }, jobId, onList) {
   let told = [];
   let isListed = false;
   let turn = 0;
+  let shown = "";
 
   async function refresh() {
     const mine = ++turn;
@@ -43,11 +44,13 @@ export function createArtifacts({ api, about, announce }, jobId, onList) {
     element.hidden = told.length === 0;
     setText(count, `artifacts: ${told.length}`);
     if (isListed) setText(note, "");
-    replace(list, told.map((one) => h("li", null,
+    const key = JSON.stringify([isListed, told.map(({ name, sizeBytes }) => [name, sizeBytes])]);
+    if (key !== shown) replace(list, told.map((one) => h("li", null,
       h("code", { class: "artifact-name" }, one.name),
       h("span", { class: "quiet figure" }, typeof one.sizeBytes === "number" ? bytes(one.sizeBytes) : ""),
       isListed && h("button", { class: "button button-small", type: "button", "aria-label": `Download ${one.name}`,
         onclick: (event) => download(one.name, event.currentTarget) }, "Download"))));
+    shown = key; // the same list is left alone, and with it the focus
     onList(told);
   }
 

@@ -14,7 +14,7 @@ const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "autosi
  * shown, null for all; `onProblem(error)` why it cannot be drawn, null where it can.
  */
 export function createChart({ read, onZoom, onProblem }) {
-  const plot = h("div", { class: "plot", role: "img" });
+  const plot = h("div", { class: "plot", role: "img", "aria-label": "Chart of the loss by step." });
   const dark = matchMedia("(prefers-color-scheme: dark)");
   let Plotly = null;
   let zoom = { x: null, y: null };
@@ -60,7 +60,11 @@ export function createChart({ read, onZoom, onProblem }) {
     const first = !plot.on;
     await Plotly.react(plot, data, layout, CONFIG);
     setAttribute(plot, "aria-label", summary);
-    if (first) plot.on("plotly_relayout", moved);
+    if (first) {
+      plot.on("plotly_relayout", moved);
+      // Plotly 4.1 leaves a drawing in the page to measure with, which is nothing to read aloud.
+      document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
+    }
     const now = performance.now();
     notBefore = now + Math.max(SHORTEST_PAUSE_MS, 2 * (now - began)); // slow machines draw less often
   }
@@ -82,6 +86,7 @@ export function createChart({ read, onZoom, onProblem }) {
 
   /** Save what is shown as a picture. */
   async function png(filename) {
+    if (!plot.on) throw new Error("the chart is not drawn yet.");
     const { width, height } = plot.layout;
     await Plotly.downloadImage(plot, { format: "png", filename, width: Math.max(width, PNG_PX), height, scale: 2 });
   }

@@ -21,11 +21,13 @@ export function figureOf({ runs, shown, zoom, look, width, turn }) {
   const data = runs.flatMap((run, index) => {
     const own = colours(look, index);
     const label = runs.length > 1 ? nameOf(run, runs) : null;
-    return [
+    const traces = [
       ...lossTraces(run.curve, label, own, shown.smoothing),
       ...evalTraces(run.curve, label, own),
       ...rates.map((name, row) => rateTrace(run.curve, name, label, own, row)),
     ];
+    // By its uid Plotly knows again what somebody has hidden in the legend.
+    return traces.map((trace) => ({ ...trace, uid: `${run.id} ${trace.uid}` }));
   });
   return { data, layout: layoutOf({ shown, zoom, look, width, rates, turn }) };
 }
@@ -55,10 +57,11 @@ function lossTraces(curve, label, { loss: colour }, weight) {
   const common = { type: "scatter", mode: points.length > FEW_POINTS ? "lines" : "lines+markers", x, line,
     marker: { size: 4, color: colour }, connectgaps: false };
   const name = label ?? "loss";
-  if (!weight) return [{ ...common, name, y: raw, hovertemplate: "%{y:.5~g}" }];
+  if (!weight) return [{ ...common, uid: "loss", name, y: raw, hovertemplate: "%{y:.5~g}" }];
   return [
-    { ...common, name, y: raw, mode: "lines", line: { color: colour, width: 1 }, opacity: 0.3, hoverinfo: "skip", showlegend: false },
-    { ...common, name, y: smoothed(raw, weight), mode: "lines", line: { ...line, width: 2.25 }, customdata: raw,
+    { ...common, uid: "raw", legendgroup: name, name, y: raw, mode: "lines", line: { color: colour, width: 1 }, opacity: 0.3,
+      hoverinfo: "skip", showlegend: false },
+    { ...common, uid: "loss", legendgroup: name, name, y: smoothed(raw, weight), mode: "lines", line: { ...line, width: 2.25 }, customdata: raw,
       hovertemplate: "%{customdata:.5~g} (smoothed %{y:.5~g})" },
   ];
 }
@@ -67,7 +70,7 @@ function evalTraces(curve, label, { evaluation: colour }) {
   const points = curve.points.filter(({ evalLoss }) => evalLoss !== null);
   if (!points.length) return [];
   return [{
-    type: "scatter", mode: points.length > FEW_POINTS ? "lines" : "lines+markers", name: label ? `${label}, eval` : "eval loss",
+    uid: "evaluation", type: "scatter", mode: points.length > FEW_POINTS ? "lines" : "lines+markers", name: label ? `${label}, eval` : "eval loss",
     x: points.map(({ step }) => step), y: points.map(({ evalLoss }) => evalLoss), hovertemplate: "%{y:.5~g}",
     line: { color: colour, width: 1.75, dash: label ? "dot" : "solid" }, marker: { size: 7, color: colour, symbol: "diamond" },
   }];
@@ -76,7 +79,7 @@ function evalTraces(curve, label, { evaluation: colour }) {
 function rateTrace(curve, name, label, { loss: colour }, row) {
   const points = curve.points.filter((one) => one[name] !== null);
   return {
-    type: "scatter", mode: points.length > 1 ? "lines" : "markers", name: label ? `${label}, ${RATES[name]}` : RATES[name],
+    uid: name, type: "scatter", mode: points.length > 1 ? "lines" : "markers", name: label ? `${label}, ${RATES[name]}` : RATES[name],
     x: points.map(({ step }) => step), y: points.map((one) => one[name]), yaxis: `y${row + 2}`, showlegend: false,
     hovertemplate: "%{y:.4~g}", line: { color: colour, width: 1.5 }, marker: { size: 5, color: colour },
   };
@@ -99,7 +102,7 @@ function layoutOf({ shown, zoom, look, width, rates, turn }) {
     xaxis: { ...axis, ...ranged(zoom.x), title: { text: "step", standoff: 6 }, hoverformat: ",d", tickformat: ",~d",
       unifiedhovertitle: { text: "step %{x:,d}" }, anchor: rates.length ? `y${rates.length + 1}` : "y", showspikes: false },
     yaxis: { ...axis, ...ranged(zoom.y), type: shown.log ? "log" : "linear", domain: [1 - MAIN_PX / inner, 1],
-      title: { text: "loss", standoff: 8 }, ...(shown.log ? { dtick: undefined, exponentformat: "power" } : {}) },
+      title: { text: "loss", standoff: 8 } },
   };
   rates.forEach((name, row) => {
     const top = inner - MAIN_PX - GAP_PX - row * (RATE_PX + GAP_PX);

@@ -51,22 +51,28 @@ export function mount(root, context, { id }) {
   }
 
   const jobFeed = createFeed((signal) => api.get(path, { signal }), JOB_EVERY_MS);
+  const metrics = createFeed((signal) => api.get(`${path}/metrics?points=${MOST_POINTS}`, { signal }), JOB_EVERY_MS);
+
   const leaveJob = subscribe(jobFeed, (state) => {
     if (state.error?.status === 404) return void unknown();
-    stale.update(state);
+    freshen();
     if (state.data) learn(state.data.job);
     // An ended job does not change any more, once its whole description is there.
     if (isOver(state.data?.job) && !state.error) leaveJob();
   });
 
-  const metrics = createFeed((signal) => api.get(`${path}/metrics?points=${MOST_POINTS}`, { signal }), JOB_EVERY_MS);
   const leaveMetrics = subscribe(metrics, (state) => {
     if (state.error?.status === 404) return;
-    staleEvents.update(state);
+    freshen();
     if (!state.data) return;
     leaveMetrics();
     begin(state.data);
   });
+
+  function freshen() {
+    stale.update(jobFeed.state);
+    staleEvents.update(jobFeed.state.error ? {} : metrics.state); // once is enough
+  }
 
   function begin({ points, lines, lastEventId, ended }) {
     panel.begin(points);

@@ -18,6 +18,7 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
   const shown = { log: false, smoothing: 0, rates: [] };
 
   const problem = h("p", { class: "problem chart-problem", role: "alert", hidden: true });
+  const unsaved = h("p", { class: "problem", role: "alert", hidden: true });
   const empty = h("p", { class: "empty chart-empty" }, "Loading …");
   const chart = createChart({ read, onZoom, onProblem });
   const comparison = createComparison({ api, jobs }, jobId, () => chart.draw());
@@ -47,7 +48,7 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
   const element = h("section", { class: "panel chart-panel", "aria-labelledby": "chart-title" },
     h("div", { class: "panel-head" }, h("h2", { id: "chart-title" }, "Loss"),
       h("div", { class: "chart-saves", role: "group", "aria-label": "Save the chart" }, image, table)),
-    problem, empty, body);
+    problem, unsaved, empty, body);
   image.disabled = table.disabled = true;
 
   function toggle(label, change) {
@@ -90,6 +91,7 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
   }
 
   function read() {
+    drawTable();
     return { runs: [run, ...comparison.runs], shown, summary: summary() };
   }
 
@@ -111,7 +113,6 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
     setText(empty, "No training.log events yet.");
     if (none) return;
     chart.draw();
-    if (last.open) drawTable();
   }
 
   function drawTable() {
@@ -130,10 +131,11 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
 
   async function save(work) {
     try {
+      unsaved.hidden = true;
       await work();
     } catch (error) {
-      problem.hidden = false;
-      setText(problem, `It could not be saved: ${error.message}`);
+      unsaved.hidden = false;
+      setText(unsaved, `It could not be saved: ${error.message}`);
     }
   }
 

@@ -66,16 +66,21 @@ export function followEvents(api, jobId, after, { onEvent, onReset, onLost, onEn
 
   const onVisibility = () => (document.hidden ? pause() : open());
   document.addEventListener("visibilitychange", onVisibility);
-  const watch = setInterval(() => source && Date.now() - heardAt > SILENCE_MS && lost(), SILENCE_MS / 4);
+  let watching = null;
+  function watch() {
+    if (source && Date.now() - heardAt > SILENCE_MS) lost();
+    watching = setTimeout(watch, SILENCE_MS / 4);
+  }
 
   function close() {
     over = true;
     pause();
-    clearInterval(watch);
+    clearTimeout(watching);
     document.removeEventListener("visibilitychange", onVisibility);
   }
 
   open();
+  watch();
   return close;
 }
 

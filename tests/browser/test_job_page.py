@@ -1,0 +1,499 @@
+"""Studio's view of one job: its status, its chart, its events as they come, and what it has left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from tests.browser.page import Page
+from tests.support.eventually import eventually
+from tests.support.studio_job import ScriptedJob
+from tests.support.studio_script import ABOUT, Answer, ScriptedStudio
+
+ROUTE = "#/jobs/job_1"
+MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
+ADAPTER = {"name": "adapter", "kind": "adapter", "sizeBytes": 9871360}
+CHECKPOINT = {"name": "checkpoint-40", "kind": "adapter", "step": 40, "sizeBytes": 5000}
+STREAM_ERROR = "[stream error]"
+HIDE = "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
+HIDE += "document.dispatchEvent(new Event('visibilitychange'));"
+
+
+@pytest.fixture
+def job(studio: ScriptedStudio) -> ScriptedJob:
+    """A job that runs, and has told nothing yet."""
+    return studio.job("job_1", name="triage")
+
+
+@pytest.fixture
+def downloads(page: Page, tmp_path: Path) -> Iterator[Path]:
+    """The folder into which the browser saves."""
+    command = "Browser.setDownloadBehavior"
+    page.browser.execute_cdp_cmd(command, {"behavior": "allow", "downloadPath": str(tmp_path)})
+    yield tmp_path
+    page.browser.execute_cdp_cmd(command, {"behavior": "default"})
+
+
+def lines(page: Page) -> list[str]:
+    """Return the lines of the event log."""
+    return str(page.run("return document.querySelector('.log')?.textContent ?? ''")).splitlines()
+
+
+def logged(page: Page) -> list[int]:
+    """Return the steps in the event log."""
+    return [int(line.split("step=")[1].split()[0]) for line in lines(page) if line.startswith("[log]")]
+
+
+def trace(page: Page, name: str) -> dict[str, Any]:
+    """Return what the chart shows under a name, empty where there is none: x and y."""
+    script = """
+        const found = (document.querySelector('.plot')?.data ?? []).find(({name, showlegend}) =>
+            name === arguments[0] && showlegend !== false);
+        return found ? {x: [...found.x], y: [...found.y]} : {};
+    """
+    return dict(page.run(script, name))
+
+
+def charted(page: Page, step: int) -> None:
+    """Wait until the chart has come to a step."""
+    eventually(lambda: trace(page, "loss").get("x", [0])[-1] == step, f"a chart up to step {step}", 5.0)
+
+
+def axis(page: Page, name: str = "xaxis") -> list[float]:
+    """Return the range of an axis."""
+    script = "return document.querySelector('.plot')?._fullLayout?.[arguments[0]].range"
+    return [float(end) for end in page.run(script, name) or (0, 0)]
+
+
+def switch(page: Page, label: str) -> None:
+    """Press a switch."""
+    page.the(".switch-label", label).click()
+
+
+def saved(folder: Path, name: str) -> bytes:
+    """Wait until the browser has saved a file; return what is in it."""
+    file = folder / name
+    eventually(lambda: file.exists() and file.stat().st_size > 0, f"a file {name}", 10.0)
+    return file.read_bytes()
+
+
+def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
+    """Its head says what it is; the chart waits for the first loss, then follows, and so does the log."""
+    page.open(ROUTE)
+    page.the("h1", "triage")
+    page.titled("triage")
+    page.the(".status-running", "running")
+    page.the(".chart-empty", "No training.log events yet.")
+    facts = page.the(".job-facts").text.split("\n")
+    assert facts[:2] == ["ID", "job_1"]
+    assert facts[-4:] == ["Model", "smollm2-135m", "Dataset", "uploaded, 9f2c9f2c9f2c"]
+    page.the("summary", "Settings").click()
+    page.the(".settings-facts", "maxSteps")
+    job.event("training.started", metadata={"device": "cpu"})
+    job.log(1, loss=2.5, learningRate=2e-4)
+    job.log(1, evalLoss=2.75)
+    job.log(2, loss=None)
+    job.log(3, loss=1.25)
+    charted(page, 3)
+    assert trace(page, "loss") == {"x": [1, 2, 3], "y": [2.5, None, 1.25]}
+    assert trace(page, "eval loss") == {"x": [1], "y": [2.75]}
+    assert lines(page)[0].startswith('[started] {"type":"training.started","jobId":"job_1"')
+    assert lines(page)[1:] == [
+        *("[log] step=1 loss=2.5", "[log] step=1 evalLoss=2.75", "[log] step=2 loss=NaN", "[log] step=3 loss=1.25"),
+    ]
+    page.the(".job-facts", "3 of 60")
+    label = str(page.the(".plot").get_attribute("aria-label"))
+    assert "Last: step 3, loss 1.2500. Last evaluation: step 1, loss 2.7500." in label
+    page.the("summary", "Show as table").click()
+    assert page.the(".figures tbody tr").text.split() == ["3", "1.2500", "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"]
+    assert page.accessibility() == []
+
+
+@pytest.mark.parametrize("kind", ["completed", "failed", "cancelled"])
+def test_a_job_ends_while_one_looks(page: Page, job: ScriptedJob, kind: str) -> None:
+    """The status flips, a failure says why, and the stream is closed for good."""
+    job.logs(range(1, 4))
+    page.open(ROUTE)
+    page.button("Cancel")
+    job.artifacts = [CHECKPOINT, ADAPTER] if kind == "completed" else []
+    told = {"artifacts": job.artifacts} if job.artifacts else {"error": "Out of memory"} if kind == "failed" else {}
+    job.wire.update({"error": "Out of memory"} if kind == "failed" else {})
+    job.end(f"training.{kind}", **told)
+    page.the(f".status-{kind}", kind)
+    page.the(".log", f"[{kind}] {{")
+    page.gone(".job-actions button")
+    assert [text.text for text in page.all(".job-error")] == (["Out of memory"] if kind == "failed" else [])
+    assert [text.text for text in page.all(".artifacts h2")] == (["artifacts: 2"] if kind == "completed" else [])
+    assert page.accessibility() == []
+    time_was = page.run("return performance.now()")
+    eventually(lambda: page.run("return performance.now()") > time_was + 400, "the time of a few tries")
+    assert job.opened == ["3"]
+    assert job.streams == 0
+    assert STREAM_ERROR not in lines(page)
+
+
+def test_an_ended_job_opens_no_stream(page: Page, job: ScriptedJob) -> None:
+    """All that there is to know comes at once."""
+    job.logs(range(1, 31))
+    job.end("training.completed")
+    page.open(ROUTE)
+    page.the(".status-completed")
+    charted(page, 30)
+    assert job.opened == []
+
+
+def test_a_cancelled_job_without_an_event_of_it(page: Page, job: ScriptedJob) -> None:
+    """After the stream's end the job itself is asked for, as Arkor Cloud wants it."""
+    page.open(ROUTE)
+    page.the(".status-running")
+    job.wire.update(status="cancelled")
+    job.end()
+    page.the(".status-cancelled")
+    assert len(job.opened) == 1
+
+
+def test_a_stream_that_breaks_is_resumed(page: Page, job: ScriptedJob) -> None:
+    """One line says so; nothing is lost, and nothing comes twice."""
+    page.meets_refusals = True
+    job.logs(range(1, 4))
+    page.open(ROUTE)
+    charted(page, 3)
+    job.refuses = True
+    job.cut()
+    page.the(".log", STREAM_ERROR)
+    job.logs(range(4, 8))
+    asked = len(page.asked("GET /api/jobs/job_1"))
+    page.asked("GET /api/jobs/job_1", asked + 3)
+    job.refuses = False
+    charted(page, 7)
+    assert trace(page, "loss")["x"] == logged(page) == [1, 2, 3, 4, 5, 6, 7]
+    assert lines(page).count(STREAM_ERROR) == 1
+    assert job.opened == ["3", "3"]
+
+
+def test_a_backend_without_ids_tells_everything_again(page: Page, studio: ScriptedStudio) -> None:
+    """What comes again takes the place of what was there."""
+    job = studio.job("job_1", numbered=False)
+    job.logs(range(1, 4))
+    page.open(ROUTE)
+    charted(page, 3)
+    job.log(4, loss=1)
+    charted(page, 4)
+    job.cut()
+    job.log(5, loss=1)
+    charted(page, 5)
+    assert trace(page, "loss")["x"] == logged(page) == [1, 2, 3, 4, 5]
+
+
+def test_a_hidden_tab_holds_no_stream(page: Page, job: ScriptedJob) -> None:
+    """It is closed while nobody looks, and goes on behind the last event that was seen."""
+    job.logs(range(1, 4))
+    page.open(ROUTE)
+    charted(page, 3)
+    job.log(4, loss=1)
+    charted(page, 4)
+    page.run(HIDE, True)
+    eventually(lambda: job.streams == 0, "a closed stream")
+    job.logs(range(5, 9))
+    assert logged(page)[-1] == 4
+    page.run(HIDE, False)
+    charted(page, 8)
+    assert trace(page, "loss")["x"] == logged(page) == list(range(1, 9))
+    assert job.opened == ["3", "4"]
+    assert STREAM_ERROR not in lines(page)
+
+
+def test_a_view_that_is_left_leaves_nothing_behind(page: Page, job: ScriptedJob) -> None:
+    """Its stream is closed, and the way back shows the same again."""
+    job.logs(range(1, 4))
+    page.open(ROUTE)
+    charted(page, 3)
+    page.the("nav a", "Jobs").click()
+    page.the("h1", "Jobs")
+    eventually(lambda: job.streams == 0, "a closed stream")
+    page.browser.back()
+    charted(page, 3)
+    assert logged(page) == [1, 2, 3]
+
+
+def test_a_silent_stream_is_dead(page: Page, job: ScriptedJob) -> None:
+    """Where not even a ping comes, such as after a laptop has slept, the stream is opened anew."""
+    page.open(ROUTE)
+    eventually(lambda: job.streams == 1, "a stream")
+    job.silent = True
+    later = "const now = Date.now; Date.now = () => now() + 60000;"
+    eventually(lambda: page.run(later) or len(job.opened) == 2, "another stream", 5.0)
+    assert lines(page) == [STREAM_ERROR]
+
+
+def test_a_long_run_stays_small(page: Page, job: ScriptedJob) -> None:
+    """Of many events the page keeps some: the ends, evaluations and extremes; of the log, the last 500 lines."""
+    job.log(0, loss=1)
+    page.open(ROUTE)
+    charted(page, 0)
+    for step in range(1, 9001):
+        job.log(step, loss=99.0 if step == 4321 else 1 / step)
+    job.log(9000, evalLoss=0.5)
+    job.log(9001, loss=0.001)
+    charted(page, 9001)
+    shown = trace(page, "loss")
+    assert len(shown["x"]) <= 4000
+    assert shown["x"][0] == 0
+    assert shown["x"] == sorted(set(shown["x"]))
+    assert max(shown["y"]) == 99.0
+    assert len([step for step in shown["x"] if step < 3000]) > 300  # the beginning is not thinned more than the rest
+    assert trace(page, "eval loss")["y"] == [0.5]
+    assert len(lines(page)) == 500
+    assert lines(page)[-1] == "[log] step=9001 loss=0.001"
+
+
+def test_the_log_stays_where_one_reads(page: Page, job: ScriptedJob) -> None:
+    """Scrolled up it stays; otherwise it follows."""
+    job.logs(range(1, 101))
+    page.open(ROUTE)
+    page.the(".log", "step=100")
+    box = "const box = document.querySelector('.log');"
+    eventually(lambda: page.run(f"{box} return box.scrollTop") > 500, "a log that follows")
+    page.run(f"{box} box.scrollTop = 40")
+    page.button("Jump to the end")
+    job.log(101, loss=1)
+    page.the(".log", "step=101")
+    assert page.run(f"{box} return box.scrollTop") == 40
+    page.button("Jump to the end").click()
+    eventually(lambda: page.run(f"{box} return box.scrollTop") > 500, "the end")
+
+
+def test_zoom_is_kept_while_figures_come(page: Page, job: ScriptedJob) -> None:
+    """Dragging over the chart shows those steps, also when more come, until one resets it; or one types them."""
+    job.logs(range(0, 101))
+    page.open(ROUTE)
+    charted(page, 100)
+    page.run("document.querySelector('.plot').scrollIntoView({block: 'center'})")
+    plot = page.the(".plot")
+    drag = ActionChains(page.browser, duration=20).move_to_element_with_offset(plot, -100, 0).click_and_hold()
+    drag.move_by_offset(50, 0).move_by_offset(50, 0).release().perform()
+    eventually(lambda: 0 < axis(page)[0] < axis(page)[1] < 60, "a zoomed chart")
+    zoomed = axis(page)
+    assert float(page.the("[aria-label='From step']").get_attribute("value") or -1) == pytest.approx(zoomed[0], abs=1)
+    job.logs(range(101, 201))
+    charted(page, 200)
+    assert axis(page) == zoomed
+    page.button("Reset zoom").click()
+    eventually(lambda: axis(page)[1] >= 200, "the whole chart")
+    page.the("[aria-label='From step']").send_keys("150")
+    page.the("[aria-label='To step']").send_keys("160" + Keys.ENTER)
+    eventually(lambda: axis(page) == [150, 160], "steps 150 to 160")
+    double = ActionChains(page.browser).move_to_element(page.the(".plot")).double_click()
+    double.perform()
+    eventually(lambda: axis(page)[1] >= 200, "the whole chart")
+    assert page.the("[aria-label='From step']").get_attribute("value") == ""
+
+
+def test_the_chart_as_one_wants_it(page: Page, job: ScriptedJob) -> None:
+    """A log axis, smoothing as in TensorBoard, and the rates below it."""
+    for step, loss in enumerate((4.0, 2.0, None, 1.0), 1):
+        job.log(step, loss=loss, learningRate=0.1 * step, samplesPerSecond=10)
+    page.open(ROUTE)
+    charted(page, 4)
+    slider = page.the("#smoothing")
+    slider.send_keys(Keys.ARROW_RIGHT * 50)
+    eventually(lambda: trace(page, "loss")["y"][1] != 2.0, "smoothed losses")
+    assert page.the("output").text == "0.50"
+    assert [y if y is None else round(y, 4) for y in trace(page, "loss")["y"]] == [4, 2.6667, None, 1.7143]
+    switch(page, "Log axis")
+    eventually(lambda: page.run("return document.querySelector('.plot')._fullLayout.yaxis.type") == "log", "a log axis")
+    switch(page, "Learning rate")
+    switch(page, "Samples/s")
+    script = "return document.querySelector('.plot').data.map(({name, yaxis}) => [name, yaxis ?? 'y'])"
+    eventually(lambda: ["samples/s", "y3"] in page.run(script), "samples/s")
+    assert ["learning rate", "y2"] in page.run(script)
+    assert page.accessibility() == []
+
+
+def test_other_runs_are_laid_over_it(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:
+    """They are found by name, asked for once, told apart by name and colour, and can be taken away again."""
+    job.logs(range(1, 11))
+    other, bold = studio.job("job_2", name="triage r=32"), studio.job("job_3", name="<b>bold</b>")
+    other.logs(range(1, 21))
+    bold.logs(range(1, 6))
+    studio.job("job_4", name="silent")
+    studio.answers["GET /api/jobs"] = Answer({"jobs": [one.wire for one in studio.jobs.values()]})
+    page.open(ROUTE)
+    charted(page, 10)
+    page.the("summary", "Compare").click()
+    page.the(".run-list", "silent")
+    assert [text.text.split("\n")[0] for text in page.all(".run-list label")] == ["triage r=32", "<b>bold</b>", "silent"]
+    assert page.accessibility() == []
+    page.press("r=3")
+    eventually(lambda: len(page.all(".run-list label")) == 1, "one run")
+    page.press(Keys.TAB, Keys.SPACE)
+    page.the("summary", "Compare (1)")
+    eventually(lambda: trace(page, "triage r=32").get("x", [0])[-1] == 20, "the other run")
+    page.the(".comparison .field").clear()
+    page.the(".comparison .field").send_keys(" ")
+    page.the(".run-list label", "bold").click()
+    page.the(".run-list label", "silent").click()
+    page.the(".chart-panel .problem", "silent cannot be laid over: it has no training.log events yet.")
+    eventually(lambda: "<b>bold</b>" in page.run("return document.querySelector('.plot .legend').textContent"), "text")
+    colours = page.run("return document.querySelector('.plot').data.map(({line}) => line.color)")
+    assert len(set(colours)) == 3
+    page.press(Keys.ESCAPE)
+    page.gone(".comparison-box")
+    page.the("summary", "Compare (2)").click()
+    page.the(".run-list label", "r=32").click()
+    eventually(lambda: trace(page, "triage r=32") == {}, "one run less")
+    assert len(studio.asked("GET /api/jobs/job_2/metrics")) == 1
+
+
+def test_the_chart_can_be_saved(page: Page, job: ScriptedJob, downloads: Path) -> None:
+    """As a picture, and as a table."""
+    job.logs(range(1, 31))
+    page.open(ROUTE)
+    charted(page, 30)
+    page.button("PNG").click()
+    assert saved(downloads, "job_1-loss.png").startswith(b"\x89PNG")
+    page.button("CSV").click()
+    assert saved(downloads, "job.csv").startswith(b"step,loss\r\n1,0.5\r\n")
+
+
+def test_what_it_has_left(page: Page, job: ScriptedJob, studio: ScriptedStudio, downloads: Path) -> None:
+    """Names, sizes and a download; a checkpoint of a running job can be talked to, and so can the final adapter."""
+    page.meets_refusals = True
+    job.artifacts = [CHECKPOINT]
+    page.open(ROUTE)
+    page.the(".artifacts", "artifacts: 1")
+    assert str(page.the(".job-actions a", "Try it").get_attribute("href")).endswith("#/playground?job=job_1&step=40")
+    job.artifacts = [CHECKPOINT, ADAPTER]
+    job.end("training.completed", artifacts=[ADAPTER])
+    page.the(".artifacts", "artifacts: 2")
+    eventually(lambda: len(page.all(".artifact-list button")) == 2, "two downloads")
+    assert [row.text.split("\n") for row in page.all(".artifact-list li")] == [
+        ["checkpoint-40", "4.9 KiB", "Download"],
+        ["adapter", "9.4 MiB", "Download"],
+    ]
+    assert str(page.the(".job-actions a", "Try it").get_attribute("href")).endswith("#/playground?job=job_1")
+    link = "POST /api/jobs/job_1/artifacts/adapter/link"
+    studio.answers[link] = Answer({"url": "/download/adapter.tar"})
+    page.the("[aria-label='Download adapter']").click()
+    assert saved(downloads, "adapter.tar") == b"tar"
+    studio.answers[link] = Answer({"error": "The file is gone from the disk."}, 410)
+    page.the("[aria-label='Download adapter']").click()
+    page.the(".artifacts .problem", "adapter cannot be downloaded: The file is gone from the disk.")
+    assert page.accessibility() == []
+
+
+def test_a_backend_that_hands_out_no_files(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:
+    """What the job's events tell of them is shown, and why there is no more."""
+    page.meets_refusals = True
+    refusal = {"error": "not supported", "feature": "artifacts"}
+    studio.answers["GET /api/jobs/job_1/artifacts"] = Answer(refusal, 501)
+    studio.answers["GET /api/credentials"] = Answer({**ABOUT, "features": []})
+    job.event("checkpoint.saved", step=40, artifacts=[CHECKPOINT])
+    page.open(ROUTE)
+    page.the(".artifacts", "This backend does not hand out the files of a job.")
+    assert page.the(".artifacts h2").text == "artifacts: 1"
+    assert page.all(".artifacts button") == []
+    assert page.accessibility() == []
+
+
+def test_cancelling_is_asked_twice(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:
+    """No means no; yes tells the backend, whose refusal is shown; the status flips when the job has ended."""
+    page.meets_refusals = True
+    call = "POST /api/jobs/job_1/cancel"
+    studio.answers[call] = Answer({"error": "The backend is stopping."}, 503)
+    page.open(ROUTE)
+    page.button("Cancel").click()
+    page.the("dialog", "triage stops where it is.")
+    page.button("Keep it").click()
+    assert studio.asked(call) == []
+    page.button("Cancel").click()
+    page.button("Cancel the job").click()
+    page.the(".problem", "The job was not cancelled: The backend is stopping.")
+    studio.answers[call] = Answer({"job": job.wire}, 202)
+    page.button("Cancel").click()
+    page.button("Cancel the job").click()
+    assert page.button("Cancelling …").get_attribute("disabled")
+    job.end("training.cancelled", step=3)
+    page.the(".status-cancelled")
+    page.gone(".job-actions button")
+
+
+def test_a_job_that_is_not_there(page: Page, studio: ScriptedStudio) -> None:
+    """It says so, and leads back."""
+    page.meets_refusals = True
+    for part in ("", "/metrics"):
+        studio.answers[f"GET /api/jobs/job_9{part}"] = Answer({"error": "There is no job 'job_9'."}, 404)
+    page.open("#/jobs/job_9")
+    page.the("main", "There is no such job in this project.")
+    page.titled("Unknown job")
+    page.the("main a", "All jobs").click()
+    page.the("h1", "Jobs")
+
+
+def test_a_backend_that_is_away_for_a_while(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:
+    """What is known stays, a line says that it is old; when it is back, all goes on."""
+    page.meets_refusals = True
+    down = Answer({"error": "Cannot reach the backend."}, 502)
+    studio.answers["GET /api/jobs/job_1/metrics"] = studio.answers["GET /api/jobs/job_1"] = down
+    page.open(ROUTE)
+    page.the(".stale", "Couldn't load the job: Cannot reach the backend. Studio keeps trying.")
+    assert len(page.all(".stale")) == 1
+    del studio.answers["GET /api/jobs/job_1"]
+    page.the(".stale", "Couldn't load its events: Cannot reach the backend.")
+    job.logs(range(1, 4))
+    del studio.answers["GET /api/jobs/job_1/metrics"]
+    charted(page, 3)
+    page.gone(".stale")
+    with studio.away():
+        page.the(".notice", "Studio has stopped answering")
+        page.the(".log", STREAM_ERROR)
+        job.log(4, loss=1)
+    charted(page, 4)
+    page.gone(".stale")
+    assert logged(page) == [1, 2, 3, 4]
+
+
+def test_nothing_that_a_job_tells_is_markup(page: Page, studio: ScriptedStudio) -> None:
+    """Names, errors, settings, files and events are text, in the chart, too."""
+    job = studio.job(MARKUP, name=MARKUP, error=MARKUP, config={MARKUP: MARKUP, "model": MARKUP})
+    job.artifacts = [{"name": MARKUP, "kind": "adapter"}]
+    studio.answers["GET /api/jobs"] = Answer({"jobs": [job.wire, {**job.wire, "id": "job_2"}]})
+    studio.job("job_2", name=MARKUP).logs(range(3))
+    job.event("training.started", metadata={"x": f"{MARKUP}\nsecond"})
+    job.logs(range(3))
+    page.open("#/jobs/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E%3Cb%3Ebold%3C%2Fb%3E")
+    page.the("h1", MARKUP)
+    page.the(".job-error", MARKUP)
+    page.the(".job-facts", MARKUP)
+    page.the(".artifacts", MARKUP)
+    page.the(".log", MARKUP)
+    assert len(lines(page)) == 4
+    page.the("summary", "Settings").click()
+    page.the(".settings-facts", MARKUP)
+    page.the("summary", "Compare").click()
+    page.the(".run-list label", MARKUP).click()
+    eventually(lambda: "<img" in page.run("return document.querySelector('.plot .legend')?.textContent ?? ''"), "text")
+    assert page.run("return document.querySelectorAll('main img, b b, .log b, h1 b').length") == 0
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
+def test_the_chart_fits(page: Page, job: ScriptedJob, width: int, scheme: str) -> None:
+    """At any width, in light and in dark, the chart is as wide as its place, and axe finds nothing."""
+    job.wire.update(name="y" * 200, error="e" * 400, config={"model": "m" * 200, "maxSteps": 10})
+    job.logs(range(1, 11))
+    page.look(width, 900, scheme)
+    page.open(ROUTE)
+    charted(page, 10)
+    assert page.overflow() <= 0
+    assert page.accessibility() == []
+    script = "return [document.querySelector('.plot').clientWidth, document.querySelector('.plot .main-svg').clientWidth]"
+    assert len(set(page.run(script))) == 1
+    page.look(700, 900, scheme)
+    eventually(lambda: len(set(page.run(script))) == 1 and page.run(script)[0] < 700, "a chart of another width")
+    ground = page.run("return document.querySelector('.plot').layout.paper_bgcolor")
+    assert ground == {"light": "#ffffff", "dark": "#171b21"}[scheme]
