@@ -270,7 +270,7 @@ def test_the_log_stays_where_one_reads(page: Page, job: ScriptedJob) -> None:
 
 def test_zoom_is_kept_while_figures_come(page: Page, job: ScriptedJob) -> None:
     """Dragging over the chart shows those steps, also when more come, until one resets it; or one types them."""
-    job.logs(range(0, 101))
+    job.logs(range(101))
     page.open(ROUTE)
     charted(page, 100)
     page.run("document.querySelector('.plot').scrollIntoView({block: 'center'})")
@@ -327,7 +327,11 @@ def test_other_runs_are_laid_over_it(page: Page, job: ScriptedJob, studio: Scrip
     charted(page, 10)
     page.the("summary", "Compare").click()
     page.the(".run-list", "silent")
-    assert [text.text.split("\n")[0] for text in page.all(".run-list label")] == ["triage r=32", "<b>bold</b>", "silent"]
+    assert [text.text.split("\n")[0] for text in page.all(".run-list label")] == [
+        "triage r=32",
+        "<b>bold</b>",
+        "silent",
+    ]
     assert page.accessibility() == []
     page.press("r=3")
     eventually(lambda: len(page.all(".run-list label")) == 1, "one run")
@@ -491,7 +495,9 @@ def test_the_chart_fits(page: Page, job: ScriptedJob, width: int, scheme: str) -
     charted(page, 10)
     assert page.overflow() <= 0
     assert page.accessibility() == []
-    script = "return [document.querySelector('.plot').clientWidth, document.querySelector('.plot .main-svg').clientWidth]"
+    script = (
+        "return [document.querySelector('.plot').clientWidth, document.querySelector('.plot .main-svg').clientWidth]"
+    )
     assert len(set(page.run(script))) == 1
     page.look(700, 900, scheme)
     eventually(lambda: len(set(page.run(script))) == 1 and page.run(script)[0] < 700, "a chart of another width")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Generator, Mapping
@@ -37,7 +38,11 @@ class ScriptedJob:
             "status": "running",
             "createdAt": CREATED,
             "startedAt": STARTED,
-            "config": {"model": "smollm2-135m", "datasetSource": {"type": "dataset", "id": "9f2c" * 16}, "maxSteps": 60},
+            "config": {
+                "model": "smollm2-135m",
+                "datasetSource": {"type": "dataset", "id": "9f2c" * 16},
+                "maxSteps": 60,
+            },
             **fields,
         }
         self.artifacts: list[dict[str, Any]] = []
@@ -98,7 +103,9 @@ class ScriptedJob:
 
     def table(self) -> str:
         """Tell the same as CSV, in short."""
-        return "step,loss\r\n" + "".join(f"{point['step']},{point.get('loss')}\r\n" for point in self.metrics()["points"])
+        return "step,loss\r\n" + "".join(
+            f"{point['step']},{point.get('loss')}\r\n" for point in self.metrics()["points"]
+        )
 
     def stream(self, after: str | None) -> Generator[bytes, None, None]:
         """Give the events behind an id as they come, to the end or to a cut."""
@@ -107,22 +114,23 @@ class ScriptedJob:
         self.streams += 1
         try:
             yield PING
-            while True:
+            while not self._is_over(cuts) or len(self._events) > sent:
                 with self._changed:
-                    news = self._changed.wait_for(lambda: len(self._events) > sent or self._is_over(cuts), 0.05)
-                    events, over = self._events[sent:], self._is_over(cuts)
+                    self._changed.wait_for(functools.partial(self._has_news, sent, cuts), 0.05)
+                    events = self._events[sent:]
                 frames = [self._frame(sent + number, event) for number, event in enumerate(events, 1)]
                 sent += len(events)
                 if frames:
                     yield b"".join(frames)
-                elif not (news or self.silent):
+                elif not self.silent:
                     yield PING  # it finds out that nobody listens any more
-                if over:
-                    break
             if self._cuts == cuts:
                 yield b"event: end\ndata: {}\n\n"
         finally:
             self.streams -= 1
+
+    def _has_news(self, sent: int, cuts: int) -> bool:
+        return len(self._events) > sent or self._is_over(cuts)
 
     def _is_over(self, cuts: int) -> bool:
         return self._is_ended or self._cuts > cuts

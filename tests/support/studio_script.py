@@ -37,7 +37,6 @@ ABOUT: Mapping[str, Any] = {
 }
 
 _LOOK_S = 0.02
-_JOB = "GET /api/jobs/"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -176,7 +175,7 @@ class ScriptedStudio:
         answers: what a call answers, by ``"GET /api/jobs"`` and its like; a test puts others in.
         requests: the calls that were made, in the same form, with their bodies.
         run: the current or last run.
-        jobs: those whose events a test scripts; any other job is there, too, and has none.
+        jobs: those whose events a test scripts; any other that is asked for is there, too.
         token: what the page has to send; another one means that Studio was started anew.
     """
 
@@ -204,7 +203,7 @@ class ScriptedStudio:
                 answer.gate.set()
         if self.run is not None and self.run.exit_code is None:
             self.run.end(0)
-        for job in self.jobs.values():
+        for job in list(self.jobs.values()):
             job.cut()
         self._server.stop()
 
@@ -222,12 +221,16 @@ class ScriptedStudio:
         self.jobs[job_id] = ScriptedJob(job_id, **settings)
         return self.jobs[job_id]
 
+    def the_job(self, job_id: str) -> ScriptedJob:
+        """Return a job; one that no test has made is queued."""
+        return self.jobs.get(job_id) or self.job(job_id, status="queued")
+
     @contextmanager
     def away(self) -> Iterator[None]:
         """Refuse every connection inside the block."""
         if self.run is not None:
             self.run.cut()
-        for job in self.jobs.values():
+        for job in list(self.jobs.values()):
             job.cut()
         self._server.stop()
         try:
@@ -250,19 +253,21 @@ class ScriptedStudio:
         if call == "POST /api/train/stop" and self.run is not None:
             self.run.stopping = True
             return Answer({"stopping": True}, 202)
-        if call.startswith(_JOB):
-            return self._about_job(*call.removeprefix(_JOB).partition("/")[::2])
-        return Answer({"error": f"Nothing is scripted for {call}."}, 404)
+        return self._about_job(call)
 
-    def _about_job(self, quoted: str, part: str) -> Answer:
-        job = self.jobs.get(unquote(quoted)) or ScriptedJob(unquote(quoted), status="queued")
-        if part == "metrics":
-            return Answer(job.metrics())
-        if part == "metrics.csv":
-            return Answer(job.table().encode())
-        if part == "artifacts":
-            return Answer({"artifacts": job.artifacts})
-        return Answer({"job": job.wire}) if not part else Answer({"error": f"Nothing is scripted for {part}."}, 404)
+    def _about_job(self, call: str) -> Answer:
+        start, _, rest = call.partition("/api/jobs/")
+        quoted, _, part = rest.partition("/")
+        job = self.the_job(unquote(quoted))
+        parts: dict[str, Callable[[], Any]] = {
+            "": lambda: {"job": job.wire},
+            "metrics": job.metrics,
+            "metrics.csv": lambda: job.table().encode(),
+            "artifacts": lambda: {"artifacts": job.artifacts},
+        }
+        if start == "GET " and quoted and part in parts:
+            return Answer(parts[part]())
+        return Answer({"error": f"Nothing is scripted for {call}."}, 404)
 
 
 def _plotly() -> Path:
@@ -333,10 +338,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _events(self, quoted: str) -> None:
         query = parse_qs(self.path.partition("?")[2])
         studio = self.server.studio
-        job = studio.jobs.get(unquote(quoted))
-        if query.get("token") != [studio.token] or job is None or job.refuses:
+        job = studio.the_job(unquote(quoted))
+        if query.get("token") != [studio.token] or job.refuses:
             return self._send(503, "application/json", b'{"error": "Too many event streams are open."}')
-        after = self.headers.get("Last-Event-ID") or (query.get("after") or [None])[0]
+        after = self.headers.get("Last-Event-ID") or query.get("after", [""])[0] or None
         return self._stream(job.stream(after), "text/event-stream")
 
     def _call(self, path: str) -> None:
