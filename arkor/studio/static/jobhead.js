@@ -17,7 +17,7 @@ export function isOver(job) {
 export function createHead({ api, about, announce }, jobId, onCancelled) {
   const title = h("h1", null, jobId);
   const status = createStatus();
-  const error = h("p", { class: "problem job-error", hidden: true });
+  const error = h("p", { class: "problem job-error", tabindex: "0", hidden: true });
   const refused = h("p", { class: "problem", role: "alert", hidden: true });
   const tryIt = h("a", { class: "button", hidden: true }, "Try it");
   const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: askToCancel }, "Cancel");
