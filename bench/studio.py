@@ -188,7 +188,7 @@ class Bench:
         while not set(until) <= set(seen := self.browser.execute_script("return window.seen")):
             if time.monotonic() > deadline:
                 raise click.ClickException(f"not within {PATIENCE_S:.0f} s: {until}, only {seen}")
-            time.sleep(0.02)
+            threading.Event().wait(0.02)
         return dict(seen)
 
     def get(self, path: str) -> requests.Response:
@@ -218,7 +218,7 @@ def latency(bench: Bench, scale: float) -> None:
     bench.open("#/jobs/job_live", "chart", f"step {len(bench.backend.sent_at)}")
     first = len(bench.backend.sent_at) + 1
     for _ in range(events):
-        time.sleep(random.uniform(0.15, 0.35))
+        threading.Event().wait(random.uniform(0.15, 0.35))
         bench.backend.log()
     seen = bench.wait(f"step {first + events - 1}")
     sent = bench.backend.sent_at
