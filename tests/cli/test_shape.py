@@ -93,7 +93,7 @@ def test_a_command_like_no_other_is_told_where_the_list_is() -> None:
 @pytest.mark.usefixtures("arkor_on_path")
 @pytest.mark.parametrize(("words", "completed"), [("arkor st", "start"), ("arkor start --loc", "--local")])
 def test_bash_completes_commands_and_options(words: str, completed: str) -> None:
-    """With the line of the README, in a real shell."""
+    """With the line of docs/commands.md, in a real shell."""
     script = (
         'eval "$(_ARKOR_COMPLETE=bash_source arkor)"\n'
         f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"

@@ -84,9 +84,29 @@ def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: P
     assert re.search(r"^valid JSON +20 +20$", printed, re.MULTILINE)
 
 
+def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command below a group with its whole name."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield f"{path} {name}", command
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """What there is no word about does not exist for its users."""
+    rows = [line for line in (ROOT / "docs" / "commands.md").read_text().splitlines() if line.startswith("| `arkor ")]
+    for name, command in commands(cli, "arkor"):
+        row = "".join(row for row in rows if f"`{name}" in row)
+        assert row, name
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        assert [option.opts for option in options if not any(word in row for word in option.opts)] == [], name
+
+
 def test_every_command_is_in_the_readme() -> None:
-    """A command without a word about it does not exist for its users."""
+    """At least by its name."""
     readme = (ROOT / "README.md").read_text()
-    context = click.Context(cli)
-    for name in cli.list_commands(context):
-        assert f"arkor {name}" in readme, name
+    for name in cli.list_commands(click.Context(cli)):
+        assert re.search(rf"`(arkor )?{name}\b", readme), name
