@@ -260,6 +260,29 @@ class CloudApiClient(DeploymentCalls):
         body = self._get("v1", "jobs", params=scope.to_query())
         return [TrainingJob.from_wire(item) for item in wire.objects(body.get("jobs"))]
 
+    def stored_events(
+        self, scope: Scope, job_id: str, *, after: str | None = None
+    ) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
+        """Return events of a job that are stored, the oldest first, as many as the backend gives at once.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+            after: begin behind the event of this id; None for the first one.
+
+        Returns:
+            (each event's id and its JSON object, as it travels; whether there are more behind these).
+
+        Raises:
+            UnsupportedByBackend: the backend tells events in its stream alone.
+            NotFound: there is no such job.
+        """
+        self.require("stored-events", "reading stored events")
+        query = {**scope.to_query(), **({"after": after} if after else {})}
+        body = self._get("v1", "jobs", job_id, "events", params=query)
+        found = _stored_events(body.get("events"))
+        return found, bool(found) and body.get("more") is True
+
     def job_metrics(self, scope: Scope, job_id: str) -> Metrics:
         """Return the history of a job's figures: loss, evaluation loss, learning rate and their kin.
 
@@ -471,3 +494,12 @@ class CloudApiClient(DeploymentCalls):
 
     def _job(self, body: Mapping[str, Any]) -> TrainingJob:
         return TrainingJob.from_wire(wire.mapping(body.get("job")))
+
+
+def _stored_events(pairs: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return ids and events of a list on the wire; what is none is passed over, as in a stream."""
+    return [
+        (wire.text(pair[0]), pair[1])
+        for pair in (pairs if isinstance(pairs, list) else ())
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict) and pair[1].get("type")
+    ]

@@ -1,9 +1,10 @@
 """What a job has told so far: the events that are stored, then no more.
 
-The same stream as for following a job, and the same rules for lost connections. It ends by itself where the job has
-ended. Where the job goes on, it is left when the backend has sent all that it had.
+A backend that can hands them out thousands at a time. Any other has the same stream as for following a job, with the
+same rules for lost connections. It ends by itself where the job has ended. Where the job goes on, it is left when the
+backend has sent all that it had.
 
-Protocol: docs/protocol.md, "The event stream" (Reading what is stored) and "Reader rules".
+Protocol: docs/protocol.md, "The event stream" (Reading what is stored), "Reader rules", "Stored events".
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import requests
 from arkor.api.abort import Deadline
 from arkor.api.position import EVENT_ID, StreamPosition
 from arkor.api.stream import RETRIED_STATUSES, EventStream, ReconnectPolicy
-from arkor.errors import CloudApiError, ConfigError, WaitTimeout
+from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, WaitTimeout
 from arkor.events import LAST_EVENT_TYPES
 from arkor.jobs import Scope
 
@@ -55,11 +56,29 @@ def history(
         CloudApiError: the backend refuses: NotFound where there is no such job, 400 for an ``after`` it never sent.
         ConfigError: ``after`` cannot be an event's id.
         ReconnectExhausted: the stream failed six times in a row.
+        ConnectionFailed: a backend that needs no stream for this did not answer.
         LocalBackendError: this user's own backend is gone.
     """
     if after is not None and not EVENT_ID.fullmatch(after):
         raise ConfigError("after", f"must be the id of an event, not {after!r}")
-    return _Reading(client, scope, job_id, after, follow=follow).events()
+    return _events(client, scope, job_id, after, follow=follow)
+
+
+def _events(
+    client: CloudApiClient, scope: Scope, job_id: str, after: str | None, *, follow: bool
+) -> Iterator[StoredEvent]:
+    if follow or "stored-events" not in client.features:
+        yield from _Reading(client, scope, job_id, after, follow=follow).events()
+        return
+    more = True
+    while more:
+        try:
+            found, more = client.stored_events(scope, job_id, after=after)
+        except ConnectionFailed:
+            client.check_alive()
+            raise
+        yield from found
+        after = found[-1][0] if found else after
 
 
 class _Quiet(Deadline):

@@ -15,7 +15,7 @@ from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 
 NAME = "arkor-local"
-FEATURES = ("datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference", "delete-jobs")
+FEATURES = ("datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference", "delete-jobs", "stored-events")
 
 
 class Backend:

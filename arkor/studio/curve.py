@@ -32,10 +32,10 @@ class Curve:
 
     def extend(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Take in log events as they travel; a figure of another type, or one that is not finite, counts as absent."""
-        self._steps.extend([_step(event.get("step")) for event in events])
+        self._steps.extend(_steps([event.get("step") for event in events]))
         self._times.extend([_unix_time(event.get("timestamp")) for event in events])
         for name, column in self._figures.items():
-            column.extend([_figure(event.get(name)) for event in events])
+            column.extend(_figures([event.get(name) for event in events]))
 
     def point(self, index: int) -> dict[str, Any]:
         """Return a log event as the page gets it."""
@@ -77,9 +77,24 @@ class Curve:
         self._figures = {name: array("d", (column[index] for index in kept)) for name, column in self._figures.items()}
 
 
+def _steps(values: list[Any]) -> list[int]:
+    if set(map(type, values)) == {int} and -LARGEST_STEP <= min(values) <= max(values) <= LARGEST_STEP:  # nearly always
+        return values
+    return [_step(value) for value in values]
+
+
 def _step(value: Any) -> int:
     step = wire.whole_number(value)
     return step if step is not None and abs(step) <= LARGEST_STEP else 0
+
+
+def _figures(values: list[Any]) -> list[float]:
+    kinds = set(map(type, values))  # nearly always one
+    if kinds == {type(None)}:
+        return [_NONE] * len(values)
+    if kinds == {float} and all(map(math.isfinite, values)):
+        return values
+    return [_figure(value) for value in values]
 
 
 def _figure(value: Any) -> float:

@@ -13,7 +13,7 @@ import itertools
 import re
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from arkor.api import wire
@@ -61,18 +61,14 @@ class JobHistory:
     def extend(self, events: Events) -> None:
         """Take in the next events; what was taken in stays, also where reading them fails in the middle."""
         rest = iter(events)
-        while batch := list(itertools.islice(rest, BATCH)):
-            logged = [body for _, body in batch if body["type"] == "training.log"]
-            self.total += len(logged)
-            self.curve.extend(logged)
-            if len(self.curve) > LARGEST_CURVE:
-                self.curve.thin(LARGEST_CURVE // 2)
-            for event_id, body in batch[-LINES:]:
+        newest: deque[tuple[str | None, Mapping[str, Any]]] = deque(maxlen=LINES)
+        try:
+            while batch := list(itertools.islice(rest, BATCH)):
+                self._take(batch)
+                newest.extend(batch)
+        finally:  # only now: of most events no line would be left
+            for event_id, body in newest:
                 self._add_line(event_id, body)
-            last_id, last = batch[-1]
-            self.last_id = last_id or None
-            self.can_go_on = bool(last_id)  # without an id nobody can ask for what comes after it
-            self.ended = last["type"] in LAST_EVENT_TYPES
 
     def report(self, points: int) -> str:
         """Return what the page is told, as JSON.
@@ -84,6 +80,17 @@ class JobHistory:
         lines = ", ".join(line if isinstance(line, str) else json_text(line) for line in self._lines)
         rest = {"total": self.total, "lastEventId": self.last_id, "ended": self.ended}
         return f'{{"points": {json_text(curve)}, "lines": [{lines}], {json_text(rest)[1:]}'
+
+    def _take(self, batch: Sequence[tuple[str | None, Mapping[str, Any]]]) -> None:
+        logged = [body for _, body in batch if body["type"] == "training.log"]
+        self.total += len(logged)
+        self.curve.extend(logged)
+        if len(self.curve) > LARGEST_CURVE:
+            self.curve.thin(LARGEST_CURVE // 2)
+        last_id, last = batch[-1]
+        self.last_id = last_id or None
+        self.can_go_on = bool(last_id)  # without an id nobody can ask for what comes after it
+        self.ended = last["type"] in LAST_EVENT_TYPES
 
     def _add_line(self, event_id: str | None, body: Mapping[str, Any]) -> None:
         event = {**body, "id": event_id}

@@ -20,6 +20,7 @@ from tests.support.contract import STREAM, Answer, Stream
 from tests.support.events import END, PING, completed, frame, frames, log, long_plan, started
 from tests.support.waiting import AT_ONCE_S
 
+STORED = "/v1/jobs/*/events"
 RUNNING = [started(), log(1, 2.5), log(2, 1.5)]
 Read = Callable[..., "list[tuple[str | None, dict[str, Any]]]"]
 
@@ -55,11 +56,36 @@ def ids(events: list[tuple[str | None, dict[str, Any]]]) -> list[str | None]:
 
 
 def test_the_history_of_a_job_that_has_ended_is_all_of_it(cloud: Cloud, read: Read) -> None:
-    """Each event as it travels, with its id; nothing else is asked."""
+    """Each event as it travels, with its id; nothing else is asked but what the backend can do."""
     events = read()
     assert ids(events) == ["1", "2", "3", "4", "5", "6"]
     assert events[1][1]["loss"] == 2.5
-    assert [item.path for item in cloud.requests] == ["/v1/jobs/job_1/events/stream"]
+    assert [item.path for item in cloud.requests] == ["/v1/capabilities", "/v1/jobs/job_1/events/stream"]
+
+
+def test_a_backend_that_hands_out_stored_events_needs_no_stream(cloud: Cloud, read: Read) -> None:
+    """Each answer is asked for behind the last one; following a job is the stream's business all the same."""
+    cloud.features = {"stored-events"}
+    pairs = [[str(number), {**log(number), "jobId": "job_1"}] for number in range(1, 6)]
+    pages = [pairs[:2], pairs[2:4], pairs[4:]]
+    answers = [Answer(body={"events": page, "more": page is not pages[-1]}) for page in pages]
+    cloud.answer("GET", STORED, *answers)
+    assert read() == [tuple(pair) for pair in pairs]
+    asked = cloud.calls("GET", STORED)
+    assert [item.query.get("after") for item in asked] == [None, "2", "4"]
+    assert cloud.streams == []
+    assert len(read(follow=True)) == 6
+    assert len(cloud.streams) == 1
+
+
+def test_stored_events_behind_one(cloud: Cloud, read: Read) -> None:
+    """A job that told nothing since has none."""
+    cloud.features = {"stored-events"}
+    cloud.answer("GET", STORED, Answer(body={"events": [], "more": False}), Answer(status=404))
+    assert read(after="4") == []
+    assert cloud.calls("GET", STORED)[0].query["after"] == "4"
+    with pytest.raises(NotFound):
+        read()
 
 
 def test_it_begins_behind_an_event(read: Read) -> None:

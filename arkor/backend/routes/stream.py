@@ -1,4 +1,4 @@
-"""A job's events as they happen.
+"""A job's events: as they happen, and those that are stored.
 
 Protocol: docs/protocol.md, "The event stream".
 """
@@ -19,12 +19,14 @@ blueprint = Blueprint("stream", __name__)
 PING = "event: ping\ndata: {}\n\n"
 END = "event: end\ndata: {}\n\n"
 _RETRY_AFTER_S = 5
+_MOST_EVENTS = 5000
 
 
 @blueprint.get("/v1/jobs/<job_id>/events/stream")
 def stream(job_id: str) -> Response:
     """Send the events behind ``Last-Event-ID``, then each new one, a ping in between, and ``end`` behind the last."""
-    job, after, serving = require_job(job_id), _last_event_id(), backend()
+    job, serving = require_job(job_id), backend()
+    after = _event_id(request.headers.get("Last-Event-ID", ""), "Last-Event-ID")
     if not serving.stream_slots.acquire(blocking=False):
         cap = serving.settings.stream_cap
         raise Refusal(
@@ -37,12 +39,25 @@ def stream(job_id: str) -> Response:
     return response
 
 
-def _last_event_id() -> int:
-    value = request.headers.get("Last-Event-ID", "").strip()
+@blueprint.get("/v1/jobs/<job_id>/events")
+def stored(job_id: str) -> Response:
+    """Send the events behind ``after``, as many as make one answer, and say whether there are more."""
+    job, after = require_job(job_id), _event_id(request.args.get("after", ""), "after")
+    try:
+        events, _ = backend().store.events.after(job.id, after, _MOST_EVENTS + 1)
+    except JobDeleted:
+        raise Refusal(404, f"Job {job.id} was deleted.") from None
+    pairs = ",\n".join(f'["{event.id}", {event.data}]' for event in events[:_MOST_EVENTS])
+    more = "true" if len(events) > _MOST_EVENTS else "false"
+    return Response(f'{{"events": [{pairs}], "more": {more}}}', mimetype="application/json")
+
+
+def _event_id(given: str, name: str) -> int:
+    value = given.strip()
     if not value:
         return 0
     if not value.isascii() or not value.isdigit() or len(value) > 18:
-        raise Refusal(400, f"Last-Event-ID must be an id that this stream sent, not {value!r:.50}")
+        raise Refusal(400, f"{name} must be the id of an event of this job, not {value!r:.50}")
     return int(value)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 from sqlalchemy import Connection, insert, select, update
@@ -33,8 +33,7 @@ class Origin:
     seq: int
 
 
-@attrs.frozen
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """An event as the stream sends it: ``data`` is the payload's JSON on one line."""
 
     id: int
@@ -129,7 +128,7 @@ class Events:
             .limit(limit)
         )
         with self._database.read() as connection:
-            found = [StoredEvent(*row) for row in connection.execute(query)]
+            found = list(map(StoredEvent._make, connection.execute(query)))
             job = connection.execute(
                 select(jobs.c.status, jobs.c.last_event_id).where(jobs.c.id == job_id)
             ).one_or_none()

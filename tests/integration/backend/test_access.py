@@ -36,6 +36,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "cancelled-event",
             "inference",
             "delete-jobs",
+            "stored-events",
         ],
     }
 

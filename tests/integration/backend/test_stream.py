@@ -13,10 +13,12 @@ from tests.support.eventually import eventually
 
 
 def test_a_stream_resumes_behind_the_last_id(client: Client, config: dict[str, Any]) -> None:
-    """Whatever the id, what follows is exactly the rest."""
+    """Whatever the id, what follows is exactly the rest; the events that are stored are the same."""
     job_id = client.submit("complete:3", config).json()["job"]["id"]
     all_frames = client.events(job_id)
     assert len(all_frames) == 5
+    stored = client.get(f"/v1/jobs/{job_id}/events").json()
+    assert stored == {"events": [[str(frame.id), frame.data] for frame in all_frames], "more": False}
     for last in range(6):
         assert client.open_stream(job_id, last_event_id=last).events() == all_frames[last:]
 

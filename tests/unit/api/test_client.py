@@ -88,6 +88,20 @@ def test_jobs_are_not_deleted_where_that_cannot_be(cloud: Cloud, client: CloudAp
     assert not cloud.calls("DELETE", "/v1/jobs/*")
 
 
+def test_stored_events_are_pairs(cloud: Cloud, client: CloudApiClient) -> None:
+    """What is none is passed over, and nothing is asked of a backend that has none."""
+    with pytest.raises(UnsupportedByBackend, match="does not support reading stored events"):
+        client.stored_events(SCOPE, "job_1")
+    del client.features
+    cloud.features = {"stored-events"}
+    event = {"type": "training.log", "step": 3}
+    odd = [3, ["4"], ["5", None], ["6", {"step": 1}], ["7", {"type": None}]]
+    cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"events": [[3, event], *odd], "more": True}))
+    assert client.stored_events(SCOPE, "job_1") == ([("3", event)], True)
+    cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"events": "none", "more": True}))
+    assert client.stored_events(SCOPE, "job_1") == ([], False)
+
+
 def test_models_are_listed_as_values(cloud: Cloud, client: CloudApiClient) -> None:
     """With how far a pull is."""
     cloud.features = {"models"}

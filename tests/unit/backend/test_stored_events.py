@@ -1,0 +1,94 @@
+"""The events of a job that are stored: handed out in order, some thousands in an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from arkor.backend.app import create_app
+from arkor.backend.backend import Backend
+from arkor.backend.routes import stream
+from arkor.backend.settings import Settings
+from arkor.backend.store.database import Database
+from arkor.backend.store.events import append
+from arkor.backend.store.jobs import NewJob
+
+CLIENT = {"X-Arkor-Client": "arkor/0"}
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    backend = Backend(Settings(data=tmp_path / "data"), "http://127.0.0.1:1")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def http(backend: Backend) -> FlaskClient:
+    return create_app(backend).test_client()
+
+
+class Reader:
+    """Somebody who asks for the events of a new job, of which five were logged.
+
+    Attributes:
+        job_id: the job's id.
+    """
+
+    def __init__(self, backend: Backend, http: FlaskClient) -> None:
+        token, identity = backend.store.tenants.create_anonymous("cli")
+        project = backend.store.tenants.create_project(identity.org, "p", "P")
+        job, _ = backend.store.jobs.create(project, NewJob(name="run", config={}), {"datasetSource": {}})
+        database = Database(backend.settings.database_path)
+        with database.write() as connection:
+            for step in range(1, 6):
+                append(connection, job.id, "training.log", {"step": step, "note": "größer"})
+        database.close()
+        self.job_id = job.id
+        self._http = http
+        self._scope = {"orgSlug": identity.org.slug, "projectSlug": "p"}
+        self._headers = {**CLIENT, "Authorization": f"Bearer {token}"}
+
+    def get(self, job_id: str | None = None, **query: str) -> Any:
+        """Return the answer's JSON."""
+        path = f"/v1/jobs/{job_id or self.job_id}/events"
+        return self._http.get(path, query_string={**self._scope, **query}, headers=self._headers).get_json()
+
+
+@pytest.fixture
+def reader(backend: Backend, http: FlaskClient) -> Reader:
+    return Reader(backend, http)
+
+
+def test_events_come_in_order_with_their_ids(reader: Reader) -> None:
+    """Each as its stream sends it; behind the last there is nothing."""
+    answer = reader.get()
+    assert [event_id for event_id, _ in answer["events"]] == ["1", "2", "3", "4", "5"]
+    body = answer["events"][2][1]
+    assert (body["type"], body["jobId"], body["step"], body["note"]) == ("training.log", reader.job_id, 3, "größer")
+    assert answer["more"] is False
+    assert reader.get(after="5") == {"events": [], "more": False}
+
+
+def test_what_does_not_fit_into_an_answer_is_said(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is asked for behind the last of them."""
+    monkeypatch.setattr(stream, "_MOST_EVENTS", 3)
+    first, rest = reader.get(), reader.get(after="3")
+    assert [(len(answer["events"]), answer["more"]) for answer in (first, rest)] == [(3, True), (2, False)]
+    assert [event_id for event_id, _ in rest["events"]] == ["4", "5"]
+    assert reader.get(after="2")["more"] is False
+
+
+@pytest.mark.parametrize("after", ["x", "-1", "1.5", "٣", "9" * 30])
+def test_what_is_no_id_is_refused(reader: Reader, after: str) -> None:
+    """Rather than read from anywhere."""
+    assert reader.get(after=after)["error"].startswith("after must be the id of an event of this job")
+
+
+def test_a_job_of_nobody_has_no_events(reader: Reader) -> None:
+    """As everywhere."""
+    assert "There is no job 'job_x'" in reader.get("job_x")["error"]
