@@ -55,9 +55,7 @@ def _fill(database: Database, events: int, token: str, slug: str) -> None:
     with database.write() as connection:
         connection.execute(insert(schema.orgs).values(id=slug, slug=slug, name=slug))
         connection.execute(
-            insert(schema.identities).values(
-                id=slug, token_hash=digest(token), kind="cli", org_id=slug, created_at=AT
-            )
+            insert(schema.identities).values(id=slug, token_hash=digest(token), kind="cli", org_id=slug, created_at=AT)
         )
         connection.execute(insert(schema.projects).values(id=slug, org_id=slug, slug=slug, name=slug, created_at=AT))
         connection.execute(
@@ -66,7 +64,9 @@ def _fill(database: Database, events: int, token: str, slug: str) -> None:
                 started_at=AT, completed_at=AT, last_event_id=events + 1, request_hash="",
             )
         )  # fmt: skip
-        connection.execute(insert(schema.events), [*(_log(job_id, step, events) for step in range(1, events + 1)), last])
+        connection.execute(
+            insert(schema.events), [*(_log(job_id, step, events) for step in range(1, events + 1)), last]
+        )
     database.close()
 
 

@@ -15,7 +15,16 @@ from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 
 NAME = "arkor-local"
-FEATURES = ("datasets", "artifacts", "idempotent-jobs", "models", "cancelled-event", "inference", "delete-jobs", "stored-events")
+FEATURES = (
+    "datasets",
+    "artifacts",
+    "idempotent-jobs",
+    "models",
+    "cancelled-event",
+    "inference",
+    "delete-jobs",
+    "stored-events",
+)
 
 
 class Backend:
