@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +72,44 @@ def _events(
         return
     more = True
     while more:
-        try:
+        with _noticing_the_end(client):
             found, more = client.stored_events(scope, job_id, after=after)
-        except ConnectionFailed:
-            client.check_alive()
-            raise
         yield from found
         after = found[-1][0] if found else after
+
+
+def figures(
+    client: CloudApiClient, scope: Scope, job_id: str, *, after: str | None = None
+) -> Iterator[tuple[list[Sequence[Any]], list[StoredEvent]]]:
+    """Yield the figures of a job's log, and the last events, of a backend that has ``stored-events``.
+
+    Args:
+        client: the backend.
+        scope: the project the job belongs to.
+        job_id: the job's whole id.
+        after: begin behind the event of this id; None for the first one.
+
+    Returns:
+        The first two of what ``CloudApiClient.stored_figures`` returns, some 10,000 events at a time.
+
+    Raises:
+        As ``history``.
+    """
+    more = True
+    while more:
+        with _noticing_the_end(client):
+            columns, last, more = client.stored_figures(scope, job_id, after=after)
+        yield columns, list(last)
+        after = last[-1][0] if last else after
+
+
+@contextlib.contextmanager
+def _noticing_the_end(client: CloudApiClient) -> Iterator[None]:
+    try:
+        yield
+    except ConnectionFailed:
+        client.check_alive()
+        raise
 
 
 class _Quiet(Deadline):

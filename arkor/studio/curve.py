@@ -11,6 +11,7 @@ from typing import Any
 from arkor.api import wire
 
 FIGURES = ("loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond")
+COLUMNS = ("step", *FIGURES, "timestamp")
 FEWEST_POINTS = 10
 LARGEST_STEP = 2**53  # what a browser's numbers hold
 _NONE = math.nan
@@ -32,10 +33,15 @@ class Curve:
 
     def extend(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Take in log events as they travel; a figure of another type, or one that is not finite, counts as absent."""
-        self._steps.extend(_steps([event.get("step") for event in events]))
-        self._times.extend([_unix_time(event.get("timestamp")) for event in events])
-        for name, column in self._figures.items():
-            column.extend(_figures([event.get(name) for event in events]))
+        self.extend_columns([[event.get(name) for event in events] for name in COLUMNS])
+
+    def extend_columns(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Take in log events by their values, a column for each of ``COLUMNS``."""
+        steps, *figures, times = columns
+        self._steps.extend(_steps(steps))
+        self._times.extend([_unix_time(time) for time in times])
+        for column, values in zip(self._figures.values(), figures, strict=True):
+            column.extend(_figures(values))
 
     def point(self, index: int) -> dict[str, Any]:
         """Return a log event as the page gets it."""
@@ -77,7 +83,7 @@ class Curve:
         self._figures = {name: array("d", (column[index] for index in kept)) for name, column in self._figures.items()}
 
 
-def _steps(values: list[Any]) -> list[int]:
+def _steps(values: Sequence[Any]) -> Sequence[int]:
     if set(map(type, values)) == {int} and -LARGEST_STEP <= min(values) <= max(values) <= LARGEST_STEP:  # nearly always
         return values
     return [_step(value) for value in values]
@@ -88,7 +94,7 @@ def _step(value: Any) -> int:
     return step if step is not None and abs(step) <= LARGEST_STEP else 0
 
 
-def _figures(values: list[Any]) -> list[float]:
+def _figures(values: Sequence[Any]) -> Sequence[float]:
     kinds = set(map(type, values))  # nearly always one
     if kinds == {type(None)}:
         return [_NONE] * len(values)

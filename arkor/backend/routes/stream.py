@@ -20,6 +20,8 @@ PING = "event: ping\ndata: {}\n\n"
 END = "event: end\ndata: {}\n\n"
 _RETRY_AFTER_S = 5
 _MOST_EVENTS = 5000
+_MOST_FIGURES = 25_000
+_LAST_EVENTS = 500
 
 
 @blueprint.get("/v1/jobs/<job_id>/events/stream")
@@ -41,15 +43,23 @@ def stream(job_id: str) -> Response:
 
 @blueprint.get("/v1/jobs/<job_id>/events")
 def stored(job_id: str) -> Response:
-    """Send the events behind ``after``, as many as make one answer, and say whether there are more."""
+    """Send the events behind ``after``, as many as make one answer, and say whether there are more.
+
+    With ``figures=true`` only the last of them come as they are, and of the log events the figures.
+    """
     job, after = require_job(job_id), _event_id(request.args.get("after", ""), "after")
+    kept, figures = backend().store.events, ""
     try:
-        events, _ = backend().store.events.after(job.id, after, _MOST_EVENTS + 1)
+        if request.args.get("figures") == "true":
+            rows, events, more = kept.figures(job.id, after, _MOST_FIGURES, _LAST_EVENTS)
+            figures = f'"figures": [{",".join(rows)}], '
+        else:
+            events, _ = kept.after(job.id, after, _MOST_EVENTS + 1)
+            events, more = events[:_MOST_EVENTS], len(events) > _MOST_EVENTS
     except JobDeleted:
         raise Refusal(404, f"Job {job.id} was deleted.") from None
-    pairs = ",\n".join(f'["{event.id}", {event.data}]' for event in events[:_MOST_EVENTS])
-    more = "true" if len(events) > _MOST_EVENTS else "false"
-    return Response(f'{{"events": [{pairs}], "more": {more}}}', mimetype="application/json")
+    pairs = ",\n".join(f'["{event.id}", {event.data}]' for event in events)
+    return Response(f'{{{figures}"events": [{pairs}], "more": {str(more).lower()}}}', mimetype="application/json")
 
 
 def _event_id(given: str, name: str) -> int:

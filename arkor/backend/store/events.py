@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from arkor.api import wire
@@ -23,6 +23,8 @@ STATUS_OF_LAST_EVENT = {
     "training.failed": JobStatus.FAILED,
     "training.cancelled": JobStatus.CANCELLED,
 }
+
+FIGURES = ("step", "loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond", "timestamp")
 
 
 @attrs.frozen
@@ -136,6 +138,37 @@ class Events:
             raise JobDeleted
         reached = found[-1].id if found else event_id
         return found, job.status in TERMINAL_STATUSES and reached >= job.last_event_id
+
+    def figures(self, job_id: str, event_id: int, limit: int, last: int) -> tuple[list[str], list[StoredEvent], bool]:
+        """Return the figures of a job's events behind an id, and the last of these events as they are.
+
+        Args:
+            job_id: the job.
+            event_id: 0 for all.
+            limit: how many events at most.
+            last: how many of them as they are.
+
+        Returns:
+            (for each log event a JSON array of what ``FIGURES`` names; the last events; whether there are more behind
+            them).
+
+        Raises:
+            JobDeleted: there is no such job any more.
+        """
+        with self._database.read() as connection:
+            end = connection.execute(select(jobs.c.last_event_id).where(jobs.c.id == job_id)).scalar_one_or_none()
+            if end is None:
+                raise JobDeleted
+            until = min(end, event_id + limit)  # ids have no gaps
+            mine = (events.c.job_id == job_id, events.c.id <= until)
+            rows = select(func.json_extract(events.c.data, *(f"$.{name}" for name in FIGURES))).where(
+                *mine, events.c.id > event_id, events.c.type == "training.log"
+            )
+            found = list(connection.execute(rows.order_by(events.c.id)).scalars())
+            query = select(events.c.id, events.c.type, events.c.data).where(
+                *mine, events.c.id > max(event_id, until - last)
+            )
+            return found, list(map(StoredEvent._make, connection.execute(query.order_by(events.c.id)))), until < end
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return what a job made: checkpoints by step, the final one last."""

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 
 from arkor.api import wire
 from arkor.api.client import CloudApiClient
-from arkor.api.history import history
+from arkor.api.history import figures, history
 from arkor.jobs import Scope, TrainingJob
 from arkor.serving.refusal import Refusal
 from arkor.studio.curve import FEWEST_POINTS
@@ -57,6 +57,8 @@ def metrics(job_id: str) -> Response:
         key, histories = _key(scope, job_id), studio().histories
         if histories.has_ended(key):  # nothing is read any more, but the job may have been deleted
             client.get_job(scope, job_id)
+        if "stored-events" in client.features:
+            return histories.report_figures(key, points, lambda after: figures(client, scope, job_id, after=after))
         return histories.report(key, points, lambda after: history(client, scope, job_id, after=after))
 
     return Response(ask_project(told, patiently=True), mimetype="application/json")

@@ -214,6 +214,22 @@ def test_how_many_points_has_to_be_a_number(routed_cloud: Cloud, page: FlaskClie
     assert (answer.status_code, "points" in answer.get_json()["error"]) == (400, True)
 
 
+def test_metrics_come_as_figures_where_the_backend_has_them(routed_cloud: Cloud, page: FlaskClient) -> None:
+    """Without an event stream; a job that has none is told as one."""
+    routed_cloud.features = {"stored-events"}
+    routed_cloud.jobs["job_1"] = JOB
+    event = {"type": "training.completed", "jobId": "job_1", "timestamp": TIMESTAMP}
+    body = {"figures": [[1, 2.5, None, None, None, None, TIMESTAMP]], "events": [["7", event]], "more": False}
+    routed_cloud.answer("GET", "/v1/jobs/*/events", Answer(body=body), Answer(status=404, body={"error": "No job"}))
+    told = page.get("/api/jobs/job_1/metrics").get_json()
+    assert [(point["step"], point["loss"]) for point in told["points"]] == [(1, 2.5)]
+    assert (told["total"], told["lastEventId"], told["ended"]) == (1, "7", True)
+    assert told["lines"] == [{**event, "id": "7"}]
+    answer = page.get("/api/jobs/job_2/metrics")
+    assert (answer.status_code, answer.get_json()) == (404, {"error": "No job"})
+    assert routed_cloud.streams == []
+
+
 def test_metrics_of_a_long_job_are_few_and_the_csv_has_all(routed_cloud: Cloud, page: FlaskClient) -> None:
     """The chart stays quick; whoever wants each line gets it."""
     routed_cloud.jobs["job_1"] = {**JOB, "status": "completed"}

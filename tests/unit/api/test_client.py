@@ -100,6 +100,12 @@ def test_stored_events_are_pairs(cloud: Cloud, client: CloudApiClient) -> None:
     assert client.stored_events(SCOPE, "job_1") == ([("3", event)], True)
     cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"events": "none", "more": True}))
     assert client.stored_events(SCOPE, "job_1") == ([], False)
+    row = [3, 0.5, None, None, None, None, None]
+    for rows in ([row, [4], None, row], "none", []):
+        cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"figures": rows, "events": [["3", event]]}))
+        steps, losses, *_ = client.stored_figures(SCOPE, "job_1")[0]
+        assert (list(steps), list(losses)) == (([3, 3], [0.5, 0.5]) if isinstance(rows, list) and rows else ([], []))
+    assert [request.query.get("figures") for request in cloud.calls("GET", "/v1/jobs/*/events")][-1] == "true"
 
 
 def test_models_are_listed_as_values(cloud: Cloud, client: CloudApiClient) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from arkor.api import wire
 from arkor.backend.app import create_app
 from arkor.backend.backend import Backend
 from arkor.backend.routes import stream
 from arkor.backend.settings import Settings
 from arkor.backend.store.database import Database
-from arkor.backend.store.events import append
+from arkor.backend.store.events import FIGURES, append
 from arkor.backend.store.jobs import NewJob
+from arkor.metrics import COLUMNS
 
 CLIENT = {"X-Arkor-Client": "arkor/0"}
 
@@ -42,11 +44,12 @@ class Reader:
     def __init__(self, backend: Backend, http: FlaskClient) -> None:
         token, identity = backend.store.tenants.create_anonymous("cli")
         project = backend.store.tenants.create_project(identity.org, "p", "P")
+        assert project is not None
         job, _ = backend.store.jobs.create(project, NewJob(name="run", config={}), {"datasetSource": {}})
         database = Database(backend.settings.database_path)
         with database.write() as connection:
             for step in range(1, 6):
-                append(connection, job.id, "training.log", {"step": step, "note": "größer"})
+                append(connection, job.id, "training.log", {"step": step, "loss": step / 3, "note": "größer"})
         database.close()
         self.job_id = job.id
         self._http = http
@@ -81,6 +84,22 @@ def test_what_does_not_fit_into_an_answer_is_said(reader: Reader, monkeypatch: p
     assert [(len(answer["events"]), answer["more"]) for answer in (first, rest)] == [(3, True), (2, False)]
     assert [event_id for event_id, _ in rest["events"]] == ["4", "5"]
     assert reader.get(after="2")["more"] is False
+
+
+def test_figures_come_as_rows_beside_the_last_events(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exactly as they were told, in the order of the client's columns; what was not told is null."""
+    monkeypatch.setattr(stream, "_MOST_FIGURES", 4)
+    monkeypatch.setattr(stream, "_LAST_EVENTS", 2)
+    answer = reader.get(figures="true")
+    assert [row[:3] for row in answer["figures"]] == [[step, step / 3, None] for step in range(1, 5)]
+    assert all(
+        row[6] == body["timestamp"] for row, (_, body) in zip(answer["figures"][2:], answer["events"], strict=True)
+    )
+    assert ([event_id for event_id, _ in answer["events"]], answer["more"]) == (["3", "4"], True)
+    rest = reader.get(figures="true", after="4")
+    assert ([row[0] for row in rest["figures"]], len(rest["events"]), rest["more"]) == ([5], 1, False)
+    assert reader.get(figures="true", after="5") == {"figures": [], "events": [], "more": False}
+    assert tuple(map(wire.wire_name, COLUMNS)) == FIGURES
 
 
 @pytest.mark.parametrize("after", ["x", "-1", "1.5", "٣", "9" * 30])

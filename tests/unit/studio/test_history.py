@@ -12,6 +12,7 @@ import pytest
 
 from arkor.errors import ConnectionFailed
 from arkor.studio import history
+from arkor.studio.curve import COLUMNS
 from arkor.studio.history import Histories, csv_lines
 from tests.support.events import PLAN, TIMESTAMP, completed, log, started
 
@@ -54,6 +55,31 @@ def test_a_job_is_told_whole_and_then_what_is_new() -> None:
     last = told(histories, source)
     assert (len(last["lines"]), last["lastEventId"], last["ended"]) == (6, "6", True)
     assert source.asked == [None, "3"]
+
+
+def test_figures_tell_the_same_as_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read in pages, of which each has its last events; what breaks goes on behind the last page."""
+    monkeypatch.setattr(history, "LINES", 3)
+    events = [log(1, 2.5, learningRate=1e-4), log(2, evalLoss=1), started(), log(3, float("nan")), log(4), completed()]
+    source = Source(events)
+    breaks = [True]
+
+    def pages(after: str | None) -> Iterator[tuple[list[list[Any]], list[Event]]]:
+        stored = list(source.after(after))
+        for page in (stored[:3], stored[3:]):
+            logged = [body for _, body in page if body["type"] == "training.log"]
+            yield [[body.get(name) for body in logged] for name in COLUMNS], page
+            if breaks:
+                breaks.clear()
+                raise ConnectionFailed("cut")
+
+    histories = Histories()
+    with pytest.raises(ConnectionFailed):
+        histories.report_figures("job", 2000, pages)
+    by_figures = json.loads(histories.report_figures("job", 2000, pages))
+    assert source.asked == [None, "3"]
+    assert by_figures == told(Histories(), source)
+    assert (by_figures["total"], by_figures["ended"]) == (4, True)
 
 
 def test_a_reading_that_breaks_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
