@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,8 @@ from arkor.project import ensure_project
 from tests.support.cloud import Cloud
 from tests.support.eventually import eventually
 
+ROOT = Path(__file__).parents[1]
+MODEL = "smollm2-135m"
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 
@@ -40,6 +45,21 @@ def _no_thread_left() -> Iterator[None]:
 
 def _own_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("arkor")}
+
+
+@pytest.fixture(scope="session")
+def model_home(pytestconfig: pytest.Config) -> Path:
+    """A HOME with the model in it: this user's own where it is ready there, else one that is kept between runs."""
+    from arkor.backend.models.catalogue import is_model_folder
+
+    own = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    if is_model_folder(own / ".arkor" / "models" / MODEL):
+        return own
+    home = pytestconfig.cache.mkdir("arkor-home")
+    command = [sys.executable, "-m", "arkor.backend.models", "pull", MODEL]
+    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, env=environment, check=True, timeout=200)
+    return home
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -25,6 +27,7 @@ OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
     "--ignore-certificate-errors",
+    "--host-resolver-rules=MAP evil.test 127.0.0.1",
 )
 
 
@@ -55,11 +58,25 @@ def studio() -> Iterator[ScriptedStudio]:
 @pytest.fixture
 def page(chromium: webdriver.Chrome, studio: ScriptedStudio) -> Iterator[Page]:
     """Studio's page, not yet open. Its console has to be free of errors at the end."""
-    page = Page(chromium, studio)
+    with quick_timers(chromium), used(Page(chromium, studio)) as page:
+        yield page
+
+
+@contextmanager
+def used(page: Page) -> Iterator[Page]:
+    """Let the block use a page, whose console has to be free of errors at the end."""
     page.console()  # what is there is of others
     page.look(1200, 800)
-    with quick_timers(chromium):
-        yield page
-        trouble = page.console()
-        page.leave()
+    yield page
+    trouble = page.console()
+    page.leave()
     assert trouble == []
+
+
+@pytest.fixture
+def downloads(chromium: webdriver.Chrome, tmp_path: Path) -> Iterator[Path]:
+    """The folder into which the browser saves."""
+    command = "Browser.setDownloadBehavior"
+    chromium.execute_cdp_cmd(command, {"behavior": "allow", "downloadPath": str(tmp_path)})
+    yield tmp_path
+    chromium.execute_cdp_cmd(command, {"behavior": "default"})

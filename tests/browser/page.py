@@ -41,21 +41,23 @@ class Page:
 
     Args:
         browser: shared by all tests.
-        studio: what the page comes from.
+        studio: the stand-in that the page comes from.
+        url: its address instead, where it comes from a real Studio.
 
     Attributes:
         meets_refusals: whether calls of this page are refused on purpose.
     """
 
-    def __init__(self, browser: webdriver.Chrome, studio: ScriptedStudio) -> None:
+    def __init__(self, browser: webdriver.Chrome, studio: ScriptedStudio | None = None, *, url: str = "") -> None:
         self.browser, self.studio = browser, studio
+        self.url = url or (studio.url if studio is not None else "")
         self.meets_refusals = False
 
     def open(self, route: str = "#/") -> None:
         """Open the page anew, at one of its routes."""
-        if self.browser.current_url.startswith(self.studio.url):
+        if self.browser.current_url.startswith(self.url):
             self.browser.get("about:blank")  # another hash alone loads nothing
-        self.browser.get(self.studio.url + route)
+        self.browser.get(self.url + route)
 
     def leave(self) -> None:
         """Let go of the page: it asks for nothing any more."""
@@ -72,14 +74,19 @@ class Page:
         """Run a script in the page, and return what it returns."""
         return self.browser.execute_script(script, *arguments)
 
+    def texts(self, css: str) -> list[str]:
+        """Return the texts of what a selector finds and can be seen, all as of one moment."""
+        script = "return [...document.querySelectorAll(arguments[0])].filter((one) => one.checkVisibility())"
+        return [str(text) for text in self.run(f"{script}.map((one) => one.innerText)", css)]
+
     def all(self, css: str, text: str = "") -> list[WebElement]:
         """Return the elements of a selector that can be seen and have a text."""
         return list(self.run(_FIND, css, text))
 
-    def the(self, css: str, text: str = "") -> WebElement:
+    def the(self, css: str, text: str = "", timeout_s: float = 5.0) -> WebElement:
         """Return the first element of a selector that can be seen and has a text; wait for it."""
         try:
-            return eventually(lambda: self.all(css, text), f"{css} with {text!r}", 5.0)[0]
+            return eventually(lambda: self.all(css, text), f"{css} with {text!r}", timeout_s)[0]
         except AssertionError:
             shown = self.browser.find_element(By.TAG_NAME, "body").text
             raise AssertionError(f"no {css} with {text!r} in:\n{shown}") from None
@@ -112,9 +119,11 @@ class Page:
         return str(focused.get_attribute("aria-label") or focused.text or focused.get_attribute("id"))
 
     def asked(self, call: str, times: int = 1) -> list[Any]:
-        """Wait until the page has made a call so many times; return the bodies."""
-        eventually(lambda: len(self.studio.asked(call)) >= times, f"{call}, {times} times", 5.0)
-        return self.studio.asked(call)
+        """Wait until the page has made a call of the stand-in so many times; return the bodies."""
+        assert self.studio is not None
+        studio = self.studio
+        eventually(lambda: len(studio.asked(call)) >= times, f"{call}, {times} times", 5.0)
+        return studio.asked(call)
 
     def console(self) -> list[str]:
         """Return what the console has against the page, such as violations of the Content-Security-Policy."""

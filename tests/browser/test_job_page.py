@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from tests.browser.jobview import charted, lines, logged, saved, trace
 from tests.browser.page import Page
 from tests.support.eventually import eventually
 from tests.support.studio_job import ScriptedJob
@@ -30,40 +29,6 @@ def job(studio: ScriptedStudio) -> ScriptedJob:
     return studio.job("job_1", name="triage")
 
 
-@pytest.fixture
-def downloads(page: Page, tmp_path: Path) -> Iterator[Path]:
-    """The folder into which the browser saves."""
-    command = "Browser.setDownloadBehavior"
-    page.browser.execute_cdp_cmd(command, {"behavior": "allow", "downloadPath": str(tmp_path)})
-    yield tmp_path
-    page.browser.execute_cdp_cmd(command, {"behavior": "default"})
-
-
-def lines(page: Page) -> list[str]:
-    """Return the lines of the event log."""
-    return str(page.run("return document.querySelector('.log')?.textContent ?? ''")).splitlines()
-
-
-def logged(page: Page) -> list[int]:
-    """Return the steps in the event log."""
-    return [int(line.split("step=")[1].split()[0]) for line in lines(page) if line.startswith("[log]")]
-
-
-def trace(page: Page, name: str) -> dict[str, Any]:
-    """Return what the chart shows under a name, empty where there is none: x and y."""
-    script = """
-        const found = (document.querySelector('.plot')?.data ?? []).find(({name, showlegend}) =>
-            name === arguments[0] && showlegend !== false);
-        return found ? {x: [...found.x], y: [...found.y]} : {};
-    """
-    return dict(page.run(script, name))
-
-
-def charted(page: Page, step: int) -> None:
-    """Wait until the chart has come to a step."""
-    eventually(lambda: trace(page, "loss").get("x", [0])[-1] == step, f"a chart up to step {step}", 5.0)
-
-
 def axis(page: Page, name: str = "xaxis") -> list[float]:
     """Return the range of an axis."""
     script = "return document.querySelector('.plot')?._fullLayout?.[arguments[0]].range"
@@ -73,13 +38,6 @@ def axis(page: Page, name: str = "xaxis") -> list[float]:
 def switch(page: Page, label: str) -> None:
     """Press a switch."""
     page.the(".switch-label", label).click()
-
-
-def saved(folder: Path, name: str) -> bytes:
-    """Wait until the browser has saved a file; return what is in it."""
-    file = folder / name
-    eventually(lambda: file.exists() and file.stat().st_size > 0, f"a file {name}", 10.0)
-    return file.read_bytes()
 
 
 def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import requests
 
-from tests.integration.conftest import MODEL
+from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually

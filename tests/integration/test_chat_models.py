@@ -14,7 +14,7 @@ import pytest
 from arkor.backend.chat.constraints import Constraint
 from arkor.backend.chat.request import ChatRequest, read_request
 from arkor.serving.refusal import Refusal
-from tests.integration.conftest import MODEL
+from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
 
 pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]  # the libraries' own warnings

@@ -1,0 +1,41 @@
+"""The view of a job, as a person reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.browser.page import Page
+from tests.support.eventually import eventually
+
+
+def lines(page: Page) -> list[str]:
+    """Return the lines of the event log."""
+    return str(page.run("return document.querySelector('.log')?.textContent ?? ''")).splitlines()
+
+
+def logged(page: Page) -> list[int]:
+    """Return the steps in the event log."""
+    return [int(line.split("step=")[1].split()[0]) for line in lines(page) if line.startswith("[log]")]
+
+
+def trace(page: Page, name: str) -> dict[str, Any]:
+    """Return what the chart shows under a name, empty where there is none: x and y."""
+    script = """
+        const found = (document.querySelector('.plot')?.data ?? []).find(({name, showlegend}) =>
+            name === arguments[0] && showlegend !== false);
+        return found ? {x: [...found.x], y: [...found.y]} : {};
+    """
+    return dict(page.run(script, name))
+
+
+def charted(page: Page, step: int, timeout_s: float = 5.0) -> None:
+    """Wait until the chart has come to a step."""
+    eventually(lambda: trace(page, "loss").get("x", [0])[-1] == step, f"a chart up to step {step}", timeout_s)
+
+
+def saved(folder: Path, name: str) -> bytes:
+    """Wait until the browser has saved a file; return what is in it."""
+    file = folder / name
+    eventually(lambda: file.exists() and file.stat().st_size > 0, f"a file {name}", 10.0)
+    return file.read_bytes()

@@ -1,0 +1,176 @@
+"""Studio as its user has it: ``arkor dev --local``, this user's own backend, and a model that is really trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from selenium import webdriver
+
+from tests.browser.conftest import used
+from tests.browser.jobview import charted, lines, logged, saved, trace
+from tests.browser.page import Page
+from tests.conftest import MODEL
+from tests.support.eventually import eventually
+from tests.support.studio import StudioProcess
+
+pytestmark = [pytest.mark.training, pytest.mark.timeout(240)]
+
+STEPS = 6
+TRAINING_S = 120.0
+ANSWER_S = 60.0
+ENTRY = f"""\
+import arkor
+
+trainer = arkor.create_trainer(
+    name="lamps",
+    model="{MODEL}",
+    dataset=arkor.LocalDataset("lamps.jsonl"),
+    dataset_split={{"eval_fraction": 0.1}},
+    lora=arkor.LoraConfig(r=8, alpha=16),
+    max_steps={STEPS},
+    batch_size=2,
+    learning_rate=1e-3,
+    logging_steps=1,
+    eval_steps=3,
+    save_steps=3,
+)
+arkor.create_arkor(trainer=trainer)
+"""
+
+
+@pytest.fixture
+def project(project: Path) -> Path:
+    """A project whose trainer teaches a real model a few rows, in a few seconds."""
+    entry = project / "src" / "arkor" / "index.py"
+    entry.parent.mkdir(parents=True)
+    entry.write_text(ENTRY)
+    colours = ("red", "green", "blue", "white")
+    rows = [
+        [
+            {"role": "user", "content": f"Lamp {number} is {colours[number % 4]}. Report it."},
+            {"role": "assistant", "content": f"lamp {number}: {colours[number % 4]}"},
+        ]
+        for number in range(40)
+    ]
+    (project / "lamps.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    return project
+
+
+@pytest.fixture
+def studio(project: Path, home: Path, model_home: Path) -> Iterator[StudioProcess]:
+    """Studio in that project, with a backend that it starts by itself, and that has the model."""
+    models = home / ".arkor" / "models"
+    models.mkdir(parents=True)
+    (models / MODEL).symlink_to(model_home / ".arkor" / "models" / MODEL)
+    server_file = home / ".arkor" / "local" / "server.json"
+    try:
+        with StudioProcess("--local", environment={"PYTHONWARNINGS": "default"}) as running:
+            yield running
+    finally:
+        if server_file.exists():
+            backend = psutil.Process(json.loads(server_file.read_bytes())["pid"])
+            children = backend.children(recursive=True)
+            backend.send_signal(signal.SIGTERM)
+            psutil.wait_procs([backend, *children], 20)
+
+
+@pytest.fixture
+def page(chromium: webdriver.Chrome, studio: StudioProcess) -> Iterator[Page]:
+    """Its page, with the timers that its users have, not yet open."""
+    with used(Page(chromium, url=f"{studio.url}/")) as page:
+        yield page
+
+
+def test_a_model_is_trained_and_asked(page: Page, studio: StudioProcess, downloads: Path) -> None:
+    """From the first look at the page to an answer of what was trained: run, watch, download, ask."""
+    _run(page)
+    job_id = _watch(page)
+    _download(page, studio, job_id, downloads)
+    _ask(page, job_id)
+    _list(page, job_id)
+
+
+def _run(page: Page) -> None:
+    """Start it on Home; its output is followed, also over a reload."""
+    page.open()
+    page.button("Run training: lamps").click()
+    page.the(".run-status", "Run under way.", ANSWER_S)
+    page.the(".log", "Started job ", TRAINING_S)
+    page.browser.refresh()
+    page.the(".log", "Started job ")
+    page.the(".run-status", "Run under way.")
+    assert page.accessibility() == []
+    page.the(".run-status a").click()
+
+
+def _watch(page: Page) -> str:
+    """The chart grows while it trains; what comes is there once, also after the way back and a reload."""
+    page.titled("lamps")
+    page.the(".status-running", timeout_s=TRAINING_S)
+    eventually(lambda: trace(page, "loss").get("x"), "a first loss", TRAINING_S)
+    seen = trace(page, "loss")["x"][-1]
+    assert seen < STEPS
+    page.browser.back()
+    page.the(".log", "Started job ")
+    page.browser.forward()
+    eventually(lambda: trace(page, "loss").get("x", [0])[-1] > seen, "another loss", TRAINING_S)
+    assert page.all(".status-running")
+    charted(page, STEPS, TRAINING_S)
+    page.the(".status-completed", timeout_s=TRAINING_S)
+    page.the(".log", "[completed]")
+    told = lines(page)
+    page.browser.refresh()
+    charted(page, STEPS)
+    assert lines(page) == told
+    assert trace(page, "loss")["x"] == list(range(1, STEPS + 1))
+    assert trace(page, "loss")["y"][-1] < trace(page, "loss")["y"][0]
+    assert trace(page, "eval loss")["x"] == [3, 6]
+    assert sorted(set(logged(page))) == list(range(1, STEPS + 1))
+    page.the(".job-facts", f"{STEPS} of {STEPS}")
+    page.the(".artifacts", "artifacts: 3")
+    assert page.accessibility() == []
+    return page.browser.current_url.rpartition("/")[2]
+
+
+def _download(page: Page, studio: StudioProcess, job_id: str, downloads: Path) -> None:
+    """The adapter arrives as it was made."""
+    left = studio.get(f"/api/jobs/{job_id}/artifacts").json()["artifacts"]
+    adapter = next(one for one in left if one["name"] == "adapter")
+    page.the("[aria-label='Download adapter']").click()
+    content = saved(downloads, f"{job_id}-adapter.tar")
+    assert hashlib.sha256(content).hexdigest() == adapter["sha256"]
+
+
+def _ask(page: Page, job_id: str) -> None:
+    """The playground knows it, beside its base model; the answers of both come."""
+    page.run("scrollTo(0, 0)")
+    page.the(".job-actions a", "Try it").click()
+    page.titled("Playground")
+    assert page.browser.current_url.endswith(f"#/playground?job={job_id}")
+    page.the(".switch-label", "Compare with base").click()
+    page.the("#play-input").send_keys("Lamp 7 is white. Report it.\n")
+    eventually(lambda: len(page.all(".answer-foot .figure")) == 2, "two answers", ANSWER_S)
+    assert all(page.texts(".answer-text"))
+    assert page.texts(".answer-who") == ["lamps, final adapter", f"{MODEL}, base model"]
+    assert page.accessibility() == []
+
+
+def _list(page: Page, job_id: str) -> None:
+    """It is among the jobs, with how long it took and its last loss."""
+    page.the("nav a", "Jobs").click()
+    page.the("tbody a", "lamps")
+    [cells] = page.run("return [...document.querySelectorAll('tbody tr')].map((row) => "
+                       "[...row.cells].map((cell) => cell.textContent))")  # fmt: skip
+    status, name, _, duration, loss, shown_id = cells
+    assert (status, name) == ("completed", "lamps")
+    assert re.fullmatch(r"(\d+ min )?\d+ s", duration)
+    assert re.fullmatch(rf"\d\.\d{{4}}step {STEPS}", loss)
+    assert shown_id.startswith(job_id)
+    assert page.accessibility() == []
