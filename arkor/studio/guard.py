@@ -6,12 +6,14 @@ does not know the token, and cannot make the browser send it. One whose name poi
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from flask import Request, request
+from waitress.channel import ClientDisconnected
 
 from arkor.serving.refusal import Refusal
 from arkor.studio.routes.access import studio
@@ -59,7 +61,8 @@ class Fence:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:
             write = start_response(status, with_security(headers), *rest)
             if not any(name.lower() == "content-length" for name, _ in headers):
-                write(b"")  # a stream's headers go out now, not with its first byte
+                with contextlib.suppress(ClientDisconnected):  # its body finds that out, and is closed
+                    write(b"")  # a stream's headers go out now, not with its first byte
             return write
 
         if self._is_ours(environ):

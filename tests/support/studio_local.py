@@ -29,6 +29,7 @@ class LocalStudio:
     """Both, and a client of the same project.
 
     Attributes:
+        home: the HOME of Studio and of whoever is this user.
         project: the folder that Studio runs in.
         model: a folder that passes for a model.
     """
@@ -36,6 +37,7 @@ class LocalStudio:
     studio: StudioProcess
     backend: BackendProcess
     client: Client
+    home: Path
     project: Path
     model: Path
 
@@ -51,10 +53,6 @@ class LocalStudio:
         entry = self.project / "src" / "arkor" / "index.py"
         entry.parent.mkdir(parents=True, exist_ok=True)
         entry.write_text(ENTRY.format(name=name, model=str(self.model), code=code))
-
-    def reconnect(self) -> None:
-        """Follow the backend to the address of its next start."""
-        self.client.url = self.backend.url
 
 
 @contextmanager
@@ -74,6 +72,6 @@ def local_studio(folder: Path) -> Iterator[LocalStudio]:
             client = Client(backend.url, ours.identity.token, scope.org_slug, scope.project_slug)
             studio = StudioProcess("--local", project=project)
         with studio:
-            yield LocalStudio(studio, backend, client, project, write_tiny_model(folder / "model"))
+            yield LocalStudio(studio, backend, client, home, project, write_tiny_model(folder / "model"))
     finally:
         backend.close()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from flask.testing import FlaskClient
+from waitress.channel import ClientDisconnected
+from werkzeug.test import EnvironBuilder
 
 from arkor.studio.app import create_app
 from arkor.studio.guard import HEADERS, TOKEN_HEADER, Fence
@@ -52,6 +56,28 @@ def test_the_standard_port_may_be_left_out(app: Flask, studio: Studio) -> None:
     """Browsers do so."""
     app.wsgi_app = Fence(create_app(studio).wsgi_app, 80)  # type: ignore[method-assign]
     assert app.test_client().get("/", headers={"Host": "localhost"}).status_code == 200
+
+
+def test_what_is_open_for_a_browser_that_has_left_is_closed(app: Flask) -> None:
+    """Also where it left before the first byte: what streams to it would stay open for ever."""
+    closed = threading.Event()
+
+    def stream() -> Response:
+        response = Response(iter(["never read"]), mimetype="text/event-stream")
+        response.call_on_close(closed.set)
+        return response
+
+    def start_response(*_: object) -> Callable[[bytes], object]:
+        def write(_: bytes) -> object:
+            raise ClientDisconnected
+
+        return write
+
+    app.add_url_rule("/static/stream", view_func=stream)
+    environ = EnvironBuilder(path="/static/stream", base_url=f"http://{HOST}").get_environ()
+    body = app.wsgi_app(environ, start_response)
+    body.close()  # type: ignore[attr-defined]  # as every server does
+    assert closed.is_set()
 
 
 def test_a_failure_tells_no_details_and_is_protected_too(client: FlaskClient, studio: Studio) -> None:
