@@ -12,6 +12,7 @@ import pytest
 from selenium import webdriver
 
 from tests.browser.page import Page, quick_timers
+from tests.support.auth0 import free_ports
 from tests.support.studio_script import ScriptedStudio
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -48,10 +49,16 @@ def chromium() -> Iterator[webdriver.Chrome]:
     browser.quit()
 
 
+@pytest.fixture(scope="session")
+def port() -> int:
+    """A port of the stand-in's own: the browser compiles a script as large as Plotly's once an address."""
+    return free_ports(1)[0]
+
+
 @pytest.fixture
-def studio() -> Iterator[ScriptedStudio]:
+def studio(port: int) -> Iterator[ScriptedStudio]:
     """A stand-in for Studio's server."""
-    with ScriptedStudio() as running:
+    with ScriptedStudio(port) as running:
         yield running
 
 

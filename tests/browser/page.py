@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,18 @@ _FIND = """
 
 
 @contextmanager
-def quick_timers(browser: webdriver.Chrome) -> Iterator[None]:
+def on_every_page(browser: webdriver.Chrome, script: str) -> Iterator[None]:
+    """Run a script in each page that is opened inside the block, before its own."""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def quick_timers(browser: webdriver.Chrome) -> AbstractContextManager[None]:
     """Let the pages that are opened inside the block wait shorter."""
-    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _QUICK})
-    yield
-    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    return on_every_page(browser, _QUICK)
 
 
 class Page:

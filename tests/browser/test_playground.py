@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,15 @@ def studio(studio: ScriptedStudio) -> ScriptedStudio:
 
 
 @pytest.fixture
+def page(page: Page) -> Iterator[Page]:
+    """The page, which leaves the next test nothing that it keeps for a reload."""
+    yield page
+    page.run("sessionStorage.clear(); Storage.prototype.setItem = () => {};")
+
+
+@pytest.fixture
 def play(page: Page, studio: ScriptedStudio) -> Page:
-    """The playground, open; what it keeps for a reload belongs to the stand-in's port, which is new each time."""
+    """The playground, open."""
     page.open("#/playground")
     chosen(page, "triage", "Final adapter")
     page.the("#play-who", BASE)

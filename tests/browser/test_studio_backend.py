@@ -14,7 +14,7 @@ from selenium import webdriver
 
 from tests.browser.conftest import used
 from tests.browser.jobview import charted, logged, trace
-from tests.browser.page import Page, quick_timers
+from tests.browser.page import Page, on_every_page, quick_timers
 from tests.support.eventually import eventually
 from tests.support.studio_local import LocalStudio, local_studio
 from tests.support.studio_server import served
@@ -47,10 +47,12 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStudio]:
 @pytest.fixture
 def page(chromium: webdriver.Chrome, local: LocalStudio) -> Iterator[Page]:
     """Studio's page, not yet open."""
-    script = chromium.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": COUNT})
-    with quick_timers(chromium), used(Page(chromium, url=f"{local.studio.url}/")) as page:
+    with (
+        quick_timers(chromium),
+        on_every_page(chromium, COUNT),
+        used(Page(chromium, url=f"{local.studio.url}/")) as page,
+    ):
         yield page
-    chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
 
 @pytest.fixture(autouse=True)

@@ -170,6 +170,9 @@ class Run:
 class ScriptedStudio:
     """The stand-in. Use it as a context manager.
 
+    Args:
+        port: on 127.0.0.1; 0 takes a free one.
+
     Attributes:
         url: its address.
         answers: what a call answers, by ``"GET /api/jobs"`` and its like; a test puts others in.
@@ -179,7 +182,7 @@ class ScriptedStudio:
         token: what the page has to send; another one means that Studio was started anew.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.token = secrets.token_hex(32)
         self.requests: list[tuple[str, Any]] = []
         self.run: Run | None = None
@@ -190,7 +193,7 @@ class ScriptedStudio:
             "GET /api/jobs": Answer({"jobs": []}),
             "GET /api/models": Answer({"models": []}),
         }
-        self._server = _Server(self, 0)
+        self._server = _Server(self, port)
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}/"
 
@@ -276,6 +279,10 @@ def _plotly() -> Path:
     return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
+def _attached(name: str) -> tuple[str, str]:
+    return "Content-Disposition", f'attachment; filename="{name}"'
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
@@ -319,7 +326,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith("/static/"):
             self._send_file(path.removeprefix("/static/"))
         elif path.startswith("/download/"):
-            self._send(200, "application/x-tar", b"tar", name=path.removeprefix("/download/"))
+            self._send(200, "application/x-tar", b"tar", _attached(path.removeprefix("/download/")))
         elif path.startswith("/api/jobs/") and path.endswith("/events"):
             self._events(path.split("/")[3])
         else:
@@ -331,7 +338,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, name: str) -> None:
         file = _plotly() if name == "plotly.min.js" else STATIC / name
         if file.is_file() and file.suffix in _TYPES:
-            self._send(200, _TYPES[file.suffix], file.read_bytes())
+            kept = (("Cache-Control", "max-age=3600"),) if name == "plotly.min.js" else ()
+            self._send(200, _TYPES[file.suffix], file.read_bytes(), *kept)
         else:
             self._send(404, "text/plain", b"")
 
@@ -356,7 +364,7 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.gate is not None:
             answer.gate.wait()
         if isinstance(answer.body, bytes):
-            return self._send(answer.status, "text/csv", answer.body, name="job.csv")
+            return self._send(answer.status, "text/csv", answer.body, _attached("job.csv"))
         return self._send(answer.status, "application/json", json.dumps(answer.body).encode())
 
     def _send_streamed(self, answer: Streamed) -> None:
@@ -382,10 +390,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in HEADERS:
             self.send_header(name, value)
 
-    def _send(self, status: int, mimetype: str, body: bytes, *, name: str | None = None) -> None:
+    def _send(self, status: int, mimetype: str, body: bytes, *headers: tuple[str, str]) -> None:
         self._begin(status, mimetype)
-        if name is not None:
-            self.send_header("Content-Disposition", f'attachment; filename="{name}"')
+        for name, value in headers:
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

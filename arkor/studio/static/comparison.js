@@ -1,9 +1,10 @@
 // Other runs laid over a job's chart: which there are, and the figures of those that were chosen.
 
 import { Curve } from "./curve.js";
-import { h, replace, setText } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { MOST_RUNS } from "./figure.js";
 import { time } from "./format.js";
+import { keyedRows } from "./jobtable.js";
 
 const MOST_SHOWN = 50;
 
@@ -15,6 +16,7 @@ export function createComparison({ api, jobs }, jobId, changed) {
 
   const search = h("input", { class: "field", type: "search", "aria-label": "Search runs", placeholder: "Name or ID", oninput: draw });
   const list = h("ul", { class: "run-list" });
+  const showRows = keyedRows(list, option);
   const said = h("p", { class: "quiet", role: "status" });
   const summary = h("summary", { class: "button button-small" }, "Compare");
   const element = h("details", { class: "comparison", ontoggle: toggled, onkeydown: escaped }, summary,
@@ -49,22 +51,21 @@ export function createComparison({ api, jobs }, jobId, changed) {
     else if (!found.length) setText(said, "No runs match.");
     else if (found.length > MOST_SHOWN) setText(said, `${found.length} runs, ${MOST_SHOWN} shown: search for others.`);
     else setText(said, "");
-    const shown = found.slice(0, MOST_SHOWN);
-    const key = JSON.stringify(shown.map(({ id, name }) => [id, name, chosen.has(id), loading.has(id)]));
-    if (list.dataset.key === key) return; // a refresh leaves focus and scroll position alone
-    const focused = document.activeElement?.value;
-    list.dataset.key = key;
-    replace(list, shown.map(option));
-    if (focused) [...list.querySelectorAll("input")].find(({ value }) => value === focused)?.focus();
+    showRows(found.slice(0, MOST_SHOWN));
   }
 
   function option(job) {
-    const full = chosen.size + loading.size >= MOST_RUNS - 1;
-    const isOn = chosen.has(job.id) || loading.has(job.id);
-    const box = h("input", { type: "checkbox", value: job.id, checked: isOn, disabled: full && !isOn,
-      onchange: () => (box.checked ? choose(job) : drop(job.id)) });
-    return h("li", null, h("label", null, box, h("span", { class: "run-name" }, String(job.name ?? "").trim() || job.id),
-      h("span", { class: "quiet" }, `${job.id} · ${time(job.createdAt)}`)));
+    let now = job;
+    const box = h("input", { type: "checkbox", value: job.id, onchange: () => (box.checked ? choose(now) : drop(job.id)) });
+    const name = h("span", { class: "run-name" });
+    const note = h("span", { class: "quiet" });
+    return { element: h("li", null, h("label", null, box, name, note)), update(latest) {
+      now = latest;
+      box.checked = chosen.has(now.id) || loading.has(now.id);
+      box.disabled = !box.checked && chosen.size + loading.size >= MOST_RUNS - 1;
+      setText(name, String(now.name ?? "").trim() || now.id);
+      setText(note, `${now.id} · ${time(now.createdAt)}`);
+    } };
   }
 
   async function choose(job) {
