@@ -45,6 +45,7 @@ export function mount(root, context, { id }) {
     job = { ...job, ...change };
     head.update(job);
     panel.named(String(job.name ?? ""));
+    if (isOver(job)) panel.ended();
     context.title(String(job.name ?? "").trim() || id);
     if (announced && announced !== job.status) context.announce(`The job is ${job.status}.`);
     announced = job.status;
@@ -115,8 +116,10 @@ export function mount(root, context, { id }) {
   function unknown() {
     leave();
     context.title("Unknown job");
-    replace(root, h("h1", null, id), h("p", null, "There is no such job in this project. It may belong to another project or backend."),
-      h("p", null, h("a", { href: "#/jobs" }, "All jobs")));
+    replace(root, h("div", { class: "plain" },
+      h("h1", null, id),
+      h("p", null, "There is no such job in this project. It may belong to another project or backend."),
+      h("p", null, h("a", { href: "#/jobs" }, "All jobs"))));
   }
 
   function leave() {

@@ -19,6 +19,8 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
 
   const problem = h("p", { class: "problem chart-problem", role: "alert", hidden: true });
   const unsaved = h("p", { class: "problem", role: "alert", hidden: true });
+  let begun = false;
+  let over = false;
   const empty = h("p", { class: "empty chart-empty" }, "Loading …");
   const chart = createChart({ read, onZoom, onProblem });
   const comparison = createComparison({ api, jobs }, jobId, () => chart.draw());
@@ -110,7 +112,7 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
     body.hidden = none;
     empty.hidden = !none;
     image.disabled = table.disabled = none;
-    setText(empty, "No training.log events yet.");
+    setText(empty, over ? "No training.log events." : "No training.log events yet.");
     if (none) return;
     chart.draw();
   }
@@ -146,6 +148,7 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
     element,
     /** Show a run's points so far. */
     begin(points) {
+      begun = true;
       run.curve = new Curve(points);
       changed();
     },
@@ -155,6 +158,11 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
     },
     reset() {
       run.curve = new Curve();
+    },
+    /** Say no longer that more may come. */
+    ended() {
+      over = true;
+      if (begun) changed();
     },
     named(name) {
       if (run.name === name) return;

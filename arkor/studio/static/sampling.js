@@ -16,7 +16,7 @@ const EXAMPLE = {
 };
 
 const NUMBERS = [
-  { name: "temperature", label: "Temperature", step: "0.1", min: "0", hint: "0: no chance", start: "0",
+  { name: "temperature", label: "Temperature", step: "0.1", min: "0", hint: "0: not random", start: "0",
     check: (value) => (value >= 0 ? null : "a number, 0 or more") },
   { name: "topP", label: "Top-p", step: "0.05", min: "0", hint: "0 to 1", start: "",
     check: (value) => (value > 0 && value <= 1 ? null : "a number above 0, at most 1") },
