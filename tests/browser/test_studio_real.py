@@ -155,6 +155,7 @@ def _ask(page: Page, job_id: str) -> None:
     page.titled("Playground")
     assert page.browser.current_url.endswith(f"#/playground?job={job_id}")
     page.the(".switch-label", "Compare with base").click()
+    page.the("#play-maxTokens").send_keys("12")
     page.the("#play-input").send_keys("Lamp 7 is white. Report it.\n")
     eventually(lambda: len(page.all(".answer-foot .figure")) == 2, "two answers", ANSWER_S)
     assert all(page.texts(".answer-text"))
