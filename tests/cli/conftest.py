@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.support.backend import ROOT
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -12,3 +16,16 @@ def _heed_interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package in a folder of packages, where pip puts it.
+
+    An editable installation may be found by an import hook instead, which comes after every folder of the same name.
+    """
+    package = tmp_path / "packages" / "arkor"
+    package.parent.mkdir()
+    package.symlink_to(ROOT / "arkor")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), *os.environ.get("PYTHONPATH", "").split()]))
+    return package

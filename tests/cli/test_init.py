@@ -254,8 +254,9 @@ def test_a_git_that_fails_is_no_reason_to_fail(project: Path, monkeypatch: pytes
 # What is left
 
 
-def test_what_is_generated_is_clean(project: Path) -> None:
+def test_what_is_generated_is_clean(project: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For ruff and for mypy, in their strict forms, with nothing set up in the project."""
+    monkeypatch.setenv("MYPYPATH", str(installed.parent))
     for name, template in TEMPLATES.items():
         set_up(project / name, template)
     config = ["--config", str(ROOT / "ruff.toml")]

@@ -7,8 +7,10 @@ import pytest
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _heed_interrupts() -> Iterator[None]:
-    """Let Ctrl-C reach Studio also where the tests run in the background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _heed_signals() -> Iterator[None]:
+    """Let these reach Studio also where the tests run in the background or under nohup, which ignore them."""
+    before_int = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before_hup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before_int)
+    signal.signal(signal.SIGHUP, before_hup)
