@@ -1,4 +1,4 @@
-"""Every call a backend answers, one method each; those for deployments come from ``arkor.api.deploying``.
+"""Every call a backend answers, one method each; some come from ``arkor.api.deploying`` and ``arkor.api.stored``.
 
 Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Inference", "Self-hosted backend".
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from arkor.api.deploying import DeploymentCalls
 from arkor.api.downloads import download
 from arkor.api.history import history
 from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S, ChatOptions, ChatResponse, chat_body
+from arkor.api.stored import StoredEventCalls
 from arkor.api.transport import Transport, path
 from arkor.api.uploads import upload
 from arkor.auth.credentials import default_cloud_api_url
@@ -32,7 +33,7 @@ from arkor.datasets import LocalDataset, UploadedDataset, opened
 from arkor.errors import AuthenticationError, CloudApiError, ConfigError, NotFound, UnsupportedByBackend
 from arkor.events import TrainingLogEvent, parse_event
 from arkor.jobs import AdapterRef, Artifact, Progress, Scope, TrainingJob
-from arkor.metrics import COLUMNS, Metrics
+from arkor.metrics import Metrics
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
@@ -90,7 +91,7 @@ class ModelStatus:
         return cls(**wire.known_fields(cls, {"id": "", **body}))
 
 
-class CloudApiClient(DeploymentCalls):
+class CloudApiClient(DeploymentCalls, StoredEventCalls):
     """One backend, spoken to under one identity.
 
     Args:
@@ -259,46 +260,6 @@ class CloudApiClient(DeploymentCalls):
         """Return the project's jobs, in the backend's order."""
         body = self._get("v1", "jobs", params=scope.to_query())
         return [TrainingJob.from_wire(item) for item in wire.objects(body.get("jobs"))]
-
-    def stored_events(
-        self, scope: Scope, job_id: str, *, after: str | None = None
-    ) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
-        """Return events of a job that are stored, the oldest first, as many as the backend gives at once.
-
-        Args:
-            scope: the project it belongs to.
-            job_id: the job's whole id.
-            after: begin behind the event of this id; None for the first one.
-
-        Returns:
-            (each event's id and its JSON object, as it travels; whether there are more behind these).
-
-        Raises:
-            UnsupportedByBackend: the backend tells events in its stream alone.
-            NotFound: there is no such job.
-        """
-        return _stored_events(self._stored(scope, job_id, after))
-
-    def stored_figures(
-        self, scope: Scope, job_id: str, *, after: str | None = None
-    ) -> tuple[list[Sequence[Any]], list[tuple[str, dict[str, Any]]], bool]:
-        """Return the figures of a job's log, as ``stored_events`` does its events, in a fraction of the time.
-
-        Returns:
-            (a column for each of ``arkor.metrics.COLUMNS``, with what the log events have there as it travels, None for
-            nothing; the last 500 of the events that these are from, each with its id; whether there are more behind).
-
-        Raises:
-            UnsupportedByBackend: the backend tells events in its stream alone.
-            NotFound: there is no such job.
-        """
-        body = self._stored(scope, job_id, after, figures="true")
-        return _columns(body.get("figures")), *_stored_events(body)
-
-    def _stored(self, scope: Scope, job_id: str, after: str | None, **options: str) -> dict[str, Any]:
-        self.require("stored-events", "reading stored events")
-        query = {**scope.to_query(), **({"after": after} if after else {}), **options}
-        return self._get("v1", "jobs", job_id, "events", params=query)
 
     def job_metrics(self, scope: Scope, job_id: str) -> Metrics:
         """Return the history of a job's figures: loss, evaluation loss, learning rate and their kin.
@@ -511,23 +472,3 @@ class CloudApiClient(DeploymentCalls):
 
     def _job(self, body: Mapping[str, Any]) -> TrainingJob:
         return TrainingJob.from_wire(wire.mapping(body.get("job")))
-
-
-def _stored_events(body: Mapping[str, Any]) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
-    """Return ids and events, and whether there are more; what is no event is passed over, as in a stream."""
-    pairs = body.get("events")
-    found = [
-        (wire.text(pair[0]), pair[1])
-        for pair in (pairs if isinstance(pairs, list) else ())
-        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict) and pair[1].get("type")
-    ]
-    return found, bool(found) and body.get("more") is True
-
-
-def _columns(rows: Any) -> list[Sequence[Any]]:
-    """Return the columns of rows on the wire; rows of another length are passed over."""
-    width = len(COLUMNS)
-    found = rows if isinstance(rows, list) else []
-    if not all(type(row) is list and len(row) == width for row in found):
-        found = [row for row in found if isinstance(row, list) and len(row) == width]
-    return list(zip(*found, strict=True)) if found else [()] * width
