@@ -17,7 +17,7 @@ RUN = "Run training: triage"
 
 TERMINAL = """
     const [pieces, done] = arguments;
-    import('/static/terminal.js').then(({Terminal}) => {
+    import('/static/home/terminal.js').then(({Terminal}) => {
         const terminal = new Terminal();
         for (const piece of pieces) terminal.write(piece);
         done(terminal.lines);

@@ -10,10 +10,10 @@ import { mountNotices } from "./notices.js";
 const JOBS_EVERY_MS = 5000;
 
 const ROUTES = [
-  { path: /^\/$/, nav: "home", title: "Home", load: () => import("./home.js") },
-  { path: /^\/jobs$/, nav: "jobs", title: "Jobs", load: () => import("./jobs.js") },
-  { path: /^\/jobs\/(?<id>[^/]+)$/, nav: "jobs", title: "Job", load: () => import("./job.js") },
-  { path: /^\/playground$/, nav: "playground", title: "Playground", load: () => import("./playground.js") },
+  { path: /^\/$/, nav: "home", title: "Home", load: () => import("./home/home.js") },
+  { path: /^\/jobs$/, nav: "jobs", title: "Jobs", load: () => import("./jobs/jobs.js") },
+  { path: /^\/jobs\/(?<id>[^/]+)$/, nav: "jobs", title: "Job", load: () => import("./job/job.js") },
+  { path: /^\/playground$/, nav: "playground", title: "Playground", load: () => import("./playground/playground.js") },
 ];
 
 const main = document.getElementById("main");

@@ -1,7 +1,7 @@
 // A conversation with one or two models: what was asked and answered, and what is sent for the next question.
 // No elements here.
 
-import { ApiError } from "./api.js";
+import { ApiError } from "../api.js";
 import { ask } from "./chatstream.js";
 
 const STORED = "arkor-playground";

@@ -1,7 +1,7 @@
 // Rows of jobs that stay the same elements over every refresh: focus, selection and scroll position are kept.
 
-import { h, setAttribute, setText } from "./dom.js";
-import { ago, jobDuration, number, time } from "./format.js";
+import { h, setAttribute, setText } from "../dom.js";
+import { ago, jobDuration, number, time } from "../format.js";
 
 /** The address of a job's view. */
 export function jobHref(id) {

@@ -1,10 +1,10 @@
 // Other runs laid over a job's chart: which there are, and the figures of those that were chosen.
 
 import { Curve } from "./curve.js";
-import { h, setText } from "./dom.js";
+import { h, setText } from "../dom.js";
 import { MOST_RUNS } from "./figure.js";
-import { time } from "./format.js";
-import { keyedRows } from "./jobtable.js";
+import { time } from "../format.js";
+import { keyedRows } from "../jobs/jobtable.js";
 
 const MOST_SHOWN = 50;
 

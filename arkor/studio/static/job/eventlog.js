@@ -1,6 +1,6 @@
 // The last events of a job, one a line, as text. It stays at its end unless somebody scrolled up to read.
 
-import { h } from "./dom.js";
+import { h } from "../dom.js";
 
 const MOST_LINES = 500;
 const LONGEST_LINE = 4000;

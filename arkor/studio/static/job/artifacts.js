@@ -1,7 +1,7 @@
 // What a job has left: names, sizes, and how to have them.
 
-import { h, replace, setText } from "./dom.js";
-import { bytes } from "./format.js";
+import { h, replace, setText } from "../dom.js";
+import { bytes } from "../format.js";
 
 const BY_NAME = (path) => `/api/jobs/${encodeURIComponent(path)}/artifacts`;
 

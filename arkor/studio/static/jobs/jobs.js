@@ -1,7 +1,7 @@
 // All jobs: a table that can be searched and filtered, and that keeps itself up to date.
 
-import { h, setText } from "./dom.js";
-import { createFreshness } from "./freshness.js";
+import { h, setText } from "../dom.js";
+import { createFreshness } from "../freshness.js";
 import { keyedRows, tableRow } from "./jobtable.js";
 
 const STATUSES = ["queued", "running", "completed", "failed", "cancelled"];

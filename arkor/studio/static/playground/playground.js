@@ -1,7 +1,7 @@
 // The playground: trying what was trained, next to what it was made of.
 
 import { letAnswer, messagesFor, newAnswer, recall, remember } from "./conversation.js";
-import { h, replace, setText } from "./dom.js";
+import { h, replace, setText } from "../dom.js";
 import { createPicker } from "./picker.js";
 import { pythonScript } from "./python.js";
 import { createSampling } from "./sampling.js";

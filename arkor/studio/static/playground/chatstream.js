@@ -1,6 +1,6 @@
 // Asking a model, and the answer as it arrives. No elements here.
 
-import { ApiError } from "./api.js";
+import { ApiError } from "../api.js";
 
 const CUT = "The answer was cut in the middle: what arrived is not all of it.";
 

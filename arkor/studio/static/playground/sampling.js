@@ -1,7 +1,7 @@
 // How a question is asked: what the model is told before, how it chooses its words, and the form of its answer.
 
-import { h, setAttribute, setText } from "./dom.js";
-import { field } from "./field.js";
+import { h, setAttribute, setText } from "../dom.js";
+import { field } from "../field.js";
 import { readJson } from "./jsontext.js";
 
 const EXAMPLE = {

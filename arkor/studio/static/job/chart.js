@@ -1,6 +1,6 @@
 // A chart of losses by step, drawn by Plotly: only so often that the page stays quick, and as wide as there is room.
 
-import { h, setAttribute } from "./dom.js";
+import { h, setAttribute } from "../dom.js";
 import { figureOf, lookOf } from "./figure.js";
 import { loadPlotly } from "./plotly.js";
 

@@ -1,9 +1,9 @@
 // The top of a job's view: what it is, how it does, and what one can do about it.
 
-import { confirm } from "./dialog.js";
-import { h, replace, setAttribute, setText } from "./dom.js";
-import { jobDuration, time } from "./format.js";
-import { createStatus } from "./jobtable.js";
+import { confirm } from "../dialog.js";
+import { h, replace, setAttribute, setText } from "../dom.js";
+import { jobDuration, time } from "../format.js";
+import { createStatus } from "../jobs/jobtable.js";
 
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 const TICK_MS = 1000;

@@ -2,10 +2,10 @@
 
 import { createArtifacts } from "./artifacts.js";
 import { MOST_POINTS } from "./curve.js";
-import { h, replace } from "./dom.js";
+import { h, replace } from "../dom.js";
 import { createEventLog, lineOf } from "./eventlog.js";
-import { createFeed } from "./feed.js";
-import { createFreshness } from "./freshness.js";
+import { createFeed } from "../feed.js";
+import { createFreshness } from "../freshness.js";
 import { createHead, isOver } from "./jobhead.js";
 import { createLossPanel } from "./losspanel.js";
 import { followEvents } from "./stream.js";

@@ -3,9 +3,9 @@
 import { createChart } from "./chart.js";
 import { createComparison } from "./comparison.js";
 import { Curve } from "./curve.js";
-import { h, replace, setText } from "./dom.js";
+import { h, replace, setText } from "../dom.js";
 import { RATES } from "./figure.js";
-import { number } from "./format.js";
+import { number } from "../format.js";
 import { loadPlotly } from "./plotly.js";
 
 const LAST_ROWS = 20;

@@ -1,6 +1,6 @@
 // A box that shows what a program prints, and stays at its end unless somebody scrolled up to read.
 
-import { h } from "./dom.js";
+import { h } from "../dom.js";
 import { Terminal } from "./terminal.js";
 
 const MOST_LINES = 5000;

@@ -1,8 +1,8 @@
 // Choosing who answers: a job's final adapter, one of its checkpoints, or a base model.
 
-import { createFeed } from "./feed.js";
-import { h, replace, setText } from "./dom.js";
-import { field } from "./field.js";
+import { createFeed } from "../feed.js";
+import { h, replace, setText } from "../dom.js";
+import { field } from "../field.js";
 import {
   choiceOf, firstChoice, labelOf, loadSaved, nameOf, problemOf, versionName, versionsOf,
 } from "./targets.js";

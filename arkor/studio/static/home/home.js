@@ -1,8 +1,8 @@
 // Home: the run panel, and the jobs beside it.
 
-import { h, setText } from "./dom.js";
-import { createFreshness } from "./freshness.js";
-import { keyedRows, shortRow } from "./jobtable.js";
+import { h, setText } from "../dom.js";
+import { createFreshness } from "../freshness.js";
+import { keyedRows, shortRow } from "../jobs/jobtable.js";
 import { mountRunPanel } from "./runpanel.js";
 
 const MOST = 12;

@@ -1,7 +1,7 @@
 // The panel that starts the project's trainer and shows what it prints.
 
-import { h, replace, setText } from "./dom.js";
-import { jobHref } from "./jobtable.js";
+import { h, replace, setText } from "../dom.js";
+import { jobHref } from "../jobs/jobtable.js";
 import { createLogBox } from "./logbox.js";
 import { followManifest } from "./manifest.js";
 import { followRun } from "./run.js";

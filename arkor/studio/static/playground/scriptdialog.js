@@ -1,6 +1,6 @@
 // A script to take along: it is copied, and shown in case the browser does not let it be.
 
-import { h, setText } from "./dom.js";
+import { h, setText } from "../dom.js";
 
 /** Copy a script and show it in a dialog of the browser's own. */
 export async function showScript(script, announce) {

@@ -1,6 +1,6 @@
 // The conversation as it is seen: questions, and the answers beneath them, one or two beside each other.
 
-import { h, replace, setText } from "./dom.js";
+import { h, replace, setText } from "../dom.js";
 import { pretty, readJson } from "./jsontext.js";
 
 const NEAR_PX = 24;

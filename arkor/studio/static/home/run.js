@@ -1,6 +1,6 @@
 // The one run of this Studio: how it does, its output, how to start and stop it. No elements here.
 
-import { createFeed } from "./feed.js";
+import { createFeed } from "../feed.js";
 
 const EVERY_MS = 5000;
 const PAUSES_MS = [500, 1000, 2000, 5000, 10000];
