@@ -95,6 +95,7 @@ class Backend:
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True  # as the real backends: head and body are two packets
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:

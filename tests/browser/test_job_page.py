@@ -128,6 +128,7 @@ def test_a_stream_that_breaks_is_resumed(page: Page, job: ScriptedJob) -> None:
     job.logs(range(1, 4))
     page.open(ROUTE)
     charted(page, 3)
+    eventually(lambda: job.opened == ["3"], "the stream is open")
     job.refuses = True
     job.cut()
     page.the(".log", STREAM_ERROR)
