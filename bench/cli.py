@@ -75,7 +75,13 @@ def is_installed(module: str) -> bool:
 def took(code: str, arguments: Sequence[str], folder: str) -> tuple[float, float]:
     """Return the seconds of processor and wall that a command takes."""
     before, began = processor_s(), time.perf_counter()
-    subprocess.run([sys.executable, "-c", code, *arguments], cwd=folder, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
     return processor_s() - before, time.perf_counter() - began
 
 
