@@ -1,4 +1,4 @@
-"""Every call a backend answers, one method each; some come from ``arkor.api.deploying`` and ``arkor.api.stored``.
+"""Every call a backend answers, one method each; some come from ``capabilities``, ``deploying`` and ``stored``.
 
 Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Inference", "Self-hosted backend".
 """
@@ -6,7 +6,6 @@ Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Inference", 
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from arkor.auth.identity import LOCAL_HOST_KEY, Identity, forget, host_key, iden
 from arkor.checked import CheckedDataset
 from arkor.config import JobConfig
 from arkor.datasets import LocalDataset, UploadedDataset, opened
-from arkor.errors import AuthenticationError, CloudApiError, ConfigError, NotFound, UnsupportedByBackend
+from arkor.errors import AuthenticationError, ConfigError, NotFound
 from arkor.events import TrainingLogEvent, parse_event
 from arkor.jobs import AdapterRef, Artifact, Progress, Scope, TrainingJob
 from arkor.metrics import Metrics
@@ -173,31 +172,6 @@ class CloudApiClient(DeploymentCalls, StoredEventCalls):
     def me(self) -> dict[str, Any]:
         """Return who the backend takes this client for: ``{"user": …, "orgs": […]}``."""
         return self._get("v1", "me")
-
-    def capabilities(self) -> dict[str, Any]:
-        """Return what the backend says of itself: ``backend``, ``version``, ``features``; empty where it does not."""
-        try:
-            return self._get("v1", "capabilities")
-        except CloudApiError as exc:
-            if exc.status not in {404, 405, 501}:
-                raise
-            return {}
-
-    @functools.cached_property
-    def features(self) -> frozenset[str]:
-        """What the backend can do beyond Arkor Cloud's contract; empty where it does not say."""
-        features = self.capabilities().get("features")
-        return frozenset(map(str, features)) if isinstance(features, list) else frozenset()
-
-    def require(self, feature: str, what: str) -> None:
-        """Raise UnsupportedByBackend where the backend lacks a feature.
-
-        Args:
-            feature: its name in the backend's capabilities.
-            what: what to call it in the error.
-        """
-        if feature not in self.features:
-            raise UnsupportedByBackend(what, self.base_url)
 
     # Projects
 

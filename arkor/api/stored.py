@@ -9,19 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arkor.api import wire
-from arkor.api.transport import Transport, path
+from arkor.api.capabilities import CapabilityCalls
+from arkor.api.transport import path
 from arkor.jobs import Scope
 from arkor.metrics import COLUMNS
 
 
-class StoredEventCalls:
+class StoredEventCalls(CapabilityCalls):
     """A part of ``CloudApiClient``. Thread-safety: as there."""
-
-    _transport: Transport
-
-    def require(self, feature: str, what: str) -> None:
-        """Raise UnsupportedByBackend where the backend lacks a feature."""
-        raise NotImplementedError
 
     def stored_events(
         self, scope: Scope, job_id: str, *, after: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from arkor.api import wire
 from arkor.api.notices import one_line
 from arkor.cli.exits import BAD_INPUT, Interrupted
 from arkor.cli.job_table import print_table
-from arkor.cli.options import duration, local_option, project_of
+from arkor.cli.options import duration, is_interactive, local_option, project_of
 from arkor.jobs import TERMINAL_STATUSES, Scope, TrainingJob
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def _delete(client: CloudApiClient, scope: Scope, found: Sequence[TrainingJob], 
     what = f"{len(found)} jobs" if len(found) > 1 else "1 job"
     if not yes:
         print_table(found)
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not is_interactive():
             raise _Refused(f"Nothing was deleted. To delete {what}, add --yes.")
         if not click.confirm(f"Delete {what} for good, with adapters and checkpoints?"):
             raise Interrupted("Nothing was deleted.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 
 from arkor.api.notices import one_line
 from arkor.cli.exits import BAD_INPUT
+from arkor.cli.options import is_interactive
 from arkor.scaffold.templates import AROUND, DEFAULT, TEMPLATES, Template
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
 
     if git and not is_installed():
         raise _Refused("--git needs git, which is not installed. Nothing was changed.")
-    template, name = _wanted(folder, template_name, name, ask=not yes and _is_interactive())
+    template, name = _wanted(folder, template_name, name, ask=not yes and is_interactive())
     layout = plan(folder, template, name)
     _apply(layout)
     if git or (git is None and template is not AROUND and is_installed()):
@@ -60,10 +60,6 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
 
 class _Refused(click.ClickException):
     exit_code = BAD_INPUT
-
-
-def _is_interactive() -> bool:
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _wanted(folder: Path, template_name: str | None, name: str | None, *, ask: bool) -> tuple[Template, str]:

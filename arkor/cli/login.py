@@ -15,7 +15,7 @@ import click
 
 from arkor.cli.browser import open_page
 from arkor.cli.exits import BAD_INPUT, Interrupted
-from arkor.cli.options import local_option
+from arkor.cli.options import is_interactive, local_option
 from arkor.errors import ArkorError
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def login(*, oauth: bool, anonymous: bool, no_browser: bool, force: bool, local:
     stored = backend.stored()
     if stored is not None:
         click.echo(f"You are logged in to {backend.name} {_how(stored)}.")
-        if not (oauth or anonymous or _is_interactive()):
+        if not (oauth or anonymous or is_interactive()):
             click.echo("Nothing was changed.")
             return
     base_url = backend.find()
-    if oauth or (not anonymous and _is_interactive() and _wants_account(base_url)):
+    if oauth or (not anonymous and is_interactive() and _wants_account(base_url)):
         _log_in_with_account(backend, base_url, stored, open_browser=not no_browser, force=force)
     else:
         _log_in_anonymously(backend, base_url, stored, force=force)
@@ -226,7 +226,7 @@ def _confirm(loss: str, *, force: bool) -> None:
     """Ask whether something that cannot be undone is to be done."""
     if force:
         return
-    if not _is_interactive():
+    if not is_interactive():
         raise _Refused(f"{loss} Nothing was changed. To do it all the same, add --force.")
     if not click.confirm(f"{loss}\nGo on?"):
         raise Interrupted("Nothing was changed.")
@@ -245,10 +245,6 @@ def _how(credentials: Credentials) -> str:
 
     anonymous_id = getattr(credentials, "anonymous_id", None)
     return "with an account" if anonymous_id is None else f"anonymously, as {shown(anonymous_id)}"
-
-
-def _is_interactive() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _tell_of_the_environment() -> None:

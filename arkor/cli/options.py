@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,11 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
     if total <= 0:
         raise click.BadParameter(f"{value!r} is not a time span such as 2h, 15m or 90s.")
     return float(total)
+
+
+def is_interactive() -> bool:
+    """Say whether somebody reads what is printed, and can answer."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def backend_of(local: bool) -> str | None:

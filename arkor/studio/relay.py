@@ -113,7 +113,7 @@ class Relay:
         try:
             with notices.headers_into(self.notices):
                 self._read()
-        except Aborted:
+        except Aborted:  # closed by whoever looked, or refused: then _refusal says why
             pass
         except ArkorError as exc:  # where the browser got frames, it comes again, and is told then
             logger.info("Job %s: the events ended: %s", self._job_id, exc)

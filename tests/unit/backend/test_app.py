@@ -6,34 +6,18 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
-from arkor.backend.app import create_app
 from arkor.backend.backend import Backend
-from arkor.backend.settings import Settings
 
 SCOPE = {"projectSlug": "p"}
 CLIENT = {"X-Arkor-Client": "arkor/0"}
 ROWS = b'{"text": "a"}\n'
 PATH = f"/v1/datasets/{hashlib.sha256(ROWS).hexdigest()}"
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    backend = Backend(Settings(data=tmp_path / "data"), "http://127.0.0.1:1")
-    yield backend
-    backend.close()
-
-
-@pytest.fixture
-def http(backend: Backend) -> FlaskClient:
-    return create_app(backend).test_client()
 
 
 @pytest.fixture

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from arkor.api import wire
-from arkor.backend.app import create_app
 from arkor.backend.backend import Backend
 from arkor.backend.routes import stream
-from arkor.backend.settings import Settings
 from arkor.backend.store.database import Database
 from arkor.backend.store.events import FIGURES, append
 from arkor.backend.store.jobs import NewJob
 from arkor.metrics import COLUMNS
 
 CLIENT = {"X-Arkor-Client": "arkor/0"}
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    backend = Backend(Settings(data=tmp_path / "data"), "http://127.0.0.1:1")
-    yield backend
-    backend.close()
-
-
-@pytest.fixture
-def http(backend: Backend) -> FlaskClient:
-    return create_app(backend).test_client()
 
 
 class Reader:

@@ -39,7 +39,7 @@ def auth0(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command in a script."""
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(login, "_is_interactive", lambda: False)
+    monkeypatch.setattr(login, "is_interactive", lambda: False)
     monkeypatch.setattr(transport, "pause", lambda _: None)
 
     def invoke(*arguments: str) -> Ended:

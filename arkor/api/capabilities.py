@@ -1,0 +1,44 @@
+"""The client's calls for what a backend can do beyond Arkor Cloud's contract.
+
+Protocol: docs/protocol.md, "Self-hosted backend".
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from arkor.api import wire
+from arkor.api.transport import Transport, path
+from arkor.errors import CloudApiError, UnsupportedByBackend
+
+
+class CapabilityCalls:
+    """A part of ``CloudApiClient``. Thread-safety: as there."""
+
+    _transport: Transport
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return what the backend says of itself: ``backend``, ``version``, ``features``; empty where it does not."""
+        try:
+            return wire.json_object(self._transport.call("GET", path("v1", "capabilities")))
+        except CloudApiError as exc:
+            if exc.status not in {404, 405, 501}:
+                raise
+            return {}
+
+    @functools.cached_property
+    def features(self) -> frozenset[str]:
+        """What the backend can do beyond Arkor Cloud's contract; empty where it does not say."""
+        features = self.capabilities().get("features")
+        return frozenset(map(str, features)) if isinstance(features, list) else frozenset()
+
+    def require(self, feature: str, what: str) -> None:
+        """Raise UnsupportedByBackend where the backend lacks a feature.
+
+        Args:
+            feature: its name in the backend's capabilities.
+            what: what to call it in the error.
+        """
+        if feature not in self.features:
+            raise UnsupportedByBackend(what, self._transport.base_url)
