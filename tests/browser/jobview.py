@@ -29,7 +29,7 @@ def trace(page: Page, name: str) -> dict[str, Any]:
     return dict(page.run(script, name))
 
 
-def charted(page: Page, step: int, timeout_s: float = 5.0) -> None:
+def charted(page: Page, step: int, timeout_s: float = 15.0) -> None:
     """Wait until the chart has come to a step."""
     eventually(lambda: trace(page, "loss").get("x", [0])[-1] == step, f"a chart up to step {step}", timeout_s)
 
@@ -37,5 +37,5 @@ def charted(page: Page, step: int, timeout_s: float = 5.0) -> None:
 def saved(folder: Path, name: str) -> bytes:
     """Wait until the browser has saved a file; return what is in it."""
     file = folder / name
-    eventually(lambda: file.exists() and file.stat().st_size > 0, f"a file {name}", 10.0)
+    eventually(lambda: file.exists() and file.stat().st_size > 0, f"a file {name}")
     return file.read_bytes()

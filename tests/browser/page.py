@@ -90,7 +90,7 @@ class Page:
         """Return the elements of a selector that can be seen and have a text."""
         return list(self.run(_FIND, css, text))
 
-    def the(self, css: str, text: str = "", timeout_s: float = 5.0) -> WebElement:
+    def the(self, css: str, text: str = "", timeout_s: float = 15.0) -> WebElement:
         """Return the first element of a selector that can be seen and has a text; wait for it."""
         try:
             return eventually(lambda: self.all(css, text), f"{css} with {text!r}", timeout_s)[0]
@@ -101,15 +101,15 @@ class Page:
     def reads(self, css: str, text: str) -> None:
         """Wait until an element has exactly this text."""
         script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
-        eventually(lambda: text in self.run(script, css), f"{css} reads {text!r}", 5.0)
+        eventually(lambda: text in self.run(script, css), f"{css} reads {text!r}")
 
     def titled(self, view: str) -> None:
         """Wait until the window has a view's title."""
-        eventually(lambda: self.browser.title == f"{view} · arkor Studio", f"the title {view}", 5.0)
+        eventually(lambda: self.browser.title == f"{view} · arkor Studio", f"the title {view}")
 
     def gone(self, css: str) -> None:
         """Wait until there is no such element to be seen."""
-        eventually(lambda: not self.all(css), f"no {css}", 5.0)
+        eventually(lambda: not self.all(css), f"no {css}")
 
     def button(self, text: str) -> WebElement:
         """Return a button; wait for it."""
@@ -129,7 +129,7 @@ class Page:
         """Wait until the page has made a call of the stand-in so many times; return the bodies."""
         assert self.studio is not None
         studio = self.studio
-        eventually(lambda: len(studio.asked(call)) >= times, f"{call}, {times} times", 5.0)
+        eventually(lambda: len(studio.asked(call)) >= times, f"{call}, {times} times")
         return studio.asked(call)
 
     def console(self) -> list[str]:

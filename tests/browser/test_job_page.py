@@ -194,7 +194,7 @@ def test_a_silent_stream_is_dead(page: Page, job: ScriptedJob) -> None:
     eventually(lambda: job.streams == 1, "a stream")
     job.silent = True
     later = "const now = Date.now; Date.now = () => now() + 60000;"
-    eventually(lambda: page.run(later) or len(job.opened) == 2, "another stream", 5.0)
+    eventually(lambda: page.run(later) or len(job.opened) == 2, "another stream")
     assert lines(page) == [STREAM_ERROR]
 
 

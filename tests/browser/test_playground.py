@@ -91,7 +91,7 @@ def chosen(page: Page, who: str, version: str = "") -> None:
     script = "return [...document.querySelectorAll('#play-who, #play-version')].filter((one) => one.checkVisibility())"
     wanted = [who, version] if version else [who]
     look = f"{script}.map((one) => one.selectedOptions[0]?.textContent)"
-    eventually(lambda: page.run(look) == wanted, f"{wanted} to be chosen, not {page.run(look)}", 5.0)
+    eventually(lambda: page.run(look) == wanted, f"{wanted} to be chosen, not {page.run(look)}")
 
 
 def ask(page: Page, question: str = "Hi?") -> None:
@@ -208,7 +208,7 @@ def test_an_answer_is_stopped(play: Page, studio: ScriptedStudio) -> None:
             play.button("Stop").click()
         play.the(".mark", "stopped")
         assert texts(play, ".answer-text") == ["Half an an"]
-        assert answer.left.wait(5)
+        assert answer.left.wait(15)
         assert play.run("return document.activeElement.id") == "play-input"
         studio.answers[CHAT] = says("whole")
         ask(play, "Go on.")
@@ -550,7 +550,7 @@ def test_clear_begins_anew(play: Page, studio: ScriptedStudio) -> None:
     play.reads(".answer-text", "x")
     play.button("Clear").click()
     play.gone(".turn")
-    assert answer.left.wait(5)
+    assert answer.left.wait(15)
     studio.answers[CHAT] = says("new")
     ask(play, "New?")
     play.reads(".answer-text", "new")
@@ -565,7 +565,7 @@ def test_leaving_ends_an_answer_and_keeps_what_came(play: Page, studio: Scripted
     play.reads(".answer-text", "so far")
     play.the("#play-input").send_keys("a draft")
     play.the("nav a", "Home").click()
-    assert answer.left.wait(5)
+    assert answer.left.wait(15)
     play.browser.back()
     play.reads(".answer-text", "so far")
     play.the(".mark", "stopped")

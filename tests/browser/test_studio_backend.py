@@ -97,7 +97,7 @@ def watched(page: Page, local: LocalStudio, steps: int = 100) -> str:
 def goes_on(page: Page, local: LocalStudio, job_id: str, step: int) -> None:
     """Let the job go on to a step; all that came until then is in the chart and in the log once."""
     local.backend.allow(job_id, step)
-    charted(page, step, 15.0)
+    charted(page, step)
     assert trace(page, "loss")["x"] == logged(page) == list(range(1, step + 1))
 
 
@@ -106,13 +106,13 @@ def test_stop_on_home_cancels_the_job(page: Page, local: LocalStudio) -> None:
     local.write_entry("gated:100")
     page.open()
     page.button("Run training: gated:100").click()
-    link = page.the(".run-status a", "job_", 15.0)
+    link = page.the(".run-status a", "job_")
     job_id = link.text
     local.backend.allow(job_id, 3)
     local.client.wait_for(job_id, "running")
     page.button("Stop").click()
     page.button("Stop it").click()
-    page.the(".run-ended", "The run was stopped.", 15.0)
+    page.the(".run-ended", "The run was stopped.")
     local.client.wait_for(job_id, "cancelled")  # the backend was asked; its worker ends in its own time
     page.the(".short-row .status-cancelled")
     page.the(".run-status a").click()
@@ -125,7 +125,7 @@ def test_cancel_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
     job_id = watched(page, local)
     page.button("Cancel").click()
     page.button("Cancel the job").click()
-    page.the(".status-cancelled", timeout_s=15.0)
+    page.the(".status-cancelled")
     assert local.client.job(job_id)["status"] == "cancelled"
 
 

@@ -187,7 +187,7 @@ def test_two_at_once_start_one_backend_which_leaves_by_itself(home: Path, monkey
     server_file = home / ".arkor" / "local" / "server.json"
     pid = json.loads(server_file.read_bytes())["pid"]
     assert psutil.Process(pid).is_running()
-    eventually(lambda: not is_running(pid), "the backend left", 15)
+    eventually(lambda: not is_running(pid), "the backend left")
     assert not server_file.exists()
 
 

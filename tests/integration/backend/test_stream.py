@@ -101,7 +101,7 @@ def test_streams_are_capped_and_a_reader_that_left_makes_room(
         with client.get(path, stream=True) as answer:
             return answer.status_code == 200
 
-    eventually(reopened, "the closed stream makes room", 5)
+    eventually(reopened, "the closed stream makes room")
     backend.allow(job_id, 1)
     assert streams[1].events()[-1].event == "training.completed"
 

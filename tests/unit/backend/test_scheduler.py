@@ -152,6 +152,6 @@ def test_a_cancel_before_the_start_is_not_forgotten(house: House, monkeypatch: p
 
     monkeypatch.setattr(house.engine, "start", cancel_first)
     scheduler = house.scheduler()
-    eventually(lambda: house.status(job_id) == "cancelled", "the job is cancelled", 3)
+    eventually(lambda: house.status(job_id) == "cancelled", "the job is cancelled")
     assert len(house.engine.killed) == 1
     scheduler.stop()
