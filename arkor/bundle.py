@@ -56,9 +56,10 @@ def build(entry: Path | None = None, project_dir: Path | None = None) -> Path:
     if file.suffix != ".py":
         raise BuildError("is not a Python source; the name of an entry ends in .py", file)
     manifest = {"entry": str(name)} | ({} if root == project else {"root": way_between(project, root)})
+    content = _zip(manifest, reached(DiskTree(root), name))
     artifact = project / ARTIFACT
     try:
-        write_atomically(artifact, _zip(manifest, reached(DiskTree(root), name)), mode=0o755)
+        write_atomically(artifact, content, mode=0o755)
     except OSError as exc:
         raise BuildError(f"{artifact} cannot be written: {exc.strerror}.") from exc
     return artifact

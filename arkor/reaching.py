@@ -50,6 +50,9 @@ def _imported(tree: SourceTree, name: PurePosixPath, content: bytes) -> Iterator
         except LookupError as exc:
             if not is_optional:
                 raise BuildError(f"relative import {_spelt(node)}: {exc.args[0]}", file, node.lineno) from exc
+        except OSError as exc:
+            what = f"what it leads to cannot be read: {exc.strerror}"
+            raise BuildError(f"relative import {_spelt(node)}: {what}", file, node.lineno) from exc
 
 
 def _parse(content: bytes, file: Path) -> ast.Module:
@@ -144,7 +147,7 @@ def _exists(tree: SourceTree, name: PurePosixPath) -> bool:
 def _exported(tree: SourceTree, module: PurePosixPath) -> Iterator[str]:
     """Yield the names that are written out for a package's ``__all__``: a star import loads such submodules."""
     content = tree.read(module) if module.name == "__init__.py" else None
-    for statement in ast.walk(ast.parse(content or b"")):
+    for statement in ast.walk(_parse(content or b"", tree.root / module)):
         if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)):
             inside = list(ast.walk(statement))
             if any(isinstance(node, ast.Name) and node.id == "__all__" for node in inside):

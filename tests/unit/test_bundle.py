@@ -241,6 +241,25 @@ def test_a_source_that_cannot_be_read_is_named(project: Path, monkeypatch: pytes
     assert str(raised.value) == f"{project / INDEX}: cannot be read: Permission denied"
 
 
+@pytest.mark.parametrize("source", ["from . import closed\n", "from .closed import x\n", "from .closed import *\n"])
+def test_a_source_that_is_imported_and_cannot_be_read_is_named_by_its_import(
+    project: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """It is no fault of the artifact's place."""
+    write_sources(project, {INDEX: source, "src/arkor/closed.py": ""})
+    read_bytes = Path.read_bytes
+
+    def read(file: Path) -> bytes:
+        if file.name == "closed.py":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(file)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    with pytest.raises(BuildError, match="what it leads to cannot be read: Permission denied") as raised:
+        build()
+    assert (raised.value.path, raised.value.line) == (project / INDEX, 1)
+
+
 def test_a_source_may_be_as_deep_as_python_takes_it(project: Path) -> None:
     """A sum of thousands, blocks in blocks, and hundreds of modules one behind the other."""
     nested = "".join(f"{' ' * depth}if True:\n" for depth in range(90)) + " " * 90 + "from .m0 import x\n"
@@ -278,6 +297,14 @@ def test_a_star_import_brings_the_modules_that_are_exported(project: Path, expor
     write_sources(project, {INDEX: "from .parts import *\n", "src/arkor/parts/__init__.py": exports})
     write_sources(project, {f"src/arkor/parts/{name}.py": "" for name in "abc"})
     assert bundled(build())[1:] == [f"src/arkor/parts/{name}.py" for name in ("__init__", "a", "b")]
+
+
+def test_a_star_import_of_a_package_that_does_not_parse_names_that_package(project: Path) -> None:
+    """Its file and line, not those of whoever imports it."""
+    write_sources(project, {INDEX: "from .parts import *\n", "src/arkor/parts/__init__.py": "x = 1\ndef f(:\n"})
+    with pytest.raises(BuildError, match="does not parse") as raised:
+        build()
+    assert (raised.value.path, raised.value.line) == (project / "src/arkor/parts/__init__.py", 2)
 
 
 # The same bytes, whole
