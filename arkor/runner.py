@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
+from arkor.api.notices import one_line
 from arkor.bundle import DEFAULT_ENTRY
 from arkor.disk import file_lock
 from arkor.errors import EntryError
@@ -97,9 +98,9 @@ def run(
         on_event: called with every event, see ``Trainer.wait``.
     """
     job = trainer.start(on_progress=_PhaseLines(say).note)
-    say(f"{'Started' if trainer.was_sent else 'Following'} job {job.id}")
+    say(one_line(f"{'Started' if trainer.was_sent else 'Following'} job {job.id}"))
     result = trainer.wait(timeout, on_event=on_event)
-    say(f"Job {result.job.id} finished with status={result.status}")
+    say(one_line(f"Job {result.job.id} finished with status={result.status}"))
     return result
 
 

@@ -34,7 +34,7 @@ class _Shown(logging.Handler):
     """Shows log records on what stderr is at that moment: a progress bar may have its place there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        click.echo(harmless(self.format(record)), err=True)
 
 
 class Interrupted(Exception):

@@ -39,7 +39,7 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
     if as_json:
         click.echo(json.dumps([job_as_json(job) for job in found], ensure_ascii=False, indent=2))
     elif quiet:
-        click.echo("".join(f"{job.id}\n" for job in found), nl=False)
+        click.echo("".join(f"{one_line(job.id)}\n" for job in found), nl=False)
     elif not found:
         click.echo(f"No jobs with status {status}." if status else "No jobs yet.", err=True)
     else:
@@ -78,7 +78,7 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
     if "artifacts" in client.features:
         click.echo("artifacts")
         for artifact in client.list_artifacts(scope, job.id):
-            click.echo(f"  {artifact.name}  {(artifact.size_bytes or 0) / 2**20:.1f} MiB")
+            click.echo(f"  {one_line(artifact.name)}  {(artifact.size_bytes or 0) / 2**20:.1f} MiB")
 
 
 jobs.add_command(delete)
@@ -104,7 +104,7 @@ def download(job_id: str, *, output: Path, local: bool) -> None:
     job = client.find_job(scope, job_id)
     artifacts = client.list_artifacts(scope, job.id)
     if not artifacts:
-        click.echo(f"Job {job.id} is {job.status} and has left nothing yet.", err=True)
+        click.echo(one_line(f"Job {job.id} is {job.status} and has left nothing yet."), err=True)
     for artifact in artifacts:
         click.echo(client.download_artifact(scope, job.id, artifact, output))
 
@@ -144,7 +144,7 @@ def cancel(job_id: str, *, local: bool) -> None:
     client, scope = project_of(local)
     job = client.find_job(scope, job_id)
     client.cancel_job(scope, job.id)
-    click.echo(f"Asked the backend to stop job {job.id}.")
+    click.echo(one_line(f"Asked the backend to stop job {job.id}."))
 
 
 def _print_facts(facts: dict[str, str | None]) -> None:

@@ -33,14 +33,15 @@ def logs(job_id: str, *, follow: bool, since: str | None, with_ids: bool, as_jso
 
     client, scope = project_of(local)
     job = client.find_job(scope, job_id)
-    event_id, figures = since, Figures(job)
+    told, figures = since is not None, Figures(job)
     for event_id, body in history(client, scope, job.id, after=since, follow=follow):
+        told = True
         if as_json:
             click.echo(json_line(body if event_id is None else {**body, "id": event_id}))
         elif (event := parse_event(body, event_id)) and (line := _line(figures, event)):
             click.echo(f"{one_line(event_id or '-'):>4}  {line}" if with_ids else line)
-    if event_id is None:
-        click.echo(f"Job {job.id} is {job.status} and has told nothing yet.", err=True)
+    if not told:
+        click.echo(one_line(f"Job {job.id} is {job.status} and has told nothing yet."), err=True)
 
 
 def _line(figures: Figures, event: Event) -> str:

@@ -52,7 +52,7 @@ def metrics(job_id: str, *, as_csv: bool, as_json: bool, local: bool) -> None:
     elif found:
         _print_table(found)
     else:
-        click.echo(f"Job {job.id} is {job.status} and has logged nothing yet.", err=True)
+        click.echo(one_line(f"Job {job.id} is {job.status} and has logged nothing yet."), err=True)
 
 
 def _print_csv(found: Metrics) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arkor.api.notices import one_line
 from arkor.cli.exits import COMPLETED, NOT_COMPLETED, Interrupted, harmless
 from arkor.jobs import JobStatus, Scope, TrainingJob, TrainingResult
 
@@ -68,8 +69,8 @@ def result_code(result: TrainingResult) -> int:
 
 def how_to_go_on(job: TrainingJob, *, local: bool) -> str:
     """Return the commands that follow and stop a job that goes on by itself."""
-    flag = " --local" if local else ""
-    return f"Job {job.id} goes on.\n  follow it: arkor attach {job.id}{flag}\n  stop it:   arkor cancel {job.id}{flag}"
+    job_id, flag = one_line(job.id), " --local" if local else ""
+    return f"Job {job_id} goes on.\n  follow it: arkor attach {job_id}{flag}\n  stop it:   arkor cancel {job_id}{flag}"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from arkor.api.notices import one_line
 from arkor.cli.figures import Figures
 from arkor.cli.screen import Screen, is_terminal
 from arkor.events import Event
@@ -42,7 +43,7 @@ class Showing:
         if self._print_json is not None:
             self._print_json(job_as_json(job))
         else:
-            click.echo(job.id)
+            click.echo(one_line(job.id))
 
     @contextlib.contextmanager
     def following(self, job: TrainingJob) -> Iterator[None]:

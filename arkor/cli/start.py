@@ -125,7 +125,7 @@ def _tell_of(running: Trainer, if_running: str | None) -> None:
     """
     job = running.job
     assert job is not None
-    fact = f"Job {job.id} of the same name ({one_line(job.name, LONGEST_NAME)}) is {job.status}"
+    fact = one_line(f"Job {job.id} of the same name ({one_line(job.name, LONGEST_NAME)}) is {job.status}")
     if if_running == "fail":
         raise click.ClickException(f"{fact}; nothing was started.")
     click.echo(f"{fact}: {'following it' if if_running == 'attach' else 'nothing was started'}.", err=True)

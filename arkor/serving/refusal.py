@@ -24,6 +24,9 @@ class Refusal(ArkorError):
         self.headers = headers or {}
         self.fields = fields
 
+    def __str__(self) -> str:
+        return self.error
+
     @property
     def body(self) -> dict[str, Any]:
         """The answer's JSON object."""

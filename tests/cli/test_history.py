@@ -66,6 +66,16 @@ def test_the_log_goes_on_behind_an_event(job: Cloud) -> None:
     assert run("logs", "job", "--ids", "--since", "4").out.splitlines() == numbered[4:]
 
 
+def test_events_need_no_ids(routed_cloud: Cloud) -> None:
+    """A backend that numbers none has told something all the same."""
+    unnumbered = [frame(1, event).partition(b"\n")[2] for event in (started(), completed())]
+    routed_cloud.stream(Stream(frames=[*unnumbered, END]))
+    make_trainer(routed_cloud).start()
+    routed_cloud.jobs["job_1"]["status"] = "completed"
+    ended = run("logs", "job_1", "--ids")
+    assert (ended.code, ended.out, ended.err) == (0, "   -  Training started\n   -  Training completed\n", "")
+
+
 def test_a_wrong_event_is_refused(job: Cloud) -> None:
     """By arkor or by the backend, and at once."""
     job.answer("GET", STREAM, Answer(status=400, body={"error": "Last-Event-ID must be an id, not 'x'"}))

@@ -10,7 +10,8 @@ import pytest
 from arkor import BlobDataset
 from tests.support.cloud import Cloud
 from tests.support.commands import run
-from tests.support.contract import Answer
+from tests.support.contract import Answer, Stream
+from tests.support.events import END
 from tests.support.shelf import tar
 from tests.support.waiting import make_trainer
 
@@ -60,6 +61,18 @@ def test_a_job_is_shown_by_the_beginning_of_its_id(jobs: Cloud) -> None:
     assert "2 ids begin with 'job_'; give more of one of them: job_" in ambiguous.err
     missing = run("jobs", "show", "nobody")
     assert (missing.code, missing.out) == (3, "")
+
+
+def test_no_terminal_obeys_what_a_job_is_called(routed_cloud: Cloud) -> None:
+    """Nor its status: both are the backend's words."""
+    told = {"id": "job_9\x07", "name": "run", "status": "completed\x07"}
+    routed_cloud.jobs = {"job_9": told, "job_9%07": told}
+    routed_cloud.stream(Stream(frames=[END]), Stream(frames=[END]))
+    for command in ("jobs -q", "logs job_9", "metrics job_9", "cancel job_9"):
+        ended = run(*command.split())
+        shown = ended.out + ended.err
+        assert "job_9" in shown, shown
+        assert "\x07" not in shown, shown
 
 
 def test_the_token_of_a_data_set_is_not_shown(routed_cloud: Cloud) -> None:

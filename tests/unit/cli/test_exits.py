@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 import pytest
 
 from arkor import errors
-from arkor.cli.exits import Interrupted, exit_code
+from arkor.cli.exits import Interrupted, exit_code, run_and_exit
 from arkor.jobs import TrainingJob, TrainingResult
+
+
+def test_no_terminal_obeys_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is logged may have a backend's words in it."""
+
+    def warn() -> None:
+        logging.getLogger("arkor.any").warning("%s", errors.error_for_status(503, "away\x1b]0;\x07"))
+
+    with pytest.raises(SystemExit):
+        run_and_exit(click.Command("any", callback=warn), [])
+    assert capsys.readouterr().err == "Warning: away ]0; \n"
 
 
 @pytest.mark.parametrize(
