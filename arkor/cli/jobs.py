@@ -31,7 +31,10 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
     \b
     Example: arkor jobs --status running --local
     """
-    if context.invoked_subcommand is not None:
+    command = context.invoked_subcommand
+    if command is not None:
+        if as_json or status or quiet or local:
+            raise click.UsageError(f"Options go behind the command: arkor jobs {command} …", context)
         return
     client, scope = project_of(local)
     found = [job for job in client.list_jobs(scope) if status in {None, job.status}]

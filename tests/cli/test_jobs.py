@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from arkor import BlobDataset
+from arkor.cli import cli
 from tests.support.cloud import Cloud
 from tests.support.commands import run
 from tests.support.contract import Answer, Stream
@@ -43,6 +45,14 @@ def test_jobs_can_be_chosen_by_status_and_named_alone(jobs: Cloud) -> None:
     assert run("jobs", "-q", "--status", "queued").out == "job_3\njob_2\n"
     ended = run("jobs", "--status", "running")
     assert (ended.code, ended.out, ended.err) == (0, "", "No jobs with status running.\n")
+
+
+@pytest.mark.parametrize("option", ["--local", "--json", "--quiet", "--status=failed"])
+def test_an_option_before_a_command_is_not_passed_over(option: str) -> None:
+    """It would ask another backend, or print another form, than was asked for."""
+    ended = CliRunner().invoke(cli, ["jobs", option, "show", "job_1"])
+    assert ended.exit_code == 2
+    assert "Options go behind the command: arkor jobs show" in ended.stderr
 
 
 def test_a_project_without_jobs_says_so(routed_cloud: Cloud) -> None:
