@@ -73,7 +73,7 @@ def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | N
         done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
         if not done:
             raise click.UsageError("No job of this project has completed yet: name a job or a model.")
-        target = max(done, key=lambda job: job.created_at).id
+        target = max(done, key=lambda job: job.completed_at or job.created_at).id
     else:
         try:
             target = client.find_job(scope, target).id

@@ -19,9 +19,11 @@ HELLO = Stream(frames=[chunk("Hel"), chunk("lo"), chunk(finish_reason="stop"), D
 
 @pytest.fixture(autouse=True)
 def _jobs(routed_cloud: Cloud) -> None:
-    routed_cloud.jobs["job_1"] = {"id": "job_1", "status": "completed", "createdAt": "2026-01-01T00:00:00Z"}
-    routed_cloud.jobs["job_2"] = {"id": "job_2", "status": "completed", "createdAt": "2026-01-02T00:00:00Z"}
+    routed_cloud.jobs["job_1"] = {"id": "job_1", "status": "completed", "createdAt": "2026-01-02T00:00:00Z"}
+    routed_cloud.jobs["job_2"] = {"id": "job_2", "status": "completed", "createdAt": "2026-01-01T00:00:00Z"}
     routed_cloud.jobs["job_3"] = {"id": "job_3", "status": "failed", "createdAt": "2026-01-03T00:00:00Z"}
+    routed_cloud.jobs["job_1"]["completedAt"] = "2026-01-04T00:00:00Z"
+    routed_cloud.jobs["job_2"]["completedAt"] = "2026-01-05T00:00:00Z"
 
 
 def sent(cloud: Cloud) -> dict[str, object]:
@@ -63,7 +65,7 @@ def test_a_job_may_be_named_by_the_beginning_of_its_id(routed_cloud: Cloud) -> N
 
 
 def test_the_question_may_come_on_stdin_and_the_last_completed_job_answers(routed_cloud: Cloud) -> None:
-    """A later job that failed does not count."""
+    """A job that completed earlier does not count, though it was created later, nor does one that failed."""
     routed_cloud.says(HELLO)
     done = subprocess.run(
         [sys.executable, "-m", "arkor.cli", "chat"],
