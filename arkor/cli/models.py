@@ -67,6 +67,8 @@ def _lines(*arguments: str) -> Iterator[dict[str, Any]]:
         assert process.stdout is not None  # PIPE
         for line in process.stdout:
             with contextlib.suppress(ValueError):  # a library's chatter
-                yield json.loads(line)
+                report = json.loads(line)
+                if isinstance(report, dict):
+                    yield report
     if process.returncode != 0:
         raise ModelError(f"The command that looks after models ended with exit code {process.returncode}.")
