@@ -17,7 +17,6 @@ from arkor.errors import EntryError
 from arkor.events import Event
 from arkor.jobs import TrainingResult
 from arkor.loading import load_entry
-from arkor.manifest import is_arkor
 from arkor.sources import normal_path
 from arkor.submission import UPLOADING, StartProgress
 from arkor.trainer import Trainer
@@ -78,7 +77,7 @@ def find_trainer(module: ModuleType) -> Trainer:
 def _trainer_of(value: Any) -> Trainer | None:
     if isinstance(value, Trainer):
         return value
-    inner = value.trainer if is_arkor(value) else getattr(value, "trainer", None)
+    inner = getattr(value, "trainer", None)
     return inner if isinstance(inner, Trainer) else None
 
 

@@ -10,19 +10,13 @@ import click
 
 from arkor.api import wire
 from arkor.api.notices import one_line
-from arkor.cli.exits import BAD_INPUT, Interrupted
+from arkor.cli.exits import Interrupted, Refused
 from arkor.cli.job_table import print_table
 from arkor.cli.options import duration, is_interactive, local_option, project_of
 from arkor.jobs import TERMINAL_STATUSES, Scope, TrainingJob
 
 if TYPE_CHECKING:
     from arkor.api.client import CloudApiClient
-
-
-class _Refused(click.ClickException):
-    """Nothing was deleted."""
-
-    exit_code = BAD_INPUT
 
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -47,7 +41,7 @@ def delete(job_ids: tuple[str, ...], *, yes: bool, local: bool) -> None:
         if not job.is_terminal:
             flag = " --local" if local else ""
             what = f"Job {job.id} is {job.status}; nothing was deleted. Stop it first: arkor cancel {job.id}{flag}"
-            raise _Refused(one_line(what))
+            raise Refused(one_line(what))
     _delete(client, scope, found, yes=yes)
 
 
@@ -86,7 +80,7 @@ def _delete(client: CloudApiClient, scope: Scope, found: Sequence[TrainingJob], 
     if not yes:
         print_table(found)
         if not is_interactive():
-            raise _Refused(f"Nothing was deleted. To delete {what}, add --yes.")
+            raise Refused(f"Nothing was deleted. To delete {what}, add --yes.")
         if not click.confirm(f"Delete {what} for good, with adapters and checkpoints?"):
             raise Interrupted("Nothing was deleted.")
     for job in found:

@@ -37,6 +37,12 @@ class _Shown(logging.Handler):
         click.echo(harmless(self.format(record)), err=True)
 
 
+class Refused(click.ClickException):
+    """Something that is not done like this; nothing was changed."""
+
+    exit_code = BAD_INPUT
+
+
 class Interrupted(Exception):
     """Ctrl-C, with something to say about what goes on without us."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arkor.api.notices import one_line
-from arkor.cli.exits import BAD_INPUT
+from arkor.cli.exits import Refused
 from arkor.cli.options import is_interactive
 from arkor.scaffold.templates import AROUND, DEFAULT, TEMPLATES, Template
 
@@ -47,7 +47,7 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
     from arkor.scaffold.layout import plan
 
     if git and not is_installed():
-        raise _Refused("--git needs git, which is not installed. Nothing was changed.")
+        raise Refused("--git needs git, which is not installed. Nothing was changed.")
     template, name = _wanted(folder, template_name, name, ask=not yes and is_interactive())
     layout = plan(folder, template, name)
     _apply(layout)
@@ -56,10 +56,6 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
     for note in layout.notes:
         click.echo(f"Note: {one_line(note)}", err=True)
     _tell_next_steps(layout)
-
-
-class _Refused(click.ClickException):
-    exit_code = BAD_INPUT
 
 
 def _wanted(folder: Path, template_name: str | None, name: str | None, *, ask: bool) -> tuple[Template, str]:

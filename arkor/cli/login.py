@@ -14,18 +14,12 @@ import attrs
 import click
 
 from arkor.cli.browser import open_page
-from arkor.cli.exits import BAD_INPUT, Interrupted
+from arkor.cli.exits import Interrupted, Refused
 from arkor.cli.options import is_interactive, local_option
 from arkor.errors import ArkorError
 
 if TYPE_CHECKING:
     from arkor.auth.credentials import Credentials
-
-
-class _Refused(click.ClickException):
-    """Something that is not done like this; nothing was changed."""
-
-    exit_code = BAD_INPUT
 
 
 _NOT_IN_CI = (
@@ -51,7 +45,7 @@ def login(*, oauth: bool, anonymous: bool, no_browser: bool, force: bool, local:
     if oauth and anonymous:
         raise click.UsageError("--oauth and --anonymous exclude each other.")
     if oauth and os.environ.get("CI", "").lower() not in {"", "0", "false"}:
-        raise _Refused(_NOT_IN_CI)
+        raise Refused(_NOT_IN_CI)
     _tell_of_the_environment()
     backend = ChosenBackend.by(local)
     stored = backend.stored()
@@ -196,7 +190,7 @@ def _log_in_with_account(
 
     config = request_oauth_config(base_url)
     if config is None:
-        raise _Refused(f"{base_url} has no accounts (OAuth). Log in with: arkor login --anonymous{backend.flag}")
+        raise Refused(f"{base_url} has no accounts (OAuth). Log in with: arkor login --anonymous{backend.flag}")
     if stored is not None and stored.mode == "anon":
         _confirm(_loss(stored), force=force)
 
@@ -227,7 +221,7 @@ def _confirm(loss: str, *, force: bool) -> None:
     if force:
         return
     if not is_interactive():
-        raise _Refused(f"{loss} Nothing was changed. To do it all the same, add --force.")
+        raise Refused(f"{loss} Nothing was changed. To do it all the same, add --force.")
     if not click.confirm(f"{loss}\nGo on?"):
         raise Interrupted("Nothing was changed.")
 
