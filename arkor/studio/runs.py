@@ -21,7 +21,7 @@ from arkor.studio.processes import signal_group, start_child
 
 logger = logging.getLogger(__name__)
 
-_STARTED = re.compile(r"^Started job (\S+).*\n", re.MULTILINE)
+_STARTED = re.compile(r"^(?:Started|Following) job (\S+).*\n", re.MULTILINE)  # as arkor.runner says
 _LONGEST_LINE = 4096
 _LAST_WORDS_S = 2.0  # for what is left in the pipe; somebody else may hold it open
 _LEAVING_S = 5.0

@@ -228,6 +228,16 @@ def test_a_run_that_does_not_stop_is_ended_and_its_job_cancelled(project: Path) 
     assert _followed(output, "[exit 137]").startswith("not now\n")
 
 
+def test_a_job_that_the_trainer_remembers_is_known_too(project: Path) -> None:
+    """A trainer with ``remember=`` goes on with it, and says so in another word."""
+    write_entry("print('Following job job_7', flush=True)\n" + STUBBORN)
+    runs = Runs(project, local=False, cancel=str)
+    run = runs.start(dry_run=False)
+    eventually(lambda: run.job_id == "job_7", "the job is known")
+    run.kill()
+    assert run.wait(TIMEOUT_S)
+
+
 def test_a_job_that_cannot_be_cancelled_is_told_of(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     """In the terminal: the page has its run ended."""
     write_entry("print('Started job job_7', flush=True)\n" + STUBBORN)

@@ -6,7 +6,7 @@ const EVERY_MS = 5000;
 const PAUSES_MS = [500, 1000, 2000, 5000, 10000];
 const TAIL = 4000;
 const ESCAPE = /\x1b\[[0-9;?]*[A-Za-z]/g;
-const STARTED = /(?:^|\n)Started job (\S+)\s*\n/;
+const STARTED = /(?:^|\n)(?:Started|Following) job (\S+)\s*\n/; // as arkor start says
 const EXITED = /\[exit (-?\d+)\]\s*$/;
 
 /**
