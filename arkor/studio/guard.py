@@ -97,7 +97,7 @@ def check_request() -> None:
     rule = request.url_rule.rule if request.url_rule is not None else request.path
     is_open = rule == "/" or rule.startswith(_OPEN) or (request.url_rule is None and not _is_api(rule))
     if not is_open and not _is_token(_given_token(request, rule)):
-        raise Refusal(403, "The token of this launch of Studio is missing or wrong: reload the page.")
+        raise Refusal(403, "The token of this launch of Studio is missing or wrong: reload the page.", launch="other")
     if request.method == "POST" and request.content_length and request.mimetype != "application/json":
         raise Refusal(415, "The body has to be JSON, with Content-Type: application/json.")
 

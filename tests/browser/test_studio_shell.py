@@ -127,6 +127,15 @@ def test_studio_is_started_anew(page: Page, studio: ScriptedStudio) -> None:
     page.gone(".notice")
 
 
+def test_a_backend_that_refuses_a_token_is_not_another_studio(page: Page, studio: ScriptedStudio) -> None:
+    """Its words may be about a token of its own; loading again would mend nothing."""
+    page.meets_refusals = True
+    studio.answers["GET /api/jobs"] = Answer({"error": "This token may not list jobs."}, 403)
+    page.open("#/jobs")
+    page.the(".stale", "Couldn't load the jobs: This token may not list jobs.")
+    assert page.all(".notice") == []
+
+
 def test_nothing_that_comes_from_a_backend_is_markup(page: Page, studio: ScriptedStudio) -> None:
     """Names, ids, statuses, errors and output are text."""
     page.meets_refusals = True

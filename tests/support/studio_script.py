@@ -355,7 +355,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _call(self, path: str) -> None:
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.headers.get(TOKEN_HEADER) != self.server.studio.token:
-            return self._send(403, "application/json", b'{"error": "The token is missing or wrong."}')
+            return self._send(403, "application/json", b'{"error": "No.", "launch": "other"}')
         answer = self.server.studio.respond(f"{self.command} {path}", json.loads(sent) if sent else None)
         if isinstance(answer, Streamed):
             return self._send_streamed(answer)

@@ -4,13 +4,17 @@ const token = document.querySelector('meta[name="arkor-studio-token"]').content;
 const listeners = new Set();
 let studio = "ok";
 
-/** What went wrong with a call: `status` is 0 where Studio did not answer; `feature` is what the backend lacks. */
+/**
+ * What went wrong with a call: `status` is 0 where Studio did not answer; `feature` is what the backend lacks; `launch`
+ * is "other" where this page is not of the Studio that answered.
+ */
 export class ApiError extends Error {
-  constructor(status, message, feature = null) {
+  constructor(status, message, { feature = null, launch = null } = {}) {
     super(message);
     this.name = "ApiError";
     this.status = status;
     this.feature = feature;
+    this.launch = launch;
   }
 }
 
@@ -92,15 +96,15 @@ async function call(path, { method = "GET", body, signal }) {
     return response;
   }
   const error = await refusal(response);
-  tell(error.status === 403 && /token/i.test(error.message) ? "other" : "ok");
+  tell(error.launch === "other" ? "other" : "ok");
   throw error;
 }
 
 async function refusal(response) {
   const said = await response.text().catch(() => "");
   try {
-    const { error, feature } = JSON.parse(said);
-    return new ApiError(response.status, String(error ?? said), feature ?? null);
+    const { error, ...rest } = JSON.parse(said);
+    return new ApiError(response.status, String(error ?? said), rest);
   } catch {
     return new ApiError(response.status, said.trim().slice(0, 500) || `Studio answered ${response.status}.`);
   }
