@@ -20,7 +20,7 @@ _NONE = math.nan
 class Curve:
     """The log events of a job: 56 bytes each.
 
-    Thread-safety: none; whoever has it keeps others out.
+    Thread-safety: one thread at a time; meanwhile others may ask for its length and for ``last``.
     """
 
     def __init__(self) -> None:
@@ -133,6 +133,8 @@ def _unix_time(value: Any) -> float:
 
 
 def _iso(time: float) -> str | None:
-    if math.isnan(time):
+    try:
+        moment = datetime.fromtimestamp(time, timezone.utc)
+    except (OverflowError, ValueError):  # none was told, or one before the year 1 or after 9999 in UTC
         return None
-    return datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -41,7 +41,7 @@ class JobHistory:
     """The events of one job so far.
 
     Attributes:
-        lock: held by whoever reads or changes the rest.
+        lock: held by whoever changes the rest, or reports it.
         curve: the log events, or points that show them.
         total: how many log events there were.
         last_id: the id of the last event, where all events had one.

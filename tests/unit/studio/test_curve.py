@@ -100,6 +100,13 @@ def test_a_point_is_what_its_event_told() -> None:
     assert curve.point(2) == {"step": 0, **nothing, "timestamp": "2026-01-01T00:00:00.250Z"}
 
 
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+14:00"])
+def test_a_time_at_the_edge_of_the_calendar_hides_no_curve(time: str) -> None:
+    """It counts as absent, as any that is none."""
+    point = curve_of([log(1, 0.5, timestamp=time)]).point(0)
+    assert (point["loss"], point["timestamp"]) == (0.5, None)
+
+
 @pytest.mark.parametrize(
     ("events", "last"),
     [
