@@ -20,6 +20,7 @@ from arkor.studio.upstream import Upstream
 
 TOKEN_BYTES = 32
 STREAM_CAP = 64
+LOG_CAP = 24
 
 
 @attrs.define
@@ -38,6 +39,7 @@ class Studio:
         histories: what jobs have told so far.
         links: addresses of downloads.
         stream_slots: one for each event stream that may be open.
+        log_slots: one for each reader that the log of a run may have.
         ping_s: seconds of silence after which an event stream gets a ping.
 
     Thread-safety: safe, requests share it.
@@ -54,6 +56,7 @@ class Studio:
     histories: Histories = attrs.field(factory=Histories)
     links: Links = attrs.field(factory=Links)
     stream_slots: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(STREAM_CAP))
+    log_slots: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(LOG_CAP))
     ping_s: float = 5.0
 
     @classmethod

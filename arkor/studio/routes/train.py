@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
 from arkor.serving.refusal import Refusal
-from arkor.studio.routes.access import studio
+from arkor.studio.routes.access import has_left, studio
 from arkor.studio.runs import Run
 
-MOST_READERS = 24
-
 blueprint = Blueprint("train", __name__)
-_readers = threading.BoundedSemaphore(MOST_READERS)
 
 
 @blueprint.get("/api/train")
@@ -61,15 +57,13 @@ def _last() -> Run:
 
 def _output(find: Callable[[], Run]) -> Response:
     """Answer with the output of a run until its end; who leaves does not end it."""
-    if not _readers.acquire(blocking=False):
-        raise Refusal(503, f"{MOST_READERS} pages read the log already.", headers={"Retry-After": "5"})
+    slots = studio().log_slots
+    if not slots.acquire(blocking=False):
+        raise Refusal(503, "Too many pages read the log: close other tabs.", headers={"Retry-After": "5"})
     try:
-        run = find()
+        answer = Response(find().log.follow(has_left()), mimetype="text/plain")
     except BaseException:
-        _readers.release()
+        slots.release()
         raise
-    has_left: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
-    stopping = studio().stopping
-    answer = Response(run.log.follow(lambda: stopping.is_set() or has_left()), mimetype="text/plain")
-    answer.call_on_close(_readers.release)
+    answer.call_on_close(slots.release)
     return answer

@@ -14,8 +14,7 @@ import requests
 from arkor.errors import ConnectionFailed
 from arkor.serving.refusal import Refusal
 from arkor.studio.app import create_app
-from arkor.studio.parts import Studio
-from arkor.studio.routes import train
+from arkor.studio.parts import LOG_CAP, Studio
 from arkor.studio.runs import Runs
 from tests.support.cloud import Cloud
 from tests.support.contract import Late, Stream
@@ -96,7 +95,7 @@ def test_a_run_streams_what_the_command_prints_as_it_comes(studio: StudioProcess
 def test_who_leaves_the_log_makes_room_for_others(studio: StudioProcess) -> None:
     """A closed page is noticed while the run is silent."""
     _begin(studio, "Started job job_1\n")
-    for _ in range(train.MOST_READERS):
+    for _ in range(LOG_CAP):
         studio.get("/api/train/log", stream=True).close()
 
     def is_let_in() -> bool:
@@ -260,11 +259,11 @@ def test_nothing_starts_while_studio_stops(project: Path) -> None:
         runs.start(dry_run=False)
 
 
-def test_the_log_has_a_limit_of_readers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_has_a_limit_of_readers(project: Path) -> None:
     """Each keeps a thread of the server; who leaves makes room."""
     write_entry("import threading; print('importing', flush=True); threading.Event().wait()")
-    monkeypatch.setattr(train, "_readers", threading.BoundedSemaphore(1))
     studio = Studio.of(project, local=False)
+    studio.log_slots = threading.Semaphore(1)
     app, headers = create_app(studio), {"X-Arkor-Studio-Token": studio.token}
     first = app.test_client().post("/api/train", json={}, headers=headers)
     assert app.test_client().get("/api/train/log", headers=headers).status_code == 503
