@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TOKEN_HEADER = "X-Arkor-Studio-Token"
 
-# The two hashes are of the empty style and of the one style that Plotly's script (7.1) puts into a page.
+# The two hashes are of the empty style and of the one that Plotly 4.1 (of the package plotly 7.1) puts into a page.
 _STYLES = (
     "'self' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
 )

@@ -1,6 +1,6 @@
 // Making elements. What comes from a backend is only ever text: there is no innerHTML in this page.
 
-const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "hidden", "open", "indeterminate", "readOnly"]);
+const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "open"]);
 
 /** An element. `onclick` and its like listen; true and false set or leave out an attribute; null leaves it out. */
 export function h(tag, props, ...children) {

@@ -1,4 +1,9 @@
-// Figures and times as people read them.
+// Names, figures and times as people read them.
+
+/** What to call a job. */
+export function jobName({ id, name }) {
+  return String(name ?? "").trim() || id;
+}
 
 /** A loss or the like: four digits that mean something. */
 export function number(value) {

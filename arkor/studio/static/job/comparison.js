@@ -3,7 +3,7 @@
 import { Curve } from "./curve.js";
 import { h, setText } from "../dom.js";
 import { MOST_RUNS } from "./figure.js";
-import { time } from "../format.js";
+import { jobName, time } from "../format.js";
 import { keyedRows } from "../jobs/jobtable.js";
 
 const MOST_SHOWN = 50;
@@ -57,13 +57,13 @@ export function createComparison({ api, jobs }, jobId, changed) {
   function option(job) {
     let now = job;
     const box = h("input", { type: "checkbox", value: job.id, onchange: () => (box.checked ? choose(now) : drop(job.id)) });
-    const name = h("span", { class: "run-name" });
+    const name = h("span", null);
     const note = h("span", { class: "quiet" });
     return { element: h("li", null, h("label", null, box, name, note)), update(latest) {
       now = latest;
       box.checked = chosen.has(now.id) || loading.has(now.id);
       box.disabled = !box.checked && chosen.size + loading.size >= MOST_RUNS - 1;
-      setText(name, String(now.name ?? "").trim() || now.id);
+      setText(name, jobName(now));
       setText(note, `${now.id} · ${time(now.createdAt)}`);
     } };
   }

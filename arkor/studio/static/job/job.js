@@ -5,6 +5,7 @@ import { MOST_POINTS } from "./curve.js";
 import { h, replace } from "../dom.js";
 import { createEventLog, lineOf } from "./eventlog.js";
 import { createFeed } from "../feed.js";
+import { jobName } from "../format.js";
 import { createFreshness } from "../freshness.js";
 import { createHead, isOver } from "./jobhead.js";
 import { createLossPanel } from "./losspanel.js";
@@ -46,7 +47,7 @@ export function mount(root, context, { id }) {
     head.update(job);
     panel.named(String(job.name ?? ""));
     if (isOver(job)) panel.ended();
-    context.title(String(job.name ?? "").trim() || id);
+    context.title(jobName({ id, ...job }));
     if (announced && announced !== job.status) context.announce(`The job is ${job.status}.`);
     announced = job.status;
   }

@@ -2,7 +2,7 @@
 
 import { confirm } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
-import { jobDuration, time } from "../format.js";
+import { jobDuration, jobName, time } from "../format.js";
 import { createStatus } from "../jobs/jobtable.js";
 
 const FINAL = new Set(["completed", "failed", "cancelled"]);
@@ -39,7 +39,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   function update(now) {
     job = now;
     const over = isOver(job);
-    setText(title, String(job.name ?? "").trim() || job.id);
+    setText(title, jobName(job));
     status.element.hidden = false;
     status.update(job.status);
     error.hidden = !job.error;
@@ -93,8 +93,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   }
 
   async function askToCancel() {
-    const name = String(job.name ?? "").trim() || job.id;
-    const text = `${name} stops where it is. A job that was stopped cannot go on.`;
+    const text = `${jobName(job)} stops where it is. A job that was stopped cannot go on.`;
     if (!await confirm({ title: "Cancel this job?", text, yes: "Cancel the job" })) return;
     cancelling = true;
     refused.hidden = true;

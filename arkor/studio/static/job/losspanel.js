@@ -17,7 +17,7 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
   const run = { id: jobId, name: "", curve: new Curve() };
   const shown = { log: false, smoothing: 0, rates: [] };
 
-  const problem = h("p", { class: "problem chart-problem", role: "alert", hidden: true });
+  const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const unsaved = h("p", { class: "problem", role: "alert", hidden: true });
   let begun = false;
   let over = false;

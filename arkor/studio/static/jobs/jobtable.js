@@ -1,7 +1,7 @@
 // Rows of jobs that stay the same elements over every refresh: focus, selection and scroll position are kept.
 
 import { h, setAttribute, setText } from "../dom.js";
-import { ago, jobDuration, number, time } from "../format.js";
+import { ago, jobDuration, jobName, number, time } from "../format.js";
 
 /** The address of a job's view. */
 export function jobHref(id) {
@@ -49,7 +49,7 @@ export function shortRow(job) {
   const element = h("li", { class: "short-row" }, status.element, link, loss, created);
   return { element, update(now) {
     status.update(now.status);
-    setText(link, nameOf(now));
+    setText(link, jobName(now));
     setAttribute(link, "title", now.id);
     setText(created, ago(now.createdAt));
     setAttribute(created, "title", time(now.createdAt));
@@ -72,7 +72,7 @@ export function tableRow(job, announce) {
     cell("Last loss", loss, step), cell("ID", h("span", { class: "id-cell" }, h("code", { class: "id" }, job.id), copy)));
   return { element, update(now) {
     status.update(now.status);
-    setText(link, nameOf(now));
+    setText(link, jobName(now));
     setText(created, time(now.createdAt));
     setAttribute(created, "datetime", now.createdAt ?? null);
     setText(lasted, jobDuration(now));
@@ -83,10 +83,6 @@ export function tableRow(job, announce) {
 
 function cell(label, ...content) {
   return h("td", { role: "cell", "data-label": label }, content);
-}
-
-function nameOf(job) {
-  return String(job.name ?? "").trim() || job.id;
 }
 
 function lossOf(job) {

@@ -5,7 +5,7 @@ import { ApiError } from "../api.js";
 const CUT = "The answer was cut in the middle: what arrived is not all of it.";
 
 /** Read a text/event-stream, however its text is cut: `onData` is told the data of each complete frame. */
-export function frameReader(onData) {
+function frameReader(onData) {
   let rest = "";
   let data = [];
   let afterReturn = false; // the last text ended with CR: a LF after it belongs to the same line end

@@ -3,9 +3,8 @@
 import { createFeed } from "../feed.js";
 import { h, replace, setText } from "../dom.js";
 import { field } from "../field.js";
-import {
-  choiceOf, firstChoice, labelOf, loadSaved, nameOf, problemOf, versionName, versionsOf,
-} from "./targets.js";
+import { jobName } from "../format.js";
+import { choiceOf, firstChoice, labelOf, loadSaved, problemOf, versionName, versionsOf } from "./targets.js";
 
 const MODELS_EVERY_MS = 10000;
 const SAVED_EVERY_MS = 5000;
@@ -209,8 +208,8 @@ function key({ job, model }) {
 
 // Two jobs of one name are told apart by their ids.
 function described(one, all) {
-  const name = nameOf(one);
-  const twin = all.some((other) => other.id !== one.id && nameOf(other) === name);
+  const name = jobName(one);
+  const twin = all.some((other) => other.id !== one.id && jobName(other) === name);
   return [name, one.status !== "completed" && one.status, twin && one.id].filter(Boolean).join(" · ");
 }
 

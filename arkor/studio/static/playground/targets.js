@@ -2,6 +2,8 @@
 //
 // A choice is `{job, step}` or `{model}`. A step of null is the final adapter, undefined the best that there is.
 
+import { jobName } from "../format.js";
+
 const ENDED = new Set(["completed", "failed", "cancelled"]);
 
 /** Read a choice from an address; null where it names none. */
@@ -30,12 +32,7 @@ export function targetOf({ job, step, model }) {
 /** Return what to call a choice. */
 export function labelOf({ job, step, model }, jobs) {
   if (model) return model;
-  return `${nameOf(jobs?.find(({ id }) => id === job) ?? { id: job })}, ${versionName(step)}`;
-}
-
-/** Return what to call a job. */
-export function nameOf({ id, name }) {
-  return String(name ?? "").trim() || id;
+  return `${jobName(jobs?.find(({ id }) => id === job) ?? { id: job })}, ${versionName(step)}`;
 }
 
 /** Return what to call what a job has left. */
