@@ -120,10 +120,6 @@ class BackendProcess:
         eventually(self.job_dir(job_id).is_dir, f"{job_id} has a folder")
         scripted_worker.allow(self.job_dir(job_id), step)
 
-    def wait_for_log(self, text: str) -> None:
-        """Wait until the backend has logged a text, without asking it anything."""
-        eventually(lambda: text in self.log, f"{text!r} is logged")
-
     def wait_settled(self, job_id: str) -> None:
         """Wait until the scheduler has let go of a job's worker."""
         spec = self.job_dir(job_id) / "spec.json"
