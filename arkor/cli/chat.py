@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arkor.cli.options import backend_of, local_option
+from arkor.cli.screen import is_terminal
 from arkor.errors import NotFound
 from arkor.jobs import AdapterRef, JobStatus, Scope
 
 if TYPE_CHECKING:
     from arkor.api.client import CloudApiClient
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @click.command()
@@ -97,9 +101,9 @@ def _converse(client: CloudApiClient, scope: Scope, request: dict[str, Any], mes
 
 
 def _say(client: CloudApiClient, scope: Scope, request: dict[str, Any], messages: list[dict[str, Any]]) -> str:
-    """Print an answer as it arrives, and return it."""
+    """Print an answer as it arrives, and return it. No terminal obeys it; a file or a pipe gets it as it is."""
     with client.chat(scope, messages=messages, **request) as answer:
         for piece in answer:
-            click.echo(piece, nl=False)
+            click.echo(_CONTROLS.sub("", piece) if is_terminal(sys.stdout) else piece, nl=False)
         click.echo()
         return answer.text

@@ -13,6 +13,7 @@ from tests.support.cloud import Cloud
 from tests.support.commands import TIMEOUT_S, run
 from tests.support.contract import CHAT, Answer, Stream
 from tests.support.events import DONE, chunk
+from tests.support.terminal import Terminal
 
 HELLO = Stream(frames=[chunk("Hel"), chunk("lo"), chunk(finish_reason="stop"), DONE])
 
@@ -79,6 +80,15 @@ def test_the_question_may_come_on_stdin_and_the_last_completed_job_answers(route
     assert done.stdout == "Hello\n"
     assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "job_2"}
     assert sent(routed_cloud)["messages"] == [{"role": "user", "content": "from a pipe"}]
+
+
+def test_no_terminal_obeys_an_answer(routed_cloud: Cloud) -> None:
+    """A model may say anything; a pipe gets all of it."""
+    said = Stream(frames=[chunk("Hi\x1b]0;mine\x07\u200d\n"), chunk("\x9b2Jthere\t!"), DONE])
+    routed_cloud.says(said, said)
+    with Terminal("chat", "job_1", "hi") as terminal:
+        assert terminal.end() == (0, "Hi]0;mine\u200d\n2Jthere\t!\n")
+    assert run("chat", "job_1", "hi").out == "Hi\x1b]0;mine\x07\u200d\n\x9b2Jthere\t!\n"
 
 
 def test_the_raw_body_is_printed_on_request(routed_cloud: Cloud) -> None:
