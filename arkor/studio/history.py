@@ -18,6 +18,7 @@ from typing import Any
 
 from arkor.api import wire
 from arkor.events import LAST_EVENT_TYPES
+from arkor.serving.refusal import Refusal
 from arkor.studio.curve import FIGURES, Curve
 from arkor.studio.shown import json_text
 
@@ -30,6 +31,7 @@ LARGEST_CURVE = 200_000
 MOST_POINTS = 400_000
 MOST_JOBS = 16
 CSV_CHARS = 64 * 1024
+TURN_S = 15.0  # how long one page waits for another that has the same job read
 
 Events = Iterable[tuple[str | None, Mapping[str, Any]]]  # ids and bodies, as ``arkor.api.history`` yields them
 Figures = Iterable[tuple[Sequence[Sequence[Any]], Sequence[tuple[str | None, Mapping[str, Any]]]]]
@@ -155,6 +157,9 @@ class Histories:
             key: names the job, its backend and its project.
             points: how many points of the curve at most.
             after: reads the events behind an id, or all of them for None.
+
+        Raises:
+            Refusal: 503, another page has had the same job read for long; every wait keeps a thread of the server.
         """
         return self._report(key, points, lambda history: history.extend(after(history.last_id)))
 
@@ -170,10 +175,14 @@ class Histories:
 
     def _report(self, key: Hashable, points: int, update: Callable[[JobHistory], None]) -> str:
         history = self._history(key)
-        with history.lock:
+        if not history.lock.acquire(timeout=TURN_S):
+            raise Refusal(503, "The job's events are still being read for another page.", headers={"Retry-After": "5"})
+        try:
             if not history.ended:
                 update(history)
             told = history.report(points)
+        finally:
+            history.lock.release()
         self._make_room()
         return told
 

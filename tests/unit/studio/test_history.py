@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from arkor.errors import ConnectionFailed
+from arkor.serving.refusal import Refusal
 from arkor.studio import history
 from arkor.studio.curve import COLUMNS
 from arkor.studio.history import Histories, csv_lines
@@ -92,6 +94,30 @@ def test_a_reading_that_breaks_goes_on_where_it_was(monkeypatch: pytest.MonkeyPa
     source.breaks_after = None
     assert told(histories, source)["total"] == 100
     assert source.asked == [None, "50"]
+
+
+def test_who_waits_for_another_page_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every one of them keeps a thread; a backend that stalls would take them all."""
+    monkeypatch.setattr(history, "TURN_S", 0.01)
+    histories, source = Histories(), Source(PLAN)
+    reading, gate = threading.Event(), threading.Event()
+
+    def stalled(event_id: str | None) -> Iterator[Event]:
+        reading.set()
+        gate.wait()
+        return source.after(event_id)
+
+    first = threading.Thread(target=histories.report, args=("job", 2000, stalled))
+    first.start()
+    try:
+        assert reading.wait(5)
+        with pytest.raises(Refusal, match="still being read for another page") as raised:
+            told(histories, source)
+    finally:
+        gate.set()
+        first.join()
+    assert raised.value.status == 503
+    assert told(histories, source)["ended"] is True
 
 
 def test_events_without_ids_are_read_anew() -> None:
