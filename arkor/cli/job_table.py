@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
@@ -27,9 +28,11 @@ def print_table(found: Iterable[TrainingJob]) -> None:
 
 
 def moment(at: str | None) -> str:
-    """Return a moment of the wire in the user's own time zone."""
+    """Return a moment of the wire in the user's own time zone; empty where there is none."""
     time = wire.moment(at)
-    return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""
+    with contextlib.suppress(OverflowError):  # the zero time of some backends is before the year 1 in some zones
+        return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""
+    return ""
 
 
 def took(job: TrainingJob) -> str:
