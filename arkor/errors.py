@@ -268,11 +268,19 @@ class UnsupportedByBackend(ArkorError):
 
     Attributes:
         feature: what was asked for.
+        capability: the feature's name in a backend's capabilities; None where it has none.
     """
 
-    def __init__(self, feature: str, backend: str, advice: str = "A self-hosted backend (arkor serve) does.") -> None:
-        super().__init__(feature, backend, advice)
+    def __init__(
+        self,
+        feature: str,
+        backend: str,
+        advice: str = "A self-hosted backend (arkor serve) does.",
+        capability: str | None = None,
+    ) -> None:
+        super().__init__(feature, backend, advice, capability)
         self.feature = feature
+        self.capability = capability
 
     def __str__(self) -> str:
         return f"{self.args[1]} does not support {self.feature}. {self.args[2]}"

@@ -41,4 +41,4 @@ class CapabilityCalls:
             what: what to call it in the error.
         """
         if feature not in self.features:
-            raise UnsupportedByBackend(what, self._transport.base_url)
+            raise UnsupportedByBackend(what, self._transport.base_url, capability=feature)

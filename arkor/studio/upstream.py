@@ -151,6 +151,8 @@ def refusal_of(error: ArkorError) -> Refusal:
             return Refusal(
                 error.status, error.message, headers={} if wait_s is None else {"Retry-After": str(math.ceil(wait_s))}
             )
+        case UnsupportedByBackend():
+            return Refusal(501, str(error), feature=error.capability)
         case WaitTimeout():
             return Refusal(502, f"The backend did not answer within {PATIENCE_S:g} s. Is it stuck?")
         case _:
@@ -163,5 +165,4 @@ _STATUSES: tuple[tuple[type[ArkorError], int], ...] = (
     (ConfigError, 400),
     (CredentialsError, 401),
     (ProjectStateError, 409),
-    (UnsupportedByBackend, 501),
 )

@@ -11,7 +11,7 @@ from arkor.api import wire
 from arkor.api.client import CloudApiClient
 from arkor.auth.identity import Identity
 from arkor.errors import ArkorError, ProjectStateError
-from arkor.studio.routes.access import ask, require, studio
+from arkor.studio.routes.access import ask, studio
 from arkor.studio.upstream import refusal_of
 
 blueprint = Blueprint("about", __name__)
@@ -36,7 +36,6 @@ def models() -> dict[str, Any]:
     """List the models that the backend knows by name."""
 
     def listed(client: CloudApiClient) -> list[dict[str, Any]]:
-        require(client, "models", "listing models")
         models = (wire.to_wire(model) for model in client.list_models())
         return [{name: value for name, value in model.items() if value != {}} for model in models]
 

@@ -10,7 +10,6 @@ from flask import Response, current_app, g, request
 from arkor.api import notices
 from arkor.api.client import CloudApiClient
 from arkor.jobs import Scope
-from arkor.serving.refusal import Refusal
 from arkor.studio.departures import HasLeft
 from arkor.studio.parts import Studio
 from arkor.studio.upstream import PATIENCE_S
@@ -52,16 +51,6 @@ def add_notices(response: Response) -> Response:
     for name, value in heard().items():
         response.headers[name] = value
     return response
-
-
-def require(client: CloudApiClient, feature: str, what: str) -> None:
-    """Refuse a request that the backend cannot do.
-
-    Raises:
-        Refusal: 501, which names the feature.
-    """
-    if feature not in client.features:
-        raise Refusal(501, f"{client.base_url} does not support {what}.", feature=feature)
 
 
 def has_left() -> HasLeft:

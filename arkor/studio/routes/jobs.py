@@ -20,7 +20,7 @@ from arkor.serving.refusal import Refusal
 from arkor.studio.curve import FEWEST_POINTS
 from arkor.studio.departures import cut_visibly
 from arkor.studio.history import csv_lines
-from arkor.studio.routes.access import ask, ask_project, require, studio
+from arkor.studio.routes.access import ask, ask_project, studio
 from arkor.studio.shown import shown
 
 POINTS = 2000
@@ -118,7 +118,6 @@ def _points() -> int:
 
 
 def _artifacts(client: CloudApiClient, scope: Scope, job_id: str) -> list[dict[str, Any]]:
-    require(client, "artifacts", "listing artifacts")
     return [wire.to_wire(artifact) for artifact in client.list_artifacts(scope, job_id)]
 
 

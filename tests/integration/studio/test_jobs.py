@@ -168,7 +168,8 @@ def test_features_that_a_backend_lacks_are_named(routed_cloud: Cloud, page: Flas
     for path, feature in (("models", "models"), ("jobs/job_1/artifacts", "artifacts")):
         answer = page.get(f"/api/{path}")
         assert (answer.status_code, answer.get_json()["feature"]) == (501, feature)
-    assert page.post("/api/jobs/job_1/artifacts/adapter/link", json={}).status_code == 501
+    linked = page.post("/api/jobs/job_1/artifacts/adapter/link", json={})
+    assert (linked.status_code, linked.get_json()["feature"]) == (501, "artifacts")
 
 
 def test_models_are_listed(routed_cloud: Cloud, page: FlaskClient) -> None:
