@@ -5,7 +5,6 @@ Protocol: docs/protocol.md, "Self-hosted backend".
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from arkor.api import wire
@@ -17,21 +16,29 @@ class CapabilityCalls:
     """A part of ``CloudApiClient``. Thread-safety: as there."""
 
     _transport: Transport
+    _features: frozenset[str] | None = None
 
     def capabilities(self) -> dict[str, Any]:
-        """Return what the backend says of itself: ``backend``, ``version``, ``features``; empty where it does not."""
+        """Return what the backend says of itself: ``backend``, ``version``, ``features``; empty where it does not.
+
+        From then on ``features`` are those that it has said: another version may have taken its place.
+        """
         try:
-            return wire.json_object(self._transport.call("GET", path("v1", "capabilities")))
+            told = wire.json_object(self._transport.call("GET", path("v1", "capabilities")))
         except CloudApiError as exc:
             if exc.status not in {404, 405, 501}:
                 raise
-            return {}
+            told = {}
+        features = told.get("features")
+        self._features = frozenset(map(str, features)) if isinstance(features, list) else frozenset()
+        return told
 
-    @functools.cached_property
+    @property
     def features(self) -> frozenset[str]:
-        """What the backend can do beyond Arkor Cloud's contract; empty where it does not say."""
-        features = self.capabilities().get("features")
-        return frozenset(map(str, features)) if isinstance(features, list) else frozenset()
+        """What the backend can do beyond Arkor Cloud's contract, asked once; empty where it does not say."""
+        if self._features is None:
+            self.capabilities()
+        return self._features or frozenset()
 
     def require(self, feature: str, what: str) -> None:
         """Raise UnsupportedByBackend where the backend lacks a feature.

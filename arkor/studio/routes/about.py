@@ -51,10 +51,8 @@ def _look(client: CloudApiClient, report: dict[str, Any]) -> None:
         scope = None
     if scope is not None:
         report.update(org=scope.org_slug, project=scope.project_slug)
-    told = client.capabilities()
-    features = told.get("features")
-    report["features"] = sorted(map(str, features)) if isinstance(features, list) else []
-    report["backend"] = wire.optional_text(told.get("backend"))
+    report["backend"] = wire.optional_text(client.capabilities().get("backend"))
+    report["features"] = sorted(client.features)
 
 
 def _who(identity: Identity | None, base_url: str) -> dict[str, Any]:

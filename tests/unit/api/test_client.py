@@ -31,6 +31,14 @@ def test_what_a_backend_can_do_is_asked_once(cloud: Cloud, client: CloudApiClien
     assert len(cloud.requests) == 1
 
 
+def test_what_a_backend_says_later_counts(cloud: Cloud, client: CloudApiClient) -> None:
+    """Another version may have taken its place while a program runs."""
+    assert client.features == {"artifacts"}
+    cloud.answer("GET", "/v1/capabilities", Answer(body={"features": ["models"]}))
+    client.capabilities()
+    assert client.features == {"models"}
+
+
 @pytest.mark.parametrize("status", [404, 405, 501])
 def test_a_backend_that_does_not_say_can_do_nothing_more(cloud: Cloud, client: CloudApiClient, status: int) -> None:
     """Arkor Cloud, for one: a feature is then refused by its name."""
@@ -92,8 +100,8 @@ def test_stored_events_are_pairs(cloud: Cloud, client: CloudApiClient) -> None:
     """What is none is passed over, and nothing is asked of a backend that has none."""
     with pytest.raises(UnsupportedByBackend, match="does not support reading stored events"):
         client.stored_events(SCOPE, "job_1")
-    del client.features
     cloud.features = {"stored-events"}
+    client.capabilities()
     event = {"type": "training.log", "step": 3}
     odd = [3, ["4"], ["5", None], ["6", {"step": 1}], ["7", {"type": None}]]
     cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"events": [[3, event], *odd], "more": True}))
