@@ -18,7 +18,7 @@ from arkor.events import Event
 from arkor.jobs import TrainingResult
 from arkor.loading import load_entry
 from arkor.sources import normal_path
-from arkor.submission import UPLOADING, StartProgress
+from arkor.submission import UPLOADING, StartProgress, phase_of
 from arkor.trainer import Trainer
 
 START_LOCK = PurePosixPath(".arkor/start.lock")
@@ -128,10 +128,10 @@ class _PhaseLines:
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
-        self._phase: object = None
+        self._phase: str | None = None
 
     def note(self, progress: Mapping[str, Any]) -> None:
-        phase, done, total = progress.get("phase"), progress.get("done") or 0, progress.get("total") or 0
+        phase, done, total = phase_of(progress)
         is_over = total and done >= total  # what is over at once is not worth a line
         if phase is not None and phase != self._phase and not is_over:
             self._phase = phase

@@ -38,7 +38,9 @@ class PhaseBars:
         Args:
             report: ``phase``, and ``done`` of ``total`` where they are known; other reports are passed over.
         """
-        phase, done, total = report.get("phase"), report.get("done") or 0, report.get("total") or 0
+        from arkor.submission import phase_of
+
+        phase, done, total = phase_of(report)
         if phase is None:
             return
         if phase != self._phase:

@@ -34,6 +34,17 @@ def test_what_is_over_at_once_is_not_told(capsys: pytest.CaptureFixture[str]) ->
     assert (capsys.readouterr().err, said) == ("", [])
 
 
+def test_no_terminal_obeys_a_phase(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the backend's word, and so are its figures."""
+    said: list[str] = []
+    report = {"phase": "down\x1b]0;load\n", "done": "much", "total": [1]}
+    with PhaseBars() as bars:
+        bars.update(report)
+    _PhaseLines(said.append).note(report)
+    assert capsys.readouterr().err.strip() == "down ]0;load"
+    assert said == ["Fetching the model: down ]0;load"]
+
+
 def test_a_run_says_a_line_for_each_phase() -> None:
     """Where the library prints, not the command line."""
     said: list[str] = []
