@@ -53,13 +53,13 @@ def chat(
     from arkor.api.client import CloudApiClient
     from arkor.project import ensure_project
 
+    if prompt is None and not is_terminal(sys.stdin):
+        prompt = _piped()
     client = CloudApiClient.connect(backend_of(local))
     scope = ensure_project(client, Path.cwd(), create=bool(target))
     who = _who(client, scope, target, step)
     options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
     start = [{"role": "system", "content": system}] if system else []
-    if prompt is None and not sys.stdin.isatty():
-        prompt = sys.stdin.read().strip()
     if prompt is None:
         _converse(client, scope, {**who, **options}, start)
         return
@@ -69,6 +69,14 @@ def chat(
             click.echo(json.dumps(answer.response.json(), ensure_ascii=False))
     else:
         _say(client, scope, {**who, **options}, question)
+
+
+def _piped() -> str:
+    """Return the question on stdin, which is no terminal and may be closed."""
+    question = "" if sys.stdin is None else sys.stdin.read().strip()
+    if not question:
+        raise click.UsageError("There is no question: give a PROMPT, or a text on stdin.")
+    return question
 
 
 def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | None) -> dict[str, Any]:

@@ -82,6 +82,14 @@ def test_the_question_may_come_on_stdin_and_the_last_completed_job_answers(route
     assert sent(routed_cloud)["messages"] == [{"role": "user", "content": "from a pipe"}]
 
 
+def test_without_a_question_nothing_is_asked(routed_cloud: Cloud) -> None:
+    """As from cron, where nobody types: an empty question would be answered with anything."""
+    ended = run("chat", "job_1")
+    assert (ended.code, ended.out) == (2, "")
+    assert "There is no question: give a PROMPT, or a text on stdin." in ended.err
+    assert routed_cloud.calls("POST", CHAT) == []
+
+
 def test_no_terminal_obeys_an_answer(routed_cloud: Cloud) -> None:
     """A model may say anything; a pipe gets all of it."""
     said = Stream(frames=[chunk("Hi\x1b]0;mine\x07\u200d\n"), chunk("\x9b2Jthere\t!"), DONE])
