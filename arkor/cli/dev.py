@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -29,7 +28,6 @@ def dev(*, port: int | None, opens: bool, local: bool) -> int:
 
     def ready(url: str) -> None:
         click.echo(f"Studio: {url}")
-        sys.stdout.flush()
         if opens:
             open_page(url)
 

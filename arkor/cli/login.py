@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -213,7 +212,6 @@ def _announce(base_url: str, url: str, *, open_browser: bool) -> None:
         port = urlsplit(parse_qs(urlsplit(url).query)["redirect_uri"][0]).port
         click.echo(f"A browser on another machine needs a way back to here: ssh -L {port}:127.0.0.1:{port} …")
     click.echo(f"Waiting for {LOGIN_TIMEOUT_S / 60:g} minutes at most; Ctrl-C ends it.")
-    sys.stdout.flush()
 
 
 def _confirm(loss: str, *, force: bool) -> None:

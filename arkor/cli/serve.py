@@ -34,6 +34,5 @@ def serve(port: int, data: Path | None, max_parallel: int) -> None:
     command += ["--max-parallel", str(max_parallel)]
     if port:
         click.echo(f"Scripts reach it with ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}; Ctrl-C stops it.")
-        sys.stdout.flush()
     # In place of this process: signals reach the backend itself.
     os.execv(command[0], command)

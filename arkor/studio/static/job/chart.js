@@ -62,7 +62,7 @@ export function createChart({ read, onZoom, onProblem }) {
     setAttribute(plot, "aria-label", summary);
     if (first) {
       plot.on("plotly_relayout", moved);
-      // Plotly 4.1 (of the package plotly 7.1) leaves a drawing in the page to measure with, which is nothing to read aloud.
+      // Plotly 4.1 (of plotly 7.1) leaves a drawing in the page to measure with, which is nothing to read aloud.
       document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
     }
     const now = performance.now();
