@@ -11,7 +11,7 @@ from arkor.api.notices import one_line
 from arkor.cli.deleting import delete, prune
 from arkor.cli.job_table import moment, print_table, took
 from arkor.cli.options import events_option, local_option, project_of
-from arkor.cli.showing import job_as_json, showing
+from arkor.cli.showing import job_as_json, json_lines, showing
 from arkor.jobs import JobStatus
 
 LONGEST_FACT = 2000
@@ -40,7 +40,7 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
     found = [job for job in client.list_jobs(scope) if status in {None, job.status}]
     found.sort(key=lambda job: job.created_at, reverse=True)
     if as_json:
-        click.echo(json.dumps([job_as_json(job) for job in found], ensure_ascii=False, indent=2))
+        click.echo(json_lines([job_as_json(job) for job in found]))
     elif quiet:
         click.echo("".join(f"{one_line(job.id)}\n" for job in found), nl=False)
     elif not found:
@@ -64,7 +64,7 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
     client, scope = project_of(local)
     job = client.find_job(scope, job_id)
     if as_json:
-        click.echo(json.dumps(job_as_json(job), ensure_ascii=False, indent=2))
+        click.echo(json_lines(job_as_json(job)))
         return
     facts = {
         "id": job.id,

@@ -119,7 +119,16 @@ def json_line(body: Mapping[str, Any]) -> str:
     try:
         return json.dumps(body, allow_nan=False)
     except ValueError:
-        return json.dumps(json.loads(json.dumps(body), parse_constant=lambda _: None))
+        return json.dumps(_finite(body))
+
+
+def json_lines(body: Any) -> str:
+    """Return a value as people read it, in many lines; a figure that is not finite is null here, too."""
+    return json.dumps(_finite(body), ensure_ascii=False, indent=2)
+
+
+def _finite(body: Any) -> Any:
+    return json.loads(json.dumps(body), parse_constant=lambda _: None)
 
 
 def job_as_json(job: TrainingJob) -> dict[str, Any]:

@@ -85,6 +85,17 @@ def test_no_terminal_obeys_what_a_job_is_called(routed_cloud: Cloud) -> None:
         assert "\x07" not in shown, shown
 
 
+def test_a_figure_that_is_not_finite_is_null(routed_cloud: Cloud) -> None:
+    """JSON has no word for it, and most readers would stop at one."""
+    told = {"id": "job_9", "name": "é", "status": "failed", "progress": {"loss": float("nan")}}
+    routed_cloud.jobs = {"job_9": told}
+    for command in ("jobs --json", "jobs show job_9 --json"):
+        ended = run(*command.split())
+        body = json.loads(ended.out, parse_constant=pytest.fail)
+        assert (body[0] if isinstance(body, list) else body)["progress"] == {"loss": None}
+        assert '"é"' in ended.out
+
+
 def test_the_token_of_a_data_set_is_not_shown(routed_cloud: Cloud) -> None:
     """Neither to people nor to scripts."""
     make_trainer(routed_cloud, dataset=BlobDataset("http://example.com/rows", token="secret-1")).start()
