@@ -85,7 +85,7 @@ def load_entry(entry: Path, project_dir: Path) -> ModuleType:
             in a project, that project is meant.
 
     Raises:
-        EntryError: the file is no Python and no artifact, or its code raised; the error is its cause.
+        EntryError: the file is no Python and no artifact, or its code raised or called ``exit()``; that is its cause.
     """
     entry = normal_path(project_dir / entry)
     project = _built_in(entry) or project_dir
@@ -101,7 +101,7 @@ def load_entry(entry: Path, project_dir: Path) -> ModuleType:
         return importlib.import_module(".".join([package, *_module_parts(name)]))
     except BaseException as exc:
         _forget(package)
-        if isinstance(exc, Exception):
+        if isinstance(exc, (Exception, SystemExit)):  # exit() would pass for a run that completed
             raise EntryError(f"{_place(exc, tree.root, tree.root / name)}: {_text(exc)}") from exc
         raise
 
@@ -133,11 +133,13 @@ def _built_in(entry: Path) -> Path | None:
     return entry.parents[2] if entry.parts[-3:-1] == (".arkor", "build") else None
 
 
-def _text(exc: Exception) -> str:
+def _text(exc: Exception | SystemExit) -> str:
+    if isinstance(exc, SystemExit):
+        return f"ends the program while it is imported (exit code {exc.code or 0})"
     return str(exc) if isinstance(exc, ArkorError) else f"{type(exc).__name__}: {exc}"
 
 
-def _place(exc: Exception, root: Path, entry: Path) -> str:
+def _place(exc: BaseException, root: Path, entry: Path) -> str:
     """Return file and line of the user's own code where an exception came from."""
     if isinstance(exc, SyntaxError) and exc.filename and not exc.filename.startswith("<"):
         return f"{exc.filename}:{exc.lineno}"

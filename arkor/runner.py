@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -13,7 +14,7 @@ from typing import Any
 from arkor.api.notices import one_line
 from arkor.bundle import DEFAULT_ENTRY
 from arkor.disk import file_lock
-from arkor.errors import EntryError
+from arkor.errors import EntryError, ProjectStateError
 from arkor.events import Event
 from arkor.jobs import TrainingResult
 from arkor.loading import load_entry
@@ -115,8 +116,17 @@ def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None 
 
     Returns:
         A trainer attached to the job that runs already; None where this one was started.
+
+    Raises:
+        ProjectStateError: the project's folder cannot be written.
+        ArkorError: as ``Trainer.start`` raises.
     """
-    with file_lock(Path.cwd() / START_LOCK):
+    with contextlib.ExitStack() as stack:
+        lock = Path.cwd() / START_LOCK
+        try:
+            stack.enter_context(file_lock(lock))
+        except OSError as exc:
+            raise ProjectStateError(f"{lock} cannot be written: {exc.strerror}.") from exc
         running = trainer.find_running()
         if running is None:
             trainer.start(on_progress=on_progress)

@@ -53,7 +53,7 @@ def delete(job_ids: tuple[str, ...], *, yes: bool, local: bool) -> None:
 @yes_option
 @local_option
 def prune(*, older_than: float, status: str | None, yes: bool, local: bool) -> None:
-    """Delete the jobs that ended long ago, with their adapters and checkpoints.
+    """Delete the jobs that ended long ago, with what they left.
 
     \b
     Example: arkor jobs prune --older-than 30d --status failed --local

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ INTERRUPTED = 130
 
 _MORE = "(--debug shows the whole traceback)"
 _NOTICES = "arkor.api.notices"
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
 _REFUSED_INPUT = frozenset({400, 413, 422})
 _BAD_INPUT_ERRORS = (
     "ConfigError",
@@ -112,7 +114,17 @@ def _message(exc: BaseException) -> str:
         return f"Error: {exc} {_MORE}"
     if isinstance(exc, ArkorError):
         return f"Error: {exc}"
+    if isinstance(exc, FileNotFoundError) and not _has_working_directory():
+        return "Error: The folder you are in has been removed. Go to the project's folder."
     return f"Error: {_place(exc)}{type(exc).__name__}: {exc} {_MORE}"
+
+
+def _has_working_directory() -> bool:
+    from pathlib import Path
+
+    with contextlib.suppress(FileNotFoundError):
+        return Path.cwd().is_absolute()
+    return False
 
 
 def harmless(text: str) -> str:
@@ -121,14 +133,15 @@ def harmless(text: str) -> str:
 
 
 def _place(exc: BaseException) -> str:
-    """Return file and line of the last frame of the user's own code, outside of arkor and of installed packages."""
+    """Return file and line of the last frame of the user's own code: outside of arkor, of Python and of packages."""
+    import sysconfig
     import traceback
     from pathlib import Path
 
-    ours = Path(__file__).parent.parent
-    frames = traceback.extract_tb(exc.__traceback__)
-    for frame in reversed(frames):
+    not_theirs = Path(__file__).parent.parent, Path(sysconfig.get_path("stdlib"))
+    for frame in reversed(traceback.extract_tb(exc.__traceback__)):
         file = Path(frame.filename)
-        if not file.is_relative_to(ours) and "site-packages" not in file.parts and file.is_file():
+        is_theirs = _PACKAGES.isdisjoint(file.parts) and not any(map(file.is_relative_to, not_theirs))
+        if is_theirs and file.is_file():
             return f"{file}:{frame.lineno}: "
     return ""

@@ -31,7 +31,9 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
     """Return the seconds of a time span: ``30d``, ``2h``, ``1h30m``, ``90s`` or ``90``; above 0."""
     if value is None:
         return None
-    match = re.fullmatch(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?", value.strip().lower())
+    text = value.strip().lower()
+    text = f"{text}s" if text.isdecimal() else text  # but nobody can say what the 30 of 2h30 is
+    match = re.fullmatch(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", text)
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)
     total = (days * 24 + hours) * 3600 + minutes * 60 + seconds
     if total <= 0:
@@ -87,13 +89,24 @@ def telling_how_to_go_on(trainer: Trainer, *, local: bool, cancel: bool = False)
     except KeyboardInterrupt as exc:
         job = trainer.job
         if job is not None and cancel:
-            trainer.cancel()
-            raise Interrupted(f"\nInterrupted. Asked the backend to stop job {job.id}.") from exc
+            raise Interrupted(f"\nInterrupted. {_cancelled(trainer, job.id, local=local)}") from exc
         if job is None:
             known = "the job may have been submitted" if trainer.was_sent else "no job was submitted"
             raise Interrupted(f"Interrupted; {known}.") from exc
         raise Interrupted(f"\nInterrupted. {how_to_go_on(job, local=local)}") from exc
-    except Exception:
+    except (Exception, SystemExit):  # a callback may end the program
         if trainer.job is not None and not trainer.job.is_terminal:
             click.echo(how_to_go_on(trainer.job, local=local), err=True)
         raise
+
+
+def _cancelled(trainer: Trainer, job_id: str, *, local: bool) -> str:
+    """Stop a job; return that it was asked for, or why it could not be."""
+    from arkor.errors import ArkorError
+
+    try:
+        trainer.cancel()
+    except (ArkorError, KeyboardInterrupt) as exc:
+        why = str(exc) or "interrupted once more."
+        return f"Job {job_id} was not stopped: {why}\n  stop it:   arkor cancel {job_id}{' --local' if local else ''}"
+    return f"Asked the backend to stop job {job_id}."

@@ -45,7 +45,7 @@ LONGEST_NAME = 80
     type=click.Choice(["detach", "cancel"]),
     default="detach",
     show_default=True,
-    help="What Ctrl-C does to the job.",
+    help="What Ctrl-C does to the job; one that was started elsewhere is only left.",
 )
 def start(
     entry: Path | None,
@@ -80,6 +80,7 @@ def start(
             _tell_of(running, if_running)
             if if_running == "skip":
                 return COMPLETED
+            cancel = False  # whoever started it may be waiting for it
         trainer = running or trainer
         if detach:
             return _left(trainer, shown, local=is_local)
@@ -98,10 +99,14 @@ def followed(
         cancel: stop the job on Ctrl-C.
         timeout: longest wait in seconds; None for no limit.
     """
+    from arkor.errors import WaitTimeout
     from arkor.runner import run
 
-    with telling_how_to_go_on(trainer, local=local, cancel=cancel), shown.following(trainer.start()):
-        result = run(trainer, say=shown.say, timeout=timeout, on_event=shown.show)
+    try:
+        with telling_how_to_go_on(trainer, local=local, cancel=cancel), shown.following(trainer.start()):
+            result = run(trainer, say=shown.say, timeout=timeout, on_event=shown.show)
+    except WaitTimeout as exc:  # its own words are for those who call wait()
+        raise WaitTimeout(f"Not finished after {timeout:g} s; the job goes on.") from exc
     return result_code(result)
 
 

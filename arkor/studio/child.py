@@ -68,8 +68,6 @@ def _manifest() -> dict[str, Any]:
         module = load_entry(build(), Path.cwd())
     except ArkorError as exc:
         return {"error": str(exc)}
-    except SystemExit as exc:
-        return {"error": f"The entry ends the program while it is imported (exit code {exc.code})."}
     with contextlib.suppress(EntryError):
         return {"trainer": {"name": find_trainer(module).name}}
     return {"trainer": None}

@@ -200,6 +200,16 @@ def test_a_start_may_follow_the_one_that_runs(running: Cloud) -> None:
     assert not running.calls("POST", "/v1/jobs")
 
 
+def test_ctrl_c_never_stops_one_that_was_started_elsewhere(running: Cloud) -> None:
+    """Whoever started it may be waiting for it."""
+    running.stream(Stream(frames=[frame(1, started())], gate=threading.Event()))
+    command = Command("start", "--if-running", "attach", "--on-interrupt", "cancel")
+    eventually(lambda: running.calls("GET", STREAM), "it is followed")
+    ended = command.interrupt()
+    assert (ended.code, running.jobs["job_9"]["status"]) == (130, "running")
+    assert "Interrupted. Job job_9 goes on." in ended.err
+
+
 def test_a_detached_start_names_the_one_that_runs(running: Cloud) -> None:
     """What --detach prints is the id of the job to follow."""
     ended = run("start", "--if-running", "attach", "--detach")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from arkor.bundle import build
-from arkor.errors import EntryError
+from arkor.errors import EntryError, ProjectStateError
 from arkor.manifest import create_arkor
-from arkor.runner import find_trainer, load_trainer, run, run_trainer
+from arkor.runner import find_trainer, load_trainer, run, run_trainer, start_unless_running
 from arkor.trainer import Trainer, create_trainer
 from tests.support.cloud import Cloud
 from tests.support.events import failed, started
@@ -141,3 +141,11 @@ def test_a_failed_job_is_returned_not_raised(cloud: Cloud) -> None:
     result = run(make(backend=cloud.url), say=said.append)
     assert result.job.error == "boom"
     assert said == ["Started job job_1", "Job job_1 finished with status=failed"]
+
+
+def test_a_folder_that_takes_no_lock_is_an_error_of_the_project(project: Path, arkor_cloud: Cloud) -> None:
+    """Nobody could tell whether one runs already, so nothing is started."""
+    (project / ".arkor").write_text("in the way")
+    with pytest.raises(ProjectStateError, match=r"start\.lock cannot be written: "):
+        start_unless_running(make())
+    assert not arkor_cloud.jobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import click
 import pytest
@@ -59,3 +60,15 @@ def test_no_terminal_obeys_a_warning(capsys: pytest.CaptureFixture[str]) -> None
 def test_an_error_has_its_exit_code(error: BaseException, code: int) -> None:
     """1 not completed, 2 bad input, 3 could not find out, 124 timeout, 130 interrupted."""
     assert exit_code(error) == code
+
+
+def test_a_folder_that_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As that, and not as some file that was not found."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit, match="3"):
+        run_and_exit(click.Command("start", callback=Path.cwd), [])
+    assert capsys.readouterr().err == "Error: The folder you are in has been removed. Go to the project's folder.\n"
