@@ -40,6 +40,7 @@ READ_BYTES = 32 * 1024
 JITTER = 0.25
 BOUNDED_RETRY_S = 120.0
 EMPTY_BEFORE_ASKING = 3
+TELLING_FAILURE = 4  # in a row; about ten seconds into an outage somebody may wonder
 FINAL_STATUSES = frozenset({401, 403, 410, 426})
 RETRIED_STATUSES = frozenset({408, 429})
 
@@ -178,7 +179,8 @@ class EventStream:
         else:
             delay = self._policy.delay(self._failures, self._server_delay_s)
         cause = lost.failure or "the stream ended"
-        logger.info("Job %s: attempt %d in %.2f s: %s", self._job_id, state.attempt_number + 1, delay, cause)
+        level = logging.WARNING if self._failures == TELLING_FAILURE else logging.INFO
+        logger.log(level, "Job %s: attempt %d in %.2f s: %s", self._job_id, state.attempt_number + 1, delay, cause)
         return self._deadline.clip(delay)
 
     def _is_exhausted(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -168,6 +170,16 @@ def test_failures_in_a_row_double_the_delay_and_progress_resets_it(delays: list[
     assert delays[3] == 1
     for delay, base in zip(delays, wanted, strict=True):
         assert base * (1 - JITTER) <= delay <= base * (1 + JITTER)
+
+
+@pytest.mark.usefixtures("delays")
+def test_an_outage_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """When it lasts, with its cause; a short one is not worth a word, and the next one that lasts is told of too."""
+    read(Connections(DOWN, DOWN, DOWN, [EVENT], *[DOWN] * 9, [EVENT], *[DOWN] * 4))
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(told) == 2
+    for text in told:
+        assert re.fullmatch(r"Job job_1: attempt \d+ in \d\.\d\d s: down", text)
 
 
 def test_a_connection_that_breaks_after_progress_is_a_first_failure(delays: list[float]) -> None:
