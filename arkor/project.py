@@ -120,7 +120,8 @@ def ensure_project(client: CloudApiClient, project_dir: Path, *, create: bool = 
         return state.scope
     if not create:
         raise ProjectStateError(
-            f"No project of {client.base_url} belongs to {project_dir}. Go to the folder where the job was started."
+            f"Nothing was started in {project_dir} yet: {client.base_url} has no project for it. "
+            "Go to the folder where the job was started."
         )
     assert own_org is not None  # or _usable_state() would have raised
     project = _create_or_find(client, own_org, project_dir)

@@ -82,10 +82,14 @@ def _trainer_of(value: Any) -> Trainer | None:
     return inner if isinstance(inner, Trainer) else None
 
 
+def _print(text: str) -> None:
+    print(text, flush=True)  # in a log the job's id is wanted now, not in some hours
+
+
 def run(
     trainer: Trainer,
     *,
-    say: Callable[[str], object] = print,
+    say: Callable[[str], object] = _print,
     timeout: float | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> TrainingResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -112,6 +113,17 @@ def test_running_an_entry_tells_its_start_and_its_end(project: Path, capsys: pyt
     write_sources(project, {INDEX: SOURCE})
     assert run_trainer().status == "completed"
     assert capsys.readouterr().out == "Started job job_1\nJob job_1 finished with status=completed\n"
+
+
+@pytest.mark.usefixtures("arkor_cloud")
+def test_the_id_is_in_a_log_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's output is held back by Python, and lost where the process is killed hours later."""
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(written)))
+    write_sources(project, {INDEX: SOURCE})
+    seen: list[bytes] = []
+    run_trainer(on_event=lambda _: seen.append(written.getvalue()))
+    assert seen[0] == b"Started job job_1\n"
 
 
 @pytest.mark.usefixtures("arkor_cloud")
