@@ -10,7 +10,7 @@ import click
 from arkor.api.notices import one_line
 from arkor.cli.deleting import delete, prune
 from arkor.cli.job_table import moment, print_table, took
-from arkor.cli.options import events_option, local_option, project_of
+from arkor.cli.options import backend_of, events_option, local_option, project_of
 from arkor.cli.showing import job_as_json, json_lines, showing
 from arkor.jobs import JobStatus
 
@@ -128,9 +128,9 @@ def attach(job_id: str, *, as_json: bool, local: bool) -> int:
     from arkor.trainer import Trainer
 
     client, scope = project_of(local)
-    trainer = Trainer.attach(client.find_job(scope, job_id).id, client=client)
+    trainer = Trainer.attach(client.find_job(scope, job_id).id, client=client, backend=backend_of(local))
     with showing(as_json=as_json) as shown:
-        return followed(trainer, shown, local=local)
+        return followed(trainer, shown)
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,19 +70,26 @@ def result_code(result: TrainingResult) -> int:
     return NOT_COMPLETED
 
 
-def how_to_go_on(job: TrainingJob, *, local: bool) -> str:
-    """Return the commands that follow and stop a job that goes on by itself."""
-    job_id, flag = one_line(job.id), " --local" if local else ""
-    return f"Job {job_id} goes on.\n  follow it: arkor attach {job_id}{flag}\n  stop it:   arkor cancel {job_id}{flag}"
+def how_to_go_on(trainer: Trainer, job: TrainingJob) -> str:
+    """Return the commands that follow and stop a trainer's job, which goes on by itself."""
+    follow, stop = (_command(name, trainer, job) for name in ("attach", "cancel"))
+    return f"Job {one_line(job.id)} goes on.\n  follow it: {follow}\n  stop it:   {stop}"
+
+
+def _command(name: str, trainer: Trainer, job: TrainingJob) -> str:
+    """Return a command for a job as a shell takes it, at the backend that the trainer asks for."""
+    command, backend = f"arkor {name} {one_line(job.id)}", trainer.backend
+    if backend is None:
+        return command
+    return f"{command} --local" if backend == "local" else f"ARKOR_CLOUD_API_URL={shlex.quote(backend)} {command}"
 
 
 @contextlib.contextmanager
-def telling_how_to_go_on(trainer: Trainer, *, local: bool, cancel: bool = False) -> Iterator[None]:
+def telling_how_to_go_on(trainer: Trainer, *, cancel: bool = False) -> Iterator[None]:
     """Say that the job goes on, and how to reach it, when the wait for it is broken off.
 
     Args:
         trainer: the trainer.
-        local: whether its backend is this user's own.
         cancel: stop the job on Ctrl-C.
     """
     try:
@@ -89,18 +97,18 @@ def telling_how_to_go_on(trainer: Trainer, *, local: bool, cancel: bool = False)
     except KeyboardInterrupt as exc:
         job = trainer.job
         if job is not None and cancel:
-            raise Interrupted(f"\nInterrupted. {_cancelled(trainer, job.id, local=local)}") from exc
+            raise Interrupted(f"\nInterrupted. {_cancelled(trainer, job)}") from exc
         if job is None:
             known = "the job may have been submitted" if trainer.was_sent else "no job was submitted"
             raise Interrupted(f"Interrupted; {known}.") from exc
-        raise Interrupted(f"\nInterrupted. {how_to_go_on(job, local=local)}") from exc
+        raise Interrupted(f"\nInterrupted. {how_to_go_on(trainer, job)}") from exc
     except (Exception, SystemExit):  # a callback may end the program
         if trainer.job is not None and not trainer.job.is_terminal:
-            click.echo(how_to_go_on(trainer.job, local=local), err=True)
+            click.echo(how_to_go_on(trainer, trainer.job), err=True)
         raise
 
 
-def _cancelled(trainer: Trainer, job_id: str, *, local: bool) -> str:
+def _cancelled(trainer: Trainer, job: TrainingJob) -> str:
     """Stop a job; return that it was asked for, or why it could not be."""
     from arkor.errors import ArkorError
 
@@ -108,5 +116,5 @@ def _cancelled(trainer: Trainer, job_id: str, *, local: bool) -> str:
         trainer.cancel()
     except (ArkorError, KeyboardInterrupt) as exc:
         why = str(exc) or "interrupted once more."
-        return f"Job {job_id} was not stopped: {why}\n  stop it:   arkor cancel {job_id}{' --local' if local else ''}"
-    return f"Asked the backend to stop job {job_id}."
+        return f"Job {job.id} was not stopped: {why}\n  stop it:   {_command('cancel', trainer, job)}"
+    return f"Asked the backend to stop job {job.id}."

@@ -73,8 +73,8 @@ def start(
         trainer = load_trainer(_artifact(entry))
         if local or dry_run:
             trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
-        is_local, cancel = local or trainer.backend == "local", on_interrupt == "cancel"
-        with telling_how_to_go_on(trainer, local=is_local, cancel=cancel):
+        cancel = on_interrupt == "cancel"
+        with telling_how_to_go_on(trainer, cancel=cancel):
             running = _started(trainer, unless_running=if_running is not None)
         if running is not None:
             _tell_of(running, if_running)
@@ -83,19 +83,16 @@ def start(
             cancel = False  # whoever started it may be waiting for it
         trainer = running or trainer
         if detach:
-            return _left(trainer, shown, local=is_local)
-        return followed(trainer, shown, local=is_local, cancel=cancel, timeout=timeout)
+            return _left(trainer, shown)
+        return followed(trainer, shown, cancel=cancel, timeout=timeout)
 
 
-def followed(
-    trainer: Trainer, shown: Showing, *, local: bool, cancel: bool = False, timeout: float | None = None
-) -> int:
+def followed(trainer: Trainer, shown: Showing, *, cancel: bool = False, timeout: float | None = None) -> int:
     """Follow a trainer's job to its end, and return the exit code.
 
     Args:
         trainer: the trainer.
         shown: how the job is shown.
-        local: whether its backend is this user's own.
         cancel: stop the job on Ctrl-C.
         timeout: longest wait in seconds; None for no limit.
     """
@@ -103,7 +100,7 @@ def followed(
     from arkor.runner import run
 
     try:
-        with telling_how_to_go_on(trainer, local=local, cancel=cancel), shown.following(trainer.start()):
+        with telling_how_to_go_on(trainer, cancel=cancel), shown.following(trainer.start()):
             result = run(trainer, say=shown.say, timeout=timeout, on_event=shown.show)
     except WaitTimeout as exc:  # its own words are for those who call wait()
         raise WaitTimeout(f"Not finished after {timeout:g} s; the job goes on.") from exc
@@ -136,11 +133,11 @@ def _tell_of(running: Trainer, if_running: str | None) -> None:
     click.echo(f"{fact}: {'following it' if if_running == 'attach' else 'nothing was started'}.", err=True)
 
 
-def _left(trainer: Trainer, shown: Showing, *, local: bool) -> int:
+def _left(trainer: Trainer, shown: Showing) -> int:
     """Print the job, and how to go on with it."""
     job = trainer.start()
     shown.print_job(job)
-    click.echo(how_to_go_on(job, local=local), err=True)
+    click.echo(how_to_go_on(trainer, job), err=True)
     return COMPLETED
 
 

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from arkor.cli.exits import Interrupted
-from arkor.cli.options import duration, telling_how_to_go_on
+from arkor.cli.options import duration, how_to_go_on, telling_how_to_go_on
 from arkor.errors import ConnectionFailed
 from arkor.jobs import TrainingJob
 from arkor.trainer import Trainer
@@ -17,9 +17,12 @@ from arkor.trainer import Trainer
 COMMAND = click.Command("start")
 
 
-def following() -> Any:
+JOB = TrainingJob(id="job_1", status="running")
+
+
+def following(backend: str | None = None) -> Any:
     """Return a stand-in for a trainer whose job runs."""
-    return mock.create_autospec(Trainer, instance=True, job=TrainingJob(id="job_1", status="running"))
+    return mock.create_autospec(Trainer, instance=True, job=JOB, backend=backend)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_a_number_behind_a_unit_needs_its_own() -> None:
 @pytest.mark.parametrize("reason", [SystemExit(0), ZeroDivisionError()])
 def test_a_callback_that_ends_the_wait_leaves_a_word(reason: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     """The job goes on, and how to reach it, also where the callback called exit()."""
-    with pytest.raises(type(reason)), telling_how_to_go_on(following(), local=False):
+    with pytest.raises(type(reason)), telling_how_to_go_on(following()):
         raise reason
     assert "Job job_1 goes on.\n  follow it: arkor attach job_1\n" in capsys.readouterr().err
 
@@ -49,9 +52,23 @@ def test_a_callback_that_ends_the_wait_leaves_a_word(reason: BaseException, caps
 )
 def test_a_job_that_ctrl_c_could_not_stop_is_told(why: BaseException, said: str) -> None:
     """It is an interrupt all the same; the words say why, and how to stop the job."""
-    trainer = following()
+    trainer = following(backend="local")
     trainer.cancel.side_effect = why
-    with pytest.raises(Interrupted) as raised, telling_how_to_go_on(trainer, local=True, cancel=True):
+    with pytest.raises(Interrupted) as raised, telling_how_to_go_on(trainer, cancel=True):
         raise KeyboardInterrupt
     told = f"\nInterrupted. Job job_1 was not stopped: {said}\n  stop it:   arkor cancel job_1 --local"
     assert str(raised.value) == told
+
+
+@pytest.mark.parametrize(
+    ("backend", "command"),
+    [
+        (None, "arkor attach job_1"),
+        ("local", "arkor attach job_1 --local"),
+        ("http://team:4747", "ARKOR_CLOUD_API_URL=http://team:4747 arkor attach job_1"),
+        ("http://team/a b", "ARKOR_CLOUD_API_URL='http://team/a b' arkor attach job_1"),
+    ],
+)
+def test_the_commands_that_are_named_reach_the_jobs_own_backend(backend: str | None, command: str) -> None:
+    """Also where the entry names another than the shell's."""
+    assert f"\n  follow it: {command}\n" in how_to_go_on(following(backend), JOB)
