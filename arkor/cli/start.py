@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from arkor.trainer import Trainer
 
 LONGEST_NAME = 80
+_TOO_EARLY = (
+    "The entry starts its job while it is imported: --local, --dry-run and --if-running come too late. "
+    "Put what starts it under if __name__ == '__main__'."
+)
 
 
 @click.command()
@@ -67,14 +71,17 @@ def start(
     \b
     Example: arkor start --local
     """
+    from arkor.errors import EntryError
     from arkor.runner import load_trainer
 
     with showing(as_json=as_json) as shown:
         trainer = load_trainer(_artifact(entry))
-        if local or dry_run:
-            trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
         cancel = on_interrupt == "cancel"
         with telling_how_to_go_on(trainer, cancel=cancel):
+            if trainer.was_sent and (local or dry_run or if_running):
+                raise EntryError(_TOO_EARLY)
+            if local or dry_run:
+                trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
             running = _started(trainer, unless_running=if_running is not None)
         if running is not None:
             _tell_of(running, if_running)

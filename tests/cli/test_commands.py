@@ -243,6 +243,17 @@ def test_an_entry_that_raises_is_one_line_with_its_place(arkor_cloud: Cloud) -> 
     assert ended.err.count("\n") == 1
 
 
+def test_an_entry_that_trains_while_it_is_imported_is_told_what_that_costs(arkor_cloud: Cloud) -> None:
+    """Options that come too late are refused; the way out is named, and the job that goes on."""
+    file = write_entry()
+    file.write_text(f"{file.read_text()}\ntrainer.start()\n")
+    ended = run("start", "--dry-run")
+    assert ended.code == 2
+    assert ended.err.startswith("Job job_1 goes on.\n  follow it: arkor attach job_1\n")
+    assert "Error: The entry starts its job while it is imported: --local, --dry-run and --if-running" in ended.err
+    assert ended.err.endswith("Put what starts it under if __name__ == '__main__'.\n")
+
+
 def test_debug_shows_the_whole_traceback(arkor_cloud: Cloud) -> None:
     """With the user's own file in it, though it runs from an artifact."""
     file = write_entry()
