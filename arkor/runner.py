@@ -53,7 +53,7 @@ def load_trainer(path: str | Path | None = None) -> Trainer:
         EntryError: the entry is missing, its code raised, or it exports no trainer.
     """
     project_dir = Path.cwd()
-    entry = normal_path(project_dir / (path or DEFAULT_ENTRY))
+    entry = normal_path(project_dir / (DEFAULT_ENTRY if path is None else path))
     if not entry.is_file():
         raise EntryError(f"Training entry not found: {entry}. Provide a path or create src/arkor/index.py.")
     return find_trainer(load_entry(entry, project_dir))

@@ -20,7 +20,7 @@ trainer = create_trainer(
     model=MODEL,
     dataset=DATASET,
     max_steps=20,
-    dry_run="ARKOR_SMOKE" in os.environ,
+    dry_run=bool(os.environ.get("ARKOR_SMOKE")),
 )
 
 

@@ -78,6 +78,9 @@ def test_a_missing_entry_says_where_it_was_looked_for(project: Path) -> None:
     assert str(raised.value) == (
         f"Training entry not found: {project}/{INDEX}. Provide a path or create src/arkor/index.py."
     )
+    write_sources(project, {INDEX: SOURCE})
+    with pytest.raises(EntryError, match="Training entry not found"):
+        run_trainer("")  # a variable that is not set asks for nothing, not for the default
     for path in ("/nosuch/other.py", "/nosuch/./deep/../other.py"):
         with pytest.raises(EntryError, match=r"Training entry not found: /nosuch/other\.py"):
             run_trainer(path)
