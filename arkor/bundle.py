@@ -14,6 +14,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+import attrs
+
 from arkor.disk import write_atomically
 from arkor.errors import BuildError, EntryError
 from arkor.reaching import reached
@@ -33,7 +35,25 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 
 
+@attrs.frozen
+class Built:
+    """An artifact as it was written; another build may have replaced the file since.
+
+    Attributes:
+        artifact: the file.
+        content: its bytes.
+    """
+
+    artifact: Path
+    content: bytes = attrs.field(repr=False)
+
+
 def build(entry: Path | None = None, project_dir: Path | None = None) -> Path:
+    """Bundle an entry into the project's artifact, and return the file; see ``bundle``."""
+    return bundle(entry, project_dir).artifact
+
+
+def bundle(entry: Path | None = None, project_dir: Path | None = None) -> Built:
     """Bundle an entry into the project's artifact.
 
     Args:
@@ -56,13 +76,12 @@ def build(entry: Path | None = None, project_dir: Path | None = None) -> Path:
     if file.suffix != ".py":
         raise BuildError("is not a Python source; the name of an entry ends in .py", file)
     manifest = {"entry": str(name)} | ({} if root == project else {"root": way_between(project, root)})
-    content = _zip(manifest, reached(DiskTree(root), name))
-    artifact = project / ARTIFACT
+    built = Built(project / ARTIFACT, _zip(manifest, reached(DiskTree(root), name)))
     try:
-        write_atomically(artifact, content, mode=0o755)
+        write_atomically(built.artifact, built.content, mode=0o755)
     except OSError as exc:
-        raise BuildError(f"{artifact} cannot be written: {exc.strerror}.") from exc
-    return artifact
+        raise BuildError(f"{built.artifact} cannot be written: {exc.strerror}.") from exc
+    return built
 
 
 def changed_source(artifact: Path, project_dir: Path | None = None) -> Path | None:
@@ -91,9 +110,9 @@ def _zip(manifest: Mapping[str, str], found: Mapping[PurePosixPath, bytes | None
             members[f"{SOURCES_FOLDER}/{name}/"] = b""
     buffer = io.BytesIO()
     buffer.write(b"#!/usr/bin/env python3\n")
-    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as bundle:
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
         for member, content in members.items():
             info = zipfile.ZipInfo(member, _EPOCH)
             info.create_system = _UNIX  # on Windows too: the same bytes everywhere
-            bundle.writestr(info, content)
+            archive.writestr(info, content)
     return buffer.getvalue()

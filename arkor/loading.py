@@ -76,20 +76,21 @@ class _Finder(importlib.abc.MetaPathFinder):
 _finder = _Finder()
 
 
-def load_entry(entry: Path, project_dir: Path) -> ModuleType:
+def load_entry(entry: Path, project_dir: Path, content: bytes | None = None) -> ModuleType:
     """Import an entry and return its module.
 
     Args:
         entry: a Python file, or a build artifact (``.pyz``).
         project_dir: the project's root; it becomes importable, as it is for ``python -m``. For an artifact that lies
             in a project, that project is meant.
+        content: the artifact's, where that is known already; the file may be another's by now.
 
     Raises:
         EntryError: the file is no Python and no artifact, or its code raised or called ``exit()``; that is its cause.
     """
     entry = normal_path(project_dir / entry)
     project = _built_in(entry) or project_dir
-    tree, name = _open(entry, project)
+    tree, name = _open(entry, project, content)
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
     if _finder not in sys.meta_path:
@@ -118,10 +119,10 @@ def _forget(package: str) -> None:
         del sys.modules[name]
 
 
-def _open(entry: Path, project: Path) -> tuple[SourceTree, PurePosixPath]:
+def _open(entry: Path, project: Path, content: bytes | None) -> tuple[SourceTree, PurePosixPath]:
     """Return the sources an entry belongs to, and its name among them."""
     if entry.suffix == ".pyz":
-        return open_artifact(entry, project)
+        return open_artifact(entry, project, content)
     root, name = locate(entry, project)
     if name.suffix != ".py":
         raise EntryError(f"{root / name} is neither a Python source (.py) nor an artifact of arkor build (.pyz).")

@@ -43,11 +43,12 @@ def run_trainer(path: str | Path | None = None, *, on_event: Callable[[Event], o
     return run(load_trainer(path), on_event=on_event)
 
 
-def load_trainer(path: str | Path | None = None) -> Trainer:
+def load_trainer(path: str | Path | None = None, content: bytes | None = None) -> Trainer:
     """Load an entry and return its trainer.
 
     Args:
         path: as for ``run_trainer``.
+        content: an artifact's, where that is known already.
 
     Raises:
         EntryError: the entry is missing, its code raised, or it exports no trainer.
@@ -56,7 +57,7 @@ def load_trainer(path: str | Path | None = None) -> Trainer:
     entry = normal_path(project_dir / (DEFAULT_ENTRY if path is None else path))
     if not entry.is_file():
         raise EntryError(f"Training entry not found: {entry}. Provide a path or create src/arkor/index.py.")
-    return find_trainer(load_entry(entry, project_dir))
+    return find_trainer(load_entry(entry, project_dir, content))
 
 
 def find_trainer(module: ModuleType) -> Trainer:

@@ -5,6 +5,7 @@ Inside arkor a source is named by its path below the root, with forward slashes 
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -78,12 +79,13 @@ class BundledTree:
         return name in self._folders
 
 
-def open_artifact(artifact: Path, project_dir: Path) -> tuple[BundledTree, PurePosixPath]:
+def open_artifact(artifact: Path, project_dir: Path, content: bytes | None = None) -> tuple[BundledTree, PurePosixPath]:
     """Read an artifact.
 
     Args:
         artifact: the file; it is read once.
         project_dir: the project it belongs to.
+        content: what to take for its content, where that is known already.
 
     Returns:
         Its sources, and the name of the entry among them.
@@ -92,7 +94,7 @@ def open_artifact(artifact: Path, project_dir: Path) -> tuple[BundledTree, PureP
         EntryError: the file is no artifact.
     """
     try:
-        with zipfile.ZipFile(artifact) as bundle:
+        with zipfile.ZipFile(artifact if content is None else io.BytesIO(content)) as bundle:
             manifest = json.loads(bundle.read(MANIFEST_NAME))
             entry, root = PurePosixPath(manifest["entry"]), project_dir / manifest.get("root", "")
             found = {name: bundle.read(name) for name in bundle.namelist() if name.startswith(f"{SOURCES_FOLDER}/")}

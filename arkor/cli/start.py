@@ -75,7 +75,7 @@ def start(
     from arkor.runner import load_trainer
 
     with showing(as_json=as_json) as shown:
-        trainer = load_trainer(_artifact(entry))
+        trainer = load_trainer(*_artifact(entry))
         cancel = on_interrupt == "cancel"
         with telling_how_to_go_on(trainer, cancel=cancel):
             if trainer.was_sent and (local or dry_run or if_running):
@@ -148,14 +148,17 @@ def _left(trainer: Trainer, shown: Showing) -> int:
     return COMPLETED
 
 
-def _artifact(entry: Path | None) -> Path:
-    """Return the artifact to run: built from the entry, taken as it is, or built from the default entry."""
-    from arkor.bundle import ARTIFACT, build
+def _artifact(entry: Path | None) -> tuple[Path, bytes | None]:
+    """Return the artifact to run: built from the entry, taken as it is, or built from the default entry.
 
-    if entry is not None:
-        return entry if entry.suffix == ".pyz" and entry.is_file() else build(entry)
-    existing = Path.cwd() / ARTIFACT
-    if not existing.is_file():
-        return build()
-    warn_if_stale(existing)
-    return existing
+    What was built comes with its content: another command may build another entry at the same moment.
+    """
+    from arkor.bundle import ARTIFACT, bundle
+
+    existing = Path.cwd() / ARTIFACT if entry is None else entry
+    if existing.suffix == ".pyz" and existing.is_file():
+        if entry is None:
+            warn_if_stale(existing)
+        return existing, None
+    built = bundle(entry)
+    return built.artifact, built.content

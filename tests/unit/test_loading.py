@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from arkor.bundle import build
+from arkor.bundle import build, bundle
 from arkor.errors import EntryError
 from arkor.loading import load_entry
 from tests.support.sources import EVERY_WAY, FOUND, write_sources
@@ -84,6 +84,15 @@ def test_projects_of_every_make_load(
     """As Python would have it."""
     module = load_entry(prepare(project, files), project)
     assert value == module.VALUE
+
+
+def test_what_was_built_runs_also_where_another_build_came_after(project: Path) -> None:
+    """Two commands in one folder, each with an entry of its own: neither runs the other's."""
+    write_sources(project, {INDEX: "VALUE = 1\n", "other.py": "VALUE = 2\n"})
+    mine = bundle()
+    build(Path("other.py"))
+    assert load_entry(mine.artifact, project, mine.content).VALUE == 1
+    assert load_entry(mine.artifact, project).VALUE == 2
 
 
 @both
