@@ -103,14 +103,10 @@ def followed(trainer: Trainer, shown: Showing, *, cancel: bool = False, timeout:
         cancel: stop the job on Ctrl-C.
         timeout: longest wait in seconds; None for no limit.
     """
-    from arkor.errors import WaitTimeout
     from arkor.runner import run
 
-    try:
-        with telling_how_to_go_on(trainer, cancel=cancel), shown.following(trainer.start()):
-            result = run(trainer, say=shown.say, timeout=timeout, on_event=shown.show)
-    except WaitTimeout as exc:  # its own words are for those who call wait()
-        raise WaitTimeout(f"Not finished after {timeout:g} s; the job goes on.") from exc
+    with telling_how_to_go_on(trainer, cancel=cancel), shown.following(trainer.start()):
+        result = run(trainer, say=shown.say, timeout=timeout, on_event=shown.show)
     return result_code(result)
 
 
