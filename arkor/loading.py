@@ -136,7 +136,7 @@ def _built_in(entry: Path) -> Path | None:
 
 def _text(exc: Exception | SystemExit) -> str:
     if isinstance(exc, SystemExit):
-        return f"ends the program while it is imported (exit code {exc.code or 0})"
+        return f"ends the program while it is imported: exit({'' if exc.code is None else repr(exc.code)})"
     return str(exc) if isinstance(exc, ArkorError) else f"{type(exc).__name__}: {exc}"
 
 

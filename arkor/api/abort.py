@@ -49,9 +49,7 @@ class Deadline:
     def check(self) -> None:
         """Raise WaitTimeout once the deadline has passed."""
         if self._at is not None and time.monotonic() >= self._at:
-            raise WaitTimeout(
-                f"Not finished after {self.timeout_s:g} s; the job goes on. Call wait() again to go on too."
-            )
+            raise WaitTimeout(f"Not finished after {self.timeout_s:g} s; the job goes on: wait again to see its end.")
 
 
 class AbortScope:

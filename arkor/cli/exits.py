@@ -18,7 +18,6 @@ TIMED_OUT = 124
 INTERRUPTED = 130
 
 _MORE = "(--debug shows the whole traceback)"
-_FOR_PROGRAMS = " Call wait() again to go on too."
 _NOTICES = "arkor.api.notices"
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
 _REFUSED_INPUT = frozenset({400, 413, 422})
@@ -114,7 +113,7 @@ def _message(exc: BaseException) -> str:
     if isinstance(exc, EntryError) and exc.__cause__ and not isinstance(exc.__cause__, ArkorError):
         return f"Error: {exc} {_MORE}"
     if isinstance(exc, ArkorError):
-        return f"Error: {exc}".removesuffix(_FOR_PROGRAMS)
+        return f"Error: {exc}"
     if isinstance(exc, FileNotFoundError) and not _has_working_directory():
         return "Error: The folder you are in has been removed. Go to the project's folder."
     return f"Error: {_place(exc)}{type(exc).__name__}: {exc} {_MORE}"

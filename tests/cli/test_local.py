@@ -94,7 +94,7 @@ def test_a_start_that_takes_too_long_exits_124_and_the_job_goes_on(backend: Back
     write_project(project, "gated:1")
     ended = run("start", "--local", "--timeout", "1s")
     assert ended.code == 124
-    assert ended.err.endswith("Error: Not finished after 1 s; the job goes on.\n")
+    assert ended.err.endswith("Error: Not finished after 1 s; the job goes on: wait again to see its end.\n")
     assert "arkor attach job_" in ended.err
 
 

@@ -144,7 +144,7 @@ def test_a_traceback_names_the_users_own_files(project: Path, prepare: Prepare) 
         ),
         (
             {INDEX: "x = 1\nexit()\n"},
-            "{root}/src/arkor/index.py:2: ends the program while it is imported (exit code 0)",
+            "{root}/src/arkor/index.py:2: ends the program while it is imported: exit()",
         ),
         ({INDEX: "import no_such_package\n"}, "{root}/src/arkor/index.py:1: ModuleNotFoundError: No module named"),
     ],

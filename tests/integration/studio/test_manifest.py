@@ -57,7 +57,7 @@ def test_edits_show_and_reach_the_artifact(manifest: Manifest, project: Path) ->
         ("1 / 0", "{entry}:2: ZeroDivisionError: division by zero"),
         ("from .rows import x", "{entry}:2: relative import 'from .rows import …': there is no src/arkor/rows.py"),
         ("arkor.LoraConfig(r=0)", "{entry}:2: r: must be a whole number, 1 or more, not 0"),
-        ("import sys; sys.exit(4)", "{entry}:2: ends the program while it is imported (exit code 4)"),
+        ("import sys; sys.exit(4)", "{entry}:2: ends the program while it is imported: exit(4)"),
         ("import os; os._exit(3)", "src/arkor/index.py ended the process that imported it (exit code 3)."),
         ("import os; os.kill(os.getpid(), 9)", "src/arkor/index.py ended the process that imported it (exit code -9)."),
     ],
