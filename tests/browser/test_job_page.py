@@ -52,7 +52,7 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     assert facts[-4:] == ["Model", "smollm2-135m", "Dataset", "uploaded, 9f2c9f2c9f2c"]
     page.the("summary", "Settings").click()
     page.the(".settings-facts", "maxSteps")
-    job.event("training.started", metadata={"device": "cpu"})
+    job.event("training.started", metadata={"device": "cpu", "maxSteps": 4})
     job.log(1, loss=2.5, learningRate=2e-4)
     job.log(1, evalLoss=2.75)
     job.log(2, loss=None)
@@ -64,7 +64,9 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     assert lines(page)[1:] == [
         *("[log] step=1 loss=2.5", "[log] step=1 evalLoss=2.75", "[log] step=2 loss=NaN", "[log] step=3 loss=1.25"),
     ]
-    page.the(".job-facts", "3 of 60")
+    page.the(".job-facts", "3 of 4")
+    ticks = page.run("return [...document.querySelectorAll('.xtick text')].map((one) => one.textContent)")
+    assert ticks == ["1", "2", "3"]
     label = str(page.the(".plot").get_attribute("aria-label"))
     assert "Last: step 3, loss 1.2500. Last evaluation: step 1, loss 2.7500." in label
     page.the("summary", "Show as table").click()
@@ -408,6 +410,7 @@ def test_a_backend_that_is_away_for_a_while(page: Page, job: ScriptedJob, studio
     page.open(ROUTE)
     page.the(".stale", "Couldn't load the job: Cannot reach the backend. Studio keeps trying.")
     assert len(page.all(".stale")) == 1
+    assert page.texts(".job-facts, .log-empty") == ["Loading …"]
     del studio.answers["GET /api/jobs/job_1"]
     page.the(".stale", "Couldn't load its events: Cannot reach the backend.")
     job.logs(range(1, 4))

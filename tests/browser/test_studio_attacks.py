@@ -182,7 +182,7 @@ def test_no_page_has_it_in_a_frame(attacker: webdriver.Chrome, target: Target) -
 
 
 def test_no_page_reads_a_window_of_it(attacker: webdriver.Chrome, target: Target) -> None:
-    """Whoever opens it gets a window that it cannot look into; what it is sent there is not heard."""
+    """Whoever opens it holds nothing of it: no look into it, and nobody hears what is sent there."""
     mine = attacker.current_window_handle
     attacker.execute_script("window.opened = window.open(arguments[0])", f"{target.studio.url}/#/jobs")
     [other] = set(attacker.window_handles) - {mine}
@@ -193,6 +193,7 @@ def test_no_page_reads_a_window_of_it(attacker: webdriver.Chrome, target: Target
         for look in ("document.title", "localStorage.length", "location.href", "run"):
             script = f"try {{ return [window.opened.{look}]; }} catch ({{name}}) {{ return name; }}"
             assert attacker.execute_script(script) == "SecurityError", look
+        assert attacker.execute_script("return [window.opened.closed, window.opened.length]") == [True, 0]
         attacker.execute_script("window.opened.postMessage({dryRun: false}, '*')")
     finally:
         attacker.switch_to.window(other)

@@ -107,9 +107,10 @@ def test_no_trainer_yet(page: Page, studio: ScriptedStudio) -> None:
 def test_a_manifest_that_cannot_be_read(page: Page, studio: ScriptedStudio) -> None:
     """The error is shown as it is; it can be tried again."""
     page.meets_refusals = True
-    studio.answers[MANIFEST] = Answer({"error": "src/arkor/index.py: SyntaxError: invalid syntax\n  trainer ="}, 400)
+    error = "src/arkor/index.py: SyntaxError: invalid syntax\n  trainer =" + 40 * "\n  more of it"
+    studio.answers[MANIFEST] = Answer({"error": error}, 400)
     page.open()
-    page.reads(".manifest span", "Couldn't read manifest: src/arkor/index.py: SyntaxError: invalid syntax\n  trainer =")
+    page.reads(".manifest span", f"Couldn't read manifest: {error}")
     assert not page.button("Run training").is_enabled()
     assert page.accessibility() == []
     studio.answers[MANIFEST] = Answer({"trainer": {"name": "triage"}})

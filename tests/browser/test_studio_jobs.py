@@ -55,7 +55,8 @@ def test_a_job_has_its_row(page: Page, studio: ScriptedStudio) -> None:
                 job(9, "running", startedAt=ago(65), config={"maxSteps": 60}, progress={"step": 35, "loss": 1.82341}),
                 job(3, "completed", **begun, progress={"step": 60, "loss": 0.5}),
                 job(5, "queued"),
-                {"id": "job_x", "status": "Held up!", "name": "", "progress": {"step": 1, "loss": None}},
+                {"id": "job_x", "status": "Held up!", "name": "\u200b", "progress": {"step": 1, "loss": None}},
+                job(2, "running", config={"maxSteps": 60, "dryRun": True}, progress={"step": 1, "loss": 2}),
             ]
         }
     )
@@ -63,14 +64,15 @@ def test_a_job_has_its_row(page: Page, studio: ScriptedStudio) -> None:
     page.the("td a", "run 9")
     headings = [heading.text for heading in page.all("th")]
     assert headings == ["Status", "Name", "Created", "Duration", "Last loss", "ID"]
-    assert names(page) == ["run 9", "run 3", "run 5", "job_x"]
+    assert names(page) == ["run 9", "run 3", "run 5", "job_x", "run 2"]
     created = page.run("return new Date(arguments[0]).toLocaleString()", CREATED)
     assert row(page, 0)[4:] == ["1.8234step 35 of 60", "job_9"]
     assert row(page, 1) == ["completed", "run 3", created, "3 min 20 s", "0.5000step 60", "job_3"]
     assert row(page, 2)[3:5] == [NONE, NONE]
     assert row(page, 3) == ["Held up!", "job_x", NONE, NONE, f"{NONE}step 1", "job_x"]
+    assert row(page, 4)[4] == "2.0000step 1"
     statuses = page.run("return [...document.querySelectorAll('td .status')].map((one) => one.className)")
-    assert statuses == [f"status status-{name}" for name in ("running", "completed", "queued", "held-up-")]
+    assert statuses == [f"status status-{name}" for name in ("running", "completed", "queued", "held-up-", "running")]
     assert "mono" in page.the("td .id").value_of_css_property("font-family").lower()
     eventually(lambda: row(page, 0)[3] > "1 min 05 s", "the duration goes on")
 

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 
 /**
  * Ask, in a dialog of the browser's own: the focus stays in it, Escape means no.
- * Returns a promise of true where the user agreed. The safe answer has the focus.
+ * `text` may be of several parts. Returns a promise of true where the user agreed. The safe answer has the focus.
  */
 export function confirm({ title, text, yes, no = "Keep it" }) {
   return new Promise((resolve) => {

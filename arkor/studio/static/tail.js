@@ -1,16 +1,17 @@
 // A box of text that stays at its end unless somebody scrolled up to read.
 
-import { h } from "./dom.js";
+import { h, setText } from "./dom.js";
 
 const NEAR_PX = 12;
 
 /**
  * The box: `element`, and in it `box` for the text, which takes the focus. `draw()` fills it, and returns whether it is
- * empty; `changed()` has that done soon, and follows the end; `follow()` follows it again; `close()`.
+ * empty; `changed()` has that done soon, and follows the end; `follow()` follows it again; `close()`. Until the first
+ * `changed()` the box says `unknown`.
  */
-export function createTail({ label, empty, draw }) {
+export function createTail({ label, empty, unknown = empty, draw }) {
   const box = h("pre", { class: "log", role: "log", "aria-live": "off", "aria-label": label, tabindex: "0" });
-  const placeholder = h("p", { class: "log-empty" }, empty);
+  const placeholder = h("p", { class: "log-empty" }, unknown);
   const jump = h("button", { class: "button button-small log-jump", type: "button", hidden: true, onclick: toEnd },
     "Jump to the end");
   const element = h("div", { class: "log-frame" }, box, placeholder, jump);
@@ -28,6 +29,7 @@ export function createTail({ label, empty, draw }) {
     frame ??= requestAnimationFrame(() => {
       frame = null;
       placeholder.hidden = !draw();
+      setText(placeholder, empty);
       if (following) toEnd();
     });
   }

@@ -69,7 +69,7 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     message.hidden = text === "";
     message.classList.toggle("problem", failed);
     const shown = message.firstChild?.textContent ?? "";
-    if (shown !== text || failed !== message.contains(retry)) replace(message, h("span", null, text), failed && retry);
+    if (shown !== text || failed !== message.contains(retry)) replace(message, h("span", { tabindex: failed && "0" }, text), failed && retry);
     retry.disabled = manifest.loading;
   }
 

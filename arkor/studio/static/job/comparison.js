@@ -80,7 +80,7 @@ export function createComparison({ api, jobs }, jobId, changed) {
     } catch (error) {
       if (controller.signal.aborted) return;
       notes.hidden = false;
-      setText(notes, `${job.name || job.id} cannot be laid over: ${error.message}`);
+      setText(notes, `${jobName(job)} cannot be laid over: ${error.message}`);
     }
     loading.delete(job.id);
     tell();

@@ -30,7 +30,7 @@ function cut(line) {
 
 /** The log: `add(line)`, `clear()`, `close()`, `element`. */
 export function createEventLog() {
-  const { element, box, changed, close } = createTail({ label: "Event log", empty: "No events yet.", draw });
+  const { element, box, changed, close } = createTail({ label: "Event log", empty: "No events yet.", unknown: "Loading …", draw });
   let waiting = [];
 
   function add(line) {

@@ -10,6 +10,7 @@ const RATE_PX = 150;
 const GAP_PX = 34;
 const AROUND_PX = 64; // the axis below and the legend above
 const FEW_POINTS = 60;
+const FEW_STEPS = 8;
 const LONGEST_NAME = 28;
 
 /**
@@ -29,7 +30,9 @@ export function figureOf({ runs, shown, zoom, look, width, turn }) {
     // By its uid Plotly knows again what somebody has hidden in the legend.
     return traces.map((trace) => ({ ...trace, uid: `${run.id} ${trace.uid}` }));
   });
-  return { data, layout: layoutOf({ shown, zoom, look, width, rates, turn }) };
+  const layout = layoutOf({ shown, zoom, look, width, rates, turn });
+  if (spanOf(runs, zoom.x) < FEW_STEPS) layout.xaxis.dtick = 1; // there is no half a step
+  return { data, layout };
 }
 
 /** The colours and letters of the page, as they are now. */
@@ -110,6 +113,11 @@ function layoutOf({ shown, zoom, look, width, rates, turn }) {
       title: { text: RATES[name], standoff: 8 }, rangemode: "tozero", exponentformat: "e", fixedrange: true };
   });
   return layout;
+}
+
+function spanOf(runs, range) {
+  const ends = range ?? runs.flatMap(({ curve: { points } }) => [...points.slice(0, 1), ...points.slice(-1)].map(({ step }) => step));
+  return Math.max(...ends) - Math.min(...ends);
 }
 
 function ranged(range) {

@@ -78,6 +78,7 @@ export function mount(root, context, { id }) {
 
   function begin({ points, lines, lastEventId, ended }) {
     panel.begin(points);
+    log.clear();
     for (const line of lines) show(line);
     artifacts.refresh();
     if (ended) return;
@@ -99,6 +100,7 @@ export function mount(root, context, { id }) {
     log.add(lineOf(event));
     if (Array.isArray(event.artifacts)) artifacts.offer(event.artifacts);
     if (event.type === "training.log") head.reached(event.step);
+    if (event.type === "training.started") head.planned(event.metadata?.maxSteps);
   }
 
   function onEvent(event) {

@@ -2,7 +2,7 @@
 
 import { confirm } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
-import { jobDuration, jobName, time } from "../format.js";
+import { jobDuration, jobName, plannedSteps, time } from "../format.js";
 import { createStatus } from "../jobs/jobtable.js";
 
 const FINAL = new Set(["completed", "failed", "cancelled"]);
@@ -13,7 +13,7 @@ export function isOver(job) {
   return FINAL.has(job?.status);
 }
 
-/** The head: `update(job)`, `reached(step)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
+/** The head: `update(job)`, `reached(step)`, `planned(steps)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
 export function createHead({ api, about, announce }, jobId, onCancelled) {
   const title = h("h1", null, jobId);
   const status = createStatus();
@@ -24,13 +24,14 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset"].map((name) => [name, h("b")]));
   const settings = h("dl", { class: "facts settings-facts" });
   const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
+  const list = h("ul", { class: "job-facts", hidden: true },
+    Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
   const element = h("div", { class: "job-head" },
     h("div", { class: "view-head" }, title, status.element, h("div", { class: "job-actions" }, tryIt, cancel)),
-    error, refused,
-    h("ul", { class: "job-facts" }, Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value))),
-    more);
+    error, refused, list, more);
   let job = null;
   let step = null;
+  let planned = null;
   let left = [];
   let cancelling = false;
   let settingsShown = "";
@@ -40,7 +41,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     job = now;
     const over = isOver(job);
     setText(title, jobName(job));
-    status.element.hidden = false;
+    status.element.hidden = list.hidden = false;
     status.update(job.status);
     error.hidden = !job.error;
     setText(error, String(job.error ?? ""));
@@ -61,7 +62,8 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     setText(facts.Created, time(job.createdAt));
     setText(facts.Duration, jobDuration(job));
     const reached = step ?? job.progress?.step ?? null;
-    setText(facts.Step, reached === null ? "–" : config.maxSteps ? `${reached} of ${config.maxSteps}` : `${reached}`);
+    const last = planned ?? plannedSteps(config);
+    setText(facts.Step, reached === null ? "–" : last ? `${reached} of ${last}` : `${reached}`);
     setText(facts.Model, String(config.model ?? "–"));
     setText(facts.Dataset, sourceOf(config.datasetSource));
   }
@@ -93,7 +95,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   }
 
   async function askToCancel() {
-    const text = `${jobName(job)} stops where it is. A job that was stopped cannot go on.`;
+    const text = [h("bdi", null, jobName(job)), " stops where it is. A job that was stopped cannot go on."];
     if (!await confirm({ title: "Cancel this job?", text, yes: "Cancel the job" })) return;
     cancelling = true;
     refused.hidden = true;
@@ -118,6 +120,9 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     update,
     reached(now) {
       step = now;
+    },
+    planned(steps) {
+      planned = typeof steps === "number" ? steps : null;
     },
     left(artifacts) {
       left = artifacts;

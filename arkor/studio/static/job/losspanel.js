@@ -5,7 +5,7 @@ import { createComparison } from "./comparison.js";
 import { Curve } from "./curve.js";
 import { h, replace, setText } from "../dom.js";
 import { RATES } from "./figure.js";
-import { number } from "../format.js";
+import { jobName, number } from "../format.js";
 import { loadPlotly } from "./plotly.js";
 
 const LAST_ROWS = 20;
@@ -103,7 +103,7 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
     const parts = ["Chart of the loss by step."];
     if (loss) parts.push(`Last: step ${loss.step}, loss ${number(loss.loss)}.`);
     if (evaluated) parts.push(`Last evaluation: step ${evaluated.step}, loss ${number(evaluated.evalLoss)}.`);
-    if (comparison.runs.length) parts.push(`Beside it: ${comparison.runs.map(({ name, id }) => name || id).join(", ")}.`);
+    if (comparison.runs.length) parts.push(`Beside it: ${comparison.runs.map(jobName).join(", ")}.`);
     return parts.join(" ");
   }
 

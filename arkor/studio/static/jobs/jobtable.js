@@ -1,7 +1,7 @@
 // Rows of jobs that stay the same elements over every refresh: focus, selection and scroll position are kept.
 
 import { h, setAttribute, setText } from "../dom.js";
-import { ago, jobDuration, jobName, number, time } from "../format.js";
+import { ago, jobDuration, jobName, number, plannedSteps, time } from "../format.js";
 
 /** The address of a job's view. */
 export function jobHref(id) {
@@ -92,7 +92,7 @@ function lossOf(job) {
 function stepOf(job) {
   const step = job.progress?.step;
   if (typeof step !== "number") return "";
-  const last = job.config?.maxSteps;
+  const last = plannedSteps(job.config);
   return typeof last === "number" && job.status === "running" ? `step ${step} of ${last}` : `step ${step}`;
 }
 
