@@ -32,6 +32,7 @@ def create_app(studio: Studio) -> Flask:
     app.after_request(add_notices)
     app.register_error_handler(ArkorError, _refused)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _unexpected)
     return app
 
@@ -47,6 +48,10 @@ def _http_error(exc: HTTPException) -> tuple[Response, int]:
         if name.lower() != "content-type":  # such as the Allow of a 405
             answer.headers[name] = value
     return answer, exc.code or 500
+
+
+def _too_deep(_: RecursionError) -> tuple[Response, int]:
+    return jsonify({"error": "JSON that is nested so deeply is not read."}), 400
 
 
 def _unexpected(exc: Exception) -> tuple[Response, int]:

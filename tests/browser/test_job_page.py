@@ -267,6 +267,7 @@ def test_the_chart_as_one_wants_it(page: Page, job: ScriptedJob) -> None:
     """A log axis, smoothing as in TensorBoard, and the rates below it."""
     for step, loss in enumerate((4.0, 2.0, None, 1.0), 1):
         job.log(step, loss=loss, learningRate=0.1 * step, samplesPerSecond=10)
+    job.log(4, evalLoss=1.5, samplesPerSecond=90)
     page.open(ROUTE)
     charted(page, 4)
     slider = page.the("#smoothing")
@@ -278,9 +279,10 @@ def test_the_chart_as_one_wants_it(page: Page, job: ScriptedJob) -> None:
     eventually(lambda: page.run("return document.querySelector('.plot')._fullLayout.yaxis.type") == "log", "a log axis")
     switch(page, "Learning rate")
     switch(page, "Samples/s")
-    script = "return document.querySelector('.plot').data.map(({name, yaxis}) => [name, yaxis ?? 'y'])"
-    eventually(lambda: ["samples/s", "y3"] in page.run(script), "samples/s")
-    assert ["learning rate", "y2"] in page.run(script)
+    script = "return document.querySelector('.plot').data.map(({name, yaxis, y}) => [name, yaxis ?? 'y', [...y]])"
+    speeds = ["samples/s", "y3", [10] * 4]  # of the training: an evaluation has a speed of its own
+    eventually(lambda: speeds in page.run(script), "samples/s")
+    assert ["learning rate", "y2"] in [figures[:2] for figures in page.run(script)]
 
 
 def test_other_runs_are_laid_over_it(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:

@@ -42,7 +42,7 @@ def stop() -> tuple[Response, int]:
 
 def _dry_run() -> bool:
     """Return what the body asks for. Whatever else it says might be meant to choose the code that is run."""
-    body: Any = request.get_json() if request.get_data() else {}
+    body: Any = request.get_json(silent=True) if request.get_data() else {}
     if not isinstance(body, dict) or not isinstance(body.get("dryRun", False), bool) or set(body) - {"dryRun"}:
         raise Refusal(400, 'The body is {"dryRun": true or false}, or {}, and nothing else.')
     return bool(body.get("dryRun", False))

@@ -172,6 +172,16 @@ def test_no_field_chooses_what_is_run(studio: StudioProcess, field: str) -> None
     assert studio.get("/api/train").json() == {"running": False, "run": None}
 
 
+@pytest.mark.parametrize("body", [b"{", b"null", b"[]", b'"dryRun"', b"\xff\xfe", b"9" * 5000, b"[" * 100_000])
+def test_what_is_no_json_object_starts_nothing(studio: StudioProcess, body: bytes) -> None:
+    """It is refused in words, however deep it is, and the terminal says nothing of it."""
+    for call in ("/api/train", "/api/inference/chat"):
+        answer = studio.request("POST", call, data=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, list(answer.json())) == (400, ["error"])
+    assert studio.get("/api/train").json() == {"running": False, "run": None}
+    assert "Traceback" not in studio.shown
+
+
 def test_the_page_of_each_launch_has_a_token_of_its_own(studio: StudioProcess) -> None:
     """32 random bytes, as text that needs no escaping."""
     assert len(studio.token) == 43

@@ -80,7 +80,7 @@ function evalTraces(curve, label, { evaluation: colour }) {
 }
 
 function rateTrace(curve, name, label, { loss: colour }, row) {
-  const points = curve.points.filter((one) => one[name] !== null);
+  const points = lossPoints(curve.points).filter((one) => one[name] !== null); // an evaluation is not as fast as training
   return {
     uid: name, type: "scatter", mode: points.length > 1 ? "lines" : "markers", name: label ? `${label}, ${RATES[name]}` : RATES[name],
     x: points.map(({ step }) => step), y: points.map((one) => one[name]), yaxis: `y${row + 2}`, showlegend: false,
