@@ -54,6 +54,7 @@ class Fence:
 
     def __init__(self, app: WSGIApplication, port: int) -> None:
         self._app = app
+        self._refusal = f'{{"error": "Studio answers only to 127.0.0.1:{port} and localhost:{port}."}}\n'.encode()
         self._hosts = re.compile(rf"(?:127\.0\.0\.1|localhost)(?::{port}){'?' if port == 80 else ''}", re.IGNORECASE)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -68,9 +69,9 @@ class Fence:
 
         if self._is_ours(environ):
             return self._app(environ, start)
-        body = b'{"error": "Studio answers only to 127.0.0.1 and localhost."}\n'
-        start("403 FORBIDDEN", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+        length = str(len(self._refusal))
+        start("403 FORBIDDEN", [("Content-Type", "application/json"), ("Content-Length", length)])
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else self._refusal]
 
     def _is_ours(self, environ: WSGIEnvironment) -> bool:
         """Say whether a request names us; one with a whole URL as its target names two hosts."""

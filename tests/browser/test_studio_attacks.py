@@ -205,7 +205,7 @@ def test_a_name_that_leads_here_is_refused(chromium: webdriver.Chrome, target: T
     """DNS rebinding: a page whose name now points at this machine is answered with a refusal, token or not."""
     url = f"http://evil.test:{target.studio.port}"
     chromium.get(f"{url}/")
-    assert "Studio answers only to 127.0.0.1 and localhost." in chromium.page_source
+    assert f"Studio answers only to 127.0.0.1:{target.studio.port} and" in chromium.page_source
     script = """
         const [token, done] = arguments;
         const call = (path, options) => fetch(path, {headers: {"X-Arkor-Studio-Token": token}, ...options});

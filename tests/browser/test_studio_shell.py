@@ -89,11 +89,13 @@ def test_a_cloud_that_does_not_tell_its_features_can_chat(page: Page, studio: Sc
 
 def test_a_backend_that_is_down_is_said_to_be(page: Page, studio: ScriptedStudio) -> None:
     """The header says so in words, until it is back."""
-    studio.answers["GET /api/credentials"] = about(error="Connection refused.", features=None, mode=None, org=None)
+    unknown = dict.fromkeys(("backend", "features", "mode", "org"))
+    studio.answers["GET /api/credentials"] = about(error="Connection refused.", **unknown)
     page.open()
     page.the(".backend-state", "cannot be reached")
     page.the(".backend summary").click()
     page.the(".backend-details .problem", "Connection refused.")
+    assert page.the(".facts").text.startswith("Backend\n\N{EN DASH}\n")
     studio.answers["GET /api/credentials"] = about()
     page.gone(".backend-state")
 

@@ -59,7 +59,7 @@ function whoami({ mode, org, project }) {
 
 function facts(data, about) {
   const rows = [
-    ["Backend", data.backend ?? "Arkor Cloud"],
+    ["Backend", data.backend ?? (data.features ? "Arkor Cloud" : "–")],
     ["Address", h("code", null, data.baseUrl)],
     ["Identity", data.mode ? MODES[data.mode] ?? data.mode : "none yet"],
     ["Organisation", data.org ?? "–"],

@@ -74,7 +74,8 @@ def test_a_foreign_host_is_refused_everywhere(studio: StudioProcess, target: str
     assert status == 403
     assert _is_protected(headers)
     assert headers["cache-control"] == "no-store"
-    assert json.loads(body) == {"error": "Studio answers only to 127.0.0.1 and localhost."}
+    names = f"127.0.0.1:{studio.port} and localhost:{studio.port}"
+    assert json.loads(body) == {"error": f"Studio answers only to {names}."}
 
 
 def test_a_request_of_http_1_0_without_a_host_is_refused(studio: StudioProcess) -> None:

@@ -99,7 +99,7 @@ export function mount(root, context, { id }) {
   function show(event) {
     log.add(lineOf(event));
     if (Array.isArray(event.artifacts)) artifacts.offer(event.artifacts);
-    if (event.type === "training.log") head.reached(event.step);
+    if (typeof event.step === "number") head.reached(event.step);
     if (event.type === "training.started") head.planned(event.metadata?.maxSteps);
   }
 
