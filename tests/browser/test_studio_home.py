@@ -32,6 +32,7 @@ SHOWN = (
     ("long text\r\x1b[Kshort", ["short"]),
     ("\x1b[1;31mred\x1b[0m \x1b[38;5;9mx\x1b[m", ["red x"]),
     ("\x1b]0;a title\x07text\x1b]8;;http://x\x1b\\link", ["textlink"]),
+    ("no title\x1b] has\nan end", ["no title has", "an end"]),
     ("one\ntwo\n\x1b[2A\rONE", ["ONE", "two", ""]),
     ("ab\b\bc", ["cb"]),
     ("a\tb", ["a       b"]),

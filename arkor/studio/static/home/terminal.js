@@ -1,8 +1,8 @@
 // What a program prints, as a terminal would show it: carriage returns, backspaces and escape sequences are obeyed
 // where they move within the last lines (progress bars do that), and dropped where they only colour.
 
-const TOKEN = /\x1b\[([0-9;?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|[\n\r\b\t\f\v]|[^\x00-\x1f\x7f\x1b]+|[\x00-\x1f\x7f]/gu;
-const CUT = /\x1b(?:\[[0-9;?]*[ -/]*|\][^\x07\x1b]*\x1b?|[ -/]*)?$/;
+const TOKEN = /\x1b\[([0-9;?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|[\n\r\b\t\f\v]|[^\x00-\x1f\x7f\x1b]+|[\x00-\x1f\x7f]/gu;
+const CUT = /\x1b(?:\[[0-9;?]*[ -/]*|\][^\x07\x1b\n]*\x1b?|[ -/]*)?$/;
 const LONGEST_SEQUENCE = 512;
 const TAB = 8;
 

@@ -155,10 +155,11 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
 
   function options(isOther) {
     const known = jobs.state.data ?? [];
+    const twins = twinsOf(known.map(jobName));
     const strange = choice?.job && !job() ? [[key(choice), choice.job]] : [];
     const entries = (models ?? []).map(({ id, ready }) => [key({ model: id }), ready ? id : `${id} (not fetched)`]);
     const groups = [
-      { label: "Jobs", entries: [...strange, ...known.map((one) => [key({ job: one.id }), described(one, known)])] },
+      { label: "Jobs", entries: [...strange, ...known.map((one) => [key({ job: one.id }), described(one, twins)])] },
       { label: "Base models", entries: [...entries, [OTHER, "Another model, by its name …"]] },
     ];
     return groups.filter((group) => group.entries.length);
@@ -207,10 +208,14 @@ function key({ job, model }) {
 }
 
 // Two jobs of one name are told apart by their ids.
-function described(one, all) {
+function described(one, twins) {
   const name = jobName(one);
-  const twin = all.some((other) => other.id !== one.id && jobName(other) === name);
-  return [name, one.status !== "completed" && one.status, twin && one.id].filter(Boolean).join(" · ");
+  return [name, one.status !== "completed" && one.status, twins.has(name) && one.id].filter(Boolean).join(" · ");
+}
+
+function twinsOf(names) {
+  const seen = new Set();
+  return new Set(names.filter((name) => seen.has(name) || !seen.add(name)));
 }
 
 function capital(text) {
