@@ -299,6 +299,9 @@ def test_other_runs_are_laid_over_it(page: Page, job: ScriptedJob, studio: Scrip
     page.the(".run-list", "silent")
     names = [text.split("\n")[0] for text in page.texts(".run-list label")]
     assert names == ["triage r=32", "<b>bold</b>", "silent"]
+    page.look(360, 800)
+    assert page.overflow() == 0
+    page.look(1200, 800)
     assert page.accessibility() == []
     page.press("r=3")
     eventually(lambda: len(page.all(".run-list label")) == 1, "one run")
