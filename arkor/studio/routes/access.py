@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -49,7 +50,7 @@ def heard() -> dict[str, str]:
 def add_notices(response: Response) -> Response:
     """Pass on what the backend gave notice of."""
     for name, value in heard().items():
-        response.headers[name] = value
+        response.headers[name] = re.sub(r"[\x00-\x1f\x7f]", " ", value)  # no browser takes an answer with these
     return response
 
 

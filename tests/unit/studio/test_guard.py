@@ -15,6 +15,7 @@ from werkzeug.test import EnvironBuilder
 from arkor.studio.app import create_app
 from arkor.studio.guard import HEADERS, TOKEN_HEADER, Fence
 from arkor.studio.parts import Studio
+from arkor.studio.routes.access import heard
 
 HOST = "127.0.0.1:4000"
 
@@ -54,6 +55,18 @@ def test_the_standard_port_may_be_left_out(app: Flask, studio: Studio) -> None:
     """Browsers do so."""
     app.wsgi_app = Fence(create_app(studio).wsgi_app, 80)  # type: ignore[method-assign]
     assert app.test_client().get("/", headers={"Host": "localhost"}).status_code == 200
+
+
+def test_a_notice_with_control_characters_spoils_no_answer(app: Flask, client: FlaskClient) -> None:
+    """A browser that finds one in a header drops the whole answer."""
+
+    def notice() -> str:
+        heard()["Warning"] = '299 - "old\r\nX: y\x00\x1b[31m"'
+        return "fine"
+
+    app.add_url_rule("/static/notice", view_func=notice)
+    answer = client.get("/static/notice", headers={"Host": HOST})
+    assert (answer.text, answer.headers["Warning"]) == ("fine", '299 - "old  X: y  [31m"')
 
 
 def test_what_is_open_for_a_browser_that_has_left_is_closed(app: Flask) -> None:
