@@ -86,7 +86,8 @@ def _end_run(studio: Studio, say: Callable[[str], object]) -> None:
     run = studio.runs.close()
     if run is not None:
         flag = " --local" if studio.local else ""
-        say(f"Job {run.job_id} goes on. Follow it with: arkor attach {run.job_id}{flag}")
+        with contextlib.suppress(OSError):  # a terminal that was closed hears nothing any more
+            say(f"Job {run.job_id} goes on. Follow it with: arkor attach {run.job_id}{flag}")
 
 
 def _check_packages() -> None:

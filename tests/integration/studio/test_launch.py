@@ -9,15 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from arkor.errors import StudioError
 from arkor.studio import launch
 from tests.support.cloud import Cloud
 from tests.support.commands import run
 from tests.support.eventually import eventually
-from tests.support.studio import StudioProcess
+from tests.support.studio import TIMEOUT_S, StudioProcess, write_entry
 
 
 @pytest.fixture
@@ -30,6 +32,10 @@ def token_file(home: Path) -> Path:
 def _taken(port: int = 0) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", port)) as server:
         yield int(server.getsockname()[1])
+
+
+def _state(call: str, headers: dict[str, str]) -> Any:
+    return requests.get(call, headers=headers, timeout=TIMEOUT_S).json()
 
 
 def test_a_launch_has_an_identity_at_once(arkor_cloud: Cloud, home: Path) -> None:
@@ -121,6 +127,21 @@ def test_the_page_is_opened_when_it_is_there(arkor_cloud: Cloud, project: Path) 
     with StudioProcess("--open", environment={"BROWSER": f"{browser} %s"}) as studio:
         eventually(lambda: (project / "opened").is_file() and (project / "opened").read_text(), "the page is opened")
         assert (project / "opened").read_text() == f"{studio.url}/\n"
+
+
+def test_a_terminal_that_is_gone_changes_no_exit_code(arkor_cloud: Cloud, token_file: Path) -> None:
+    """Closing a terminal is a SIGHUP, and there is nobody left to be told what goes on."""
+    write_entry("import threading; print('Started job job_7', flush=True); threading.Event().wait()")
+    command = [sys.executable, "-m", "arkor.cli", "dev", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        call = f"{process.stdout.readline().split()[-1]}api/train"
+        headers = {"X-Arkor-Studio-Token": token_file.read_text()}
+        with requests.post(call, json={}, headers=headers, stream=True, timeout=TIMEOUT_S):
+            eventually(lambda: _state(call, headers)["run"]["jobId"], "the job is known")
+        process.stdout.close()
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(TIMEOUT_S) == 128 + signal.SIGHUP
 
 
 def test_a_launch_under_nohup_outlives_its_terminal(arkor_cloud: Cloud) -> None:
