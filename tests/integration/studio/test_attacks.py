@@ -134,6 +134,8 @@ def test_every_answer_is_protected(studio: StudioProcess, path: str) -> None:
     assert set(HEADERS) <= set(answer.headers.items())
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert (answer.headers["Referrer-Policy"], answer.headers["X-Content-Type-Options"]) == ("no-referrer", "nosniff")
     assert answer.headers["Cache-Control"] == ("no-cache" if answer.ok and "static" in path else "no-store")
     assert answer.ok or "error" in answer.json()
 
