@@ -215,7 +215,9 @@ function described(one, twins) {
 
 function twinsOf(names) {
   const seen = new Set();
-  return new Set(names.filter((name) => seen.has(name) || !seen.add(name)));
+  const twice = new Set();
+  for (const name of names) (seen.has(name) ? twice : seen).add(name);
+  return twice;
 }
 
 function capital(text) {
