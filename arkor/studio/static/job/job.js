@@ -78,7 +78,7 @@ export function mount(root, context, { id }) {
 
   function begin({ points, lines, lastEventId, ended }) {
     panel.begin(points);
-    log.clear();
+    log.clear(); // where there are none, it says so now
     for (const line of lines) show(line);
     artifacts.refresh();
     if (ended) return;
