@@ -15,8 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from arkor.errors import Aborted, ConnectionFailed, WaitTimeout
+
+if TYPE_CHECKING:
+    from requests import Response
 
 WATCH_PERIOD_S = 5.0
 LONGEST_WAIT_S = 0.1
@@ -106,6 +110,22 @@ class AbortScope:
             self.check()
             raise
         self.check()
+
+    def opened(self, ask: Callable[[], Response]) -> Response:
+        """Return the open answer to a request; where the end of the call comes together with it, it is closed.
+
+        Args:
+            ask: makes the request, under this scope.
+
+        Raises:
+            Aborted, WaitTimeout: as ``check`` does.
+            Whatever ``ask`` raises.
+        """
+        with contextlib.ExitStack() as closing:
+            with self.noticing_the_end(), self.active():
+                answer = closing.enter_context(contextlib.closing(ask()))
+            closing.pop_all()
+        return answer
 
     def check(self) -> None:
         """Raise what ends the call.

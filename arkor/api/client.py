@@ -332,8 +332,7 @@ class CloudApiClient(DeploymentCalls, StoredEventCalls):
         limits = AbortScope(options.get("abort_event"), Deadline(options.get("timeout")))
         with contextlib.ExitStack() as opened:
             opened.enter_context(limits)
-            with limits.noticing_the_end(), limits.active():
-                response = self.open_chat(scope, body, timeout_s=timeout_s)
+            response = limits.opened(lambda: self.open_chat(scope, body, timeout_s=timeout_s))
             opened.callback(response.close)
             return ChatResponse(response, limits, opened.pop_all())
 

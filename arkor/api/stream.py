@@ -219,8 +219,7 @@ class EventStream:
         after = self._position.last_id
         logger.info("Job %s: opening the event stream after event %s", self._job_id, after or "none")
         self._position.connect()
-        with scope.noticing_the_end(), scope.active():
-            response = self._open_stream(after, (CONNECT_TIMEOUT_S, self._policy.idle_timeout))
+        response = scope.opened(lambda: self._open_stream(after, (CONNECT_TIMEOUT_S, self._policy.idle_timeout)))
         kind, coding = response.headers.get("Content-Type", ""), response.headers.get("Content-Encoding", "identity")
         if "text/event-stream" not in kind or coding.strip().lower() != "identity":
             response.close()

@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Artifacts".
 from __future__ import annotations
 
 import contextlib
+import functools
 
 from flask import Blueprint, Response, request
 
@@ -29,8 +30,8 @@ def download(secret: str) -> Response:
     opened = contextlib.ExitStack()
     try:
         limits = opened.enter_context(studio().departures.watching(has_left()))
-        with limits.active(), limits.noticing_the_end():
-            upstream = ask_project(lambda client, scope: client.open_artifact(scope, job_id, name))
+        ask = functools.partial(ask_project, lambda client, scope: client.open_artifact(scope, job_id, name))
+        upstream = limits.opened(ask)
         opened.callback(upstream.close)
     except BaseException:
         opened.close()

@@ -33,8 +33,7 @@ def chat() -> Response:
     opened = contextlib.ExitStack()
     try:
         limits = opened.enter_context(studio().departures.watching(has_left()))
-        with limits.active(), limits.noticing_the_end():
-            answer = ask(lambda client: _open(client, question))
+        answer = limits.opened(lambda: ask(lambda client: _open(client, question)))
         opened.callback(answer.close)
         return _passed_on(answer, limits, opened)
     except BaseException:

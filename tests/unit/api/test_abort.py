@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
+import requests
 
 from arkor.api import abort
 from arkor.api.abort import AbortScope, Deadline, current_scope, pause, run_unbroken
@@ -33,6 +35,23 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def watchers() -> int:
     """How many watcher threads there are."""
     return sum(thread.name == "arkor-abort" for thread in threading.enumerate())
+
+
+def test_an_answer_that_comes_together_with_the_end_is_closed() -> None:
+    """Nobody else would: whoever asked gets an error in its place."""
+    event, answer = threading.Event(), requests.Response()
+    answer.raw = io.BytesIO()
+
+    def ask() -> requests.Response:
+        event.set()
+        return answer
+
+    with AbortScope(event) as scope, pytest.raises(Aborted):
+        scope.opened(ask)
+    assert answer.raw.closed
+    answer.raw = io.BytesIO()
+    assert AbortScope(None).opened(lambda: answer) is answer
+    assert not answer.raw.closed
 
 
 def test_no_deadline_never_passes() -> None:
