@@ -1,4 +1,7 @@
-"""What every test gets: a HOME and a project folder of its own, no settings from outside, and no thread left behind."""
+"""What every test gets: a HOME and a project folder of its own, no settings and no notices from outside.
+
+No test may leave a thread behind.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from arkor.api import notices
 from arkor.api.client import CloudApiClient
 from arkor.project import ensure_project
 from tests.support.cloud import Cloud
@@ -33,6 +37,7 @@ def _own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(root / "home"))
     monkeypatch.chdir(root / "my-project")
+    monkeypatch.setattr(notices, "_memory", notices._Memory())
 
 
 @pytest.fixture(autouse=True)

@@ -28,8 +28,7 @@ NEW_YEAR = datetime(2026, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
 
 
 @pytest.fixture(autouse=True)
-def _own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "_memory", notices._Memory())
+def _installed_by_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notices, "upgrade_command", lambda: "pip install --upgrade arkor")
 
 
