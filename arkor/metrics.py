@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "The event stream": ``training.log``.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,11 @@ from arkor.events import TrainingLogEvent
 
 FIGURES = ("loss", "eval_loss", "learning_rate", "epoch", "samples_per_second")
 COLUMNS = ("step", *FIGURES, "timestamp")
+
+
+def plain_time(value: Any) -> str:
+    """Return a time of the wire as it came; nothing else, which a spreadsheet might take for a formula."""
+    return value if isinstance(value, str) and re.fullmatch(r"[0-9][0-9TZ:.+-]{0,39}", value) else ""
 
 
 class Metrics(list[TrainingLogEvent]):

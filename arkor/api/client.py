@@ -21,6 +21,7 @@ from arkor.api.deploying import DeploymentCalls
 from arkor.api.downloads import download
 from arkor.api.history import history
 from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S, ChatOptions, ChatResponse, chat_body
+from arkor.api.position import EVENT_ID
 from arkor.api.stored import StoredEventCalls
 from arkor.api.transport import Transport, path
 from arkor.api.uploads import upload
@@ -286,7 +287,12 @@ class CloudApiClient(DeploymentCalls, StoredEventCalls):
 
         Returns:
             The open answer; the caller reads and closes it.
+
+        Raises:
+            ConfigError: no event has such an id.
         """
+        if not EVENT_ID.fullmatch(last_event_id or ""):
+            raise ConfigError("last_event_id", f"must be the id of an event, not {last_event_id!r}")
         # Compression would hold events back.
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         # UTF-8, as the event stream's specification has it. No header's value begins or ends with a blank.

@@ -10,7 +10,7 @@ Protocol: docs/protocol.md, introduction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Protocol
 
 import attrs
@@ -110,11 +110,12 @@ def whole_number(value: Any) -> int | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """Return a time on the wire, or None where it is absent or none."""
+    """Return a time on the wire, in UTC where it names no zone; None where it is absent or none."""
     try:
-        return datetime.fromisoformat(text(value).replace("Z", "+00:00"))
+        time = datetime.fromisoformat(text(value).replace("Z", "+00:00"))
     except ValueError:
         return None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 class _JsonAnswer(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from arkor.cli.options import backend_of, local_option
 from arkor.cli.screen import is_terminal
+from arkor.cli.showing import json_line
 from arkor.errors import NotFound
 from arkor.jobs import AdapterRef, JobStatus, Scope
 
@@ -66,7 +66,7 @@ def chat(
     question = [*start, {"role": "user", "content": prompt}]
     if as_json:
         with client.chat(scope, messages=question, stream=False, **who, **options) as answer:
-            click.echo(json.dumps(answer.response.json(), ensure_ascii=False))
+            click.echo(json_line(answer.response.json()))
     else:
         _say(client, scope, {**who, **options}, question)
 

@@ -93,7 +93,7 @@ class Figures:
         if len(self._marks) < 2:
             return 0.0
         (first, began), (last, at) = self._marks[0], self._marks[-1]
-        with contextlib.suppress(OverflowError, TypeError, ZeroDivisionError):  # TypeError: one has no time zone
+        with contextlib.suppress(OverflowError, ZeroDivisionError):
             return max(0.0, (last - first) / (at - began).total_seconds())
         return 0.0
 

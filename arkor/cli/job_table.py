@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from unicodedata import combining, east_asian_width
 
 import click
 
@@ -22,9 +23,15 @@ def print_table(found: Iterable[TrainingJob]) -> None:
         (one_line(job.id), one_line(job.status), one_line(job.name, LONGEST_NAME), moment(job.created_at), took(job))
         for job in found
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        cells = (cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for an ideograph, none for an accent."""
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in {"W", "F"} else 1 for char in text)
 
 
 def moment(at: str | None) -> str:
@@ -38,7 +45,7 @@ def moment(at: str | None) -> str:
 def took(job: TrainingJob) -> str:
     """Return how long a job has run, or ran."""
     start, end = wire.moment(job.started_at), wire.moment(job.completed_at) or datetime.now(timezone.utc)
-    if start is None or start.tzinfo is None or end.tzinfo is None:
+    if start is None:
         return ""
     minutes, seconds = divmod(max(0, int((end - start).total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import sys
+import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -56,11 +56,13 @@ def metrics(job_id: str, *, as_csv: bool, as_json: bool, local: bool) -> None:
 
 
 def _print_csv(found: Metrics) -> None:
-    from arkor.metrics import COLUMNS
+    from arkor.metrics import COLUMNS, plain_time
 
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(COLUMNS)
-    out.writerows((*figures, one_line(at)) for *figures, at in found.rows())
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows((*figures, plain_time(at)) for *figures, at in found.rows())
+    click.echo(text.getvalue(), nl=False)
 
 
 def _print_json(found: Metrics) -> None:

@@ -123,8 +123,8 @@ def json_line(body: Mapping[str, Any]) -> str:
 
 
 def json_lines(body: Any) -> str:
-    """Return a value as people read it, in many lines; a figure that is not finite is null here, too."""
-    return json.dumps(_finite(body), ensure_ascii=False, indent=2)
+    """Return a value in many lines; a figure that is not finite is null here, too."""
+    return json.dumps(_finite(body), indent=2)
 
 
 def _finite(body: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arkor.cli.login import ChosenBackend
+from arkor.cli.backend import ChosenBackend
 from arkor.cli.options import local_option
 from arkor.errors import AuthenticationError, CredentialsError, ProjectStateError
 

@@ -85,7 +85,8 @@ def with_requirement(content: bytes, requirement: str) -> bytes:
     project = _table(before, "project")
     if not project:
         raise NotPatched("it has no [project]")
-    if "dependencies" in project.get("dynamic", ()):
+    dynamic = project.get("dynamic")
+    if isinstance(dynamic, list) and "dependencies" in dynamic:
         raise NotPatched("its dependencies are dynamic")
     if not isinstance(project.get("dependencies", []), list):
         raise NotPatched("its dependencies are no list")

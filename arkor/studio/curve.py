@@ -125,11 +125,8 @@ def _extremes(indices: Sequence[int], column: Sequence[float], room: int) -> lis
 
 
 def _unix_time(value: Any) -> float:
-    try:
-        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-    except (AttributeError, TypeError, ValueError, OverflowError):
-        return _NONE
+    moment = wire.moment(value)
+    return _NONE if moment is None else moment.timestamp()
 
 
 def _iso(time: float) -> str | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import re
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from arkor.api import wire
 from arkor.events import LAST_EVENT_TYPES
+from arkor.metrics import plain_time
 from arkor.serving.refusal import Refusal
 from arkor.studio.curve import FIGURES, Curve
 from arkor.studio.shown import json_text
@@ -222,14 +222,9 @@ def csv_lines(events: Events) -> Iterator[str]:
     for _, body in events:
         if body["type"] == "training.log":
             figures = (wire.number(body.get(name)) for name in FIGURES)
-            table.writerow([wire.whole_number(body.get("step")) or 0, *figures, _time(body.get("timestamp"))])
+            table.writerow([wire.whole_number(body.get("step")) or 0, *figures, plain_time(body.get("timestamp"))])
         if text.tell() >= CSV_CHARS:
             yield text.getvalue()
             text.seek(0)
             text.truncate()
     yield text.getvalue()
-
-
-def _time(value: Any) -> str:
-    """Return a time as it came; nothing else, which a spreadsheet might take for a formula."""
-    return value if isinstance(value, str) and re.fullmatch(r"[0-9][0-9TZ:.+-]{0,39}", value) else ""

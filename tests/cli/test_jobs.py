@@ -93,7 +93,7 @@ def test_a_figure_that_is_not_finite_is_null(routed_cloud: Cloud) -> None:
         ended = run(*command.split())
         body = json.loads(ended.out, parse_constant=pytest.fail)
         assert (body[0] if isinstance(body, list) else body)["progress"] == {"loss": None}
-        assert '"é"' in ended.out
+        assert ended.out.isascii()
 
 
 def test_the_token_of_a_data_set_is_not_shown(routed_cloud: Cloud) -> None:

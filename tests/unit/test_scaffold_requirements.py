@@ -115,6 +115,7 @@ def test_a_project_without_dependencies_gets_the_list() -> None:
     ("text", "why"),
     [
         ("[project]\ndynamic = ['dependencies']\n", "its dependencies are dynamic"),
+        ("[project]\ndynamic = 3\ndependencies = 'a'\n", "its dependencies are no list"),
         ("[tool.poetry]\nname = 'x'\n", "it has no [project]"),
         ("[project]\nname = 'x'\ndependencies = 'a'\n", "its dependencies are no list"),
         ("[project", "it is not TOML"),

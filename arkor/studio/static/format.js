@@ -1,10 +1,4 @@
-// Names, figures and times as people read them.
-
-/** What to call a job: its name, or its id where the name has nothing to be seen. */
-export function jobName({ id, name }) {
-  const given = String(name ?? "").trim();
-  return /[^\p{C}\p{Z}]/u.test(given) ? given : id;
-}
+// Figures and times as people read them.
 
 /** A loss or the like: four digits that mean something. */
 export function number(value) {
@@ -43,18 +37,6 @@ export function duration(milliseconds) {
   const hours = Math.floor(minutes / 60);
   if (hours < 24) return `${hours} h ${two(minutes % 60)} min`;
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
-}
-
-/** How many steps a job is to take, as far as its settings tell: a dry run takes fewer. */
-export function plannedSteps(config) {
-  return config?.dryRun ? null : config?.maxSteps ?? null;
-}
-
-/** How long a job has run, until now or its end. */
-export function jobDuration(job, now = Date.now()) {
-  if (!job.startedAt) return "–";
-  const ended = job.completedAt ? new Date(job.completedAt).getTime() : job.status === "running" ? now : NaN;
-  return duration(ended - new Date(job.startedAt).getTime());
 }
 
 /** A size in bytes, KiB, MiB and so on. */

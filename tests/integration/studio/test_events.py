@@ -71,6 +71,16 @@ def test_a_page_goes_on_behind_the_event_it_had_last(job: Cloud, page: Served, h
     assert job.streams[0].headers["last-event-id"] == "4"
 
 
+def test_an_id_that_no_event_has_is_refused(job: Cloud, page: Served) -> None:
+    """At once, and nothing is asked of the backend."""
+    with requests.get(f"{page.url}{EVENTS}?token={page.studio.token}&after=4%0A5", timeout=TIMEOUT_S) as answer:
+        assert (answer.status_code, answer.json()["error"]) == (
+            400,
+            "last_event_id: must be the id of an event, not '4\\n5'",
+        )
+    assert job.streams == []
+
+
 def test_an_event_source_may_have_the_token_in_its_address(page: Served) -> None:
     """It has no headers."""
     for token, status in ((page.studio.token, 200), ("guessed", 403)):

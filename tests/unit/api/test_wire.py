@@ -150,9 +150,9 @@ def test_an_answer_that_is_no_object_is_named_without_its_query(body: str) -> No
         wire.json_object(_Answer(body))
 
 
-@pytest.mark.parametrize("value", ["2026-01-31T09:30:00.000Z", "2026-01-31T09:30:00+00:00"])
+@pytest.mark.parametrize("value", ["2026-01-31T09:30:00.000Z", "2026-01-31T10:30:00+01:00", "2026-01-31T09:30:00"])
 def test_a_time_is_read(value: str) -> None:
-    """With the wire's sign for UTC, on every Python."""
+    """With the wire's sign for UTC, on every Python; without a zone it is UTC too."""
     assert wire.moment(value) == datetime(2026, 1, 31, 9, 30, tzinfo=timezone.utc)
 
 

@@ -1,4 +1,4 @@
-"""Jobs as lines of a table: what their times look like."""
+"""Jobs as lines of a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from arkor.cli.job_table import moment
+from arkor.cli.job_table import moment, print_table
+from arkor.jobs import TrainingJob
 
 
 @pytest.fixture
@@ -24,6 +25,7 @@ def _zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ("zone", "at", "shown"),
     [
         ("Asia/Tokyo", "2026-01-31T20:00:00Z", "2026-02-01 05:00"),
+        ("Asia/Tokyo", "2026-01-31T20:00:00", "2026-02-01 05:00"),
         ("Asia/Tokyo", "9999-12-31T23:59:59Z", ""),
         ("America/New_York", "0001-01-01T00:00:00Z", ""),
         ("America/New_York", "soon", ""),
@@ -32,3 +34,11 @@ def _zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_time_is_that_of_the_users_zone(at: str, shown: str) -> None:
     """One that the calendar lacks there is none: some backends write the first second of the year 1 for that."""
     assert moment(at) == shown
+
+
+def test_columns_are_aligned_in_every_script(capsys: pytest.CaptureFixture[str]) -> None:
+    """An ideograph is two columns wide, an accent of its own none."""
+    names = ["返信の分類", "re\u0301ponses", "triage"]
+    print_table([TrainingJob(id="job_1", name=name, status="running", created_at="2026-01-31") for name in names])
+    shown = [line.split("running  ")[1].split("  2026")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert shown == ["返信の分類", "re\u0301ponses  ", "triage    "]

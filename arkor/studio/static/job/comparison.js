@@ -3,8 +3,9 @@
 import { Curve } from "./curve.js";
 import { h, setText } from "../dom.js";
 import { MOST_RUNS } from "./figure.js";
-import { jobName, time } from "../format.js";
+import { time } from "../format.js";
 import { keyedRows } from "../jobs/jobtable.js";
+import { jobName } from "../record.js";
 
 const MOST_SHOWN = 50;
 

@@ -5,10 +5,10 @@ import { MOST_POINTS } from "./curve.js";
 import { h, replace } from "../dom.js";
 import { createEventLog, lineOf } from "./eventlog.js";
 import { createFeed } from "../feed.js";
-import { jobName } from "../format.js";
 import { createFreshness } from "../freshness.js";
-import { createHead, isOver } from "./jobhead.js";
+import { createHead } from "./jobhead.js";
 import { createLossPanel } from "./losspanel.js";
+import { isOver, jobName } from "../record.js";
 import { followEvents } from "./stream.js";
 
 const JOB_EVERY_MS = 5000;

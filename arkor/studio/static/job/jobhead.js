@@ -2,16 +2,11 @@
 
 import { confirm } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
-import { jobDuration, jobName, plannedSteps, time } from "../format.js";
+import { time } from "../format.js";
 import { createStatus } from "../jobs/jobtable.js";
+import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
-const FINAL = new Set(["completed", "failed", "cancelled"]);
 const TICK_MS = 1000;
-
-/** Whether a job has ended for good. */
-export function isOver(job) {
-  return FINAL.has(job?.status);
-}
 
 /** The head: `update(job)`, `reached(step)`, `planned(steps)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
 export function createHead({ api, about, announce }, jobId, onCancelled) {

@@ -5,8 +5,9 @@ import { createComparison } from "./comparison.js";
 import { Curve } from "./curve.js";
 import { h, replace, setText } from "../dom.js";
 import { RATES } from "./figure.js";
-import { jobName, number } from "../format.js";
+import { number } from "../format.js";
 import { loadPlotly } from "./plotly.js";
+import { jobName } from "../record.js";
 
 const LAST_ROWS = 20;
 const COLUMNS = [["step", "Step"], ["loss", "Loss"], ["evalLoss", "Eval loss"], ["learningRate", "Learning rate"],

@@ -1,7 +1,8 @@
 // Rows of jobs that stay the same elements over every refresh: focus, selection and scroll position are kept.
 
 import { h, setAttribute, setText } from "../dom.js";
-import { ago, jobDuration, jobName, number, plannedSteps, time } from "../format.js";
+import { ago, number, time } from "../format.js";
+import { jobDuration, jobName, plannedSteps } from "../record.js";
 
 /** The address of a job's view. */
 export function jobHref(id) {

@@ -1,9 +1,9 @@
 // Choosing who answers: a job's final adapter, one of its checkpoints, or a base model.
 
-import { createFeed } from "../feed.js";
 import { h, replace, setText } from "../dom.js";
+import { createFeed } from "../feed.js";
 import { field } from "../field.js";
-import { jobName } from "../format.js";
+import { jobName } from "../record.js";
 import { choiceOf, firstChoice, labelOf, loadSaved, problemOf, versionName, versionsOf } from "./targets.js";
 
 const MODELS_EVERY_MS = 10000;

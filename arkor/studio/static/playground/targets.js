@@ -2,9 +2,7 @@
 //
 // A choice is `{job, step}` or `{model}`. A step of null is the final adapter, undefined the best that there is.
 
-import { jobName } from "../format.js";
-
-const ENDED = new Set(["completed", "failed", "cancelled"]);
+import { isOver, jobName } from "../record.js";
 
 /** Read a choice from an address; null where it names none. */
 export function choiceOf(query) {
@@ -77,8 +75,8 @@ export function problemOf(choice, { jobs, models, saved }) {
   if (!job || !saved) return null;
   const versions = versionsOf(job, saved);
   if (versions.includes(choice.step)) return null;
-  if (!versions.length) return ENDED.has(job.status) ? "This job has left no adapter." : nothingYet(job);
-  return choice.step === undefined ? null : `This job has no ${versionName(choice.step)}${ENDED.has(job.status) ? "" : " yet"}.`;
+  if (!versions.length) return isOver(job) ? "This job has left no adapter." : nothingYet(job);
+  return choice.step === undefined ? null : `This job has no ${versionName(choice.step)}${isOver(job) ? "" : " yet"}.`;
 }
 
 function modelProblem(name, models) {

@@ -1,0 +1,62 @@
+"""The backend that a command about identities is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from arkor.auth.credentials import Credentials
+
+
+@attrs.frozen
+class ChosenBackend:
+    """The backend in use, and the identity that is stored for it.
+
+    Attributes:
+        address: its base URL, or ``local``.
+        is_local: whether it is this user's own.
+        host: names the identity's file.
+        flag: what to add to a command that is to use the same backend.
+    """
+
+    address: str
+    is_local: bool
+    host: str | None
+    flag: str
+
+    @classmethod
+    def by(cls, local: bool) -> ChosenBackend:
+        """Return the one that ``--local``, the environment or the login names."""
+        from arkor.auth.credentials import default_cloud_api_url
+        from arkor.auth.identity import host_for
+
+        address = "local" if local else default_cloud_api_url()
+        is_local = address == "local"
+        return cls(address, is_local, host_for(address, local=is_local), " --local" if local else "")
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return "the backend on this machine" if self.is_local else self.address
+
+    @property
+    def file(self) -> Path:
+        """Where its identity is kept."""
+        from arkor.auth.credentials import credentials_path
+
+        return credentials_path(self.host)
+
+    def stored(self) -> Credentials | None:
+        """Return its identity, where there is one."""
+        from arkor.auth.credentials import read_credentials
+
+        return read_credentials(self.file)
+
+    def find(self) -> str:
+        """Return its base URL; this user's own is started where it does not run."""
+        from arkor.local import find_or_start
+
+        return find_or_start() if self.is_local else self.address

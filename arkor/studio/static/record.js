@@ -1,0 +1,28 @@
+// What the record of a job tells.
+
+import { duration } from "./format.js";
+
+const FINAL = new Set(["completed", "failed", "cancelled"]);
+
+/** What to call a job: its name, or its id where the name has nothing to be seen. */
+export function jobName({ id, name }) {
+  const given = String(name ?? "").trim();
+  return /[^\p{C}\p{Z}]/u.test(given) ? given : id;
+}
+
+/** Whether a job has ended for good. */
+export function isOver(job) {
+  return FINAL.has(job?.status);
+}
+
+/** How many steps a job is to take, as far as its settings tell: a dry run takes fewer. */
+export function plannedSteps(config) {
+  return config?.dryRun ? null : config?.maxSteps ?? null;
+}
+
+/** How long a job has run, until now or its end. */
+export function jobDuration(job, now = Date.now()) {
+  if (!job.startedAt) return "–";
+  const ended = job.completedAt ? new Date(job.completedAt).getTime() : job.status === "running" ? now : NaN;
+  return duration(ended - new Date(job.startedAt).getTime());
+}
