@@ -26,6 +26,11 @@ MODEL = "smollm2-135m"
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 
+def pytest_configure() -> None:
+    """Let the processes that tests start compile arkor once, not each on its own, whatever the environment says."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test see the user's files or settings."""
