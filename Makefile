@@ -1,10 +1,11 @@
 # make demo   set up, then train the triage example on this machine and download its adapter to ./adapters/
 # make test   set up, then run every test
 # make check  set up, then run the linters and the type checker
+# make clean  remove the environment and what was built
 #
 # PYTHON       the interpreter to build the environment with: 3.11 or newer
 # TORCH_INDEX  a package index to take PyTorch from, for instance PyTorch's own index of CPU builds
-# PYTEST_ARGS  passed on to pytest; by default the test files are divided among the cores
+# PYTEST_ARGS  passed on to pytest; by default the test files are divided among processes
 
 PYTHON ?= python3
 TORCH_INDEX ?=
