@@ -36,7 +36,7 @@ FLOORS = (
     ("callbacks", "project", "following", "submission", "bookmark"),
     ("starting",),
     ("trainer",),
-    ("manifest", "sources", "reaching", "loading", "bundle", "runner", "scaffold", "notebook"),
+    ("manifest", "sources", "reaching", "loading", "bundle", "runner", "scaffold"),
     ("cli", "studio", "__main__"),
 )
 BACKEND_USES = frozenset(
