@@ -3,9 +3,8 @@
     ARKOR_SMOKE=1 python ci_step.py     # the whole path on a few rows, for a few steps: finds mistakes in minutes
     python ci_step.py                   # the whole training
 
-``wait()`` returns however the job ended: whoever does not look at the status lets a failed job pass. This exits as
-``arkor start`` does, with 0 for a completed job, 1 for one that failed or was cancelled, and 3 where nobody knows. In
-CI, set ``ARKOR_TOKEN``.
+``wait()`` returns however the job ended: whoever does not look at the status lets a failed job pass. This exits with 0
+for a completed job, 1 for one that failed or was cancelled, and 3 for all else. In CI, set ``ARKOR_TOKEN``.
 """
 
 import os

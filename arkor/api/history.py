@@ -90,7 +90,7 @@ def figures(
         after: begin behind the event of this id; None for the first one.
 
     Returns:
-        The first two of what ``CloudApiClient.stored_figures`` returns, some 10,000 events at a time.
+        The first two of what ``CloudApiClient.stored_figures`` returns, thousands of events at a time.
 
     Raises:
         As ``history``.

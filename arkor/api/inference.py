@@ -197,7 +197,7 @@ class ChatResponse:
         Raises:
             ConnectionFailed, StreamError: the answer was cut; what was yielded is not all of it.
             ServerError: the backend failed while it made the answer.
-            Aborted: the abort event was set.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed.
         """
         yield from self._deltas
 
