@@ -48,7 +48,7 @@ def chat(
     Ctrl-D.
 
     \b
-    Example: arkor chat job_x4k2… "Where is my lamp?" --local
+    Example: arkor chat job_x4k2 "Where is my lamp?" --local
     """
     from arkor.api.client import CloudApiClient
     from arkor.project import ensure_project

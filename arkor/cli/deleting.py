@@ -32,7 +32,7 @@ def delete(job_ids: tuple[str, ...], *, yes: bool, local: bool) -> None:
     ID is a job's id, or so much of its beginning that it is the only one. Rows that only they were trained on go too.
 
     \b
-    Example: arkor jobs delete job_x4k2 job_9s… --local
+    Example: arkor jobs delete job_x4k2 job_9s --local
     """
     client, scope = project_of(local)
     client.require("delete-jobs", "deleting jobs")

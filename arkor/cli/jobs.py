@@ -122,7 +122,7 @@ def attach(job_id: str, *, as_json: bool, local: bool) -> int:
     ID is the job's id, or so much of its beginning that it is the only one. Ctrl-C ends following, not the job.
 
     \b
-    Example: arkor attach job_x4k2… --local
+    Example: arkor attach job_x4k2 --local
     """
     from arkor.cli.start import followed
     from arkor.trainer import Trainer
@@ -142,7 +142,7 @@ def cancel(job_id: str, *, local: bool) -> None:
     ID is the job's id, or so much of its beginning that it is the only one.
 
     \b
-    Example: arkor cancel job_x4k2… --local
+    Example: arkor cancel job_x4k2 --local
     """
     client, scope = project_of(local)
     job = client.find_job(scope, job_id)

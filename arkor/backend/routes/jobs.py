@@ -1,6 +1,6 @@
 """Jobs: make, read, list, cancel, delete.
 
-Protocol: docs/protocol.md, "Jobs".
+Protocol: docs/protocol.md, "Jobs" and "Deleting a job".
 """
 
 from __future__ import annotations

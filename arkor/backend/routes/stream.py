@@ -1,6 +1,6 @@
 """A job's events: as they happen, and those that are stored.
 
-Protocol: docs/protocol.md, "The event stream".
+Protocol: docs/protocol.md, "The event stream" and "Stored events".
 """
 
 from __future__ import annotations
