@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from arkor.backend.settings import Settings, default_data_folder
+from arkor.backend.settings import Settings
 from arkor.errors import LocalBackendError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,7 +28,9 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 
 
 @click.command()
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything it keeps.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for everything it keeps."
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 (the default) takes a free one.")
 @click.option("--server-file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the address.")
 @click.option("--idle-exit", "idle_exit_s", type=_SECONDS, metavar="SECONDS", help="End when unused for so long.")
@@ -61,4 +63,4 @@ def main(**options: Any) -> None:
         serve(settings)
     except (LocalBackendError, OSError, OperationalError) as exc:
         reason = exc.orig if isinstance(exc, OperationalError) else exc
-        raise _CannotServe(f"{reason} (data folder: {settings.data or default_data_folder()})") from exc
+        raise _CannotServe(f"{reason} (data folder: {settings.data})") from exc

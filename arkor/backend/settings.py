@@ -6,14 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from arkor.disk import arkor_home
-
 GIB = 1024**3
-
-
-def default_data_folder() -> Path:
-    """Return ``~/.arkor/local``, where this user's own backend keeps its data."""
-    return arkor_home() / "local"
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +34,7 @@ class Settings:
         max_dataset_bytes: largest data set, uncompressed.
     """
 
-    data: Path = attrs.field(converter=Path, factory=default_data_folder)
+    data: Path = attrs.field(converter=Path)
     port: int = 0
     server_file: Path | None = None
     idle_exit_s: float | None = None
