@@ -35,6 +35,11 @@ def axis(page: Page, name: str = "xaxis") -> list[float]:
     return [float(end) for end in page.run(script, name) or (0, 0)]
 
 
+def shown_from(page: Page) -> str:
+    """Return the step from which the fields below the chart say that it is shown."""
+    return str(page.the("[aria-label='From step']").get_attribute("value"))
+
+
 def switch(page: Page, label: str) -> None:
     """Press a switch."""
     page.the(".switch-label", label).click()
@@ -80,6 +85,7 @@ def test_a_job_ends_while_one_looks(page: Page, job: ScriptedJob, kind: str) -> 
     job.logs(range(1, 4))
     page.open(ROUTE)
     page.button("Cancel")
+    eventually(lambda: job.opened, "the stream is open")
     job.artifacts = [CHECKPOINT, ADAPTER] if kind == "completed" else []
     told = {"artifacts": job.artifacts} if job.artifacts else {"error": "Out of memory"} if kind == "failed" else {}
     job.wire.update({"error": "Out of memory"} if kind == "failed" else {})
@@ -118,6 +124,7 @@ def test_a_cancelled_job_without_an_event_of_it(page: Page, job: ScriptedJob) ->
     """After the stream's end the job itself is asked for, as Arkor Cloud wants it."""
     page.open(ROUTE)
     page.the(".status-running")
+    eventually(lambda: job.opened, "the stream is open")
     job.wire.update(status="cancelled")
     job.end()
     page.the(".status-cancelled")
@@ -248,7 +255,7 @@ def test_zoom_is_kept_while_figures_come(page: Page, job: ScriptedJob) -> None:
     drag.move_by_offset(50, 0).move_by_offset(50, 0).release().perform()
     eventually(lambda: 0 < axis(page)[0] < axis(page)[1] < 60, "a zoomed chart")
     zoomed = axis(page)
-    assert float(page.the("[aria-label='From step']").get_attribute("value") or -1) == pytest.approx(zoomed[0], abs=1)
+    eventually(lambda: float(shown_from(page) or -1) == pytest.approx(zoomed[0], abs=1), "the same in the fields")
     job.logs(range(101, 201))
     charted(page, 200)
     assert axis(page) == zoomed
@@ -260,7 +267,7 @@ def test_zoom_is_kept_while_figures_come(page: Page, job: ScriptedJob) -> None:
     double = ActionChains(page.browser).move_to_element(page.the(".plot")).double_click()
     double.perform()
     eventually(lambda: axis(page)[1] >= 200, "the whole chart")
-    assert page.the("[aria-label='From step']").get_attribute("value") == ""
+    eventually(lambda: shown_from(page) == "", "empty fields")
 
 
 def test_the_chart_as_one_wants_it(page: Page, job: ScriptedJob) -> None:
@@ -386,6 +393,7 @@ def test_cancelling_is_asked_twice(page: Page, job: ScriptedJob, studio: Scripte
     page.button("Cancel").click()
     page.button("Cancel the job").click()
     page.the(".problem", "The job was not cancelled: The backend is stopping.")
+    assert len(studio.asked(call)) == 1
     studio.answers[call] = Answer({"job": job.wire}, 202)
     page.button("Cancel").click()
     page.button("Cancel the job").click()

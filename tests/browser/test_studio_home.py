@@ -61,7 +61,7 @@ def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
     assert page.accessibility() == []
     run.end(0)
     page.the(".run-status", "exit 0 The run has ended well. Job job_7")
-    assert page.the(".log").text.endswith("step 1\n[exit 0]")
+    page.reads(".log", "Reading rows\nStarted job job_7\nstep 1\n[exit 0]\n")
     assert page.button(RUN).is_enabled()
     page.gone(".stop")
     page.reads("#announcer", "The run has ended with exit code 0.")

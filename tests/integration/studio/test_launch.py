@@ -41,7 +41,7 @@ def _state(call: str, headers: dict[str, str]) -> Any:
 def test_a_launch_has_an_identity_at_once(arkor_cloud: Cloud, home: Path) -> None:
     """As every command that needs one: a new anonymous one where there is none."""
     with StudioProcess():
-        eventually((home / ".arkor/hosts").is_dir, "there is an identity")
+        eventually(lambda: list((home / ".arkor/hosts").glob("*.json")), "there is an identity")
     assert len(arkor_cloud.calls("POST", "/v1/auth/anonymous")) == 1
 
 

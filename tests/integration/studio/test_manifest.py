@@ -77,7 +77,11 @@ def test_an_entry_that_hangs_is_ended(project: Path) -> None:
         f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid))\n"
         "threading.Event().wait()"
     )
-    assert _refused(Manifest(project, timeout_s=1.5)) == "src/arkor/index.py was not imported within 1.5 s."
+    for timeout_s in (1.5, 6.0, 24.0):  # a busy machine does not come to the entry in the first
+        said = _refused(Manifest(project, timeout_s=timeout_s))
+        assert said == f"src/arkor/index.py was not imported within {timeout_s:g} s."
+        if pid_file.exists():
+            break
     pid = int(pid_file.read_text())
     eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", "the child has left")
 

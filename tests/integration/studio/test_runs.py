@@ -24,8 +24,8 @@ from tests.support.studio import TIMEOUT_S, StudioProcess, write_entry
 # Swallows Ctrl-C, and tells when it does.
 STUBBORN = """
 import signal, threading
-print("is stubborn", flush=True)
 signal.signal(signal.SIGINT, lambda *_: print("not now", flush=True))
+print("is stubborn", flush=True)
 threading.Event().wait()
 """
 # Leaves a child that nobody waits for, then goes on to the trainer.
@@ -186,7 +186,7 @@ def test_a_signal_ends_the_children_and_leaves_the_job(
     assert len(children) == 2
     assert studio.end(number) == 128 + number
     assert "Job job_1 goes on. Follow it with: arkor attach job_1\n" in studio.shown
-    assert [child for child in children if not _has_left(child)] == []
+    eventually(lambda: all(map(_has_left, children)), "the children have left")
     assert arkor_cloud.jobs["job_1"]["status"] == "queued"
     assert not (Path.home() / ".arkor" / "studio-token").exists()
 
@@ -215,11 +215,10 @@ def test_a_run_that_does_not_stop_is_ended_and_its_job_cancelled(project: Path) 
     """By the server itself, by the id that the command has printed."""
     write_entry("print('Started job job_7', flush=True)\n" + STUBBORN)
     cancelled: list[str] = []
-    runs = Runs(project, local=False, cancel=cancelled.append, patience_s=0.5)
+    runs = Runs(project, local=False, cancel=cancelled.append, patience_s=1.0)
     run = runs.start(dry_run=False)
-    eventually(lambda: run.job_id, "the job is known")
     output = run.log.follow(lambda: False)
-    assert "is stubborn" in _followed(output, "is stubborn")
+    _followed(output, "is stubborn\n")
     runs.stop()
     assert run.wait(TIMEOUT_S)
     assert run.exit_code == 137
@@ -246,7 +245,7 @@ def test_a_job_that_cannot_be_cancelled_is_told_of(project: Path, caplog: pytest
 
     runs = Runs(project, local=False, cancel=cancel, patience_s=0.1)
     run = runs.start(dry_run=False)
-    eventually(lambda: run.job_id, "the job is known")
+    _followed(run.log.follow(lambda: False), "is stubborn\n")
     runs.stop()
     eventually(lambda: "Job job_7 could not be cancelled: Nobody answers." in caplog.text, "it is told")
 
