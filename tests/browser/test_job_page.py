@@ -96,6 +96,8 @@ def test_a_job_ends_while_one_looks(page: Page, job: ScriptedJob, kind: str) -> 
     assert page.texts(".job-error") == (["Out of memory"] if kind == "failed" else [])
     assert page.texts(".artifacts h2") == (["artifacts: 2"] if kind == "completed" else [])
     assert kind == "cancelled" or page.accessibility() == []
+    for hidden in (True, False):  # nor does the way back to the tab open it again
+        page.run(HIDE, hidden)
     time_was = page.run("return performance.now()")
     eventually(lambda: page.run("return performance.now()") > time_was + 400, "the time of a few tries")
     assert job.opened == ["3"]

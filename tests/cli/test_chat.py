@@ -36,9 +36,10 @@ def sent(cloud: Cloud) -> dict[str, object]:
 def test_a_prompt_is_answered_once(routed_cloud: Cloud) -> None:
     """By the job that is named, after the system message."""
     routed_cloud.says(HELLO)
-    ended = run("chat", "job_1", "hi there", "--system", "be brief")
+    ended = run("chat", "job_1", "hi there", "--system", "be brief", "--temperature", "0.5", "--max-tokens", "7")
     assert (ended.code, ended.out) == (0, "Hello\n")
     assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "job_1"}
+    assert (sent(routed_cloud)["temperature"], sent(routed_cloud)["maxTokens"]) == (0.5, 7)
     assert sent(routed_cloud)["messages"] == [
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "hi there"},

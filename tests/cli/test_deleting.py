@@ -13,6 +13,7 @@ from tests.support.terminal import Terminal
 from tests.support.waiting import make_trainer
 
 JOB = "/v1/jobs/*"
+LONG_AGO = "2020-01-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def jobs(routed_cloud: Cloud) -> Cloud:
     for number, (status, days) in enumerate([("completed", 40), ("failed", 20), ("running", 60)], start=1):
         make_trainer(routed_cloud, name=f"run-{number}").start()
         at = (datetime.now(timezone.utc) - timedelta(days=days)).isoformat()
-        routed_cloud.jobs[f"job_{number}"].update(status=status, createdAt=at, completedAt=at)
+        routed_cloud.jobs[f"job_{number}"].update(status=status, createdAt=LONG_AGO, completedAt=at)
     routed_cloud.answer("DELETE", JOB, *[Answer(status=204)] * 3)
     return routed_cloud
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.cloud import Cloud
-from tests.support.commands import Command, run
+from tests.support.commands import Command, Ended, run
 from tests.support.contract import STREAM, Answer, Stream
 from tests.support.events import END, PING, checkpoint, completed, failed, frame, frames, log, started
 from tests.support.eventually import eventually
@@ -64,6 +64,7 @@ def test_the_log_goes_on_behind_an_event(job: Cloud) -> None:
     numbered = run("logs", "job", "--ids").out.splitlines()
     assert [line.split()[0] for line in numbered] == ["1", "2", "3", "4", "5", "6"]
     assert run("logs", "job", "--ids", "--since", "4").out.splitlines() == numbered[4:]
+    assert run("logs", "job", "--since", "6") == Ended(0, "", "")  # not that it has told nothing
 
 
 def test_events_need_no_ids(routed_cloud: Cloud) -> None:

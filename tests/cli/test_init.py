@@ -174,22 +174,26 @@ def test_nobody_who_listens_is_no_reason_to_stop(project: Path) -> None:
 # On a terminal
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-def test_a_terminal_is_asked_for_the_template_and_the_name(template: str, project: Path) -> None:
-    """Each template with a line about it; what is not one is asked again."""
+@pytest.mark.parametrize(
+    ("answers", "template", "name"), [(("triage", "No Names"), "triage", "No Names"), (("", ""), "local", "my-bot")]
+)
+def test_a_terminal_is_asked_for_the_template_and_the_name(
+    answers: tuple[str, str], template: str, name: str, project: Path
+) -> None:
+    """Each template with a line about it; what is not one is asked again; Return takes what is in brackets."""
     with Terminal("init", "my-bot") as terminal:
         seen = terminal.expect("Template [local]: ")
         terminal.type("nosuch")
         terminal.expect("Error: 'nosuch' is not one of")
-        terminal.type(template)
+        terminal.type(answers[0])
         terminal.expect("Name [my-bot]: ")
-        terminal.type("No Names")
+        terminal.type(answers[1])
         code, _ = terminal.end()
     assert code == 0
-    assert all(f"  {name:9}  {each.summary}\n" in seen for name, each in TEMPLATES.items())
+    assert all(f"  {kind:9}  {each.summary}\n" in seen for kind, each in TEMPLATES.items())
     set_up(project / "same", TEMPLATES[template])
     trainer = Path("src", "arkor", "trainer.py")
-    expected = (project / "same" / trainer).read_text().replace('"bot"', '"No Names"')
+    expected = (project / "same" / trainer).read_text().replace('"bot"', f'"{name}"')
     assert (project / "my-bot" / trainer).read_text() == expected
 
 

@@ -64,8 +64,12 @@ def test_a_project_without_jobs_says_so(routed_cloud: Cloud) -> None:
 def test_a_job_is_shown_by_the_beginning_of_its_id(jobs: Cloud) -> None:
     """Which must be the only one; the error names some of the others."""
     jobs.jobs["abc_1"] = {**jobs.jobs.pop("job_1"), "id": "abc_1"}
+    jobs.features = {"artifacts"}
+    left = [{"name": "adapter", "kind": "adapter", "sizeBytes": 3 * 2**19}, {"name": "odd\x07", "kind": "adapter"}]
+    jobs.answer("GET", "/v1/jobs/*/artifacts", Answer(body={"artifacts": left}))
     shown = run("jobs", "show", "abc").out
     assert "status   failed\nerror    boom\n" in shown
+    assert shown.endswith("\nartifacts\n  adapter  1.5 MiB\n  odd  0.0 MiB\n")
     ambiguous = run("jobs", "show", "job_")
     assert (ambiguous.code, ambiguous.out) == (2, "")
     assert "2 ids begin with 'job_'; give more of one of them: job_" in ambiguous.err

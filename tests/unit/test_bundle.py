@@ -17,6 +17,45 @@ from tests.support.full_disk import largest_file
 from tests.support.sources import EVERY_WAY, REACHED, write_sources
 
 INDEX = "src/arkor/index.py"
+# Every statement that has blocks, with an import in each of them.
+BLOCKS = """\
+for i in ():
+    from . import a
+else:
+    from . import b
+while False:
+    from . import c
+else:
+    from . import d
+if False:
+    from . import e
+elif False:
+    from . import f
+else:
+    from . import g
+try:
+    from . import h
+except OSError:
+    from . import i
+else:
+    from . import j
+finally:
+    from . import k
+with open(__file__):
+    from . import l
+match 1:
+    case 1:
+        from . import m
+    case _:
+        from . import n
+async def later():
+    async with x:
+        async for y in z:
+            from . import o
+class C:
+    def f(self):
+        from . import p
+"""
 
 
 def bundled(artifact: Path) -> list[str]:
@@ -31,6 +70,13 @@ def test_everything_that_relative_imports_reach_goes_in(project: Path) -> None:
     artifact = build()
     assert artifact == project / ".arkor" / "build" / "index.pyz"
     assert bundled(artifact) == REACHED
+
+
+def test_an_import_counts_in_every_block(project: Path) -> None:
+    """Whichever of them runs in the end."""
+    others = [f"src/arkor/{name}.py" for name in "abcdefghijklmnop"]
+    write_sources(project, {INDEX: BLOCKS, **dict.fromkeys(others, "")})
+    assert bundled(build()) == sorted([*others, INDEX])
 
 
 @pytest.mark.parametrize("entry", [Path(INDEX), None, Path("src/arkor/../arkor/./index.py")])

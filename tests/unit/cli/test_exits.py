@@ -62,6 +62,20 @@ def test_an_error_has_its_exit_code(error: BaseException, code: int) -> None:
     assert exit_code(error) == code
 
 
+@pytest.mark.parametrize(("host", "hint"), [("api.arkor.ai", True), ("127.0.0.1:1", False)])
+def test_whoever_cannot_reach_the_cloud_is_told_of_the_other_way(
+    host: str, hint: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A backend of one's own that is away has no such way out."""
+
+    def fail() -> None:
+        raise errors.ConnectionFailed(f"No answer from https://{host}: connection refused.")
+
+    with pytest.raises(SystemExit, match="3"):
+        run_and_exit(click.Command("start", callback=fail), [])
+    assert ("To train on this machine instead, add --local." in capsys.readouterr().err) is hint
+
+
 def test_a_folder_that_was_removed_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

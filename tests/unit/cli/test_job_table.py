@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arkor.cli.job_table import moment, print_table
+from arkor.cli.job_table import moment, print_table, took
 from arkor.jobs import TrainingJob
 
 
@@ -34,6 +34,20 @@ def _zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_time_is_that_of_the_users_zone(at: str, shown: str) -> None:
     """One that the calendar lacks there is none: some backends write the first second of the year 1 for that."""
     assert moment(at) == shown
+
+
+@pytest.mark.parametrize(
+    ("ended", "shown"),
+    [
+        ("2026-01-01T00:00:00Z", "0m 00s"),
+        ("2026-01-01T00:59:59Z", "59m 59s"),
+        ("2026-01-02T01:02:03Z", "25h 02m"),
+        ("2025-12-31T00:00:00Z", "0m 00s"),
+    ],
+)
+def test_a_job_took_so_long(ended: str, shown: str) -> None:
+    """Days are hours, too; clocks that disagree make no job end before its start."""
+    assert took(TrainingJob(id="job_1", started_at="2026-01-01T00:00:00Z", completed_at=ended)) == shown
 
 
 def test_columns_are_aligned_in_every_script(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arkor.studio.log import Log
@@ -85,7 +85,8 @@ def test_the_oldest_lines_are_dropped_first() -> None:
     assert len(_read(log)) <= 100
 
 
-@given(st.lists(st.text(max_size=20), max_size=30), st.integers(min_value=1, max_value=40))
+@given(st.lists(st.text(max_size=20), max_size=10), st.integers(min_value=1, max_value=40))
+@example(["a\udc80", "b"], 40)
 def test_every_piece_is_whole_utf_8(texts: list[str], most_kept: int) -> None:
     """Also where the limit falls into a character, and for text that UTF-8 cannot carry."""
     log = Log(most_kept)
