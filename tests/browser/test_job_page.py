@@ -133,6 +133,20 @@ def test_a_cancelled_job_without_an_event_of_it(page: Page, job: ScriptedJob) ->
     assert len(job.opened) == 1
 
 
+def test_an_answer_from_before_the_end_changes_nothing(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:
+    """A job that has ended does not come back to life."""
+    call = "GET /api/jobs/job_1"
+    page.open(ROUTE)
+    page.the(".status-running")
+    eventually(lambda: job.opened, "the stream is open")
+    studio.answers[call] = Answer({"job": dict(job.wire)})
+    job.end("training.completed")
+    page.the(".status-completed")
+    page.asked(call, len(studio.asked(call)) + 2)  # the answer before the last one has come
+    assert page.texts(".job-head .status") == ["completed"]
+    assert page.all(".job-actions button") == []
+
+
 def test_a_stream_that_breaks_is_resumed(page: Page, job: ScriptedJob) -> None:
     """One line says so; nothing is lost, and nothing comes twice."""
     page.meets_refusals = True
@@ -210,12 +224,12 @@ def test_a_silent_stream_is_dead(page: Page, job: ScriptedJob) -> None:
 
 
 def test_a_long_run_stays_small(page: Page, job: ScriptedJob) -> None:
-    """Of many events the page keeps some: the ends, evaluations and extremes; of the log, the last 500 lines."""
+    """Of many events the page keeps some: the ends, evaluations, extremes and gaps; of the log, the last 500 lines."""
     job.log(0, loss=1)
     page.open(ROUTE)
     charted(page, 0)
     for step in range(1, 9001):
-        job.log(step, loss=99.0 if step == 4321 else 1 / step)
+        job.log(step, loss={4321: 99.0, 5432: None}.get(step, 1 / step))
     job.log(9000, evalLoss=0.5)
     job.log(9001, loss=0.001)
     charted(page, 9001)
@@ -223,7 +237,8 @@ def test_a_long_run_stays_small(page: Page, job: ScriptedJob) -> None:
     assert len(shown["x"]) <= 4000
     assert shown["x"][0] == 0
     assert shown["x"] == sorted(set(shown["x"]))
-    assert max(shown["y"]) == 99.0
+    assert max(loss for loss in shown["y"] if loss is not None) == 99.0
+    assert [step for step, loss in zip(shown["x"], shown["y"], strict=True) if loss is None] == [5432]
     assert len([step for step in shown["x"] if step < 3000]) > 300  # the beginning is not thinned more than the rest
     assert trace(page, "eval loss")["y"] == [0.5]
     assert len(lines(page)) == 500

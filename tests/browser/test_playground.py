@@ -263,7 +263,7 @@ def test_an_answer_that_fails_says_why(play: Page, studio: ScriptedStudio) -> No
 
 
 def test_a_connection_that_breaks_in_the_middle(play: Page, studio: ScriptedStudio) -> None:
-    """It is never taken for the end of the answer."""
+    """It is never taken for the end of the answer, nor sent along; what is made anew takes the last one's place."""
     play.meets_refusals = True
     answer = studio.answers[CHAT] = Streamed()
     ask(play)
@@ -271,6 +271,13 @@ def test_a_connection_that_breaks_in_the_middle(play: Page, studio: ScriptedStud
     play.reads(".answer-text", "Hel")
     answer.cut()
     play.the(".answer-error", "The answer was cut in the middle")
+    studio.answers[CHAT] = says("whole")
+    ask(play, "Again?")
+    play.reads(".answer-text", "whole")
+    play.button("Retry").click()
+    _, second, third = play.asked(CHAT, 3)
+    assert second["messages"] == third["messages"] == [{"role": "user", "content": "Again?"}]
+    eventually(lambda: texts(play, ".answer-text") == ["Hel", "whole"], "one answer each")
 
 
 def test_two_answers_side_by_side(play: Page, studio: ScriptedStudio) -> None:

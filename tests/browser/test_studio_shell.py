@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from selenium.webdriver.common.keys import Keys
 
@@ -238,15 +240,19 @@ def test_asking_has_a_safe_answer(page: Page) -> None:
 
 
 def test_a_hidden_page_asks_for_nothing(page: Page, studio: ScriptedStudio) -> None:
-    """In a tab behind another one it holds no connection; seen again, it is up to date."""
+    """In a tab behind another one it holds no connection, though an answer was late; seen again, it is up to date."""
     run = studio.starts()
     run.say("first\n")
     page.open()
     page.the(".log", "first")
     page.run("document.addEventListener('visibilitychange', () => { window.wasHidden = true; }, {once: true})")
+    gate = threading.Event()
+    studio.answers["GET /api/jobs"] = Answer({"jobs": []}, gate=gate)
+    page.asked("GET /api/jobs", len(studio.asked("GET /api/jobs")) + 1)
     mine = page.browser.current_window_handle
     page.browser.switch_to.new_window("tab")
     try:
+        gate.set()
         run.say("second\n")
         run.cut()
         eventually(lambda: is_quiet(page, studio), "no request in the time of a few polls")

@@ -290,7 +290,6 @@ def test_no_network_exits_3_and_says_where_it_looked(monkeypatch: pytest.MonkeyP
     ("status", "body", "code", "text"),
     [
         (401, {"error": "Unknown token"}, 3, "Unknown token"),
-        (403, {"error": "Not yours"}, 3, "Not yours"),
         (422, {"error": "model: there is no m"}, 2, "model: there is no m"),
         (500, b"broken", 3, "broken"),
         (

@@ -98,14 +98,6 @@ def test_a_start_that_takes_too_long_exits_124_and_the_job_goes_on(backend: Back
     assert "arkor attach job_" in ended.err
 
 
-@pytest.mark.parametrize("timeout", ["soon", "0", "-1", "1.5h", ""])
-def test_a_time_span_that_is_none_is_refused(timeout: str) -> None:
-    """Before the entry is looked at."""
-    ended = run("start", "--timeout", timeout)
-    assert ended.code == 2
-    assert "is not a time span such as 2h, 15m or 90s" in ended.err
-
-
 def test_ctrl_c_stops_the_job_where_that_is_asked_for(backend: BackendProcess, project: Path) -> None:
     """And says so."""
     write_project(project, "gated:1")

@@ -14,8 +14,9 @@ pytest.importorskip("plotly")
 
 from arkor.project import state_path
 from arkor.studio.app import create_app
+from arkor.studio.curve import FEWEST_POINTS
 from arkor.studio.parts import Studio
-from arkor.studio.routes import access
+from arkor.studio.routes import access, jobs
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
 from tests.support.events import ADAPTER, PLAN, TIMESTAMP, log
@@ -210,7 +211,7 @@ def test_metrics_are_read_once_and_then_go_on(routed_cloud: Cloud, page: FlaskCl
 
 @pytest.mark.parametrize("points", ["", "-1", "1e9", "many"])
 def test_how_many_points_has_to_be_a_number(routed_cloud: Cloud, page: FlaskClient, points: str) -> None:
-    """One that is out of range is brought into it."""
+    """It says so."""
     answer = page.get(f"/api/jobs/job_1/metrics?points={points}")
     assert (answer.status_code, "points" in answer.get_json()["error"]) == (400, True)
 
@@ -231,13 +232,18 @@ def test_metrics_come_as_figures_where_the_backend_has_them(routed_cloud: Cloud,
     assert routed_cloud.streams == []
 
 
-def test_metrics_of_a_long_job_are_few_and_the_csv_has_all(routed_cloud: Cloud, page: FlaskClient) -> None:
-    """The chart stays quick; whoever wants each line gets it."""
+def test_metrics_of_a_long_job_are_few_and_the_csv_has_all(
+    routed_cloud: Cloud, page: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chart stays quick, however many points are asked for; whoever wants each line gets it."""
     routed_cloud.jobs["job_1"] = {**JOB, "status": "completed"}
     routed_cloud.plan = [*(log(step, 1 / step) for step in range(1, 3000)), PLAN[-1]]
     told = page.get("/api/jobs/job_1/metrics?points=100").get_json()
     assert (told["total"], len(told["lines"])) == (2999, 500)
     assert 95 <= len(told["points"]) <= 100
+    monkeypatch.setattr(jobs, "MOST_POINTS", 50)
+    for points, most in ((1, FEWEST_POINTS), (999_999_999, 50)):
+        assert 0 < len(page.get(f"/api/jobs/job_1/metrics?points={points}").get_json()["points"]) <= most
     table = page.get("/api/jobs/job_1/metrics.csv")
     assert table.headers["Content-Disposition"] == 'attachment; filename="job_1.csv"'
     assert (table.mimetype, table.text.count("\r\n")) == ("text/csv", 3000)

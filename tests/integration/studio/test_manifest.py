@@ -86,6 +86,14 @@ def test_an_entry_that_hangs_is_ended(project: Path) -> None:
     eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", "the child has left")
 
 
+def test_a_module_of_the_project_hides_none_of_pythons(manifest: Manifest, project: Path) -> None:
+    """Studio's own code in that process is the same in every folder."""
+    write_entry()
+    for name in ("json", "contextlib", "arkor"):
+        (project / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    assert manifest.read() == {"trainer": {"name": "studio-run"}}
+
+
 def test_many_at_once_share_what_is_found(manifest: Manifest, project: Path) -> None:
     """Twelve pages that load together import the entry twice, not twelve times."""
     write_entry("open('times', 'a').write('x')")

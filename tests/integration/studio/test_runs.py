@@ -220,10 +220,12 @@ def test_a_run_that_does_not_stop_is_ended_and_its_job_cancelled(project: Path) 
     output = run.log.follow(lambda: False)
     _followed(output, "is stubborn\n")
     runs.stop()
+    assert _followed(output, "not now\n") == "not now\n"
+    runs.stop()  # a second Ctrl-C would make the command leave a submission under way
     assert run.wait(TIMEOUT_S)
     assert run.exit_code == 137
     eventually(lambda: cancelled == ["job_7"], "the job was cancelled")
-    assert _followed(output, "[exit 137]").startswith("not now\n")
+    assert _followed(output, "[exit 137]") == "[exit 137]\n"
 
 
 def test_a_job_that_the_trainer_remembers_is_known_too(project: Path) -> None:

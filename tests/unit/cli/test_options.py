@@ -7,9 +7,11 @@ from unittest import mock
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from arkor.cli.exits import Interrupted
 from arkor.cli.options import duration, how_to_go_on, telling_how_to_go_on
+from arkor.cli.start import start
 from arkor.errors import ConnectionFailed
 from arkor.jobs import TrainingJob
 from arkor.trainer import Trainer
@@ -31,6 +33,14 @@ def following(backend: str | None = None) -> Any:
 def test_a_time_span_is_read(text: str, seconds: float) -> None:
     """Each number has its unit; one alone is seconds."""
     assert duration(click.Context(COMMAND), click.Option(["--timeout"]), text) == seconds
+
+
+@pytest.mark.parametrize("timeout", ["soon", "0", "-1", "1.5h", ""])
+def test_a_time_span_that_is_none_is_refused(timeout: str) -> None:
+    """Before the entry is looked at."""
+    ended = CliRunner().invoke(start, ["--timeout", timeout])
+    assert ended.exit_code == 2
+    assert "is not a time span such as 2h, 15m or 90s" in ended.stderr
 
 
 def test_a_number_behind_a_unit_needs_its_own() -> None:
