@@ -1,6 +1,6 @@
 """Train again every night, on the rows as they are that night.
 
-    0 3 * * *   cd /srv/bot && ARKOR_CLOUD_API_URL=local python nightly.py        # a line of a crontab
+    0 3 * * *   cd /srv/bot && ARKOR_CLOUD_API_URL=local .venv/bin/python nightly.py     # a line of a crontab
 
 The date is in the job's name. All else is in the folder ``nightly``: the log, the rows of that night, and the job while
 it runs. So a second run of the same night, after a crash or beside the first, goes on with the same job and starts no
