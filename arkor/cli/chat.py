@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +54,10 @@ def chat(
     from arkor.api.client import CloudApiClient
     from arkor.project import ensure_project
 
+    if prompt is None and target and " " in target and "/" not in target:
+        raise click.UsageError(
+            f"{target!r} is no JOB or MODEL. A question comes after one: arkor chat JOB {quote(target)}; or on stdin."
+        )
     if prompt is None and not is_terminal(sys.stdin):
         prompt = _piped()
     client = CloudApiClient.connect(backend_of(local))

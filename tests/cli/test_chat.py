@@ -91,6 +91,14 @@ def test_without_a_question_nothing_is_asked(routed_cloud: Cloud) -> None:
     assert routed_cloud.calls("POST", CHAT) == []
 
 
+def test_a_question_alone_is_not_taken_for_a_model(routed_cloud: Cloud) -> None:
+    """Nothing is asked; the line says where a question goes."""
+    ended = run("chat", "where is my lamp?")
+    assert (ended.code, ended.out) == (2, "")
+    assert "A question comes after one: arkor chat JOB 'where is my lamp?'; or on stdin." in ended.err
+    assert routed_cloud.calls("POST", CHAT) == []
+
+
 def test_no_terminal_obeys_an_answer(routed_cloud: Cloud) -> None:
     """A model may say anything; a pipe gets all of it."""
     said = Stream(frames=[chunk("Hi\x1b]0;mine\x07\u200d\n"), chunk("\x9b2Jthere\t!"), DONE])
