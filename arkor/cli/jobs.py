@@ -80,8 +80,8 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
     _print_facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in settings})
     if "artifacts" in client.features:
         click.echo("artifacts")
-        for artifact in client.list_artifacts(scope, job.id):
-            click.echo(f"  {one_line(artifact.name)}  {(artifact.size_bytes or 0) / 2**20:.1f} MiB")
+        left = client.list_artifacts(scope, job.id)
+        _print_facts({f"  {one_line(one.name)}": f"{(one.size_bytes or 0) / 2**20:.1f} MiB" for one in left})
 
 
 jobs.add_command(delete)
