@@ -45,8 +45,8 @@ def chat(
     """Talk to what a job trained, or to a model.
 
     JOB is a job's id, or so much of its beginning that it is the only one; MODEL is a model's name. By default it is
-    the job that completed last. With PROMPT, or with a question on stdin, it answers once; else it goes on until
-    Ctrl-D.
+    the job that completed last, dry runs aside. With PROMPT, or with a question on stdin, it answers once; else it goes
+    on until Ctrl-D.
 
     \b
     Example: arkor chat job_x4k2 "Where is my lamp?" --local
@@ -88,9 +88,13 @@ def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | N
     """Return who answers: an adapter or a base model."""
     if not target:
         done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
-        if not done:
-            raise click.UsageError("No job of this project has completed yet: name a job or a model.")
-        target = max(done, key=lambda job: job.completed_at or job.created_at).id
+        trained = [job for job in done if not job.config.get("dryRun")]
+        if not trained:
+            what = (
+                "Only dry runs of this project have completed" if done else "No job of this project has completed yet"
+            )
+            raise click.UsageError(f"{what}: name a job or a model.")
+        target = max(trained, key=lambda job: job.completed_at or job.created_at).id
     else:
         try:
             target = client.find_job(scope, target).id

@@ -25,6 +25,8 @@ def _jobs(routed_cloud: Cloud) -> None:
     routed_cloud.jobs["job_3"] = {"id": "job_3", "status": "failed", "createdAt": "2026-01-03T00:00:00Z"}
     routed_cloud.jobs["job_1"]["completedAt"] = "2026-01-04T00:00:00Z"
     routed_cloud.jobs["job_2"]["completedAt"] = "2026-01-05T00:00:00Z"
+    dry_run = {"status": "completed", "config": {"dryRun": True}, "completedAt": "2026-01-06T00:00:00Z"}
+    routed_cloud.jobs["job_4"] = {"id": "job_4", "createdAt": "2026-01-05T00:00:00Z", **dry_run}
 
 
 def sent(cloud: Cloud) -> dict[str, object]:
@@ -63,11 +65,11 @@ def test_a_job_may_be_named_by_the_beginning_of_its_id(routed_cloud: Cloud) -> N
     assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "abc_1"}
     ambiguous = run("chat", "job_", "hi")
     assert (ambiguous.code, ambiguous.out) == (2, "")
-    assert "2 ids begin with 'job_'; give more of one of them: job_2, job_3" in ambiguous.err
+    assert "3 ids begin with 'job_'; give more of one of them: job_2, job_3, job_4" in ambiguous.err
 
 
 def test_the_question_may_come_on_stdin_and_the_last_completed_job_answers(routed_cloud: Cloud) -> None:
-    """A job that completed earlier does not count, though it was created later, nor does one that failed."""
+    """A job that completed earlier does not count, though it was created later, nor one that failed, nor a dry run."""
     routed_cloud.says(HELLO)
     done = subprocess.run(
         [sys.executable, "-m", "arkor.cli", "chat"],

