@@ -90,10 +90,8 @@ def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | N
         done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
         trained = [job for job in done if not job.config.get("dryRun")]
         if not trained:
-            what = (
-                "Only dry runs of this project have completed" if done else "No job of this project has completed yet"
-            )
-            raise click.UsageError(f"{what}: name a job or a model.")
+            what = "Only dry runs have completed" if done else "No job has completed yet"
+            raise click.UsageError(f"{what} in this project: name a job or a model.")
         target = max(trained, key=lambda job: job.completed_at or job.created_at).id
     else:
         try:
