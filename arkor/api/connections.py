@@ -57,9 +57,11 @@ def _connect(host: str, port: int, timeout_s: Any, options: Any) -> socket.socke
             sock.settimeout(timeout_s if isinstance(timeout_s, (int, float)) else CONNECT_TIMEOUT_S)
             scope.adopt(sock)
             sock.connect(address)
-        except OSError as exc:
-            last = exc
+        except BaseException as exc:  # Ctrl-C, too, leaves no socket behind
             sock.close()
+            if not isinstance(exc, OSError):
+                raise
+            last = exc
         else:
             return sock
     raise last or OSError("no address to connect to")

@@ -120,7 +120,9 @@ def test_stop_cancels_the_job(studio: StudioProcess, arkor_cloud: Cloud) -> None
     _begin(studio, "Started job job_1\n")
     answer = studio.post("/api/train/stop")
     assert (answer.status_code, answer.json()) == (202, {"stopping": True})
-    assert _log(studio).endswith("\nInterrupted. Asked the backend to stop job job_1.\n[exit 130]\n")
+    log = _log(studio)  # Ctrl-C may come at any moment: Python may also say that a socket was dropped
+    assert "\nInterrupted. Asked the backend to stop job job_1.\n" in log
+    assert log.endswith("\n[exit 130]\n")
     assert arkor_cloud.jobs["job_1"]["status"] == "cancelled"
     run = studio.get("/api/train").json()["run"]
     assert (run["exitCode"], run["stopping"]) == (130, True)
