@@ -151,6 +151,8 @@ def test_a_start_that_is_refused(page: Page, studio: ScriptedStudio) -> None:
     del studio.answers["POST /api/train"]
     eventually(lambda: page.button(RUN).is_enabled(), "another try")
     page.button(RUN).click()
+    assert len(page.asked("POST /api/train", 2)) == 2
+    page.button(RUN).click()
     page.the(".run-status", "Run under way.")
     page.gone(".problem")
 
