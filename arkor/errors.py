@@ -16,7 +16,7 @@
     │   └── ReconnectExhausted   too many failures in a row
     ├── Aborted                  the abort event was set
     ├── WaitTimeout              the deadline passed (also a TimeoutError)
-    ├── TrainingFailed           raise_for_status() on a job that did not complete
+    ├── TrainingFailed           raise_for_status() on a job that did not complete (in client/result.py)
     ├── ConfigError              a setting out of its range (also a ValueError)
     ├── DatasetError             rows that cannot be trained on (also a ValueError)
     ├── EntryError               an entry without a trainer
@@ -39,8 +39,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from arkor.jobs import TrainingResult
 
 
 class ArkorError(Exception):
@@ -158,22 +156,6 @@ class Aborted(ArkorError):
 
 class WaitTimeout(ArkorError, TimeoutError):
     """``wait(timeout=…)`` reached its deadline: the job goes on, and ``wait()`` may be called again."""
-
-
-class TrainingFailed(ArkorError):
-    """The job ended without completing.
-
-    Attributes:
-        result: the whole result, its job and its artifacts.
-    """
-
-    def __init__(self, result: TrainingResult) -> None:
-        super().__init__(result)
-        self.result = result
-
-    def __str__(self) -> str:
-        job = self.result.job
-        return f"Job {job.id} finished with status={job.status}: {job.error or 'no error message'}"
 
 
 class ConfigError(ArkorError, ValueError):

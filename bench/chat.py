@@ -179,8 +179,8 @@ def matcher_ms(tokenizer: Any) -> list[float]:
     """Return milliseconds a token of holding an answer to a schema: making the matcher, and each token."""
     import torch
 
-    from arkor.backend.chat.constraints import Constraint
-    from arkor.backend.chat.grammars import Grammars
+    from arkor.backend.inference.constraints import Constraint
+    from arkor.backend.inference_worker.grammars import Grammars
 
     fields = {"category": {"enum": ["billing", "bug"]}, "summary": {"type": "string"}, "urgent": {"type": "boolean"}}
     schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}

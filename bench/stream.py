@@ -38,7 +38,7 @@ import sseclient
 
 from arkor import Aborted, Callbacks, CloudApiClient, LogContext, ReconnectPolicy, Trainer
 from arkor.auth.identity import host_key
-from arkor.project import ProjectState, write_state
+from arkor.client.project import ProjectState, write_state
 
 MIB = 1024 * 1024
 READ_BYTES = 64 * 1024

@@ -34,7 +34,7 @@ from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
 
 from arkor.auth.identity import host_key
-from arkor.project import ProjectState, write_state
+from arkor.client.project import ProjectState, write_state
 
 PATIENCE_S = 60.0
 TOKEN = "bench"

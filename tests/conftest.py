@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from arkor.api import notices
-from arkor.api.client import CloudApiClient
-from arkor.project import ensure_project
+from arkor.client.client import CloudApiClient
+from arkor.client.project import ensure_project
+from arkor.http import deprecation
 from tests.support.cloud import Cloud
 from tests.support.eventually import eventually
 
@@ -48,7 +48,7 @@ def _own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(root / "home"))
     monkeypatch.chdir(root / "my-project")
-    monkeypatch.setattr(notices, "_memory", notices._Memory())
+    monkeypatch.setattr(deprecation, "_memory", deprecation._Memory())
 
 
 @pytest.fixture(autouse=True)

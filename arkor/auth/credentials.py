@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 
 import attrs
 
-from arkor.api import wire
-from arkor.api.abort import pause
-from arkor.disk import arkor_home, file_lock, write_atomically
 from arkor.errors import ArkorError, CredentialsError
+from arkor.http.abort import pause
+from arkor.protocol import wire
+from arkor.system.files import arkor_home, file_lock, write_atomically
 
 CLOUD_API_URL = "https://api.arkor.ai"
 

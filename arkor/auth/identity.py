@@ -11,9 +11,6 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from arkor.api import wire
-from arkor.api.bearer import TokenSource, token_source
-from arkor.api.transport import Transport, path, split_base_url
 from arkor.auth.credentials import (
     CLOUD_API_URL,
     AnonymousCredentials,
@@ -27,6 +24,9 @@ from arkor.auth.credentials import (
 )
 from arkor.auth.refresh import RenewedToken
 from arkor.errors import CredentialsError
+from arkor.http.bearer import TokenSource, token_source
+from arkor.http.transport import Transport, path, split_base_url
+from arkor.protocol import wire
 
 LOCAL_HOST_KEY = "local"
 

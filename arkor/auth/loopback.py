@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from arkor.api.abort import current_scope
-from arkor.auth.oauth import shown
 from arkor.errors import ArkorError, CredentialsError
+from arkor.http.abort import current_scope
+from arkor.text import one_line
 
 CALLBACK_PATH = "/callback"
 REQUEST_TIMEOUT_S = 10.0
@@ -172,7 +172,7 @@ class _Server(ThreadingHTTPServer):
             if code:
                 self.code.set_result(code)
             else:
-                self.code.set_exception(CredentialsError(f"The login was refused ({shown(error)})."))
+                self.code.set_exception(CredentialsError(f"The login was refused ({one_line(error)})."))
         except InvalidStateError:
             return HTTPStatus.CONFLICT, "This login was answered already.\n", "text/plain"
         return self._conclusion.result()

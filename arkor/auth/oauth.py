@@ -17,15 +17,15 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from arkor.api import wire
-from arkor.api.transport import Transport, path
 from arkor.auth.credentials import OAuthCredentials, default_cloud_api_url
 from arkor.errors import CloudApiError, ConnectionFailed, CredentialsError
+from arkor.http.transport import Transport, path
+from arkor.protocol import wire
+from arkor.text import one_line
 
 SCOPES = "openid profile email offline_access"
 TOKEN_TIMEOUT_S = (5.0, 20.0)
 UNTOLD_LIFETIME_S = 600.0
-SHOWN_CHARACTERS = 300
 
 # Of what a token endpoint may say with a 4xx, this alone gets better by asking again.
 _PASSING_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down", "too_many_requests"})
@@ -169,12 +169,6 @@ def renewed(credentials: OAuthCredentials) -> OAuthCredentials:
     )
 
 
-def shown(text: str) -> str:
-    """Return a text from elsewhere as one line that can do nothing to a terminal, and does not fill it."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}…"
-
-
 @attrs.frozen
 class _Tokens:
     """What the token endpoint gives."""
@@ -214,7 +208,7 @@ def _said(body: Mapping[str, Any], form: Mapping[str, str]) -> str:
     words = ": ".join(text for key in ("error", "error_description") if (text := wire.text(body.get(key))))
     for key in _SECRET & form.keys():
         words = words.replace(form[key], "…")
-    return shown(words)
+    return one_line(words)
 
 
 def _tokens(body: Mapping[str, Any]) -> _Tokens | None:
@@ -230,5 +224,5 @@ def _tokens(body: Mapping[str, Any]) -> _Tokens | None:
 def _address(domain: str) -> str:
     """Return the provider's address. Raises CredentialsError where the domain is none."""
     if not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", domain):
-        raise CredentialsError(f"{shown(domain)!r} is not a domain that accounts can log in at.")
+        raise CredentialsError(f"{one_line(domain)!r} is not a domain that accounts can log in at.")
     return f"https://{domain}"

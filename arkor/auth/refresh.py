@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from arkor.api.abort import AbortScope, run_unbroken
 from arkor.auth.credentials import Credentials, OAuthCredentials, held, read_held, write_credentials
 from arkor.auth.oauth import renewed
 from arkor.errors import AuthenticationError, ConnectionFailed, CredentialsError
+from arkor.http.abort import AbortScope, run_unbroken
 
 MARGIN_S = 60.0
 

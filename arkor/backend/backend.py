@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 
 from arkor.backend.activity import Activity
-from arkor.backend.deleting import Deleter
-from arkor.backend.engines.process import ProcessEngine
-from arkor.backend.feed import Feed
 from arkor.backend.inference import Inference, Targets
-from arkor.backend.pulls import Pulls
-from arkor.backend.scheduler import Scheduler
+from arkor.backend.jobs.deletion import Deleter
+from arkor.backend.jobs.scheduler import Scheduler
+from arkor.backend.models.pulls import Pulls
+from arkor.backend.processes.child_engine import ProcessEngine
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
+from arkor.backend.store.feed import Feed
 
 NAME = "arkor-local"
 FEATURES = (

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from arkor.backend.app import create_app
 from arkor.backend.backend import Backend
-from arkor.backend.serverfile import ServerFile
+from arkor.backend.server_file import ServerFile
 from arkor.backend.settings import Settings
 from arkor.errors import LocalBackendError
 from arkor.serving.httpserver import HttpServer

@@ -39,10 +39,10 @@ class Settings:
     server_file: Path | None = None
     idle_exit_s: float | None = None
     max_parallel: int = 1
-    worker_module: str = "arkor.backend.worker"
+    worker_module: str = "arkor.backend.training_worker"
     models_module: str = "arkor.backend.models"
     stream_cap: int = 64
-    chat_module: str = "arkor.backend.chat"
+    chat_module: str = "arkor.backend.inference_worker"
     chat_cap: int = 32
     chat_idle_s: float = 300.0
     ping_s: float = 5.0

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from arkor.backend.store.datasets import StoredDataset
+from arkor.data.jsonl import check_rows
 from arkor.errors import DatasetError
-from arkor.jsonl import check_rows
 from arkor.serving.refusal import Refusal
 
 _CHUNK_BYTES = 1024 * 1024

@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
+import click
+
+from arkor.cli.exits import Interrupted, Refused
+from arkor.cli.options import is_interactive
+from arkor.text import one_line
 
 if TYPE_CHECKING:
     from arkor.auth.credentials import Credentials
@@ -57,6 +62,30 @@ class ChosenBackend:
 
     def find(self) -> str:
         """Return its base URL; this user's own is started where it does not run."""
-        from arkor.local import find_or_start
+        from arkor.client.local_backend import find_or_start
 
         return find_or_start() if self.is_local else self.address
+
+
+def confirm(loss: str, *, force: bool) -> None:
+    """Ask whether something that cannot be undone is to be done."""
+    if force:
+        return
+    if not is_interactive():
+        raise Refused(f"{loss} Nothing was changed. To do it all the same, add --force.")
+    if not click.confirm(f"{loss}\nGo on?"):
+        raise Interrupted("Nothing was changed.")
+
+
+def logged_in_how(credentials: Credentials) -> str:
+    """Say how somebody is logged in: with an account, or anonymously."""
+    anonymous_id = getattr(credentials, "anonymous_id", None)
+    return "with an account" if anonymous_id is None else f"anonymously, as {one_line(anonymous_id)}"
+
+
+def mention_token_in_environment() -> None:
+    """Say that ARKOR_TOKEN wins over what a command does to stored identities."""
+    from arkor.auth.identity import token_in_environment
+
+    if token_in_environment() is not None:
+        click.echo("Note: ARKOR_TOKEN is set. It wins over every stored identity, and stays.", err=True)

@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import click
 
+from arkor.text import printable
+
 COMPLETED = 0
 NOT_COMPLETED = 1
 BAD_INPUT = 2
@@ -18,7 +20,7 @@ TIMED_OUT = 124
 INTERRUPTED = 130
 
 _MORE = "(--debug shows the whole traceback)"
-_NOTICES = "arkor.api.notices"
+_NOTICES = "arkor.http.deprecation"
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
 _REFUSED_INPUT = frozenset({400, 413, 422})
 _BAD_INPUT_ERRORS = (
@@ -36,7 +38,7 @@ class _Shown(logging.Handler):
     """Shows log records on what stderr is at that moment: a progress bar may have its place there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(harmless(self.format(record)), err=True)
+        click.echo(printable(self.format(record)), err=True)
 
 
 class Refused(click.ClickException):
@@ -52,6 +54,7 @@ class Interrupted(Exception):
 def exit_code(exc: BaseException) -> int:
     """Return the exit code that an error stands for."""
     from arkor import errors  # here and below: --help and --version need none of it
+    from arkor.client.result import TrainingFailed
 
     if isinstance(exc, click.ClickException):
         return exc.exit_code
@@ -60,7 +63,7 @@ def exit_code(exc: BaseException) -> int:
     bad_input = tuple(getattr(errors, name) for name in _BAD_INPUT_ERRORS)
     codes: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
         ((Interrupted, KeyboardInterrupt, click.Abort), INTERRUPTED),
-        ((errors.TrainingFailed,), NOT_COMPLETED),
+        ((TrainingFailed,), NOT_COMPLETED),
         ((errors.WaitTimeout,), TIMED_OUT),
         (bad_input, BAD_INPUT),
     )
@@ -98,7 +101,7 @@ def _run(command: click.Command, arguments: list[str]) -> int:
 
             traceback.print_exc()
         else:
-            click.echo(harmless(_message(exc)), err=True)
+            click.echo(printable(_message(exc)), err=True)
         return exit_code(exc)
     return code if isinstance(code, int) else COMPLETED
 
@@ -125,11 +128,6 @@ def _has_working_directory() -> bool:
     with contextlib.suppress(FileNotFoundError):
         return Path.cwd().is_absolute()
     return False
-
-
-def harmless(text: str) -> str:
-    """Return a text without the characters that a terminal would obey: some of it is a backend's."""
-    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
 
 
 def _place(exc: BaseException) -> str:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arkor.api.notices import one_line
-from arkor.cli.exits import COMPLETED, NOT_COMPLETED, Interrupted, harmless
-from arkor.jobs import JobStatus, Scope, TrainingJob, TrainingResult
+from arkor.cli.exits import COMPLETED, NOT_COMPLETED, Interrupted
+from arkor.client.result import TrainingResult
+from arkor.protocol.jobs import JobStatus, Scope, TrainingJob
+from arkor.text import one_line, printable
 
 if TYPE_CHECKING:
-    from arkor.api.client import CloudApiClient
-    from arkor.trainer import Trainer
+    from arkor.client.client import CloudApiClient
+    from arkor.trainer.trainer import Trainer
 
 local_option = click.option(
     "--local", is_flag=True, help="Use the backend on this machine, starting it where it does not run."
@@ -54,8 +55,8 @@ def backend_of(local: bool) -> str | None:
 
 def project_of(local: bool) -> tuple[CloudApiClient, Scope]:
     """Return the backend and the project of this folder, which is never created here."""
-    from arkor.api.client import CloudApiClient
-    from arkor.project import ensure_project
+    from arkor.client.client import CloudApiClient
+    from arkor.client.project import ensure_project
 
     client = CloudApiClient.connect(backend_of(local))
     return client, ensure_project(client, Path.cwd(), create=False)
@@ -66,7 +67,7 @@ def result_code(result: TrainingResult) -> int:
     if result.status == JobStatus.COMPLETED:
         return COMPLETED
     if result.job.error:
-        click.echo(harmless(f"Error: {result.job.error}"), err=True)
+        click.echo(printable(f"Error: {result.job.error}"), err=True)
     return NOT_COMPLETED
 
 

@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 
 import attrs
 
-from arkor.disk import write_atomically
 from arkor.errors import ScaffoldError
 from arkor.scaffold.ignoring import with_ignored
 from arkor.scaffold.requirements import (
@@ -26,6 +25,7 @@ from arkor.scaffold.requirements import (
     with_requirement,
 )
 from arkor.scaffold.templates import ENTRY, GITIGNORE, Template
+from arkor.system.files import write_atomically
 
 PYPROJECT = "pyproject.toml"
 REQUIREMENTS = "requirements.txt"

@@ -9,9 +9,9 @@ from werkzeug.exceptions import HTTPException
 
 from arkor.errors import ArkorError
 from arkor.studio import guard
-from arkor.studio.parts import Studio
 from arkor.studio.routes import BLUEPRINTS
 from arkor.studio.routes.access import EXTENSION, add_notices
+from arkor.studio.state import Studio
 from arkor.studio.upstream import refusal_of
 
 log = logging.getLogger("arkor.studio")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from arkor.api import wire
+from arkor.protocol import wire
 
 FIGURES = ("loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond")
 COLUMNS = ("step", *FIGURES, "timestamp")

@@ -15,12 +15,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from arkor.api import wire
-from arkor.events import LAST_EVENT_TYPES
-from arkor.metrics import plain_time
+from arkor.protocol import wire
+from arkor.protocol.events import LAST_EVENT_TYPES
+from arkor.protocol.metrics import plain_time
 from arkor.serving.refusal import Refusal
 from arkor.studio.curve import FIGURES, Curve
-from arkor.studio.shown import json_text
+from arkor.studio.redact import json_text
 
 BATCH = 500
 LINES = 500
@@ -33,7 +33,7 @@ MOST_JOBS = 16
 CSV_CHARS = 64 * 1024
 TURN_S = 15.0  # how long one page waits for another that has the same job read
 
-Events = Iterable[tuple[str | None, Mapping[str, Any]]]  # ids and bodies, as ``arkor.api.history`` yields them
+Events = Iterable[tuple[str | None, Mapping[str, Any]]]  # ids and bodies, as ``arkor.client.history`` yields them
 Figures = Iterable[tuple[Sequence[Sequence[Any]], Sequence[tuple[str | None, Mapping[str, Any]]]]]
 
 CSV_COLUMNS = ("step", *map(wire.python_name, FIGURES), "timestamp")

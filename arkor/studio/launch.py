@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arkor.disk import arkor_home, write_atomically
 from arkor.errors import ArkorError, StudioError
 from arkor.serving.stopping import StopRequest
+from arkor.system.files import arkor_home, write_atomically
 
 if TYPE_CHECKING:
-    from arkor.studio.parts import Studio
+    from arkor.studio.state import Studio
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 4000
@@ -55,7 +55,7 @@ def serve(
     from arkor.studio.app import create_app
     from arkor.studio.guard import Fence
     from arkor.studio.httpserver import create_server
-    from arkor.studio.parts import Studio
+    from arkor.studio.state import Studio
 
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
     studio = Studio.of(project_dir, local=local)
@@ -143,7 +143,7 @@ class _TokenFile:
 
 def _introduce(backend: str | None) -> None:
     """See to it that there is an identity, as every command does; without one the page still opens."""
-    from arkor.api.client import CloudApiClient
+    from arkor.client.client import CloudApiClient
 
     try:
         CloudApiClient.connect(backend).close()

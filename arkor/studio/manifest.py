@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from arkor.bundle import DEFAULT_ENTRY
+from arkor.entry.bundle import DEFAULT_ENTRY
 from arkor.serving.refusal import Refusal
-from arkor.studio.processes import signal_group, start_child
+from arkor.studio.processes import start_child
+from arkor.system.processes import signal_group
 
 TIMEOUT_S = 30.0
 _LONGEST_ANSWER = 1024**2
@@ -59,7 +60,7 @@ class Manifest:
         try:
             told = _read_all(process, time.monotonic() + self._timeout_s)
         finally:
-            signal_group(process)
+            signal_group(process.pid)
             code = process.wait()
             for pipe in filter(None, (process.stdin, process.stdout)):
                 pipe.close()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
-# The project's folder is not to hide modules of arkor's or of Python's own; -P is there since 3.11.
-_PYTHON = [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else [])]
+from arkor.system.processes import module_command
 
 
 def start_child(arguments: list[str], project_dir: Path, stderr: int) -> subprocess.Popen[bytes]:
-    """Start ``arkor.studio.child`` in a session of its own; it ends when its standard input is closed.
+    """Start ``arkor.cli.studio_child`` in a session of its own; it ends when its standard input is closed.
 
     Args:
         arguments: what it is to do.
@@ -22,7 +18,7 @@ def start_child(arguments: list[str], project_dir: Path, stderr: int) -> subproc
         stderr: where its errors go, as ``Popen`` takes it; its standard output is a pipe.
     """
     return subprocess.Popen(
-        [*_PYTHON, "-m", "arkor.studio.child", *arguments],
+        module_command("arkor.cli.studio_child", *arguments),
         cwd=project_dir,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
         stdin=subprocess.PIPE,
@@ -30,9 +26,3 @@ def start_child(arguments: list[str], project_dir: Path, stderr: int) -> subproc
         stderr=stderr,
         start_new_session=True,
     )
-
-
-def signal_group(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
-    """Send a signal to a child and to all that it started and that are still of its group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses where all have ended
-        os.killpg(process.pid, number)

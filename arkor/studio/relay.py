@@ -16,15 +16,15 @@ from typing import Any
 
 import requests
 
-from arkor.api import notices
-from arkor.api.abort import Deadline
-from arkor.api.client import CloudApiClient
-from arkor.api.position import StreamPosition
-from arkor.api.stream import RETRIED_STATUSES, EventStream, ReconnectPolicy
+from arkor.client.client import CloudApiClient
+from arkor.client.position import StreamPosition
+from arkor.client.stream import RETRIED_STATUSES, EventStream, ReconnectPolicy
 from arkor.errors import Aborted, ArkorError, CloudApiError, ConnectionFailed, LocalBackendError
-from arkor.jobs import Scope
-from arkor.studio.departures import HasLeft
-from arkor.studio.shown import json_text
+from arkor.http import deprecation
+from arkor.http.abort import Deadline
+from arkor.protocol.jobs import Scope
+from arkor.studio.disconnects import HasLeft
+from arkor.studio.redact import json_text
 from arkor.studio.upstream import Upstream
 
 POLICY = ReconnectPolicy(base_delay=1.0, max_delay=10.0)  # somebody is looking
@@ -111,7 +111,7 @@ class Relay:
 
     def _run(self) -> None:
         try:
-            with notices.headers_into(self.notices):
+            with deprecation.headers_into(self.notices):
                 self._read()
         except Aborted:  # closed by whoever looked, or refused: then _refusal says why
             pass

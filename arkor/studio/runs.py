@@ -17,11 +17,12 @@ from typing import Any
 from arkor.errors import ArkorError
 from arkor.serving.refusal import Refusal
 from arkor.studio.log import Log
-from arkor.studio.processes import signal_group, start_child
+from arkor.studio.processes import start_child
+from arkor.system.processes import signal_group
 
 logger = logging.getLogger(__name__)
 
-_STARTED = re.compile(r"^(?:Started|Following) job (\S+).*\n", re.MULTILINE)  # as arkor.runner says
+_STARTED = re.compile(r"^(?:Started|Following) job (\S+).*\n", re.MULTILINE)  # as arkor.entry.runner says
 _LONGEST_LINE = 4096
 _LAST_WORDS_S = 2.0  # for what is left in the pipe; somebody else may hold it open
 _LEAVING_S = 5.0
@@ -162,7 +163,7 @@ class Run:
             if self._stopping:  # a second Ctrl-C would make it leave a submission under way
                 return False
             self._stopping = True
-        signal_group(self._process, signal.SIGINT)
+        signal_group(self._process.pid, signal.SIGINT)
         return True
 
     def leave(self) -> None:
@@ -178,7 +179,7 @@ class Run:
     def kill(self) -> None:
         """End its processes at once."""
         if self.exit_code is None:
-            signal_group(self._process)
+            signal_group(self._process.pid)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -198,7 +199,7 @@ class Run:
 
     def _wait(self) -> None:
         code = self._process.wait()
-        signal_group(self._process)  # what the user's code has left behind
+        signal_group(self._process.pid)  # what the user's code has left behind
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._reader.join(_LAST_WORDS_S)

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from arkor import local
-from arkor.api.abort import AbortScope, Deadline, current_scope
-from arkor.api.client import CloudApiClient
 from arkor.auth.credentials import default_cloud_api_url
 from arkor.auth.identity import Identity, stored_identity
+from arkor.client import local_backend
+from arkor.client.client import CloudApiClient
+from arkor.client.project import ensure_project, find_project
 from arkor.errors import (
     Aborted,
     ArkorError,
@@ -32,8 +32,8 @@ from arkor.errors import (
     UnsupportedByBackend,
     WaitTimeout,
 )
-from arkor.jobs import Scope
-from arkor.project import ensure_project, find_project
+from arkor.http.abort import AbortScope, Deadline, current_scope
+from arkor.protocol.jobs import Scope
 from arkor.serving.refusal import Refusal
 
 PATIENCE_S = 15.0  # what somebody looks at a page for; a backend that is silent for longer counts as down
@@ -129,7 +129,7 @@ class Upstream:
     def _is_right(self, client: CloudApiClient) -> bool:
         """Say whether a client still has the backend's address and this user's identity; nothing is sent."""
         address = self.address
-        base_url = local.noted_url() if address == "local" else address
+        base_url = local_backend.noted_url() if address == "local" else address
         if client.base_url != base_url:
             return False
         stored = stored_identity(base_url, local=address == "local")

@@ -17,8 +17,7 @@ from selenium.webdriver.support.ui import Select
 
 from tests.browser.page import Page
 from tests.support.cloud import Cloud
-from tests.support.contract import CHAT as CLOUD_CHAT
-from tests.support.contract import Stream
+from tests.support.contract import CHAT as CLOUD_CHAT, Stream
 from tests.support.events import DONE, chunk
 from tests.support.eventually import eventually
 from tests.support.studio_script import ABOUT, Answer, ByQuestion, ScriptedStudio, Streamed

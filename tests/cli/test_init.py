@@ -15,8 +15,8 @@ from typing import Any
 import click
 import pytest
 
-from arkor.bundle import build
 from arkor.cli import cli
+from arkor.entry.bundle import build
 from arkor.scaffold.layout import plan
 from arkor.scaffold.templates import TEMPLATES, Template
 from tests.support.backend import ROOT, BackendProcess
@@ -120,7 +120,7 @@ def test_a_name_with_quotes_does_not_break_the_code(project: Path) -> None:
     """It is the trainer's name, to the letter."""
     name = """it's "mine" \\"""
     assert run("init", "--template", "blank", "--name", name).code == 0
-    show = "from arkor.runner import load_trainer; print(load_trainer().name)"
+    show = "from arkor.entry.runner import load_trainer; print(load_trainer().name)"
     assert subprocess.check_output([sys.executable, "-c", show], text=True, timeout=TIMEOUT_S) == f"{name}\n"
 
 

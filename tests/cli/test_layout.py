@@ -23,11 +23,11 @@ TEST = "import arkor\nfrom arkor import Trainer\n\ndef test_it():\n    assert ar
 def test_python_finds_the_installed_package(project: Path, installed: Path, folder: str) -> None:
     """From the project's root and from its src folder, which are then first on the path."""
     write_sources(project, FILES)
-    code = "import arkor, arkor.trainer; print(arkor.__file__, arkor.trainer.__file__)"
+    code = "import arkor, arkor.trainer.trainer; print(arkor.__file__, arkor.trainer.trainer.__file__)"
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=project / folder, capture_output=True, text=True, check=True, timeout=30
     )
-    assert ended.stdout.split() == [str(installed / "__init__.py"), str(installed / "trainer.py")]
+    assert ended.stdout.split() == [str(installed / "__init__.py"), str(installed / "trainer" / "trainer.py")]
 
 
 @pytest.mark.parametrize("settings", ["", "pythonpath = src\n"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from arkor import local
+from arkor.client import local_backend
 from arkor.errors import LocalBackendError
 from tests.support.backend import BackendProcess, is_running
 from tests.support.commands import Command, run
@@ -167,9 +167,9 @@ def test_an_unknown_model_is_refused_before_the_job_exists(backend: BackendProce
 
 def test_two_at_once_start_one_backend_which_leaves_by_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Finding or starting is one step; nobody needs the backend any more, so that no process is left."""
-    monkeypatch.setattr(local, "IDLE_EXIT_S", 1)
+    monkeypatch.setattr(local_backend, "IDLE_EXIT_S", 1)
     urls: list[str] = []
-    threads = [threading.Thread(target=lambda: urls.append(local.find_or_start())) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: urls.append(local_backend.find_or_start())) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -189,6 +189,6 @@ def test_a_backend_that_dies_at_its_start_shows_the_end_of_its_log(home: Path) -
     folder.mkdir(parents=True)
     (folder / "data").write_text("a file where the folder should be")
     with pytest.raises(LocalBackendError, match="ended at its start") as caught:
-        local.find_or_start()
+        local_backend.find_or_start()
     assert str(folder / "data") in str(caught.value)
     assert not (folder / "server.json").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from arkor.project import ProjectState, write_state
+from arkor.client.project import ProjectState, write_state
 from tests.support.auth0 import Auth0, trusted_auth0
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, run

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arkor.api import abort
+from arkor.http import abort
 from tests.support.events import long_plan
 from tests.support.rawserver import RawServer
 

@@ -16,9 +16,9 @@ import attrs
 import pytest
 
 from arkor import Callbacks, HuggingFaceDataset, Trainer
-from arkor.api.client import CloudApiClient
+from arkor.client.client import CloudApiClient
+from arkor.client.project import ensure_project
 from arkor.errors import ArkorError, ConnectionFailed, RateLimited, ServerError
-from arkor.project import ensure_project
 from tests.support.backend import BackendProcess
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Late, Stream

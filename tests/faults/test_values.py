@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from arkor import LogContext, StreamError
-from arkor.api.sse import MAX_FRAME_BYTES
+from arkor.http.sse import MAX_FRAME_BYTES
 from tests.support.events import TIMESTAMP, completed, failed, frame, log, started
 from tests.support.rawserver import CHUNKED, CLOSE, FORMS, Connection, RawServer, event_stream
 from tests.support.waiting import Told, Waiting, make_trainer

@@ -83,12 +83,12 @@ class World:
         """The process that answers."""
         assert self.backend.process is not None
         children = psutil.Process(self.backend.process.pid).children()
-        return next(child for child in children if "arkor.backend.chat" in child.cmdline())
+        return next(child for child in children if "arkor.backend.inference_worker" in child.cmdline())
 
 
 @pytest.fixture(scope="module")
 def world(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    backend = BackendProcess(tmp_path_factory.mktemp("chat"), chat="arkor.backend.chat")
+    backend = BackendProcess(tmp_path_factory.mktemp("chat"), chat="arkor.backend.inference_worker")
     models = backend.home / ".arkor" / "models"
     models.mkdir(parents=True)
     (models / MODEL).symlink_to(model_home / ".arkor" / "models" / MODEL)

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import pytest
 
-from arkor.backend.chat.constraints import Constraint
-from arkor.backend.chat.request import ChatRequest, read_request
+from arkor.backend.inference.constraints import Constraint
+from arkor.backend.inference.request import ChatRequest, read_request
 from arkor.serving.refusal import Refusal
 from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
@@ -85,7 +85,7 @@ def load(folder: Path) -> Callable[[], Any]:
     """Load the model anew, in float32: then a batch rounds as a single row does."""
 
     def load() -> Any:
-        from arkor.backend.chat.base import Base
+        from arkor.backend.inference_worker.base import Base
 
         base = Base(str(folder))
         base._model.float()
@@ -127,7 +127,7 @@ def generated(base: Any, row: FakeRow) -> list[int]:
 
 def run(base: Any, rows: list[FakeRow], join_at: int = 3) -> None:
     """Let some rows begin together, and the others join them."""
-    from arkor.backend.chat.batch import Batch
+    from arkor.backend.inference_worker.batch import Batch
 
     batch = Batch(base)
     for row in rows[:3]:
@@ -145,7 +145,7 @@ def test_rows_that_join_and_leave_are_made_as_if_alone(
     load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """Token by token what ``generate`` makes of each, also where a prompt is read in pieces."""
-    monkeypatch.setattr("arkor.backend.chat.batch.PIECE_TOKENS", piece)
+    monkeypatch.setattr("arkor.backend.inference_worker.batch.PIECE_TOKENS", piece)
     base = load()
     rows = [FakeRow(prompt, count) for prompt, count in zip(PROMPTS, LENGTHS, strict=True)]
     run(base, rows)
@@ -165,7 +165,7 @@ def test_rows_with_different_adapters_do_not_mix(load: Callable[[], Any], adapte
 
 def test_the_least_recently_used_adapter_goes(load: Callable[[], Any], adapter: Callable[[int], str]) -> None:
     """Never one that is in use; one that comes back gives the same answers."""
-    from arkor.backend.chat.adapters import Adapters
+    from arkor.backend.inference_worker.adapters import Adapters
 
     base = load()
     base.adapters = Adapters(base._model, capacity=2)
@@ -204,7 +204,7 @@ def test_a_token_is_chosen() -> None:
     """The likeliest, one of the likeliest, or one of the allowed; repeatable with a seed."""
     import torch
 
-    from arkor.backend.chat.sampling import Sampler
+    from arkor.backend.inference_worker.sampling import Sampler
 
     logits = torch.tensor([1.0, 3.0, 2.0, -1.0])
     assert Sampler(temperature=0, top_p=1).pick(logits) == 1
@@ -225,7 +225,7 @@ def ask(**fields: Any) -> ChatRequest:
 
 def test_a_template_that_shows_tools_is_given_them(load: Callable[[], Any]) -> None:
     """And where calls stand between marks, the model may decide by itself."""
-    from arkor.backend.chat.prompts import Prompts, ToolStyle
+    from arkor.backend.inference_worker.prompts import Prompts, ToolStyle
 
     tokenizer = load().tokenizer
     assert Prompts(tokenizer).tool_style is ToolStyle.ABSENT
@@ -246,7 +246,7 @@ def test_a_template_that_shows_tools_is_given_them(load: Callable[[], Any]) -> N
 
 def test_a_template_that_refuses_says_why(load: Callable[[], Any]) -> None:
     """And a model without one cannot chat."""
-    from arkor.backend.chat.prompts import Prompts
+    from arkor.backend.inference_worker.prompts import Prompts
 
     tokenizer = load().tokenizer
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
@@ -288,7 +288,7 @@ def test_a_constraint_allows_what_it_says(
 
 def test_a_call_between_marks_can_be_enforced(load: Callable[[], Any]) -> None:
     """What is allowed is what the output of such models is read as."""
-    from arkor.backend.chat.outputs import TaggedOutput
+    from arkor.backend.inference_worker.outputs import TaggedOutput
 
     base = load()
     tools = ask(tools=[WEATHER], toolChoice="required").tools

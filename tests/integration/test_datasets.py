@@ -20,13 +20,13 @@ from arkor import (
     UploadedDataset,
     dataset_from,
 )
-from arkor.api import uploads
-from arkor.backend.worker.rows import load_rows
-from arkor.backend.worker.spec import WorkerSpec
-from arkor.config import JobConfig
-from arkor.jobs import Scope
-from arkor.jsonl import DatasetSummary
-from arkor.project import ensure_project
+from arkor.backend.training_worker.rows import load_rows
+from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.client import uploads
+from arkor.client.project import ensure_project
+from arkor.data.jsonl import DatasetSummary
+from arkor.protocol.config import JobConfig
+from arkor.protocol.jobs import Scope
 from tests.support.backend import BackendProcess
 from tests.support.tiny_model import write_tiny_model
 from tests.support.waiting import Waiting

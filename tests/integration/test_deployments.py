@@ -18,8 +18,8 @@ from arkor import (
     ServerError,
     UnsupportedByBackend,
 )
-from arkor.api import transport
 from arkor.errors import ConfigError, ConnectionFailed
+from arkor.http import transport
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
 

@@ -15,7 +15,7 @@ import pytest
 
 import arkor
 from arkor import Artifact, CloudApiClient, CloudApiError, Scope
-from arkor.api import downloads
+from arkor.client import downloads
 from tests.support.backend import ROOT, BackendProcess, Client
 from tests.support.eventually import eventually
 from tests.support.network import Line

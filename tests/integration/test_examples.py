@@ -16,8 +16,8 @@ import pytest
 import requests
 
 from arkor import CloudApiClient, Trainer, TrainingJob
-from arkor.api import abort
-from arkor.project import ensure_project
+from arkor.client.project import ensure_project
+from arkor.http import abort
 from tests.support.auth0 import free_ports
 from tests.support.backend import ROOT, BackendProcess
 from tests.support.cloud import Cloud

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from arkor import CloudApiError, NotFound, ReconnectExhausted, ReconnectPolicy
-from arkor.api import history as module
-from arkor.api.client import CloudApiClient
-from arkor.api.history import history
-from arkor.jobs import Scope
+from arkor.client import history as module
+from arkor.client.client import CloudApiClient
+from arkor.protocol.jobs import Scope
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Stream
 from tests.support.events import END, PING, completed, frame, frames, log, long_plan, started
@@ -46,7 +45,7 @@ def read(cloud: Cloud) -> Iterator[Read]:
     cloud.know("secret", "org")
     cloud.jobs["job_1"] = {"id": "job_1", "name": "run", "status": "running", "config": {}}
     client = CloudApiClient(cloud.url, token="secret")
-    yield lambda job_id="job_1", **options: list(history(client, Scope("org", "project"), job_id, **options))
+    yield lambda job_id="job_1", **options: list(client.job_events(Scope("org", "project"), job_id, **options))
     client.close()
 
 

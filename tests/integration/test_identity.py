@@ -18,7 +18,7 @@ import pytest
 from arkor import AuthenticationError, CredentialsError, ProjectState, write_state
 from arkor.auth import refresh
 from arkor.auth.credentials import credentials_path
-from arkor.project import read_state
+from arkor.client.project import read_state
 from tests.support.auth0 import ORG, TOKEN, Auth0, trusted_auth0
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Stream
@@ -121,7 +121,7 @@ def test_a_wait_survives_a_provider_that_is_away(
     cloud: Cloud, auth0: Auth0, log_in: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it survives a backend that is away."""
-    monkeypatch.setattr("arkor.api.transport.pause", lambda _: None)
+    monkeypatch.setattr("arkor.http.transport.pause", lambda _: None)
     log_in()
     told = Told(lambda name, _: cloud.expire("secret-access-1") if name == "started" else None)
     trainer = make_trainer(cloud, told)
@@ -229,7 +229,7 @@ def test_processes_at_once_make_one_project(cloud: Cloud) -> None:
     """The first creates it, the others take it over; the identity is one, too."""
     code = (
         "import sys; from pathlib import Path; from arkor import CloudApiClient\n"
-        "from arkor.project import ensure_project\n"
+        "from arkor.client.project import ensure_project\n"
         "print(ensure_project(CloudApiClient.connect(sys.argv[1]), Path()).project_slug)"
     )
     pipe = subprocess.PIPE

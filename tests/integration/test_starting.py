@@ -21,7 +21,7 @@ from arkor import (
     TrainingLogEvent,
     WaitTimeout,
 )
-from arkor.api import abort
+from arkor.http import abort
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Stream
 from tests.support.events import PLAN, frame

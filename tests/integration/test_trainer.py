@@ -38,9 +38,10 @@ from arkor import (
     WaitTimeout,
     create_trainer,
 )
-from arkor.api import abort, stream
+from arkor.client import stream
+from arkor.client.project import read_state
 from arkor.errors import ArkorError
-from arkor.project import read_state
+from arkor.http import abort
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Stream
 from tests.support.events import ADAPTER, END, PING, PLAN, completed, failed, frame, log, started
@@ -532,7 +533,7 @@ def test_an_end_that_no_event_told_is_asked_for(
 
 def test_a_verdict_that_is_written_a_little_later_is_waited_for(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cloud may close the stream before it has written the status."""
-    monkeypatch.setattr("arkor.following.VERDICT_PAUSE_S", 0.01)
+    monkeypatch.setattr("arkor.trainer.follow.VERDICT_PAUSE_S", 0.01)
     job = {"job": {"id": "job_1", "status": "running"}}
     cloud.answer("GET", "/v1/jobs/*", Answer(body=job), Answer(body=job))
     cloud.stream(Stream(frames=[END]))
@@ -545,7 +546,7 @@ def test_a_verdict_that_is_written_a_little_later_is_waited_for(cloud: Cloud, mo
 
 def test_a_stream_that_is_closed_on_a_running_job_is_an_error(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that contradicts itself is told as such, not waited for without end."""
-    monkeypatch.setattr("arkor.following.VERDICT_PAUSE_S", 0.01)
+    monkeypatch.setattr("arkor.trainer.follow.VERDICT_PAUSE_S", 0.01)
     cloud.plan = [started()]
     with pytest.raises(StreamError, match="job_1, which is still running"):
         make_trainer(cloud).wait()

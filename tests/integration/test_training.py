@@ -68,7 +68,7 @@ def start(receiver: Receiver, home: Path, folder: Path, attempt: int = 1, **conf
         "threads": 2,
     }
     (folder / "spec.json").write_text(json.dumps(spec))
-    command = [sys.executable, "-m", "arkor.backend.worker", str(folder / "spec.json")]
+    command = [sys.executable, "-m", "arkor.backend.training_worker", str(folder / "spec.json")]
     with (folder / "worker.log").open("ab") as log:
         return subprocess.Popen(command, env=environment(home), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -195,7 +195,7 @@ def test_peft_loads_the_adapter_and_it_changes_the_model(adapted: tuple[Any, Any
 @pytest.mark.filterwarnings("default")
 def test_the_masks_are_what_the_assistant_says(adapted: tuple[Any, Any]) -> None:
     """With the real tokenizer and its template: the answer and its end token, nothing else."""
-    from arkor.backend.worker.tokenising import RowEncoder
+    from arkor.backend.training_worker.tokenize import RowEncoder
 
     _, tokenizer = adapted
     encoded = RowEncoder(tokenizer, "chatml").encode(rows(1)[0])
@@ -210,7 +210,7 @@ def test_the_loss_is_the_one_that_trl_computes(adapted: tuple[Any, Any], tmp_pat
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from arkor.backend.worker.loss import CountedLossTrainer
+    from arkor.backend.training_worker.loss import CountedLossTrainer
 
     model, tokenizer = adapted
     ids = tokenizer("one two three four five six seven")["input_ids"]
@@ -246,7 +246,7 @@ def test_the_names_that_are_accepted_are_those_of_transformers() -> None:
     from transformers import SchedulerType
     from transformers.training_args import OptimizerNames
 
-    from arkor.backend import support
+    from arkor.backend.jobs import supported
 
-    assert set(support.OPTIMIZERS) <= {name.value for name in OptimizerNames}
-    assert set(support.SCHEDULERS) <= {name.value for name in SchedulerType}
+    assert set(supported.OPTIMIZERS) <= {name.value for name in OptimizerNames}
+    assert set(supported.SCHEDULERS) <= {name.value for name in SchedulerType}

@@ -17,7 +17,7 @@ import attrs
 import psutil
 import requests
 
-from arkor.disk import file_lock
+from arkor.system.files import file_lock
 from arkor.version import __version__
 from tests.support import scripted_worker
 from tests.support.eventually import eventually

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import pytest
 
-from arkor.api.client import CloudApiClient
-from arkor.project import ensure_project
+from arkor.client.client import CloudApiClient
+from arkor.client.project import ensure_project
 from tests.support.backend import BackendProcess, Client
 from tests.support.studio import StudioProcess
 from tests.support.tiny_model import write_tiny_model

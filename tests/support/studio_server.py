@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from arkor.studio.app import create_app
 from arkor.studio.guard import Fence
 from arkor.studio.httpserver import create_server
-from arkor.studio.parts import Studio
+from arkor.studio.state import Studio
 
 TIMEOUT_S = 15.0
 

@@ -1,11 +1,15 @@
-"""The floors of docs/architecture.md, read off the imports: none goes up, none goes round, nothing is asynchronous."""
+"""The floors of docs/architecture.md, read off the imports: none goes up, none goes round, nothing is asynchronous.
+
+``python -m tests.unit.test_architecture`` prints the folders, their floors and the imports between them.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -13,43 +17,33 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# From the ground. A module may import its own floor and those below it.
+# From the ground. A folder is one floor; a module may import its own floor and those below it.
 FLOORS = (
-    ("version", "errors", "disk", "placing", "upgrading", "serving"),
-    (
-        "api.wire",
-        "jobs",
-        "config",
-        "datasets",
-        "events",
-        "rows",
-        "jsonl",
-        "csv_rows",
-        "checked",
-        "row_files",
-        "tables",
-        "metrics",
-    ),
-    ("api.abort", "api.notices", "api.bearer", "api.connections", "api.failures", "api.transport"),
-    ("auth",),
-    ("api", "local"),
-    ("callbacks", "project", "following", "submission", "bookmark"),
-    ("starting",),
+    ("errors", "version", "text"),
+    ("system", "serving"),
+    ("protocol", "http", "scaffold"),
+    ("auth", "data"),
+    ("client",),
     ("trainer",),
-    ("manifest", "sources", "reaching", "loading", "bundle", "runner", "scaffold"),
-    ("cli", "studio", "__main__"),
+    ("entry",),
+    ("studio",),
+    ("cli", "__main__"),
 )
-BACKEND_USES = frozenset(
-    {
-        *("errors", "version", "disk", "config", "jobs", "events", "jsonl", "rows", "api.wire"),
-        *("serving.httpserver", "serving.refusal", "serving.stopping"),
-    }
+BACKEND_FLOORS = (
+    ("backend.settings",),
+    ("backend.models", "backend.processes", "backend.store"),
+    ("backend.inference",),
+    ("backend.jobs", "backend.inference_worker", "backend.training_worker"),
+    ("backend",),
 )
+BACKEND_USES = ("errors", "version", "text", "system", "serving", "protocol", "data")
+WORKERS = ("arkor.backend.inference_worker", "arkor.backend.training_worker")
+MOST_TOP_LEVEL_MODULES = 8
 CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})
 HEAVY = frozenset(
     {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate"}
 )
-HEAVY_ROOMS = ("arkor.backend.worker", "arkor.backend.models", "arkor.backend.chat")
+HEAVY_ROOMS = (*WORKERS, "arkor.backend.models")
 SERVING = frozenset({"flask", "waitress", "sqlalchemy", "plotly"})
 SERVING_ROOMS = ("arkor.serving", "arkor.backend", "arkor.studio")
 
@@ -115,42 +109,61 @@ def _is_in(module: str, room: str) -> bool:
     return module == room or module.startswith(f"{room}.")
 
 
-def _floor(module: str) -> int | None:
-    """Return the floor of a module by its longest entry; None for the public names and the backend."""
-    entries = {f"arkor.{name}": floor for floor, names in enumerate(FLOORS) for name in names}
-    fitting = [name for name in entries if _is_in(module, name)]
-    return entries[max(fitting, key=len)] if fitting else None
+def _room(module: str) -> str | None:
+    """Return the entry of the floors that a module belongs to; None for the public names."""
+    rooms = [f"arkor.{room}" for floor in (*FLOORS, *BACKEND_FLOORS) for room in floor]
+    fitting = [room for room in rooms if _is_in(module, room)]
+    return max(fitting, key=len) if fitting else None
 
 
-def _ours() -> list[Import]:
-    return [item for item in imports() if _is_in(item.imported, "arkor") and item.when != "typing"]
+def _floor(module: str, floors: Sequence[Sequence[str]]) -> int | None:
+    """Return the floor of a module; None for one that has none among these floors."""
+    room = _room(module)
+    return next((floor for floor, rooms in enumerate(floors) if room in {f"arkor.{name}" for name in rooms}), None)
+
+
+def _ours(*, typing: bool = False) -> list[Import]:
+    return [item for item in imports() if _is_in(item.imported, "arkor") and (typing or item.when != "typing")]
 
 
 def test_the_walk_sees_imports_of_every_kind() -> None:
     """The checks below stand on this: module level, function level, ``from package import module``, type checking."""
     seen = {(item.importer, item.imported, item.when) for item in imports()}
-    assert ("arkor.starting", "arkor.project", "import") in seen
-    assert ("arkor.cli.start", "arkor.runner", "function") in seen
-    assert ("arkor.api.client", "arkor.local", "import") in seen
-    assert ("arkor.errors", "arkor.jobs", "typing") in seen
+    assert ("arkor.trainer.start", "arkor.client.project", "import") in seen
+    assert ("arkor.cli.commands.start", "arkor.entry.runner", "function") in seen
+    assert ("arkor.client.client", "arkor.client.local_backend", "import") in seen
+    assert ("arkor.client.result", "arkor.client.chat", "typing") in seen
 
 
 def test_every_module_has_a_floor() -> None:
-    """A new module takes its place in the architecture."""
-    homeless = [
-        name for name in FILES if _floor(name) is None and not _is_in(name, "arkor.backend") and name != "arkor"
-    ]
-    assert homeless == []
+    """A new folder takes its place in the architecture."""
+    assert [name for name in FILES if _room(name) is None and name != "arkor"] == []
 
 
-def test_no_import_goes_up() -> None:
-    """A lower module never knows a higher one, not even inside a function."""
+def test_few_modules_lie_at_the_top() -> None:
+    """Everything else is in a folder."""
+    assert len(list((ROOT / "arkor").glob("*.py"))) <= MOST_TOP_LEVEL_MODULES
+
+
+@pytest.mark.parametrize("floors", [FLOORS, BACKEND_FLOORS], ids=["package", "backend"])
+def test_no_import_goes_up(floors: Sequence[Sequence[str]]) -> None:
+    """A lower module never knows a higher one: not inside a function, not for the type checker."""
     wrong = []
-    for item in _ours():
-        importer, imported = _floor(item.importer), _floor(item.imported)
+    for item in _ours(typing=True):
+        importer, imported = _floor(item.importer, floors), _floor(item.imported, floors)
         if importer is not None and imported is not None and imported > importer:
             wrong.append(str(item))
     assert wrong == []
+
+
+def test_folders_of_one_floor_do_not_import_each_other_in_a_circle() -> None:
+    """Nor do folders of different floors."""
+    needs: dict[str, set[str]] = {}
+    for item in _ours(typing=True):
+        importer, imported = _room(item.importer), _room(item.imported)
+        if importer and imported and importer != imported:
+            needs.setdefault(importer, set()).add(imported)
+    assert _circle(needs) == {}
 
 
 def test_nothing_imports_the_backend() -> None:
@@ -160,14 +173,13 @@ def test_nothing_imports_the_backend() -> None:
 
 
 def test_the_backend_uses_only_what_is_shared_with_it() -> None:
-    """The errors, the data classes and the wire's names; never the client."""
-    allowed = {f"arkor.{name}" for name in BACKEND_USES}
+    """The errors, what travels, the formats of rows; never the client."""
     wrong = [
         str(item)
         for item in _ours()
         if _is_in(item.importer, "arkor.backend")
         and not _is_in(item.imported, "arkor.backend")
-        and item.imported not in allowed
+        and not any(_is_in(item.imported, f"arkor.{name}") for name in BACKEND_USES)
     ]
     assert wrong == []
 
@@ -214,16 +226,33 @@ def test_the_process_that_serves_http_never_loads_torch() -> None:
     assert {name for name in reached if name.partition(".")[0] in HEAVY} == set()
 
 
+def test_no_server_module_imports_a_worker() -> None:
+    """The server starts the workers as processes of their own."""
+    wrong = [
+        str(item)
+        for item in _ours(typing=True)
+        for worker in WORKERS
+        if _is_in(item.imported, worker) and not _is_in(item.importer, worker)
+    ]
+    assert wrong == []
+
+
 def test_no_imports_go_round() -> None:
-    """No module needs itself to be imported."""
-    needs: dict[str, set[str]] = {name: set() for name in FILES}
-    for item in _ours():
-        if item.when == "import" and item.imported in FILES:
-            needs[item.importer].add(item.imported)
-    while ready := [name for name, needed in needs.items() if not needed & needs.keys()]:
+    """No module needs itself, neither to be imported nor for the type checker."""
+    needs: dict[str, set[str]] = {}
+    for item in _ours(typing=True):
+        if item.imported in FILES and item.importer not in {item.imported, "arkor"}:
+            needs.setdefault(item.importer, set()).add(item.imported)
+    assert _circle(needs) == {}
+
+
+def _circle(needs: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Return who needs whom among those that are part of a circle, or stand on one; empty if there is none."""
+    left = {name: set(needed) for name, needed in needs.items()}
+    while ready := [name for name, needed in left.items() if not needed & left.keys()]:
         for name in ready:
-            del needs[name]
-    assert needs == {}
+            del left[name]
+    return left
 
 
 def _sources() -> list[Path]:
@@ -253,3 +282,25 @@ def test_nothing_sleeps() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "sleep"}:
                 wrong.append(f"{file}:{node.lineno}")
     assert wrong == []
+
+
+def _print_graph() -> None:
+    """Print the floors from the top, each folder with the folders that it imports and how often."""
+    for name, floors in (("arkor", FLOORS), ("arkor.backend", BACKEND_FLOORS)):
+        print(f"{name}, from the top:")
+        for number, rooms in reversed(list(enumerate(floors))):
+            for room in rooms:
+                _print_room(number, room)
+
+
+def _print_room(floor: int, room: str) -> None:
+    used = Counter(
+        target.removeprefix("arkor.")
+        for item in _ours(typing=True)
+        if _room(item.importer) == f"arkor.{room}" and (target := _room(item.imported)) not in {None, f"arkor.{room}"}
+    )
+    print(f"  {floor}  {room:26} " + ", ".join(f"{target} {count}" for target, count in sorted(used.items())))
+
+
+if __name__ == "__main__":
+    _print_graph()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from arkor import errors
-from arkor.jobs import Artifact, TrainingJob, TrainingResult
+from arkor.client.result import TrainingFailed, TrainingResult
+from arkor.protocol.jobs import Artifact, TrainingJob
 
 RESULT = TrainingResult(TrainingJob(id="job_1", status="failed", error="boom"), (Artifact(name="adapter"),))
 EXAMPLES: dict[str, errors.ArkorError] = {
@@ -29,7 +30,7 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "ReconnectExhausted": errors.ReconnectExhausted(3),
     "Aborted": errors.Aborted("words"),
     "WaitTimeout": errors.WaitTimeout("words"),
-    "TrainingFailed": errors.TrainingFailed(RESULT),
+    "TrainingFailed": TrainingFailed(RESULT),
     "ConfigError": errors.ConfigError("max_steps", "must be 1 or more, not -1"),
     "DatasetError": errors.DatasetError("rows.jsonl", "2 rows are bad", [(3, "empty"), (4, "empty")], 5),
     "EntryError": errors.EntryError("words"),
@@ -42,10 +43,10 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "ModelError": errors.ModelError("words"),
     "UnsupportedByBackend": errors.UnsupportedByBackend("uploading", "http://example.com"),
 }
-ERRORS = {
+ERRORS: dict[str, type[Exception]] = {
     name: value
-    for name, value in vars(errors).items()
-    if inspect.isclass(value) and issubclass(value, Exception) and value.__module__ == errors.__name__
+    for name, value in [*vars(errors).items(), ("TrainingFailed", TrainingFailed)]
+    if inspect.isclass(value) and issubclass(value, Exception) and value.__module__.startswith("arkor.")
 }
 
 
@@ -142,7 +143,7 @@ def test_an_error_says_what_it_knows(name: str, text: str) -> None:
 
 def test_a_job_without_an_error_text_is_told_as_such() -> None:
     """A cancelled job has none."""
-    error = errors.TrainingFailed(TrainingResult(TrainingJob(id="job_1", status="cancelled")))
+    error = TrainingFailed(TrainingResult(TrainingJob(id="job_1", status="cancelled")))
     assert str(error) == "Job job_1 finished with status=cancelled: no error message"
 
 

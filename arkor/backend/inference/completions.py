@@ -19,7 +19,7 @@ DONE = "data: [DONE]\n\n"
 KEEP_ALIVE = ": still there\n\n"
 
 Event = Mapping[str, Any]
-"""What the chat process says about an answer, see ``arkor.backend.chat.pipes``."""
+"""What the chat process says about an answer, see ``arkor.backend.inference.pipes``."""
 
 
 @attrs.frozen

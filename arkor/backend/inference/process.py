@@ -6,17 +6,17 @@ import contextlib
 import itertools
 import json
 import logging
-import os
 import queue
-import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arkor.backend.endings import describe_chat_exit, last_lines, read_end
+from arkor.backend.processes.exit_reasons import describe_chat_exit
+from arkor.system.files import read_end
+from arkor.system.processes import end, module_command
+from arkor.text import last_lines
 
 log = logging.getLogger("arkor.backend")
 
@@ -45,7 +45,7 @@ class Answer:
         self._events.put(event)
 
     def next(self, timeout_s: float) -> Mapping[str, Any] | None:
-        """Return what was said next, see ``arkor.backend.chat.pipes``; None where nothing was in time.
+        """Return what was said next, see ``arkor.backend.inference.pipes``; None where nothing was in time.
 
         ``done`` or ``error`` is the last of it.
         """
@@ -80,7 +80,7 @@ class ChatProcess:
         self._gone = self._closing = False
         with log_path.open("wb") as log_file:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module],
+                module_command(module),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -94,7 +94,7 @@ class ChatProcess:
         """Ask something.
 
         Args:
-            question: the line of ``arkor.backend.chat.pipes``, without its id.
+            question: the line of ``arkor.backend.inference.pipes``, without its id.
 
         Raises:
             ProcessGone: the process has ended.
@@ -127,11 +127,7 @@ class ChatProcess:
         self._closing = True
         with self._writing, contextlib.suppress(OSError):
             self._process.stdin.close()
-        try:
-            self._process.wait(_LEAVE_S)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        end(self._process, _LEAVE_S)
         self._reader.join()
 
     def _read(self) -> None:

@@ -7,10 +7,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-from arkor.backend.chat.request import ChatRequest
-from arkor.backend.cores import Shares, share
 from arkor.backend.inference.process import Answer, ChatProcess, ProcessGone
+from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference.targets import Target
+from arkor.backend.processes.core_sharing import Shares, share
 from arkor.backend.settings import Settings
 from arkor.serving.refusal import Refusal
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import attrs
 
-from arkor.api import wire
-from arkor.backend.inference.adapters import AdapterFolder
+from arkor.backend.inference.adapter_cache import AdapterFolder
 from arkor.backend.models.catalogue import CATALOGUE, is_model_folder
 from arkor.backend.models.hub import is_cached
 from arkor.backend.models.naming import local_folder
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.tenants import Project
-from arkor.jobs import TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
+from arkor.protocol import wire
+from arkor.protocol.jobs import TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
 from arkor.serving.refusal import Refusal
 
 

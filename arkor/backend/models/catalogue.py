@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from arkor.disk import arkor_home
+from arkor.system.files import arkor_home
+
+Report = Callable[[str, int, int], None]  # the phase, how much of it is done, how much there is
 
 
 @attrs.frozen(kw_only=True)

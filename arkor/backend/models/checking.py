@@ -10,8 +10,8 @@ from arkor.backend.models.hub import check_hub_model
 from arkor.backend.models.naming import local_folder
 from arkor.backend.models.pulling import check_space
 from arkor.backend.models.weights import count_parameters
-from arkor.config import JobConfig
 from arkor.errors import ModelError
+from arkor.protocol.config import JobConfig
 
 _GIB = 2**30
 # Beyond the weights: the libraries, and activations and gradients for short rows in small batches (measured: 3.0 GiB

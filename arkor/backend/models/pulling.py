@@ -12,15 +12,13 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from arkor.backend.models import children
-from arkor.backend.models.catalogue import CATALOGUE, CatalogueModel, is_model_folder, models_dir
-from arkor.disk import file_lock
+from arkor.backend.models.catalogue import CATALOGUE, CatalogueModel, Report, is_model_folder, models_dir
 from arkor.errors import ModelError
+from arkor.system.files import file_lock
 
-Report = Callable[[str, int, int], None]
 """Called with a phase (``downloading``, ``checking``, ``converting``), what is done of it and the total."""
 
 _BLOCK_BYTES = 1024 * 1024

@@ -11,7 +11,7 @@ from flask import current_app, request
 
 from arkor.backend.backend import Backend
 from arkor.backend.store.tenants import Identity, Org, Project
-from arkor.jobs import TrainingJob
+from arkor.protocol.jobs import TrainingJob
 from arkor.serving.refusal import Refusal
 
 EXTENSION = "arkor.backend"

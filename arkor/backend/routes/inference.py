@@ -12,12 +12,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from arkor.api import wire
-from arkor.backend.chat.request import ChatRequest, read_request, spelled
 from arkor.backend.inference.completions import Completion, Event, check
 from arkor.backend.inference.process import Answer
+from arkor.backend.inference.request import ChatRequest, read_request, spelled
 from arkor.backend.inference.targets import Target
 from arkor.backend.routes.access import backend, json_object, require_project
+from arkor.protocol import wire
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("inference", __name__)

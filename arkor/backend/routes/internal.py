@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from arkor.backend.report import parse_report
+from arkor.backend.jobs.worker_report import parse_report
 from arkor.backend.routes.access import backend, bearer_token, json_object
 from arkor.backend.store.reports import StaleAttempt, UnknownAttempt
 from arkor.serving.refusal import Refusal

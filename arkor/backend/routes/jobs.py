@@ -9,11 +9,11 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from arkor.backend.admission import admit, check_name
+from arkor.backend.jobs.admission import admit, check_name
 from arkor.backend.routes.access import backend, json_object, require_job, require_project
 from arkor.backend.store.jobs import KeyReused, NewJob
 from arkor.backend.store.tenants import Project
-from arkor.jobs import TrainingJob
+from arkor.protocol.jobs import TrainingJob
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("jobs", __name__)

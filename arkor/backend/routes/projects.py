@@ -11,9 +11,9 @@ from typing import Any
 import attrs
 from flask import Blueprint
 
-from arkor.api import wire
 from arkor.backend.routes.access import backend, json_object, require_org
 from arkor.backend.store.tenants import Project
+from arkor.protocol import wire
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("projects", __name__)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arkor.backend.feed import Feed
 from arkor.backend.store.database import Database
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.deletions import Deletions
 from arkor.backend.store.events import Events
+from arkor.backend.store.feed import Feed
 from arkor.backend.store.jobs import Jobs
 from arkor.backend.store.queue import Queue
 from arkor.backend.store.reports import Reports

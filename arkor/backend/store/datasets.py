@@ -12,9 +12,9 @@ import attrs
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from arkor.api import wire
 from arkor.backend.store.database import Database, now
 from arkor.backend.store.schema import datasets
+from arkor.protocol import wire
 
 
 @attrs.frozen

@@ -13,10 +13,10 @@ import attrs
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from arkor.api import wire
 from arkor.backend.store.database import Database, now
 from arkor.backend.store.schema import artifacts, events, jobs
-from arkor.jobs import TERMINAL_STATUSES, Artifact, JobStatus
+from arkor.protocol import wire
+from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus
 
 STATUS_OF_LAST_EVENT = {
     "training.completed": JobStatus.COMPLETED,

@@ -13,12 +13,12 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from arkor.backend.feed import Feed
 from arkor.backend.store.database import Database, new_id, now
 from arkor.backend.store.events import append
+from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import jobs
 from arkor.backend.store.tenants import Project
-from arkor.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
+from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
 
 _PUBLIC = ("id", "org_id", "project_id", "name", "status", "config", "error", "created_at", "started_at")
 _COLUMNS = [jobs.c[name] for name in (*_PUBLIC, "completed_at")]

@@ -7,11 +7,11 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from arkor.backend.feed import Feed
 from arkor.backend.store.database import Database, digest, new_token, now
 from arkor.backend.store.events import append
+from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, jobs
-from arkor.jobs import JobStatus
+from arkor.protocol.jobs import JobStatus
 
 
 @attrs.frozen(kw_only=True)

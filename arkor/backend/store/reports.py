@@ -12,11 +12,11 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, Row, func, select, update
 
-from arkor.backend.feed import Feed
 from arkor.backend.store.database import Database, digest
 from arkor.backend.store.events import STATUS_OF_LAST_EVENT, Origin, append, register_artifacts
+from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, events, jobs
-from arkor.jobs import TERMINAL_STATUSES, Artifact, JobStatus
+from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus
 
 
 @attrs.frozen

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint
 
-from arkor.api import wire
-from arkor.api.client import CloudApiClient
 from arkor.auth.identity import Identity
+from arkor.client.client import CloudApiClient
 from arkor.errors import ArkorError, ProjectStateError
+from arkor.protocol import wire
 from arkor.studio.routes.access import ask, studio
 from arkor.studio.upstream import refusal_of
 

@@ -8,11 +8,11 @@ from typing import TypeVar, cast
 
 from flask import Response, current_app, g, request
 
-from arkor.api import notices
-from arkor.api.client import CloudApiClient
-from arkor.jobs import Scope
-from arkor.studio.departures import HasLeft
-from arkor.studio.parts import Studio
+from arkor.client.client import CloudApiClient
+from arkor.http import deprecation
+from arkor.protocol.jobs import Scope
+from arkor.studio.disconnects import HasLeft
+from arkor.studio.state import Studio
 from arkor.studio.upstream import PATIENCE_S
 
 EXTENSION = "arkor-studio"
@@ -27,7 +27,7 @@ def studio() -> Studio:
 
 def ask(question: Callable[[CloudApiClient], T]) -> T:
     """Ask the backend for this request, see ``Upstream.ask``; what it gives notice of goes into the answer."""
-    with notices.headers_into(heard()):
+    with deprecation.headers_into(heard()):
         return studio().upstream.ask(question, patience_s=PATIENCE_S)
 
 
@@ -38,7 +38,7 @@ def ask_project(question: Callable[[CloudApiClient, Scope], T], *, patiently: bo
         question: see there.
         patiently: whether it takes as long as it takes.
     """
-    with notices.headers_into(heard()):
+    with deprecation.headers_into(heard()):
         return studio().upstream.ask_project(question, patience_s=None if patiently else PATIENCE_S)
 
 

@@ -11,7 +11,7 @@ import functools
 from flask import Blueprint, Response, request
 
 from arkor.serving.refusal import Refusal
-from arkor.studio.departures import cut_visibly, pieces
+from arkor.studio.disconnects import cut_visibly, pieces
 from arkor.studio.routes.access import ask_project, has_left, studio
 from arkor.studio.routes.jobs import safe_name
 

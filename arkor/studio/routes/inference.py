@@ -12,13 +12,13 @@ from typing import Any
 import requests
 from flask import Blueprint, Response, request
 
-from arkor.api.abort import AbortScope
-from arkor.api.client import CloudApiClient
-from arkor.api.connections import CONNECT_TIMEOUT_S
-from arkor.api.failures import translated
-from arkor.api.inference import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S
+from arkor.client.chat import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S
+from arkor.client.client import CloudApiClient
+from arkor.http.abort import AbortScope
+from arkor.http.connections import CONNECT_TIMEOUT_S
+from arkor.http.translate import translated
 from arkor.serving.refusal import Refusal
-from arkor.studio.departures import stream_pieces
+from arkor.studio.disconnects import stream_pieces
 from arkor.studio.routes.access import ask, has_left, studio
 
 blueprint = Blueprint("inference", __name__)

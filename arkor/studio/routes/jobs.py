@@ -12,16 +12,15 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from arkor.api import wire
-from arkor.api.client import CloudApiClient
-from arkor.api.history import figures, history
-from arkor.jobs import Scope, TrainingJob
+from arkor.client.client import CloudApiClient
+from arkor.protocol import wire
+from arkor.protocol.jobs import Scope, TrainingJob
 from arkor.serving.refusal import Refusal
 from arkor.studio.curve import FEWEST_POINTS
-from arkor.studio.departures import cut_visibly
+from arkor.studio.disconnects import cut_visibly
 from arkor.studio.history import csv_lines
+from arkor.studio.redact import shown
 from arkor.studio.routes.access import ask, ask_project, studio
-from arkor.studio.shown import shown
 
 POINTS = 2000
 MOST_POINTS = 20_000
@@ -58,8 +57,8 @@ def metrics(job_id: str) -> Response:
         if histories.has_ended(key):  # nothing is read any more, but the job may have been deleted
             client.get_job(scope, job_id)
         if "stored-events" in client.features:
-            return histories.report_figures(key, points, lambda after: figures(client, scope, job_id, after=after))
-        return histories.report(key, points, lambda after: history(client, scope, job_id, after=after))
+            return histories.report_figures(key, points, lambda after: client.job_figures(scope, job_id, after=after))
+        return histories.report(key, points, lambda after: client.job_events(scope, job_id, after=after))
 
     return Response(ask_project(told, patiently=True), mimetype="application/json")
 
@@ -69,7 +68,7 @@ def table(job_id: str) -> Response:
     """Send all log events of a job as CSV."""
 
     def begun(client: CloudApiClient, scope: Scope) -> Iterator[str]:
-        events = history(client, scope, job_id)
+        events = client.job_events(scope, job_id)
         first = list(itertools.islice(events, 1))  # a refusal is a status, as long as nothing was sent
         return csv_lines(itertools.chain(first, events))
 

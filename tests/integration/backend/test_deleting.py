@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import requests
 
-from arkor.backend.feed import Feed
 from arkor.backend.routes.stream import _frames
 from arkor.backend.store import Store
 from arkor.backend.store.events import JobDeleted
+from arkor.backend.store.feed import Feed
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually
 

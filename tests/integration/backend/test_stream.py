@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from arkor.api.client import CloudApiClient
-from arkor.api.history import history
-from arkor.jobs import Scope
+from arkor.client.client import CloudApiClient
+from arkor.protocol.jobs import Scope
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually
 
@@ -63,7 +62,7 @@ def test_a_ping_follows_what_is_stored(start: Callable[..., BackendProcess], con
     frames = client.open_stream(job_id).until("ping")
     assert [frame.event for frame in frames] == ["training.started", "training.log", "ping"]
     reader = CloudApiClient(backend.url, token=client.token)
-    stored = history(reader, Scope(client.scope["orgSlug"], client.scope["projectSlug"]), job_id)
+    stored = reader.job_events(Scope(client.scope["orgSlug"], client.scope["projectSlug"]), job_id)
     assert [event_id for event_id, _ in stored] == ["1", "2"]
     reader.close()
     backend.allow(job_id, 2)

@@ -12,11 +12,11 @@ from flask.testing import FlaskClient
 
 pytest.importorskip("plotly")
 
-from arkor.project import state_path
+from arkor.client.project import state_path
 from arkor.studio.app import create_app
 from arkor.studio.curve import FEWEST_POINTS
-from arkor.studio.parts import Studio
 from arkor.studio.routes import access, jobs
+from arkor.studio.state import Studio
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
 from tests.support.events import ADAPTER, PLAN, TIMESTAMP, log

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("plotly")
 pytest.importorskip("sqlalchemy")
 
-from arkor.api.client import CloudApiClient
-from arkor.project import ensure_project
+from arkor.client.client import CloudApiClient
+from arkor.client.project import ensure_project
 from tests.support.backend import BackendProcess, Client
 from tests.support.studio_server import Served, served
 from tests.support.tiny_model import write_tiny_model

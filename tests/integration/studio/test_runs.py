@@ -14,8 +14,8 @@ import requests
 from arkor.errors import ConnectionFailed
 from arkor.serving.refusal import Refusal
 from arkor.studio.app import create_app
-from arkor.studio.parts import LOG_CAP, Studio
 from arkor.studio.runs import Runs
+from arkor.studio.state import LOG_CAP, Studio
 from tests.support.cloud import Cloud
 from tests.support.contract import Late, Stream
 from tests.support.eventually import eventually

@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 import attrs
 import pytest
 
-from arkor.api.abort import AbortScope
 from arkor.auth import loopback
 from arkor.auth.loopback import Callback
 from arkor.errors import Aborted, CredentialsError
+from arkor.http.abort import AbortScope
 from tests.support.auth0 import free_ports
 from tests.support.eventually import eventually
 

@@ -14,7 +14,7 @@ import pytest
 
 from arkor.auth import oauth
 from arkor.auth.credentials import OAuthCredentials, parse_credentials
-from arkor.auth.oauth import Authorization, OAuthConfig, renewed, request_oauth_config, shown
+from arkor.auth.oauth import Authorization, OAuthConfig, renewed, request_oauth_config
 from arkor.errors import ArkorError, CloudApiError, ConnectionFailed, CredentialsError
 from tests.support.auth0 import AUDIENCE, CLIENT_ID, TOKEN, Auth0
 from tests.support.cloud import Cloud
@@ -295,20 +295,3 @@ def test_the_answers_of_the_provider_are_never_shown() -> None:
     """Not by the repr of what is made of them."""
     tokens = oauth._tokens({"access_token": "secret-a", "refresh_token": "secret-r"})
     assert "secret" not in repr(tokens)
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("plain", "plain"),
-        ("a\x1b[31mred\x07\r\nb", "a [31mred b"),
-        ("right \u202eleft", "right left"),
-        ("  many\t\n spaces ", "many spaces"),
-        ("größer 😀", "größer 😀"),
-        ("x" * 301, "x" * 300 + "…"),
-        ("", ""),
-    ],
-)
-def test_a_text_from_elsewhere_is_one_harmless_line(text: str, line: str) -> None:
-    """No control characters, no second line, no flood."""
-    assert shown(text) == line

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from arkor.api.abort import AbortScope, Deadline
-from arkor.api.client import CloudApiClient
-from arkor.api.transport import Transport
 from arkor.auth import refresh
 from arkor.auth.credentials import credentials_path, held, write_credentials
 from arkor.auth.identity import identity_for
+from arkor.client.client import CloudApiClient
 from arkor.errors import Aborted, AuthenticationError, ConnectionFailed, CredentialsError, WaitTimeout
+from arkor.http.abort import AbortScope, Deadline
+from arkor.http.transport import Transport
 from tests.support.auth0 import ORG, TOKEN, Auth0
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
@@ -141,7 +141,7 @@ def test_a_provider_that_is_away_is_waited_for_no_longer_than_the_token_lasts(
     cloud: Cloud, auth0: Auth0, log_in: Callable[..., CloudApiClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the backend does not get the old one: it is a lost connection, which is not remembered."""
-    monkeypatch.setattr("arkor.api.transport.pause", lambda _: None)
+    monkeypatch.setattr("arkor.http.transport.pause", lambda _: None)
     client = log_in(OVER)
     with auth0.away(), pytest.raises(ConnectionFailed, match=auth0.domain) as raised:
         client.me()
@@ -246,7 +246,7 @@ def test_a_provider_that_is_away_at_a_401_is_a_lost_connection(
     cloud: Cloud, auth0: Auth0, log_in: Callable[..., CloudApiClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes and goes: the same call tries again, as it does with a backend that is away."""
-    monkeypatch.setattr("arkor.api.transport.pause", lambda _: None)
+    monkeypatch.setattr("arkor.http.transport.pause", lambda _: None)
     client = log_in()
     cloud.expire("secret-access-1")
     auth0.answer("POST", TOKEN, AWAY)

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from arkor.backend.endings import describe_exit
-from arkor.backend.feed import Feed
-from arkor.backend.report import finite
-from arkor.backend.serverfile import ServerFile
-from arkor.backend.spec import log_tail
+from arkor.backend.jobs.job_folder import log_tail
+from arkor.backend.jobs.worker_report import finite
+from arkor.backend.processes.exit_reasons import describe_exit
+from arkor.backend.server_file import ServerFile
 from arkor.backend.store import Store
+from arkor.backend.store.feed import Feed
 from arkor.errors import LocalBackendError
 
 _JSON = st.recursive(

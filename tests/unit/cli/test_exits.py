@@ -10,7 +10,8 @@ import pytest
 
 from arkor import errors
 from arkor.cli.exits import Interrupted, exit_code, run_and_exit
-from arkor.jobs import TrainingJob, TrainingResult
+from arkor.client.result import TrainingFailed, TrainingResult
+from arkor.protocol.jobs import TrainingJob
 
 
 def test_no_terminal_obeys_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,7 +28,7 @@ def test_no_terminal_obeys_a_warning(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (errors.TrainingFailed(TrainingResult(TrainingJob(id="job_1"))), 1),
+        (TrainingFailed(TrainingResult(TrainingJob(id="job_1"))), 1),
         (errors.ConfigError("max_steps", "words"), 2),
         (errors.DatasetError("rows.jsonl", "words"), 2),
         (errors.EntryError("words"), 2),

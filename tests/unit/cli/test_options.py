@@ -9,12 +9,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from arkor.cli.commands.start import start
 from arkor.cli.exits import Interrupted
 from arkor.cli.options import duration, how_to_go_on, telling_how_to_go_on
-from arkor.cli.start import start
 from arkor.errors import ConnectionFailed
-from arkor.jobs import TrainingJob
-from arkor.trainer import Trainer
+from arkor.protocol.jobs import TrainingJob
+from arkor.trainer.trainer import Trainer
 
 COMMAND = click.Command("start")
 

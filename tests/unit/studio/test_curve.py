@@ -7,8 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from arkor.studio.curve import FEWEST_POINTS, Curve
 from tests.support.events import TIMESTAMP, log

@@ -14,8 +14,8 @@ from werkzeug.test import EnvironBuilder
 
 from arkor.studio.app import create_app
 from arkor.studio.guard import HEADERS, TOKEN_HEADER, Fence
-from arkor.studio.parts import Studio
 from arkor.studio.routes.access import heard
+from arkor.studio.state import Studio
 
 HOST = "127.0.0.1:4000"
 

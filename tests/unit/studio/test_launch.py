@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 
 from arkor.studio import launch
-from arkor.studio.parts import Studio
+from arkor.studio.state import Studio
 
 
 @pytest.mark.parametrize(("local", "flag"), [(False, ""), (True, " --local")])

@@ -12,7 +12,7 @@ export function pythonScript(connect, questions, options) {
     "from pathlib import Path",
     "",
     `from arkor import ${names}`,
-    "from arkor.project import ensure_project",
+    "from arkor.client.project import ensure_project",
     "",
     `client = CloudApiClient.connect(${literal(connect)})`,
     "scope = ensure_project(client, Path.cwd())  # run this in the project's folder",

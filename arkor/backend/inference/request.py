@@ -1,0 +1,146 @@
+"""What a client asks of a model, checked before the process that answers is troubled with it.
+
+Protocol: docs/protocol.md, "Inference".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from arkor.backend.inference.constraints import Constraint, read_constraint
+from arkor.backend.inference.messages import Message, normalise
+from arkor.backend.inference.tools import Tools, read_tools
+from arkor.protocol import wire
+from arkor.serving.refusal import Refusal
+
+DEFAULT_MAX_TOKENS = 512
+
+_FIELDS = frozenset(
+    (
+        *("messages", "temperature", "topP", "maxTokens", "seed", "stream", "streamOptions", "tools", "toolChoice"),
+        *("responseFormat", "structuredOutputs", "adapter", "baseModel"),
+    )
+)
+_ALIASES = {"max_completion_tokens": "maxTokens"}
+# Of chat completions: they change nothing in the answer.
+_HARMLESS = frozenset(
+    (
+        *("model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
+        "parallel_tool_calls",
+    )
+)
+# Of chat completions: understood at the value that asks for nothing.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "stop": ([], ""),
+}
+
+
+@attrs.frozen(kw_only=True)
+class ChatRequest:
+    """One question to a model.
+
+    The defaults are those of chat completions. So a model answers at temperature 1 where nothing was asked for, which
+    makes small models ramble; 0 is greedy, and gives the same answer to the same question. (In company of other
+    questions bfloat16 rounds otherwise, and two tokens that are as good as equal may change places.)
+
+    Attributes:
+        messages: the conversation, normalised.
+        temperature: divides the logits, at least 0; 0 always takes the likeliest token.
+        top_p: the share of probability that is sampled from, above 0, at most 1.
+        max_tokens: longest answer in tokens, at least 1; the model's context may end it sooner.
+        seed: makes sampling repeatable, or None.
+        tools: what the model may call, or None.
+        constraint: what the answer is held to, or None.
+    """
+
+    messages: list[Message]
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    seed: int | None = None
+    tools: Tools | None = None
+    constraint: Constraint | None = None
+
+    def to_line(self) -> dict[str, Any]:
+        """Return it as the JSON object that goes to the chat process."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_line(cls, line: Mapping[str, Any]) -> ChatRequest:
+        """Take what ``to_line`` gave."""
+        tools, constraint = line["tools"], line["constraint"]
+        parts = {"tools": tools and Tools(**tools), "constraint": constraint and Constraint(**constraint)}
+        return cls(**{**line, **parts})
+
+
+def spelled(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request's fields under their wire names; those without a value are left out.
+
+    Args:
+        body: the JSON object as it came, in camelCase or in the snake_case of chat completions.
+
+    Raises:
+        Refusal: 400, a field is there in both spellings, or asks for something that is not done here.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in body.items():
+        known = _ALIASES.get(name) or wire.wire_name(name)
+        if value is None or name in _HARMLESS or value in _NEUTRAL.get(name, ()):
+            continue
+        if known not in _FIELDS:
+            raise Refusal(400, f"{name}: this backend cannot do that; leave it out.")
+        if known in fields:
+            raise Refusal(400, f"{name}: is given twice, in two spellings.")
+        fields[known] = value
+    return fields
+
+
+def read_request(fields: Mapping[str, Any]) -> ChatRequest:
+    """Read a question.
+
+    Args:
+        fields: as ``spelled`` gives them; where the answer comes from and how it is sent are others' business.
+
+    Raises:
+        Refusal: 400, it names the field and says what is wrong.
+    """
+    tools = read_tools(fields.get("tools"), fields.get("toolChoice"))
+    constraint = read_constraint(fields.get("responseFormat"), fields.get("structuredOutputs"))
+    if tools is not None and constraint is not None:
+        raise Refusal(400, "tools cannot be combined with a constrained answer: leave out one of them.")
+    return ChatRequest(
+        messages=normalise(fields.get("messages")),
+        temperature=_number(fields, "temperature", 1.0, "0 or more", lambda value: value >= 0),
+        top_p=_number(fields, "topP", 1.0, "above 0 and at most 1", lambda value: 0 < value <= 1),
+        max_tokens=_whole(fields, "maxTokens", 1) or DEFAULT_MAX_TOKENS,
+        seed=_whole(fields, "seed", -(2**63)),
+        tools=tools,
+        constraint=constraint,
+    )
+
+
+def _number(fields: Mapping[str, Any], name: str, default: float, range_: str, good: Any) -> float:
+    value = fields.get(name, default)
+    number = wire.number(value)
+    if number is None or not math.isfinite(number) or not good(number):
+        raise Refusal(400, f"{name}: must be a number, {range_}, not {value!r:.100}.")
+    return number
+
+
+def _whole(fields: Mapping[str, Any], name: str, minimum: int) -> int | None:
+    if name not in fields:
+        return None
+    number = wire.whole_number(fields[name])
+    if number is None or not minimum <= number < 2**63:
+        raise Refusal(400, f"{name}: must be a whole number, {minimum} or more, not {fields[name]!r:.100}.")
+    return number

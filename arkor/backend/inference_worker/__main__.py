@@ -1,0 +1,72 @@
+"""``python -m arkor.backend.inference_worker``: answer chats until the server closes standard input."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from arkor.backend.inference.pipes import Pipes
+from arkor.backend.inference.request import ChatRequest
+
+if TYPE_CHECKING:
+    from arkor.backend.inference_worker.engine import Engine
+
+log = logging.getLogger("arkor.chat")
+
+
+def prepare_environment() -> None:
+    """Set what the libraries read when they are loaded: nothing is fetched, and no progress is drawn."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    # Threads that wait for each other sleep. By default they spin, and where something else computes on the same cores
+    # they keep each other from them: 4 tokens a second instead of 88 for 8 answers beside a training (torch 2.13).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def serve(lines: Iterable[Mapping[str, Any]], engine: Engine) -> None:
+    """Give the engine what the server says, and close it when the server is gone.
+
+    Args:
+        lines: see ``pipes``.
+        engine: answers.
+    """
+    from arkor.backend.inference_worker.engine import Question
+
+    try:
+        for line in lines:
+            if "cancel" in line:
+                engine.cancel(line["cancel"])
+            elif "threads" in line:
+                engine.set_threads(line["threads"])
+            else:
+                adapter = line["adapter"] and (line["adapter"]["name"], line["adapter"]["path"])
+                engine.ask(Question(line["id"], line["base"], adapter, ChatRequest.from_line(line["request"])))
+    finally:
+        engine.close()
+
+
+def main() -> int:
+    """Run the process; return its exit code."""
+    pipes = Pipes.claim()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    prepare_environment()
+    from arkor.backend.inference_worker.engine import Engine  # takes seconds: the libraries
+
+    engine = Engine(pipes.say)
+    threading.Thread(target=serve, args=(pipes, engine), name="orders", daemon=True).start()
+    try:
+        engine.run()
+    except BrokenPipeError:
+        log.info("The server is gone")
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # the libraries' own clean-up takes a second, and there is nothing to clean up

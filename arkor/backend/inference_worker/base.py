@@ -1,0 +1,133 @@
+"""A base model in memory, with everything that belongs to it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from arkor.backend.inference_worker.adapters import Adapters
+from arkor.backend.inference_worker.grammars import Grammars
+from arkor.backend.inference_worker.prompts import Prompts
+from arkor.backend.models.weights import count_parameters
+from arkor.serving.refusal import Refusal
+
+log = logging.getLogger("arkor.chat")
+
+MAX_ROWS = 8
+_OVERHEAD = 1.2  # beside the weights: what is computed, and what the cache keeps
+_ATTENTION = frozenset({"full_attention", "sliding_attention"})
+
+
+class Base:
+    """A base model, its tokenizer and its adapters. Not thread-safe.
+
+    Args:
+        path: a folder, or the id of a model in the hub's cache.
+
+    Attributes:
+        tokenizer: of transformers.
+        prompts: renders conversations for it.
+        grammars: constrains its answers.
+        adapters: what it was fine-tuned to.
+        context: how many tokens a prompt and its answer may have together; None where the model does not say.
+        stop_ids: the tokens that end an answer.
+        max_rows: how many answers can be made at the same time.
+
+    Raises:
+        OSError, ValueError: it cannot be loaded.
+    """
+
+    def __init__(self, path: str) -> None:
+        began = time.monotonic()
+        config = AutoConfig.from_pretrained(path)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).to(self._device).eval()
+        text = config.get_text_config()
+        self.context: int | None = getattr(text, "max_position_embeddings", None)
+        self.stop_ids = _stop_ids(self._model, self.tokenizer)
+        self.prompts = Prompts(self.tokenizer)
+        self.grammars = Grammars(self.tokenizer, text.vocab_size, self.stop_ids)
+        self.adapters = Adapters(self._model)
+        # Only a cache that is keys and values can be put together from those of several rows.
+        self._is_joinable = set(getattr(text, "layer_types", None) or ["full_attention"]) <= _ATTENTION
+        self.max_rows = MAX_ROWS if self._is_joinable else 1
+        log.info("%s loaded in %.1f s", path, time.monotonic() - began)
+
+    def new_cache(self) -> DynamicCache:
+        """Return an empty cache for one row."""
+        # Made without a config, its layers keep all positions, also where the model attends to the last few only:
+        # those layers, cut at different positions, could not be joined. The attention mask still hides the rest.
+        return DynamicCache() if self._is_joinable else DynamicCache(config=self._model.config)
+
+    def check_length(self, prompt_tokens: int) -> None:
+        """Check that a prompt leaves room for an answer.
+
+        Raises:
+            Refusal: 400, it does not.
+        """
+        if self.context is not None and prompt_tokens >= self.context:
+            raise Refusal(
+                400,
+                f"The prompt has {prompt_tokens} tokens, and the model's context is {self.context}, the answer "
+                "included: shorten the messages.",
+            )
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed
+    def forward(
+        self,
+        ids_B_T: Sequence[Sequence[int]],  # noqa: N803
+        cache: DynamicCache,
+        adapters: Sequence[str | None],
+        positions: Sequence[int] | None = None,
+        padding: Sequence[int] | None = None,
+        *,
+        once: bool = False,
+    ) -> torch.Tensor:
+        """Go on with rows by some tokens each; the cache grows by them.
+
+        Args:
+            ids_B_T: token ids, (batch, time).
+            cache: what the model keeps of the tokens before.
+            adapters: each row's, as ``Adapters.load`` named it.
+            positions: the position of each row's first token in ids_B_T; None where the cache says it.
+            padding: how many places at the start of each row's cache mean nothing; None for none.
+            once: whether other rows will follow soon; see ``Adapters.use``.
+
+        Returns:
+            The logits behind each row's last token: float32, (batch, vocabulary).
+        """
+        self.adapters.use(adapters, once=once)
+        ids = torch.tensor(ids_B_T, device=self._device)
+        how: dict[str, Any] = {}
+        if positions is not None:
+            starts = torch.tensor(positions, device=self._device)
+            how["position_ids"] = starts[:, None] + torch.arange(ids.shape[1], device=self._device)
+        if padding is not None and any(padding):
+            places = torch.arange(cache.get_seq_length() + ids.shape[1], device=self._device)
+            how["attention_mask"] = (places[None, :] >= torch.tensor(padding, device=self._device)[:, None]).long()
+        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **how)
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
+
+
+def memory_bytes(path: str) -> int:
+    """Return about how much memory a base model takes, in bytes; 0 where its files do not say.
+
+    Args:
+        path: as ``Base`` takes it.
+    """
+    parameters = count_parameters(Path(path)) if Path(path).is_dir() else None
+    return int((parameters or 0) * 2 * _OVERHEAD)
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    ends = model.generation_config.eos_token_id
+    found = set(ends) if isinstance(ends, (list, tuple)) else {ends}
+    return frozenset(int(token) for token in found | {tokenizer.eos_token_id} if token is not None)

@@ -1,0 +1,237 @@
+"""The one thread that owns the models: takes questions in, and makes all answers a token at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import queue
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import attrs
+import torch
+
+from arkor.backend.inference.request import ChatRequest
+from arkor.backend.inference_worker.base import Base, memory_bytes
+from arkor.backend.inference_worker.batch import Batch
+from arkor.backend.inference_worker.detokenizer import Detokenizer
+from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput
+from arkor.backend.inference_worker.prompts import ToolStyle
+from arkor.backend.inference_worker.rows import Row, Say
+from arkor.backend.inference_worker.sampling import Sampler
+from arkor.backend.models.hardware import available_bytes
+from arkor.backend.settings import GIB
+from arkor.serving.refusal import Refusal
+from arkor.text import first_line
+
+log = logging.getLogger("arkor.chat")
+
+MAX_BASES = 2
+
+
+@attrs.frozen
+class Question:
+    """A request that waits for its turn.
+
+    Attributes:
+        id: names it between server and process.
+        base: the base model's path.
+        adapter: the adapter's name and path, or None.
+        request: what is asked.
+    """
+
+    id: Any
+    base: str
+    adapter: tuple[str, str] | None
+    request: ChatRequest
+
+
+@attrs.define
+class _Lane:
+    """A base model and the answers it is making."""
+
+    base: Base
+    batch: Batch
+    ids: dict[Any, Row] = attrs.Factory(dict)
+
+
+class Engine:
+    """Answers questions. ``ask``, ``cancel``, ``set_threads`` and ``close`` are thread-safe; ``run`` is the one thread.
+
+    Args:
+        say: tells the server something; called with fields, from the thread that runs.
+        max_bases: how many base models stay loaded.
+    """
+
+    def __init__(self, say: Say, max_bases: int = MAX_BASES) -> None:
+        self._say = say
+        self._max_bases = max_bases
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting: deque[Question] = deque()
+        self._lanes: OrderedDict[str, _Lane] = OrderedDict()  # least recently used first
+
+    def ask(self, question: Question) -> None:
+        """Take a question in; its answer goes to ``say``."""
+        self._orders.put(partial(self._waiting.append, question))
+
+    def cancel(self, question_id: Any) -> None:
+        """Stop making an answer; nothing more is said of it."""
+        self._orders.put(partial(self._cancel, question_id))
+
+    def set_threads(self, count: int) -> None:
+        """Compute with so many threads, at least 1, from the next token on."""
+        self._orders.put(partial(torch.set_num_threads, count))
+
+    def close(self) -> None:
+        """Let ``run`` return, whatever is under way."""
+        self._orders.put(None)
+
+    def run(self) -> None:
+        """Answer until closed."""
+        while self._obey():
+            self._admit()
+            for lane in list(self._lanes.values()):
+                self._turn(lane)
+
+    def _obey(self) -> bool:
+        """Do what was ordered meanwhile; wait for an order where there is nothing else to do."""
+        busy = bool(self._waiting) or any(lane.ids for lane in self._lanes.values())
+        with contextlib.suppress(queue.Empty):
+            while True:
+                order = self._orders.get(block=not busy)
+                if order is None:
+                    return False
+                order()
+                busy = True
+        return True
+
+    def _cancel(self, question_id: Any) -> None:
+        self._waiting = deque(question for question in self._waiting if question.id != question_id)
+        for lane in self._lanes.values():
+            row = lane.ids.pop(question_id, None)
+            if row is not None:
+                row.done = True
+
+    def _admit(self) -> None:
+        """Let in whatever there is room for, first come, first served for each base model."""
+        waiting, self._waiting = self._waiting, deque()
+        full: set[str] = set()
+        for question in waiting:
+            try:
+                if question.base in full or not self._begin(question):
+                    full.add(question.base)
+                    self._waiting.append(question)
+            except Refusal as exc:
+                self._fail(question.id, exc)
+            except Exception as exc:  # one question must not end the others
+                log.exception("A question failed")
+                self._fail(question.id, Refusal(500, f"The model failed: {_first_line(exc)}"))
+
+    def _begin(self, question: Question) -> bool:
+        """Turn a question into a row; return whether there was room."""
+        lane = self._lane(question.base)
+        if lane is None or len(lane.batch.rows) >= lane.base.max_rows:
+            return False
+        row = self._row(question, lane)
+        lane.ids[question.id] = row
+        row.say(accepted={"promptTokens": len(row.prompt)})
+        lane.batch.add(row)
+        return True
+
+    def _lane(self, path: str) -> _Lane | None:
+        """Return a base model's lane, loaded where it was not; None while all places are in use."""
+        if path not in self._lanes:
+            if not self._make_room(memory_bytes(path)):
+                return None
+            base = _load(path)
+            self._lanes[path] = _Lane(base, Batch(base))
+        self._lanes.move_to_end(path)
+        return self._lanes[path]
+
+    def _make_room(self, needed_bytes: int) -> bool:
+        """Let go of base models that nobody is using; return whether another one may be loaded now.
+
+        Raises:
+            Refusal: 503, it does not fit into the memory there is.
+        """
+        idle = [name for name, lane in self._lanes.items() if not lane.ids]
+        while idle and (len(self._lanes) >= self._max_bases or needed_bytes > available_bytes()):
+            del self._lanes[idle.pop(0)]
+            gc.collect()  # the layers and their hooks refer to each other
+        if needed_bytes > available_bytes():
+            raise Refusal(
+                503,
+                f"Not enough memory for this model: it takes about {needed_bytes / GIB:.1f} GiB, and "
+                f"{available_bytes() / GIB:.1f} GiB are available.",
+            )
+        return len(self._lanes) < self._max_bases
+
+    def _row(self, question: Question, lane: _Lane) -> Row:
+        base, request = lane.base, question.request
+        prompt = base.prompts.encode(request)
+        base.check_length(len(prompt))
+        tagged = base.prompts.tool_style is ToolStyle.TAGGED
+        matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
+        if request.tools is not None and request.tools.required:
+            matcher = base.grammars.for_call(request.tools, tagged=tagged)
+        room = request.max_tokens if base.context is None else min(request.max_tokens, base.context - len(prompt))
+        in_use = {row.adapter for row in lane.batch.rows if row.adapter is not None}
+        return Row(
+            partial(self._say, id=question.id),
+            prompt=prompt,
+            adapter=base.adapters.load(*question.adapter, in_use) if question.adapter is not None else None,
+            max_tokens=room,
+            stop_ids=base.stop_ids,
+            detokenizer=Detokenizer(base.tokenizer),
+            sampler=_sampler(request),
+            output=_output(request, tagged=tagged),
+            matcher=matcher,
+        )
+
+    def _turn(self, lane: _Lane) -> None:
+        try:
+            lane.batch.turn(self._advance)
+        except Exception as exc:  # out of memory, say: the answers under way are lost, the next ones need not be
+            log.exception("The model failed")
+            for row in lane.batch.clear():
+                row.done = True
+                row.say(error={"status": 500, "message": f"The model failed: {_first_line(exc)}"})
+        lane.ids = {question_id: row for question_id, row in lane.ids.items() if not row.done}
+
+    def _advance(self, row: Row, logits_V: torch.Tensor) -> None:  # noqa: N803
+        if row.done:
+            return
+        try:
+            row.advance(logits_V)
+        except Refusal as exc:
+            row.done = True
+            row.say(error={"status": exc.status, "message": exc.error})
+
+    def _fail(self, question_id: Any, exc: Refusal) -> None:
+        self._say(id=question_id, error={"status": exc.status, "message": exc.error})
+
+
+def _load(path: str) -> Base:
+    try:
+        return Base(path)
+    except (OSError, ValueError) as exc:
+        log.exception("A model cannot be loaded")
+        raise Refusal(500, f"The model {path} cannot be loaded: {_first_line(exc)}") from exc
+
+
+def _sampler(request: ChatRequest) -> Sampler:
+    generator = None if request.seed is None else torch.Generator().manual_seed(request.seed)
+    return Sampler(temperature=request.temperature, top_p=request.top_p, generator=generator)
+
+
+def _output(request: ChatRequest, *, tagged: bool) -> Output:
+    if request.tools is None:
+        return PlainOutput()
+    return TaggedOutput() if tagged else CallOutput()
+
+
+def _first_line(exc: Exception) -> str:
+    return first_line(exc)

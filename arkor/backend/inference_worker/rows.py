@@ -1,0 +1,102 @@
+"""One answer under way: a row of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from arkor.backend.inference_worker.detokenizer import Detokenizer
+from arkor.backend.inference_worker.grammars import Matcher
+from arkor.backend.inference_worker.outputs import Output
+from arkor.backend.inference_worker.sampling import Sampler
+
+Say = Callable[..., None]
+"""Tells the server something about one answer; see ``pipes``."""
+
+
+class Row:
+    """An answer from its prompt to its last token. Not thread-safe.
+
+    Args:
+        say: where its pieces go.
+        prompt: token ids, at least one.
+        adapter: the adapter's name within its base, None for the base alone.
+        max_tokens: how many tokens it may have, at least 1.
+        stop_ids: the tokens that end it.
+        detokenizer: makes text of its tokens.
+        sampler: chooses them.
+        output: what of its text is shown.
+        matcher: what it is held to, or None.
+
+    Attributes:
+        done: whether it has ended, or nobody waits for it any more.
+        last: the token that was chosen last, None before the first.
+    """
+
+    def __init__(
+        self,
+        say: Say,
+        *,
+        prompt: list[int],
+        adapter: str | None,
+        max_tokens: int,
+        stop_ids: frozenset[int],
+        detokenizer: Detokenizer,
+        sampler: Sampler,
+        output: Output,
+        matcher: Matcher | None = None,
+    ) -> None:
+        self.say = say
+        self.prompt = prompt
+        self.adapter = adapter
+        self.done = False
+        self.last: int | None = None
+        self._max_tokens = max_tokens
+        self._stop_ids = stop_ids
+        self._detokenizer = detokenizer
+        self._sampler = sampler
+        self._output = output
+        self._matcher = matcher
+        self._made = 0
+
+    def advance(self, logits_V: torch.Tensor) -> None:  # noqa: N803
+        """Choose the next token, and tell what it adds.
+
+        Args:
+            logits_V: the model's output behind the last token, float32, (vocabulary,).
+
+        Raises:
+            Refusal: the answer cannot go on.
+        """
+        allowed = self._matcher.allowed() if self._matcher is not None else None
+        self.last = self._sampler.pick(logits_V, allowed)
+        self._made += 1
+        complete = self._matcher is not None and self._matcher.take(self.last)
+        if self.last not in self._stop_ids:
+            self._tell(self._detokenizer.add(self.last))
+        if complete or self.last in self._stop_ids:
+            self._end("stop")
+        elif self._made >= self._max_tokens:
+            self._end("length")
+
+    def _tell(self, text: str) -> None:
+        shown = self._output.feed(text) if text else ""
+        if shown:
+            self.say(delta=shown)
+
+    def _end(self, reason: str) -> None:
+        self.done = True
+        self._tell(self._detokenizer.finish())
+        rest, calls = self._output.finish()
+        if rest:
+            self.say(delta=rest)
+        if calls:
+            self.say(toolCalls=calls)
+            reason = "tool_calls" if reason == "stop" else reason
+        self.say(done={"finishReason": reason, "usage": self._usage()})
+
+    def _usage(self) -> dict[str, Any]:
+        prompt, made = len(self.prompt), self._made
+        return {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}

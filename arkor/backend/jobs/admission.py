@@ -1,0 +1,59 @@
+"""Whether this backend can do what a job asks, decided before the job exists.
+
+Protocol: docs/protocol.md, "Jobs": the 422 of ``POST /v1/jobs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from arkor.backend import models
+from arkor.backend.jobs import supported
+from arkor.backend.store.datasets import Datasets
+from arkor.backend.store.tenants import Project
+from arkor.errors import ConfigError, ModelError
+from arkor.protocol.config import JobConfig
+from arkor.serving.refusal import Refusal
+
+MAX_NAME_CHARS = 200
+
+
+def check_name(name: Any) -> str:
+    """Return a job's name.
+
+    Raises:
+        Refusal: 422, it is no text of 1 to 200 characters.
+    """
+    if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME_CHARS:
+        raise Refusal(422, f"name: must be a text of 1 to {MAX_NAME_CHARS} characters, not {name!r:.100}")
+    return name
+
+
+def admit(config: Mapping[str, Any], project: Project, datasets: Datasets) -> dict[str, Any]:
+    """Check a job's settings, the cheap checks first.
+
+    Args:
+        config: the settings in wire names, as the client sent them.
+        project: whose job it would be.
+        datasets: the uploaded data sets.
+
+    Returns:
+        The settings as they are kept: only what was given.
+
+    Raises:
+        Refusal: 422, it names the field or the model and says what to do.
+    """
+    try:
+        parsed = JobConfig.from_wire(config)
+        supported.check_config(parsed)
+        _check_dataset(parsed.dataset_source, project, datasets)
+        models.check(parsed.model, parsed)
+    except (ConfigError, ModelError) as exc:
+        raise Refusal(422, str(exc)) from exc
+    return parsed.to_wire()
+
+
+def _check_dataset(source: Mapping[str, Any], project: Project, datasets: Datasets) -> None:
+    if source.get("type") == "dataset" and datasets.get(project.id, str(source.get("id"))) is None:
+        raise ConfigError("dataset_source", f"this project has no data set {source.get('id')!r:.100}: upload it first")

@@ -1,0 +1,58 @@
+"""A job's folder: what its worker is told, and what the worker leaves there.
+
+Protocol: docs/protocol.md, "Worker reports": the spec.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from arkor.backend.settings import Settings
+from arkor.backend.store.queue import ClaimedJob
+from arkor.system.files import read_end, write_atomically
+from arkor.text import last_lines
+
+
+def spec_path(settings: Settings, job_id: str) -> Path:
+    """Return where a job's spec is while an attempt is under way."""
+    return settings.job_folder(job_id) / "spec.json"
+
+
+def log_path(settings: Settings, job_id: str) -> Path:
+    """Return where the output of a job's workers is kept."""
+    return settings.job_folder(job_id) / "worker.log"
+
+
+def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: int) -> Path:
+    """Write what the next attempt's worker is told; the file holds its token, so only the owner may read it.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    folder = settings.job_folder(job.id)
+    for place in (folder, folder / "checkpoints", folder / "artifacts"):
+        place.mkdir(parents=True, exist_ok=True)
+    source = job.config["datasetSource"]
+    uploaded = source["type"] == "dataset"
+    spec = {
+        "jobId": job.id,
+        "attempt": job.attempt,
+        "token": job.token,
+        "backendUrl": backend_url,
+        "name": job.name,
+        "config": job.config,
+        "datasetPath": str(settings.datasets_folder / f"{source['id']}.jsonl") if uploaded else None,
+        "jobDir": str(folder),
+        "threads": threads,
+    }
+    path = spec_path(settings, job.id)
+    write_atomically(path, json.dumps(spec).encode(), mode=0o600)
+    with log_path(settings, job.id).open("a", encoding="utf-8") as log:
+        log.write(f"--- attempt {job.attempt} ---\n")
+    return path
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines that an attempt's worker wrote; empty where it wrote none."""
+    return last_lines(read_end(path).rpartition("--- attempt ")[2].partition("\n")[2])

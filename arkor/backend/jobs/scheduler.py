@@ -1,0 +1,268 @@
+"""The queue's engine room: which job trains now, and what becomes of one whose worker is gone.
+
+After whatever happens to a worker or to the backend, a job is running, queued to be resumed, or ended with an event
+that says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import attrs
+
+from arkor.backend.jobs.job_folder import log_path, log_tail, spec_path, write_spec
+from arkor.backend.processes.engine import Engine, WorkerHandle
+from arkor.backend.processes.exit_reasons import RESUMABLE_EXIT_CODES, describe_exit
+from arkor.backend.settings import Settings
+from arkor.backend.store.queue import ClaimedJob, Queue, RunningAttempt
+
+log = logging.getLogger("arkor.backend")
+
+_LOOK_S = 0.5  # between two looks at a worker that an earlier backend process started
+_RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
+_LATE_S = 1.0  # how late the scheduler may wake before it mistrusts its clock
+
+
+@attrs.define
+class _Run:
+    """An attempt that is under way.
+
+    Attributes:
+        job_id: the job's.
+        attempt: its number, from 1.
+        lease_until: the monotonic time until which its worker may be silent.
+        handle: its worker's process, where it is known.
+        adopted: whether an earlier backend process started it, so that nobody tells of its end.
+        end_by: the monotonic time at which the worker is killed, or None.
+        silent: whether its lease ran out, or the grace it was given.
+        gone: whether the worker has ended.
+        exit_code: how it ended, where that is known.
+    """
+
+    job_id: str
+    attempt: int
+    lease_until: float
+    handle: WorkerHandle | None = None
+    adopted: bool = False
+    end_by: float | None = None
+    silent: bool = False
+    gone: bool = False
+    exit_code: int | None = None
+
+    @property
+    def due(self) -> float:
+        return self.lease_until if self.end_by is None else min(self.end_by, self.lease_until)
+
+
+class Scheduler:
+    """Starts the workers of queued jobs, and settles every job whose worker is gone. Thread-safe.
+
+    One thread does all of it; the other methods only leave a note and wake it.
+
+    Args:
+        queue: the jobs.
+        engine: starts and ends workers.
+        settings: how many at a time, and every patience.
+        backend_url: where workers report.
+    """
+
+    def __init__(self, queue: Queue, engine: Engine, settings: Settings, backend_url: str) -> None:
+        self._queue = queue
+        self._engine = engine
+        self._settings = settings
+        self._backend_url = backend_url
+        self._threads = max(1, (os.cpu_count() or 1) // settings.max_parallel)
+        self._runs: dict[str, _Run] = {}
+        self._wake = threading.Condition()
+        self._news = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
+
+    def start(self) -> None:
+        """Take over what an earlier backend process left running, and begin to work."""
+        for attempt in self._queue.running():
+            self._adopt(attempt)
+        self._thread.start()
+
+    def submitted(self) -> None:
+        """Hear that a job was queued."""
+        self._notify()
+
+    def is_training(self) -> bool:
+        """Whether any worker is under way."""
+        with self._wake:
+            return bool(self._runs)
+
+    def is_under_way(self, job_id: str) -> bool:
+        """Whether a job's worker is there, also after the job's last event."""
+        with self._wake:
+            return job_id in self._runs
+
+    def heard_from(self, job_id: str, attempt: int) -> None:
+        """Hear that an attempt's worker has reported: its lease is renewed."""
+        with self._wake:
+            run = self._runs.get(job_id)
+            if run is None or run.attempt != attempt:
+                return
+            former, run.lease_until = run.lease_until, time.monotonic() + self._settings.lease_s
+        if run.lease_until < former:  # the first report ends the longer patience of the start
+            self._notify()
+
+    def ending(self, job_id: str) -> None:
+        """Hear that a job was cancelled or has ended: its worker has to go soon."""
+        with self._wake:
+            run = self._runs.get(job_id)
+            if run is not None and run.end_by is None:
+                run.end_by = time.monotonic() + self._settings.cancel_grace_s
+        self._notify()
+
+    def stop(self) -> None:
+        """Start nothing more, let every worker save what it has, and queue its job again."""
+        with self._wake:
+            self._stopping = True
+        self._notify()
+        self._thread.join()
+        for run in self._runs.values():
+            if run.handle is not None:
+                self._engine.terminate(run.handle)
+        self._await_workers(time.monotonic() + self._settings.stop_grace_s)
+        for run in list(self._runs.values()):
+            self._kill(run)
+            try:
+                self._settle(run)
+            except Exception:  # the next process finds the job running and its worker gone, and settles it then
+                log.exception("Job %s could not be queued again", run.job_id)
+
+    def _await_workers(self, deadline: float) -> None:
+        with self._wake:
+            while any(run.handle is not None and not run.gone for run in self._runs.values()):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                self._wake.wait(min(left, _LOOK_S / 5))
+                self._look_at_adopted()
+
+    def _notify(self) -> None:
+        with self._wake:
+            self._news = True
+            self._wake.notify_all()
+
+    def _loop(self) -> None:
+        delay: float | None = 0.0
+        while True:
+            planned = None if delay is None else time.monotonic() + delay
+            with self._wake:
+                self._wake.wait_for(lambda: self._news or self._stopping, delay)
+                if self._stopping:
+                    return
+                self._news = False
+            self._forgive(planned)
+            try:
+                delay = self._turn()
+            except Exception:  # a full disk, say: what could not be done now is done later, and never dropped
+                log.exception("The scheduler failed; it tries again in %g s", _RETRY_S)
+                delay = _RETRY_S
+
+    def _forgive(self, planned: float | None) -> None:
+        """Renew the leases when this process itself was held up: then silence is not the workers' fault."""
+        now = time.monotonic()
+        if planned is None or now - planned < _LATE_S:
+            return
+        with self._wake:
+            for run in self._runs.values():
+                run.lease_until = max(run.lease_until, now + self._settings.lease_s)
+
+    def _turn(self) -> float | None:
+        """Do what is due now; return the seconds until something may be due again, or None."""
+        self._look_at_adopted()
+        for run in list(self._runs.values()):
+            if not run.gone and run.due <= time.monotonic():
+                run.silent = True
+                self._kill(run)
+            if run.gone or run.silent:
+                self._settle(run)
+        while len(self._runs) < self._settings.max_parallel:
+            job = self._queue.claim()
+            if job is None:
+                break
+            self._begin(job)
+        with self._wake:
+            waits = [run.due - time.monotonic() for run in self._runs.values()]
+            waits += [_LOOK_S for run in self._runs.values() if run.adopted]
+        return max(0.0, min(waits)) if waits else None
+
+    def _begin(self, job: ClaimedJob) -> None:
+        run = _Run(job.id, job.attempt, time.monotonic() + self._settings.first_lease_s)
+        with self._wake:
+            self._runs[job.id] = run
+
+        def note_exit(code: int) -> None:
+            run.exit_code, run.gone = code, True
+            self._notify()
+
+        try:
+            path = write_spec(self._settings, job, self._backend_url, self._threads)
+            run.handle = self._engine.start(path, log_path(self._settings, job.id), note_exit)
+        except OSError as exc:
+            self._queue.fail(job.id, job.attempt, f"Its worker could not be started: {exc}")
+            self._forget(run)
+            return
+        log.info("Job %s, attempt %d: worker %d started", job.id, job.attempt, run.handle.pid)
+        if self._queue.is_cancelling(job.id):  # asked for before there was a run to be told
+            self.ending(job.id)
+        self._queue.record_process(job.id, job.attempt, run.handle.pid, run.handle.created)
+
+    def _adopt(self, attempt: RunningAttempt) -> None:
+        run = _Run(attempt.job_id, attempt.attempt, time.monotonic() + self._settings.lease_s, adopted=True)
+        if attempt.pid is not None and attempt.pid_created is not None:
+            run.handle = WorkerHandle(attempt.pid, attempt.pid_created)
+        with self._wake:
+            self._runs[run.job_id] = run
+        if self._queue.is_cancelling(run.job_id):
+            self.ending(run.job_id)
+        log.info("Job %s, attempt %d: found running, process %s", run.job_id, run.attempt, attempt.pid)
+
+    def _look_at_adopted(self) -> None:
+        for run in list(self._runs.values()):
+            if run.adopted and run.handle is not None and not self._engine.is_alive(run.handle):
+                run.gone = True
+
+    def _kill(self, run: _Run) -> None:
+        if run.handle is not None and not run.gone:
+            log.warning("Job %s, attempt %d: killing its worker", run.job_id, run.attempt)
+            self._engine.kill(run.handle)
+
+    def _settle(self, run: _Run) -> None:
+        """Decide what becomes of the job; what was decided already, by its last event or a cancel, stays so."""
+        if self._stopping:
+            self._queue.give_back(run.job_id, run.attempt)
+        elif run.silent:
+            self._lose(run, "its worker stopped reporting")
+        elif run.exit_code is None:
+            self._lose(run, "its worker's process was gone")
+        elif run.exit_code in RESUMABLE_EXIT_CODES:
+            self._lose(run, f"its worker ended with exit code {run.exit_code}")
+        else:
+            tail = log_tail(log_path(self._settings, run.job_id))
+            self._queue.fail(run.job_id, run.attempt, describe_exit(run.exit_code, tail))
+        log.info("Job %s, attempt %d: over, exit code %s", run.job_id, run.attempt, run.exit_code)
+        self._forget(run)
+
+    def _lose(self, run: _Run, how: str) -> None:
+        self._queue.lose(run.job_id, run.attempt, how, self._settings.max_attempts)
+
+    def _forget(self, run: _Run) -> None:
+        with self._wake:
+            self._runs.pop(run.job_id, None)
+        _remove(spec_path(self._settings, run.job_id))
+
+
+def _remove(spec: Path) -> None:
+    try:
+        spec.unlink(missing_ok=True)
+    except OSError as exc:  # its token is worth nothing any more: not a reason to stop the scheduler
+        log.warning("Cannot remove %s: %s", spec, exc)

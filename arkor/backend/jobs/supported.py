@@ -1,0 +1,137 @@
+"""Which settings this backend can do: each does what it says, or the job is refused by the setting's name.
+
+Protocol: docs/protocol.md, "Jobs": the 422 of ``POST /v1/jobs``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from arkor.backend.models import hardware
+from arkor.errors import ConfigError
+from arkor.protocol import wire
+from arkor.protocol.config import JobConfig
+
+# What transformers runs with torch alone. Its other names need packages that this backend does not install.
+OPTIMIZERS = ("adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd")
+# What transformers runs without arguments of their own, for which the config has no fields.
+SCHEDULERS = (
+    "constant",
+    "constant_with_warmup",
+    "cosine",
+    "cosine_with_restarts",
+    "inverse_sqrt",
+    "linear",
+    "polynomial",
+)
+FORMATS = ("alpaca", "chatml", "prompt_completion", "text")
+
+_SOURCE_KEYS = {
+    "dataset": ({"id"}, set()),
+    "blob": ({"url"}, {"token"}),
+    "huggingface": ({"name"}, {"split", "subset"}),
+}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_config(config: JobConfig) -> None:
+    """Check that this backend can do what a config asks; quick, without network or torch.
+
+    Args:
+        config: a config whose values are in their ranges.
+
+    Raises:
+        ConfigError: it cannot; ``field`` names the setting.
+    """
+    for key in sorted(config.extra):
+        raise ConfigError(wire.python_name(key), "is not a setting that this backend knows")
+    _check_name("optim", config.optim, OPTIMIZERS)
+    _check_name("lr_scheduler_type", config.lr_scheduler_type, SCHEDULERS)
+    _check_source(config.dataset_source)
+    _check_format(config)
+    if config.dataset_split is not None:
+        _check_split(config.dataset_split, config.dataset_source)
+    if config.load_in_4bit:
+        _check_four_bits()
+
+
+def _check_name(field: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise ConfigError(field, f"must be one of {', '.join(known)} on this backend, not {value!r}")
+
+
+def _check_source(source: Mapping[str, Any]) -> None:
+    kind = source.get("type")
+    if not isinstance(kind, str) or kind not in _SOURCE_KEYS:
+        raise ConfigError("dataset_source", f"type must be one of {', '.join(sorted(_SOURCE_KEYS))}, not {kind!r}")
+    required, optional = _SOURCE_KEYS[kind]
+    _check_keys("dataset_source", f"a source of type {kind}", source, required, optional | {"type"})
+    for key in required | optional:
+        if source.get(key) is not None and (not isinstance(source[key], str) or not source[key].strip()):
+            raise ConfigError("dataset_source", f"{key} must be a text that is not empty")
+    if kind == "blob":
+        _check_url(source["url"])
+    if kind == "dataset" and not _SHA256.fullmatch(source["id"]):
+        raise ConfigError("dataset_source", "id must be the lowercase hex SHA-256 of an uploaded data set")
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:  # a malformed IPv6 address
+        good = False
+    if not good:
+        raise ConfigError("dataset_source", "url must be an http or https URL that the backend can fetch")
+
+
+def _check_keys(field: str, what: str, value: Mapping[str, Any], required: set[str], optional: set[str]) -> None:
+    missing = sorted(key for key in required if value.get(key) is None)
+    unknown = sorted(set(value) - required - optional)
+    if missing or unknown:
+        fault = f"needs {', '.join(missing)}" if missing else f"has no {', '.join(unknown)}"
+        raise ConfigError(field, f"{what} {fault}")
+
+
+def _check_format(config: JobConfig) -> None:
+    if config.dataset_format is None:
+        return
+    kind = config.dataset_format.get("type")
+    if kind not in FORMATS:
+        raise ConfigError("dataset_format", f"type must be one of {', '.join(FORMATS)}, not {kind!r}")
+    _check_keys("dataset_format", "a format", config.dataset_format, {"type"}, set())
+    if kind == "text" and config.train_on_responses_only:
+        raise ConfigError("train_on_responses_only", "cannot be True with text rows: nothing in them is a response")
+
+
+def _check_split(split: Mapping[str, Any], source: Mapping[str, Any]) -> None:
+    if "evalFraction" in split:
+        _check_keys("dataset_split", "a split by fraction", split, {"evalFraction"}, {"seed"})
+        fraction, seed = split["evalFraction"], split.get("seed")
+        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
+            raise ConfigError("dataset_split", f"evalFraction must be a number between 0 and 1, not {fraction!r}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise ConfigError("dataset_split", f"seed must be a whole number, not {seed!r}")
+        return
+    if not split.get("train") and not split.get("eval"):
+        raise ConfigError("dataset_split", "must have evalFraction, or name the splits train and eval")
+    _check_keys("dataset_split", "a split by name", split, set(), {"train", "eval"})
+    if any(not isinstance(name, str) or not name for name in split.values()):
+        raise ConfigError("dataset_split", "train and eval must be names of splits")
+    if source["type"] != "huggingface":
+        raise ConfigError("dataset_split", "only data sets of the hub have named splits: give evalFraction for a file")
+    if source.get("split") and split.get("train") and source["split"] != split["train"]:
+        raise ConfigError(
+            "dataset_split", f"train is {split['train']!r}, but the source's split is {source['split']!r}"
+        )
+
+
+def _check_four_bits() -> None:
+    if not hardware.has_cuda():
+        raise ConfigError("load_in_4bit", "needs a CUDA device, and this machine has none")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("load_in_4bit", "needs the package bitsandbytes where the backend runs: pip install it")

@@ -1,0 +1,89 @@
+"""Reading a worker's report: checked strictly, numbers made finite.
+
+Protocol: docs/protocol.md, "Worker reports".
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from arkor.backend.store.reports import WorkerEvent
+from arkor.protocol import wire
+from arkor.protocol.events import EVENT_TYPES
+from arkor.protocol.jobs import Artifact
+from arkor.serving.refusal import Refusal
+
+# An artifact's name becomes a file name: nothing in it may lead out of the job's folder.
+_ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NEED_STEP = frozenset({"training.log", "checkpoint.saved"})
+
+
+@attrs.frozen
+class Report:
+    """What a worker says: which attempt it works on, and what happened since its last report."""
+
+    attempt: int
+    events: list[WorkerEvent]
+
+
+def parse_report(body: Mapping[str, Any]) -> Report:
+    """Read a report's JSON object.
+
+    Raises:
+        Refusal: 400, something in it breaks the protocol.
+    """
+    attempt, items = _whole(body.get("attempt"), "attempt", minimum=1), body.get("events")
+    if not isinstance(items, list):
+        raise Refusal(400, "events: must be a list")
+    events = [_event(item) for item in items]
+    for earlier, later in itertools.pairwise(events):
+        if later.seq <= earlier.seq:
+            raise Refusal(400, f"events: seq {later.seq} follows {earlier.seq}; it must grow")
+    return Report(attempt, events)
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with null in the place of every number that is infinite or not a number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _event(item: Any) -> WorkerEvent:
+    if not isinstance(item, Mapping):
+        raise Refusal(400, "events: each must be an object")
+    fields = dict(finite(item))
+    seq, kind = _whole(fields.pop("seq", None), "seq", minimum=1), fields.pop("type", None)
+    if not isinstance(kind, str) or kind not in EVENT_TYPES:
+        raise Refusal(400, f"events: type must be one of {', '.join(sorted(EVENT_TYPES))}, not {kind!r:.100}")
+    if kind in _NEED_STEP or fields.get("step") is not None:
+        fields["step"] = _whole(fields.get("step"), "step", minimum=0)
+    if not isinstance(fields.get("timestamp"), str):
+        fields.pop("timestamp", None)
+    return WorkerEvent(seq, kind, fields, _artifacts(fields.get("artifacts")))
+
+
+def _artifacts(items: Any) -> tuple[Artifact, ...]:
+    found = Artifact.list_from_wire(items)
+    for artifact in found:
+        if not _ARTIFACT_NAME.fullmatch(artifact.name):
+            raise Refusal(400, f"artifacts: {artifact.name!r:.120} cannot be a name")
+        if not _SHA256.fullmatch(artifact.sha256 or "") or (artifact.size_bytes or 0) < 1:
+            raise Refusal(400, f"artifacts: {artifact.name} needs sizeBytes and sha256")
+    return found
+
+
+def _whole(value: Any, name: str, *, minimum: int) -> int:
+    number = wire.whole_number(value)
+    if number is None or number < minimum:
+        raise Refusal(400, f"{name}: must be a whole number, {minimum} or more, not {value!r:.100}")
+    return number

@@ -1,0 +1,1 @@
+"""Processes that the backend starts: the engines of workers, how a process ended, who has which cores."""

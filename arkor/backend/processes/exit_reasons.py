@@ -1,0 +1,39 @@
+"""Saying how a process ended when it could not say so itself."""
+
+from __future__ import annotations
+
+import signal
+
+# What a worker exits with when it left a checkpoint and no verdict: it was told to stop (4), or lost its backend (3).
+RESUMABLE_EXIT_CODES = frozenset({3, 4})
+
+
+def describe_exit(exit_code: int, tail: str) -> str:
+    """Return the text of the ``training.failed`` event for a worker that ended without a word.
+
+    Args:
+        exit_code: as ``subprocess`` gives it: minus the signal's number for a process that was killed.
+        tail: the end of its log.
+    """
+    if exit_code >= 0:
+        return f"The worker ended with exit code {exit_code} without saying how the training went." + _shown(tail)
+    return f"The worker {_killed(exit_code)}." + _shown(tail)
+
+
+def describe_chat_exit(exit_code: int, tail: str) -> str:
+    """Return the error of a chat whose process ended in the middle of it; the arguments are those of a worker's."""
+    how = f"ended with exit code {exit_code}" if exit_code >= 0 else _killed(exit_code)
+    return f"The process that answers chats {how}; the next chat starts another." + _shown(tail)
+
+
+def _shown(tail: str) -> str:
+    return f"\nThe end of its log:\n{tail}" if tail else "\nIts log is empty."
+
+
+def _killed(exit_code: int) -> str:
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = str(-exit_code)
+    hint = " (often: out of memory)" if name == "SIGKILL" else ""
+    return f"was killed by signal {name}{hint}"

@@ -1,0 +1,120 @@
+"""``python -m arkor.backend.training_worker SPEC``: train one attempt at a job.
+
+Exit codes: 0 the job is complete or cancelled; 1 it failed, and the backend knows why; 3 the backend is gone; 4 told
+to stop, to be resumed later; 5 another attempt has taken over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+from arkor.backend.training_worker.device import prepare_environment
+from arkor.backend.training_worker.failures import explain
+from arkor.backend.training_worker.reporter import Reporter
+from arkor.backend.training_worker.spec import WorkerSpec, read_spec
+from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
+from arkor.errors import ArkorError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_SUPERSEDED = 5
+
+# A backend that stops still answers for a moment.
+_LAST_WORDS_S = 2.0
+_ORPHAN_GRACE_S = 60.0
+
+log = logging.getLogger("arkor.worker")
+
+
+class _Orders:
+    """Does what the backend says, from the reporter's thread."""
+
+    def __init__(self, stop: StopSwitch) -> None:
+        self._stop = stop
+
+    def cancelled(self) -> None:
+        self._stop.request(StopReason.CANCELLED)
+
+    def superseded(self) -> None:
+        log.warning("Another attempt has taken over: leaving")
+        os._exit(EXIT_SUPERSEDED)  # no clean-up may run: the files are the other attempt's by now
+
+    def orphaned(self) -> None:
+        self._stop.request(StopReason.ORPHANED)
+        # Nobody is left who would end a worker that is stuck in a long step.
+        timer = threading.Timer(_ORPHAN_GRACE_S, os._exit, [StopReason.ORPHANED.value])
+        timer.daemon = True
+        timer.start()
+
+
+def run(spec: WorkerSpec) -> int:
+    """Train, and return the exit code.
+
+    Args:
+        spec: the attempt.
+    """
+    stop, position = StopSwitch(), Position()
+    stop.install()
+    url = f"{spec.backend_url}/internal/jobs/{spec.job_id}/events"
+    reporter = Reporter(url, spec.token, spec.attempt, _Orders(stop))
+    reporter.start()
+    try:
+        from arkor.backend.training_worker.training import train  # takes seconds: the libraries
+
+        train(spec, reporter, stop, position)
+    except Interrupted as exc:
+        return _stopped(exc.reason, spec, reporter, position)
+    except Exception as exc:
+        log.exception("The training failed")
+        if stop.reason is not None:  # unwinding a library that was interrupted may look like a failure of its own
+            return _stopped(stop.reason, spec, reporter, position)
+        reporter.send("training.failed", error=explain(exc, spec.job_dir), **position.fields())
+        return _ended(EXIT_FAILED, spec, reporter)
+    return _ended(0, spec, reporter)
+
+
+def _stopped(reason: StopReason, spec: WorkerSpec, reporter: Reporter, position: Position) -> int:
+    log.info("Stopped at step %s: %s", position.step, reason.name.lower())
+    if reason is StopReason.CANCELLED:
+        reporter.send("training.cancelled", **position.fields())
+        return _ended(reason.value, spec, reporter)
+    reporter.flush(_LAST_WORDS_S)
+    return int(reason.value)
+
+
+def _ended(code: int, spec: WorkerSpec, reporter: Reporter) -> int:
+    """Wait until the backend knows the end; only then is there nothing left to resume."""
+    if not reporter.flush():
+        return int(StopReason.ORPHANED.value)
+    shutil.rmtree(spec.checkpoints_dir, ignore_errors=True)  # leftovers cost disk space, and nothing else
+    return code
+
+
+def main(arguments: list[str]) -> int:
+    """Run the worker for the spec that the command line names.
+
+    Args:
+        arguments: the command line, without the program's name.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if len(arguments) != 1:
+        log.error("usage: python -m arkor.backend.training_worker SPEC")
+        return EXIT_USAGE
+    try:
+        spec = read_spec(Path(arguments[0]))
+    except ArkorError as exc:
+        log.error("%s", exc)  # noqa: TRY400  # the text says it all
+        return EXIT_USAGE
+    prepare_environment(spec.threads)
+    return run(spec)
+
+
+if __name__ == "__main__":
+    exit_code = main(sys.argv[1:])
+    logging.shutdown()
+    os._exit(exit_code)  # taking the libraries down in order lasts 1.5 s, and nothing is left to save

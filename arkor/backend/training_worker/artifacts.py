@@ -1,0 +1,91 @@
+"""What a job leaves to its user: adapters, each packed into one tar with the same bytes for the same adapter.
+
+Protocol: docs/protocol.md, "Artifacts".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from arkor.protocol.jobs import Artifact
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+FINAL_NAME = "adapter"
+
+_CHECKPOINT_TAR = re.compile(r"checkpoint-([0-9]+)\.tar")
+_BUFFER_BYTES = 1024 * 1024
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the artifact that a checkpoint becomes."""
+    return f"checkpoint-{step}"
+
+
+def pack_adapter(source: Path, folder: Path, name: str, step: int | None = None) -> Artifact:
+    """Pack an adapter; the tar appears under its name only when it is whole and on the disk.
+
+    Args:
+        source: the folder with ``adapter_config.json`` and ``adapter_model.safetensors``.
+        folder: where the tar belongs; created where missing.
+        name: the artifact's name, without ``.tar``.
+        step: the optimizer step of a checkpoint, None for the final adapter.
+
+    Raises:
+        OSError: a file is missing or the disk is full; nothing new remains.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _write_tar(file, source)
+            file.flush()
+            os.fsync(file.fileno())
+        target = folder / f"{name}.tar"
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return describe(target, step)
+
+
+def describe(tar: Path, step: int | None = None) -> Artifact:
+    """Return what the backend and the user are told about a tar.
+
+    Args:
+        tar: the file.
+        step: the optimizer step of a checkpoint, None for the final adapter.
+    """
+    digest = hashlib.sha256()
+    with tar.open("rb") as file:
+        while block := file.read(_BUFFER_BYTES):
+            digest.update(block)
+    return Artifact(name=tar.stem, step=step, size_bytes=tar.stat().st_size, sha256=digest.hexdigest())
+
+
+def packed_checkpoints(folder: Path) -> list[Artifact]:
+    """Return the checkpoints packed so far, by step."""
+    found = [(int(match[1]), tar) for tar in folder.glob("*.tar") if (match := _CHECKPOINT_TAR.fullmatch(tar.name))]
+    return [describe(tar, step) for step, tar in sorted(found)]
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what an attempt that was killed while packing has left."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def _write_tar(file: Any, source: Path) -> None:
+    # No time, owner or folder of this machine goes in, and the members have one order.
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in ADAPTER_FILES:
+            member = tarfile.TarInfo(name)
+            member.size = (source / name).stat().st_size
+            member.mode = 0o644
+            with (source / name).open("rb") as content:
+                tar.addfile(member, content)

@@ -1,0 +1,106 @@
+"""Making the tokenizer, the model and the trainer of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from arkor.backend.training_worker import settings
+from arkor.backend.training_worker.data import Data
+from arkor.backend.training_worker.device import Device, attention_for
+from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.backend.training_worker.tokenize import Example
+
+
+def load_tokenizer(path: str) -> Any:
+    """Load a model's tokenizer; one that has no padding token pads with its end token.
+
+    Raises:
+        OSError: there is none, or it cannot be fetched.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: Any, data: Data) -> Any:
+    """Load the model and make its ``SFTTrainer``, with a new adapter on every linear layer.
+
+    Raises:
+        OSError: the model cannot be loaded or fetched.
+    """
+    from transformers import set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    from arkor.backend.training_worker.loss import CountedLossTrainer
+
+    set_seed(settings.SEED)
+    arguments = settings.training_arguments(spec, device, evaluate=bool(data.eval))
+    # TRL scores only the counted positions by itself where it has Triton.
+    trainer_class = CountedLossTrainer if device.is_cpu else SFTTrainer
+    trainer = trainer_class(
+        model=_load_model(spec, device, model_path, data.longest),
+        args=SFTConfig(**arguments),
+        train_dataset=_dataset(data.train),
+        eval_dataset=_dataset(data.eval) if data.eval else None,
+        processing_class=tokenizer,
+        peft_config=_lora(spec),
+    )
+    adapter = trainer.model.peft_config["default"]
+    adapter.target_modules = sorted(adapter.target_modules)  # a set is written in another order by each process
+    return trainer
+
+
+def restore_adapter(model: Any, checkpoint: Path) -> None:
+    """Load a checkpoint's adapter into a model that has one of the same shape."""
+    from peft import load_peft_weights, set_peft_model_state_dict
+
+    set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
+
+
+def _load_model(spec: WorkerSpec, device: Device, path: str, longest: int) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(path)
+    how: dict[str, Any] = {"dtype": getattr(torch, device.dtype)}
+    attention = attention_for(device, config, settings.batch_size(spec.config), longest)
+    if attention is not None:
+        how["attn_implementation"] = attention
+    if spec.config.load_in_4bit:
+        how |= _four_bits(how["dtype"])
+    return AutoModelForCausalLM.from_pretrained(path, **how)
+
+
+def _four_bits(compute_dtype: Any) -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+    return {"quantization_config": quantization, "device_map": {"": 0}}
+
+
+def _lora(spec: WorkerSpec) -> Any:
+    from peft import LoraConfig
+
+    shape = settings.lora_settings(spec.config)
+    return LoraConfig(
+        r=shape.r, lora_alpha=shape.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+
+
+def _dataset(examples: list[Example]) -> Any:
+    from datasets import Dataset
+
+    columns = {
+        "input_ids": [example.input_ids for example in examples],
+        "labels": [example.labels for example in examples],
+    }
+    return Dataset.from_dict(columns)

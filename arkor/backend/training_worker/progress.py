@@ -1,0 +1,170 @@
+"""What happens while the trainer's loop runs: events, checkpoints, and stopping.
+
+Protocol: docs/protocol.md, "The event stream".
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from arkor.backend.training_worker import artifacts, checkpoints
+from arkor.backend.training_worker.reporter import Reporter
+from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.backend.training_worker.stopping import Position, StopReason, StopSwitch
+from arkor.errors import ArkorError
+
+# What a job that is killed may lose, and has to compute again.
+RESUME_INTERVAL_S = 120.0
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
+    """Reports the training's progress and decides when to save and when to stop.
+
+    Args:
+        spec: the attempt.
+        reporter: where events go.
+        stop: asked after every step, and after every batch of an evaluation.
+        position: kept up to date.
+    """
+
+    def __init__(self, spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Position) -> None:
+        self._spec = spec
+        self._reporter = reporter
+        self._stop = stop
+        self._position = position
+        self._threads = spec.threads
+        self._published: set[int] = set()
+        self._saved_at = self._logged_at = time.monotonic()
+        self._logged_step = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clocks."""
+        self._saved_at = self._logged_at = time.monotonic()
+        self._logged_step = self._position.step = state.global_step
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take the share of the cores that the backend gives: a chat may have come, or gone."""
+        self._share_cores()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Decide what to do after a step."""
+        self._position.step = state.global_step
+        last = state.global_step >= state.max_steps
+        control.should_log = control.should_log or last
+        overdue = time.monotonic() - self._saved_at >= RESUME_INTERVAL_S
+        if self._is_for_user(state.global_step) or overdue or last:
+            control.should_save = True
+        if self._stop.reason is not None:
+            control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Leave an evaluation that nobody waits for any more."""
+        self._stop.check()
+        self._share_cores()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        """Report a loss, or the result of an evaluation."""
+        if "loss" in logs:
+            self._report_loss(state, logs, self._samples_per_second(args, state))
+        elif "eval_loss" in logs:
+            self._reporter.send("training.log", **log_fields({**logs, "step": state.global_step}))
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Keep a checkpoint, now that all its files are there."""
+        self.keep(state.global_step)
+
+    def keep(self, step: int) -> None:
+        """Mark a checkpoint as whole, hand it to the user where it is theirs, and remove the older ones.
+
+        Args:
+            step: the optimizer step it was saved at.
+
+        Raises:
+            OSError: a file is missing, or the disk is full.
+        """
+        folder = self._spec.checkpoints_dir / f"checkpoint-{step}"
+        # Packed and reported before the mark: a resumed attempt starts after this step, and would not do it again.
+        if self._is_for_user(step) or self._stop.reason is StopReason.CANCELLED:
+            self._publish(folder, step)
+        checkpoints.mark_complete(folder)
+        checkpoints.keep_only(self._spec.checkpoints_dir, folder)
+        self._saved_at = time.monotonic()
+
+    def _share_cores(self) -> None:
+        threads = self._reporter.threads
+        if threads is not None and threads != self._threads:
+            self._threads = threads
+            torch.set_num_threads(threads)  # counts for the thread that calls it, which is the one that computes
+
+    def _is_for_user(self, step: int) -> bool:
+        save_steps = self._spec.config.save_steps
+        return save_steps is not None and step % save_steps == 0
+
+    def _publish(self, folder: Path, step: int) -> None:
+        if step in self._published:
+            return
+        self._published.add(step)
+        name = artifacts.checkpoint_name(step)
+        artifact = artifacts.pack_adapter(folder, self._spec.artifacts_dir, name, step)
+        self._reporter.send("checkpoint.saved", step=step, artifacts=[artifact.to_wire()])
+
+    def _report_loss(self, state: Any, logs: dict[str, float], samples_per_second: float | None) -> None:
+        fields = log_fields({**logs, "step": state.global_step})
+        if samples_per_second is not None:
+            fields["samplesPerSecond"] = samples_per_second
+        self._reporter.send("training.log", **fields)
+        if not math.isfinite(logs["loss"]):
+            raise ArkorError(
+                f"The loss is not a number any more at step {state.global_step}: lower learning_rate, or look for "
+                "rows that do not belong in the data"
+            )
+
+    def _samples_per_second(self, args: Any, state: Any) -> float | None:
+        now = time.monotonic()
+        steps, seconds = state.global_step - self._logged_step, now - self._logged_at
+        self._logged_step, self._logged_at = state.global_step, now
+        return round(steps * args.train_batch_size / seconds, 3) if seconds > 0 else None
+
+
+def log_fields(logs: dict[str, float]) -> dict[str, Any]:
+    """Return the fields of a ``training.log`` event, from what the trainer logged.
+
+    Args:
+        logs: an entry of the trainer's history, with its ``step``.
+    """
+    names = {
+        "loss": "loss",
+        "eval_loss": "evalLoss",
+        "learning_rate": "learningRate",
+        "epoch": "epoch",
+        "eval_samples_per_second": "samplesPerSecond",
+    }
+    fields: dict[str, Any] = {wire: logs[name] for name, wire in names.items() if name in logs}
+    return {"step": int(logs["step"]), **fields}
+
+
+def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporter: Reporter) -> None:
+    """Tell again what earlier attempts did up to the checkpoint that this one continues from.
+
+    The backend passes over what it has stored. What it was not told, because the worker was killed or the backend
+    was away, it learns now.
+
+    Args:
+        history: the trainer's log history in that checkpoint.
+        step: the step it was saved at.
+        spec: the attempt.
+        reporter: where events go.
+    """
+    for entry in history:
+        if "loss" in entry or "eval_loss" in entry:
+            reporter.send("training.log", **log_fields(entry))
+    known = artifacts.packed_checkpoints(spec.artifacts_dir)
+    for artifact in (item for item in known if item.step is not None and item.step <= step):
+        reporter.send("checkpoint.saved", step=artifact.step, artifacts=[artifact.to_wire()])

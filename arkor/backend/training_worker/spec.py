@@ -1,0 +1,80 @@
+"""What a worker is told to do: the spec file that the backend writes before it starts one.
+
+Protocol: docs/protocol.md, "Worker reports": the spec.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from arkor.errors import ArkorError
+from arkor.protocol.config import JobConfig
+
+
+def _optional_path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+@attrs.frozen(kw_only=True)
+class WorkerSpec:
+    """One attempt at a job.
+
+    Attributes:
+        job_id: the job.
+        attempt: which attempt at it this is, from 1; a later one continues from a checkpoint where there is one.
+        token: proves to the backend that a report belongs to this attempt.
+        backend_url: where reports go.
+        name: the trainer's name.
+        config: the job's settings.
+        dataset_path: the uploaded JSONL file, or None where the rows come from elsewhere.
+        job_dir: the job's own folder.
+        threads: CPU threads to compute with, at least 1.
+    """
+
+    job_id: str
+    attempt: int
+    token: str = attrs.field(repr=False)
+    backend_url: str
+    name: str
+    config: JobConfig = attrs.field(repr=False)  # it may hold a data set's token
+    dataset_path: Path | None = attrs.field(converter=_optional_path)
+    job_dir: Path = attrs.field(converter=Path)
+    threads: int
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Where checkpoints that a later attempt can continue from are kept."""
+        return self.job_dir / "checkpoints"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Where what the user gets is kept."""
+        return self.job_dir / "artifacts"
+
+
+def read_spec(path: Path) -> WorkerSpec:
+    """Read a spec file.
+
+    Raises:
+        ArkorError: it cannot be read, or a field is missing.
+        ConfigError: a setting of the job is out of its range.
+    """
+    try:
+        body: dict[str, Any] = json.loads(path.read_bytes())
+        return WorkerSpec(
+            job_id=body["jobId"],
+            attempt=body["attempt"],
+            token=body["token"],
+            backend_url=body["backendUrl"].rstrip("/"),
+            name=body["name"],
+            config=JobConfig.from_wire(body["config"]),
+            dataset_path=body.get("datasetPath"),
+            job_dir=body["jobDir"],
+            threads=max(1, body["threads"]),
+        )
+    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as exc:
+        raise ArkorError(f"The worker's spec {path} cannot be used: {type(exc).__name__}: {exc}") from exc

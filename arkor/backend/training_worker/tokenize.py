@@ -1,0 +1,153 @@
+"""Rows become tokens, and labels that say which of them the loss counts.
+
+Protocol: docs/protocol.md, "Jobs": datasetFormat, trainOnResponsesOnly and maxLength.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+
+from arkor.backend.training_worker.chat import ChatEncoder, Encoded, RowProblem
+from arkor.backend.training_worker.rows import NumberedRow, Row
+from arkor.errors import DatasetError
+
+IGNORED = -100  # the label that torch's cross entropy passes over
+
+
+@attrs.frozen
+class Example:
+    """A row as the model sees it.
+
+    Attributes:
+        input_ids: token ids.
+        labels: the same ids where the loss counts them, -100 elsewhere; the first is never counted, as nothing
+            comes before it to predict it from.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+@attrs.frozen
+class Tokenised:
+    """Rows after tokenising.
+
+    Attributes:
+        examples: those that can be trained on, in the order of the rows.
+        truncated: how many of them were cut to the longest length allowed.
+        dropped: how many rows are not among them, because nothing that counts was left.
+    """
+
+    examples: list[Example]
+    truncated: int
+    dropped: int
+
+
+class RowEncoder:
+    """Tokenises rows of one format.
+
+    Args:
+        tokenizer: of transformers.
+        kind: the rows' format.
+        responses_only: whether the loss counts only what the assistant says; without effect on ``text`` rows.
+
+    Raises:
+        DatasetError: the rows are conversations and the model has no chat template.
+    """
+
+    def __init__(self, tokenizer: Any, kind: str, *, responses_only: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._responses_only = responses_only
+        self._chat = ChatEncoder(tokenizer) if tokenizer.chat_template else None
+        encoders: dict[str, Callable[[Row], Encoded]] = {
+            "chatml": self._chatml,
+            "prompt_completion": self._prompt_completion,
+            "alpaca": self._alpaca,
+            "text": self._text,
+        }
+        self._encode = encoders[kind]
+
+    def encode(self, row: Row) -> Encoded:
+        """Tokenise one row.
+
+        Raises:
+            RowProblem: it cannot be.
+        """
+        return self._encode(row)
+
+    def _conversation(self, turns: list[Any], learn_from: int, tools: Any) -> Encoded:
+        if self._chat is None:
+            raise RowProblem("the model has no chat template: take an instruct model, or rows of prompt and completion")
+        if not self._responses_only:
+            return self._chat.encode_all(turns, tools=tools)
+        return self._chat.encode(turns, learn_from=learn_from, tools=tools)
+
+    def _chatml(self, row: Row) -> Encoded:
+        return self._conversation(row["messages"], 0, row.get("tools"))
+
+    def _prompt_completion(self, row: Row) -> Encoded:
+        prompt, completion = row["prompt"], row["completion"]
+        if isinstance(prompt, str):
+            return self._continuation(prompt, completion)
+        return self._conversation([*prompt, *completion], len(prompt), row.get("tools"))
+
+    def _alpaca(self, row: Row) -> Encoded:
+        instruction, details, output = row["instruction"], row.get("input") or "", row["output"]
+        if self._chat is not None:
+            asked = f"{instruction}\n\n{details}" if details else instruction
+            turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": output}]
+            return self._conversation(turns, 0, None)
+        context = f"### Input:\n{details}\n\n" if details else ""
+        return self._continuation(f"### Instruction:\n{instruction}\n\n{context}### Response:\n", output)
+
+    def _text(self, row: Row) -> Encoded:
+        ids = [*self._plain(row["text"]), self._tokenizer.eos_token_id]
+        return Encoded(ids, [True] * len(ids))
+
+    def _continuation(self, prompt: str, completion: str) -> Encoded:
+        before, ids = self._plain(prompt), self._plain(prompt + completion)
+        if ids[: len(before)] != before:  # a token spans the seam; at inference the prompt ends there, so it must here
+            ids = before + list(self._tokenizer(completion, add_special_tokens=False)["input_ids"])
+        ids.append(self._tokenizer.eos_token_id)
+        start = len(before) if self._responses_only else 0
+        return Encoded(ids, [place >= start for place in range(len(ids))])
+
+    def _plain(self, text: str) -> list[int]:
+        ids = list(self._tokenizer(text)["input_ids"])
+        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids
+
+
+def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder, max_length: int) -> Tokenised:
+    """Tokenise rows, cut those that are too long, and drop those in which nothing is left to learn.
+
+    Args:
+        source: what to call the rows in an error.
+        rows: the rows.
+        encoder: for their format.
+        max_length: longest example in tokens, at least 8.
+
+    Raises:
+        DatasetError: a row cannot be tokenised; it is named.
+    """
+    examples, truncated, dropped = [], 0, 0
+    for item in rows:
+        try:
+            encoded = encoder.encode(item.row)
+        except RowProblem as exc:
+            raise DatasetError(source, "a row cannot be trained on", [(item.number, str(exc))]) from exc
+        example = _example(encoded, max_length)
+        if all(label == IGNORED for label in example.labels):
+            dropped += 1
+            continue
+        truncated += len(encoded.input_ids) > max_length
+        examples.append(example)
+    return Tokenised(examples, truncated, dropped)
+
+
+def _example(encoded: Encoded, max_length: int) -> Example:
+    ids = encoded.input_ids[:max_length]
+    labels = [token if counted else IGNORED for token, counted in zip(ids, encoded.counted, strict=False)]
+    return Example(ids, [IGNORED, *labels[1:]])

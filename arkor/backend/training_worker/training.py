@@ -1,0 +1,149 @@
+"""One attempt at a training, from the rows to the packed adapter.
+
+TRL's ``SFTTrainer`` does the training and PEFT the adapter; the rows come in tokenised, with their labels.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+
+from arkor.backend import models
+from arkor.backend.training_worker import artifacts, checkpoints, model, settings
+from arkor.backend.training_worker.data import Data, prepare_data
+from arkor.backend.training_worker.device import Device, choose_device
+from arkor.backend.training_worker.progress import Progress, replay
+from arkor.backend.training_worker.reporter import Reporter
+from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
+
+
+def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Position) -> None:
+    """Train, report, and leave the adapter; returns when the job is complete.
+
+    Args:
+        spec: the attempt.
+        reporter: where events go.
+        stop: asked whether to go on.
+        position: kept up to date, for whoever has to say how far the training came.
+
+    Raises:
+        Interrupted: a stop was asked for; what there was to save is saved.
+        ArkorError: the job cannot be done; its text is for the user.
+    """
+    artifacts.remove_unfinished(spec.artifacts_dir)
+    model_path = models.resolve(spec.config.model)
+    device = choose_device(spec.threads)
+    tokenizer = model.load_tokenizer(model_path)
+    data = prepare_data(spec, tokenizer)
+    trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
+    progress = Progress(spec, reporter, stop, position)
+    trainer.add_callback(progress)
+    stop.hold()
+    _Attempt(spec, reporter, stop, trainer, progress).run(data, device)
+
+
+class _Attempt:
+    """The part of an attempt in which there is something to save."""
+
+    def __init__(
+        self, spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, trainer: Any, progress: Progress
+    ) -> None:
+        self._spec = spec
+        self._reporter = reporter
+        self._stop = stop
+        self._trainer = trainer
+        self._progress = progress
+        self._began = time.monotonic()
+
+    def run(self, data: Data, device: Device) -> None:
+        resumed = checkpoints.latest_complete(self._spec.checkpoints_dir) if self._spec.attempt > 1 else None
+        checkpoints.keep_only(self._spec.checkpoints_dir, resumed)
+        self._reporter.send("training.started", metadata=self._metadata(data, device, resumed))
+        try:
+            self._train(resumed)
+            self._stop.check()
+            if data.eval and not self._is_evaluated():
+                self._trainer.evaluate()
+        except Interrupted:
+            self._save_now()
+            raise
+        self._complete()
+
+    def _train(self, resumed: Path | None) -> None:
+        if resumed is None:
+            self._trainer.train()
+            return
+        state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
+        replay(state.log_history, checkpoints.step_of(resumed), self._spec, self._reporter)
+        if state.global_step < state.max_steps:
+            self._trainer.train(resume_from_checkpoint=str(resumed))
+        else:  # the trainer would do a step too many
+            model.restore_adapter(self._trainer.model, resumed)
+            self._trainer.state = state
+
+    def _is_evaluated(self) -> bool:
+        history = self._trainer.state.log_history
+        return any("eval_loss" in entry and entry["step"] == self._trainer.state.global_step for entry in history)
+
+    def _save_now(self) -> None:
+        """Save after an evaluation that was left: the trainer itself saves only between steps."""
+        state = self._trainer.state
+        if state.global_step == 0:
+            return
+        folder = self._spec.checkpoints_dir / f"checkpoint-{state.global_step}"
+        if not checkpoints.is_complete(folder):
+            self._trainer._save_checkpoint(self._trainer.model, trial=None)  # there is no public name for it
+        self._progress.keep(state.global_step)
+
+    def _complete(self) -> None:
+        with tempfile.TemporaryDirectory(dir=self._spec.job_dir, prefix=".adapter.") as folder:
+            self._trainer.model.save_pretrained(folder)
+            final = artifacts.pack_adapter(Path(folder), self._spec.artifacts_dir, artifacts.FINAL_NAME)
+        made = [final, *artifacts.packed_checkpoints(self._spec.artifacts_dir)]
+        self._reporter.send(
+            "training.completed", metrics=self._metrics(), artifacts=[artifact.to_wire() for artifact in made]
+        )
+
+    def _metrics(self) -> dict[str, Any]:
+        state = self._trainer.state
+        evaluations = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+        return {
+            "trainLoss": mean_loss(state.log_history),
+            **({"evalLoss": evaluations[-1]} if evaluations else {}),
+            "steps": state.global_step,
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+
+    def _metadata(self, data: Data, device: Device, resumed: Path | None) -> dict[str, Any]:
+        trainable = sum(weight.numel() for weight in self._trainer.model.parameters() if weight.requires_grad)
+        return {
+            "model": self._spec.config.model,
+            "datasetFormat": data.format,
+            "trainRows": len(data.train),
+            "evalRows": len(data.eval),
+            "truncatedRows": data.truncated,
+            "droppedRows": data.dropped,
+            "maxSteps": settings.total_steps(self._spec.config, len(data.train)),
+            "trainableParameters": trainable,
+            "device": device.name,
+            **({"resumedFromStep": checkpoints.step_of(resumed)} if resumed is not None else {}),
+        }
+
+
+def mean_loss(history: list[dict[str, float]]) -> float | None:
+    """Return the mean training loss a step, over all attempts; None where nothing was logged.
+
+    Args:
+        history: the trainer's log history, oldest first; each loss is the mean since the one before it.
+    """
+    total, before = 0.0, 0.0
+    for entry in history:
+        if "loss" in entry:
+            total += entry["loss"] * (entry["step"] - before)
+            before = entry["step"]
+    return total / before if before else None

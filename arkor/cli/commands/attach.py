@@ -1,0 +1,29 @@
+"""``arkor attach``."""
+
+from __future__ import annotations
+
+import click
+
+from arkor.cli.display.output import showing
+from arkor.cli.options import backend_of, events_option, local_option, project_of
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@events_option
+@local_option
+def attach(job_id: str, *, as_json: bool, local: bool) -> int:
+    """Follow a job from its first event to its end.
+
+    ID is the job's id, or so much of its beginning that it is the only one. Ctrl-C ends following, not the job.
+
+    \b
+    Example: arkor attach job_x4k2 --local
+    """
+    from arkor.cli.commands.start import followed
+    from arkor.trainer.trainer import Trainer
+
+    client, scope = project_of(local)
+    trainer = Trainer.attach(client.find_job(scope, job_id).id, client=client, backend=backend_of(local))
+    with showing(as_json=as_json) as shown:
+        return followed(trainer, shown)

@@ -1,0 +1,131 @@
+"""``arkor init``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from arkor.cli.exits import Refused
+from arkor.cli.options import is_interactive
+from arkor.scaffold.templates import AROUND, DEFAULT, TEMPLATES, Template
+from arkor.text import one_line
+
+if TYPE_CHECKING:
+    from arkor.scaffold.layout import Layout
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", required=False, default=".", type=click.Path(path_type=Path))
+@click.option("--template", "template_name", type=click.Choice(list(TEMPLATES)), help="What the project trains.")
+@click.option("--name", help="What the trainer is called; by default after the folder.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing; without --template, take local.")
+@click.option(
+    "--git/--skip-git", default=None, help="Make it a git repository, or not; by default a new one becomes one."
+)
+def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool, git: bool | None) -> None:
+    """Set up a project in DIR, by default this folder.
+
+    On a terminal it asks for the template and the name, unless --template or -y is given. What is there is never
+    overwritten; .gitignore and pyproject.toml get what they lack. A new project outside of any git repository becomes
+    one, without a commit, as with cargo and uv.
+
+    \b
+    Templates:
+      local      trains on this machine in minutes, with rows of its own
+      triage     support tickets to JSON, on Arkor Cloud
+      translate  messages in nine languages to English, on Arkor Cloud
+      redaction  texts without personal data, on Arkor Cloud
+      blank      the smallest trainer, for your own rows
+
+    \b
+    Example: arkor init my-bot --template local
+    """
+    from arkor.scaffold.git import is_installed
+    from arkor.scaffold.layout import plan
+
+    if git and not is_installed():
+        raise Refused("--git needs git, which is not installed. Nothing was changed.")
+    template, name = _wanted(folder, template_name, name, ask=not yes and is_interactive())
+    layout = plan(folder, template, name)
+    _apply(layout)
+    if git or (git is None and template is not AROUND and is_installed()):
+        _make_repository(folder, is_asked_for=bool(git))
+    for note in layout.notes:
+        click.echo(f"Note: {one_line(note)}", err=True)
+    _tell_next_steps(layout)
+
+
+def _wanted(folder: Path, template_name: str | None, name: str | None, *, ask: bool) -> tuple[Template, str]:
+    """Return the template and the name: as given, as asked for, or as they are by default."""
+    from arkor.client.project import project_slug
+    from arkor.scaffold.layout import has_entry
+
+    default_name = project_slug(folder)
+    if template_name is not None:
+        template = TEMPLATES[template_name]
+    elif has_entry(folder):  # a project already; its template is not known, and not needed
+        template = AROUND
+    elif ask:
+        template = _ask_for_template()
+        name = click.prompt("Name", default=default_name) if name is None else name
+    else:
+        template = DEFAULT
+    return template, default_name if name is None else name
+
+
+def _ask_for_template() -> Template:
+    click.echo("What shall it train?")
+    for template in TEMPLATES.values():
+        click.echo(f"  {template.name:9}  {template.summary}")
+    kind = click.Choice(list(TEMPLATES))
+    return TEMPLATES[click.prompt("Template", default=DEFAULT.name, type=kind, show_choices=False)]
+
+
+def _apply(layout: Layout) -> None:
+    """Write the files, and list those that are in place, also where not all are."""
+    from arkor.errors import ScaffoldError
+
+    done = []
+    try:
+        for change in layout.apply():
+            done.append(change)  # said later: nobody to listen is no reason to stop in the middle
+    except ScaffoldError as exc:
+        raise ScaffoldError(f"{exc} What is listed is in place; the same command again adds the rest.") from exc
+    finally:
+        for change in done:
+            added = f": added {change.detail}" if change.detail else ""
+            click.echo(f"  {change.action.value:7}  {change.path}{added}")
+
+
+def _make_repository(folder: Path, *, is_asked_for: bool) -> None:
+    from arkor.errors import ScaffoldError
+    from arkor.scaffold.git import is_in_repository, start_repository
+
+    if is_in_repository(folder):
+        return
+    try:
+        start_repository(folder)
+    except ScaffoldError as exc:
+        if is_asked_for:
+            raise
+        click.echo(f"Note: {one_line(str(exc))}", err=True)
+    else:
+        click.echo("  created  .git")
+
+
+def _tell_next_steps(layout: Layout) -> None:
+    click.echo("Next:")
+    if layout.folder.resolve() != Path.cwd():
+        click.echo(f"  cd {_quoted(layout.folder)}")
+    click.echo(f"  {layout.install}")
+    if layout.template.start:
+        click.echo(f"  {layout.template.start}")
+
+
+def _quoted(folder: Path) -> str:
+    """Return a folder as a shell takes it."""
+    shown = one_line(str(folder), longest=4096)
+    return shlex.quote(f"./{shown}" if shown.startswith("-") else shown)

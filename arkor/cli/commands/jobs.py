@@ -1,0 +1,94 @@
+"""``arkor jobs`` and ``arkor jobs show``: the jobs of a project."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from arkor.cli.commands.jobs_deletion import delete, prune
+from arkor.cli.display.job_table import moment, print_table, took
+from arkor.cli.display.output import job_as_json, json_lines
+from arkor.cli.options import local_option, project_of
+from arkor.protocol.jobs import JobStatus
+from arkor.text import one_line
+
+LONGEST_FACT = 2000
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the jobs as the backend describes them.")
+@click.option(
+    "--status", type=click.Choice([status.value for status in JobStatus]), help="Only those with this status."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print the ids alone.")
+@local_option
+@click.pass_context
+def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bool, local: bool) -> None:
+    """List the project's jobs, the newest first.
+
+    \b
+    Example: arkor jobs --status running --local
+    """
+    command = context.invoked_subcommand
+    if command is not None:
+        if as_json or status or quiet or local:
+            raise click.UsageError(f"Options go behind the command: arkor jobs {command} …", context)
+        return
+    client, scope = project_of(local)
+    found = [job for job in client.list_jobs(scope) if status in {None, job.status}]
+    found.sort(key=lambda job: job.created_at, reverse=True)
+    if as_json:
+        click.echo(json_lines([job_as_json(job) for job in found]))
+    elif quiet:
+        click.echo("".join(f"{one_line(job.id)}\n" for job in found), nl=False)
+    elif not found:
+        click.echo(f"No jobs with status {status}." if status else "No jobs yet.", err=True)
+    else:
+        print_table(found)
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the job as the backend describes it.")
+@local_option
+def show(job_id: str, *, as_json: bool, local: bool) -> None:
+    """Show a job: its state, its settings and what it left.
+
+    ID is the job's id, or so much of its beginning that it is the only one.
+
+    \b
+    Example: arkor jobs show job_x4k2 --local
+    """
+    client, scope = project_of(local)
+    job = client.find_job(scope, job_id)
+    if as_json:
+        click.echo(json_lines(job_as_json(job)))
+        return
+    facts = {
+        "id": job.id,
+        "name": job.name,
+        "status": job.status,
+        "error": job.error,
+        "created": moment(job.created_at),
+        "took": took(job),
+    }
+    _print_facts(facts)
+    click.echo("settings")
+    settings = sorted(job_as_json(job)["config"].items())
+    _print_facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in settings})
+    if "artifacts" in client.features:
+        click.echo("artifacts")
+        left = client.list_artifacts(scope, job.id)
+        _print_facts({f"  {one_line(one.name)}": f"{(one.size_bytes or 0) / 2**20:.1f} MiB" for one in left})
+
+
+jobs.add_command(delete)
+jobs.add_command(prune)
+
+
+def _print_facts(facts: dict[str, str | None]) -> None:
+    shown = {name: value for name, value in facts.items() if value}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        click.echo(f"{name.ljust(width)}  {one_line(value, LONGEST_FACT)}")

@@ -1,0 +1,86 @@
+"""``arkor metrics``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from arkor.cli.display.output import json_line
+from arkor.cli.options import local_option, project_of
+from arkor.text import one_line
+
+if TYPE_CHECKING:
+    from arkor.protocol.metrics import Metrics
+
+_SHOWN = {
+    "step": ("STEP", "d"),
+    "loss": ("LOSS", ".4f"),
+    "eval_loss": ("EVAL LOSS", ".4f"),
+    "learning_rate": ("LEARNING RATE", ".3g"),
+    "epoch": ("EPOCH", ".2f"),
+    "samples_per_second": ("SAMPLES/S", ".1f"),
+}
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with a first line of names.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
+@local_option
+def metrics(job_id: str, *, as_csv: bool, as_json: bool, local: bool) -> None:
+    """Show the history of a job's figures: loss, eval loss, learning rate, epoch, samples a second.
+
+    ID is the job's id, or so much of its beginning that it is the only one. There is a line for each log event; an
+    evaluation has one of its own.
+
+    \b
+    Example: arkor metrics job_x4k2 --csv --local > metrics.csv
+    """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other.")
+    client, scope = project_of(local)
+    job = client.find_job(scope, job_id)
+    found = client.job_metrics(scope, job.id)
+    if as_csv:
+        _print_csv(found)
+    elif as_json:
+        _print_json(found)
+    elif found:
+        _print_table(found)
+    else:
+        click.echo(one_line(f"Job {job.id} is {job.status} and has logged nothing yet."), err=True)
+
+
+def _print_csv(found: Metrics) -> None:
+    from arkor.protocol.metrics import COLUMNS, plain_time
+
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows((*figures, plain_time(at)) for *figures, at in found.rows())
+    click.echo(text.getvalue(), nl=False)
+
+
+def _print_json(found: Metrics) -> None:
+    from arkor.protocol.metrics import COLUMNS
+
+    objects = (json_line(dict(zip(COLUMNS, row, strict=True))) for row in found.rows())
+    click.echo("[" + ",\n ".join(objects) + "]")
+
+
+def _print_table(found: Metrics) -> None:
+    columns = []
+    for name, (title, form) in _SHOWN.items():
+        cells = _cells((getattr(entry, name) for entry in found), form)
+        if any(cells):
+            width = max(map(len, (title, *cells)))
+            columns.append([cell.rjust(width) for cell in (title, *cells)])
+    click.echo("\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True)))
+
+
+def _cells(figures: Iterable[float | None], form: str) -> list[str]:
+    return ["" if figure is None else format(figure, form) for figure in figures]

@@ -1,0 +1,38 @@
+"""``arkor serve``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+DEFAULT_PORT = 4747
+
+
+@click.command()
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Where jobs live [~/.arkor/server].")
+@click.option("--max-parallel", default=1, show_default=True, type=click.IntRange(1), help="Jobs that run at once.")
+def serve(port: int, data: Path | None, max_parallel: int) -> None:
+    """Run a backend on this machine until Ctrl-C.
+
+    Scripts reach it through ARKOR_CLOUD_API_URL. Jobs that run when it stops are resumed when it starts again.
+
+    \b
+    Example: arkor serve --port 4747
+    """
+    from arkor.client.local_backend import check_packages
+    from arkor.system.files import arkor_home
+    from arkor.system.processes import module_command
+
+    check_packages()
+    folder = data or arkor_home() / "server"
+    options = ["--data", str(folder), "--port", str(port), "--max-parallel", str(max_parallel)]
+    command = module_command("arkor.backend", *options)
+    if port:
+        click.echo(f"Scripts reach it with ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}; Ctrl-C stops it.")
+    # In place of this process: signals reach the backend itself.
+    os.execv(command[0], command)

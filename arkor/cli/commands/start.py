@@ -1,0 +1,160 @@
+"""``arkor start``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from arkor.cli.commands.build import warn_if_stale
+from arkor.cli.display.output import Showing, showing
+from arkor.cli.exits import COMPLETED
+from arkor.cli.options import (
+    backend_of,
+    duration,
+    events_option,
+    how_to_go_on,
+    local_option,
+    result_code,
+    telling_how_to_go_on,
+)
+from arkor.text import one_line
+
+if TYPE_CHECKING:
+    from arkor.trainer.trainer import Trainer
+
+LONGEST_NAME = 80
+_TOO_EARLY = (
+    "The entry starts its job while it is imported: --local, --dry-run and --if-running come too late. "
+    "Put what starts it under if __name__ == '__main__'."
+)
+
+
+@click.command()
+@click.argument("entry", required=False, type=click.Path(path_type=Path))
+@local_option
+@click.option("--dry-run", is_flag=True, help="Run the whole path on a few rows for a few steps.")
+@click.option("--detach", is_flag=True, help="Submit the job, print its id, and leave.")
+@events_option
+@click.option("--timeout", metavar="TIME", callback=duration, help="Longest wait, as 2h, 15m or 90s; the job goes on.")
+@click.option(
+    "--if-running",
+    type=click.Choice(["skip", "attach", "fail"]),
+    help="Where a job of the same name is queued or running: leave at once, follow that one, or exit 1. "
+    "By default another is started.",
+)
+@click.option(
+    "--on-interrupt",
+    type=click.Choice(["detach", "cancel"]),
+    default="detach",
+    show_default=True,
+    help="What Ctrl-C does to the job; one that was started elsewhere is only left.",
+)
+def start(
+    entry: Path | None,
+    *,
+    local: bool,
+    dry_run: bool,
+    detach: bool,
+    as_json: bool,
+    timeout: float | None,
+    if_running: str | None,
+    on_interrupt: str,
+) -> int:
+    """Run the project's trainer and wait for its end.
+
+    With ENTRY, builds it first. Without, runs .arkor/build/index.pyz as it is, or builds src/arkor/index.py where there
+    is no artifact yet. Run 'arkor build' after editing. Ctrl-C ends the wait; the job goes on, unless --on-interrupt
+    says otherwise.
+
+    \b
+    Example: arkor start --local
+    """
+    from arkor.entry.runner import load_trainer
+    from arkor.errors import EntryError
+
+    with showing(as_json=as_json) as shown:
+        trainer = load_trainer(*_artifact(entry))
+        cancel = on_interrupt == "cancel"
+        with telling_how_to_go_on(trainer, cancel=cancel):
+            if trainer.was_sent and (local or dry_run or if_running):
+                raise EntryError(_TOO_EARLY)
+            if local or dry_run:
+                trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
+            running = _started(trainer, unless_running=if_running is not None)
+        if running is not None:
+            _tell_of(running, if_running)
+            if if_running == "skip":
+                return COMPLETED
+            cancel = False  # whoever started it may be waiting for it
+        trainer = running or trainer
+        if detach:
+            return _left(trainer, shown)
+        return followed(trainer, shown, cancel=cancel, timeout=timeout)
+
+
+def followed(trainer: Trainer, shown: Showing, *, cancel: bool = False, timeout: float | None = None) -> int:
+    """Follow a trainer's job to its end, and return the exit code.
+
+    Args:
+        trainer: the trainer.
+        shown: how the job is shown.
+        cancel: stop the job on Ctrl-C.
+        timeout: longest wait in seconds; None for no limit.
+    """
+    from arkor.entry.runner import run
+
+    with telling_how_to_go_on(trainer, cancel=cancel), shown.following(trainer.start()):
+        result = run(trainer, say=shown.say, timeout=timeout, on_event=shown.show)
+    return result_code(result)
+
+
+def _started(trainer: Trainer, *, unless_running: bool) -> Trainer | None:
+    """Start the job; return the trainer of the one that runs already, where that counts."""
+    from arkor.cli.display.phase_bars import PhaseBars
+    from arkor.entry.runner import start_unless_running
+
+    with PhaseBars() as bars:
+        if unless_running:
+            return start_unless_running(trainer, on_progress=bars.update)
+        trainer.start(on_progress=bars.update)
+    return None
+
+
+def _tell_of(running: Trainer, if_running: str | None) -> None:
+    """Say that another job runs, and what that means.
+
+    Raises:
+        ClickException: it means that this one failed to start.
+    """
+    job = running.job
+    assert job is not None
+    fact = one_line(f"Job {job.id} of the same name ({one_line(job.name, LONGEST_NAME)}) is {job.status}")
+    if if_running == "fail":
+        raise click.ClickException(f"{fact}; nothing was started.")
+    click.echo(f"{fact}: {'following it' if if_running == 'attach' else 'nothing was started'}.", err=True)
+
+
+def _left(trainer: Trainer, shown: Showing) -> int:
+    """Print the job, and how to go on with it."""
+    job = trainer.start()
+    shown.print_job(job)
+    click.echo(how_to_go_on(trainer, job), err=True)
+    return COMPLETED
+
+
+def _artifact(entry: Path | None) -> tuple[Path, bytes | None]:
+    """Return the artifact to run: built from the entry, taken as it is, or built from the default entry.
+
+    What was built comes with its content: another command may build another entry at the same moment.
+    """
+    from arkor.entry.bundle import ARTIFACT, bundle
+
+    existing = Path.cwd() / ARTIFACT if entry is None else entry
+    if existing.suffix == ".pyz" and existing.is_file():
+        if entry is None:
+            warn_if_stale(existing)
+        return existing, None
+    built = bundle(entry)
+    return built.artifact, built.content

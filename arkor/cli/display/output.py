@@ -1,0 +1,140 @@
+"""How a command shows a job that it follows: a bar, a line for each event, or a JSON object for each event."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from arkor.cli.display.run_progress import Figures
+from arkor.cli.display.screen import Screen, is_terminal
+from arkor.protocol.events import Event
+from arkor.protocol.jobs import TERMINAL_STATUSES, TrainingJob
+from arkor.text import one_line
+
+
+class Showing:
+    """What a command prints of a job, and where.
+
+    Args:
+        screen: where a bar is shown, or None.
+        print_json: prints an object on stdout, where that is all that goes there; else None.
+
+    Thread-safety: one thread at a time; others may print.
+    """
+
+    def __init__(self, screen: Screen | None, print_json: Callable[[Mapping[str, Any]], object] | None) -> None:
+        self._screen = screen
+        self._print_json = print_json
+        self._has_lines = print_json is None and not (screen is not None and is_terminal(sys.stdout))
+        self._figures: Figures | None = None
+
+    def say(self, text: str) -> None:
+        """Print a message: on stdout, but on stderr where stdout is for JSON."""
+        click.echo(text, err=self._print_json is not None)
+
+    def print_job(self, job: TrainingJob) -> None:
+        """Print a job that is left alone: its id, or all of it as JSON."""
+        if self._print_json is not None:
+            self._print_json(job_as_json(job))
+        else:
+            click.echo(one_line(job.id))
+
+    @contextlib.contextmanager
+    def following(self, job: TrainingJob) -> Iterator[None]:
+        """Show how far a job is, until the end of following it."""
+        self._figures = Figures(job)
+        if self._screen is not None:
+            self._screen.show(self._figures)
+        try:
+            yield
+        finally:
+            if self._screen is not None:
+                self._screen.end()
+
+    def show(self, event: Event) -> None:
+        """Show an event of the job that is followed."""
+        assert self._figures is not None
+        if self._print_json is not None:
+            position = {} if event.id is None else {"id": event.id}
+            self._print_json({**event.to_wire(), **position})
+            return
+        self._figures.take(event)
+        line = self._figures.line(event)
+        if self._has_lines and line:
+            click.echo(line)
+        if self._screen is not None:
+            self._screen.show(self._figures)
+            if self._figures.state in TERMINAL_STATUSES:
+                self._screen.end()
+
+
+@contextlib.contextmanager
+def showing(*, as_json: bool) -> Iterator[Showing]:
+    """Take over stdout and stderr for a command that follows a job.
+
+    With JSON all that is not JSON goes to stderr, what child processes print included. Without, a terminal gets a bar.
+
+    Args:
+        as_json: whether stdout is for JSON.
+    """
+    if as_json:
+        with _stdout_for_json() as print_json:
+            yield Showing(None, print_json)
+    elif is_terminal(sys.stderr):
+        screen = Screen()
+        with screen.shared():
+            yield Showing(screen, None)
+    else:
+        yield Showing(None, None)
+
+
+@contextlib.contextmanager
+def _stdout_for_json() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    if sys.stdout is None:  # it was closed before Python began
+        raise click.UsageError("--json prints on stdout, which is closed.")
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
+
+        def print_json(body: Mapping[str, Any]) -> None:
+            out.write(f"{json_line(body)}\n")
+            out.flush()
+
+        if sys.stderr is not None:
+            os.dup2(2, 1)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield print_json
+        finally:
+            os.dup2(out.fileno(), 1)
+
+
+def json_line(body: Mapping[str, Any]) -> str:
+    """Return an object as one line; a figure that is not finite is null, since JSON has no other word for it."""
+    try:
+        return json.dumps(body, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(body))
+
+
+def json_lines(body: Any) -> str:
+    """Return a value in many lines; a figure that is not finite is null here, too."""
+    return json.dumps(_finite(body), indent=2)
+
+
+def _finite(body: Any) -> Any:
+    return json.loads(json.dumps(body), parse_constant=lambda _: None)
+
+
+def job_as_json(job: TrainingJob) -> dict[str, Any]:
+    """Return a job as JSON, without the token that its data set is fetched with."""
+    body = {"config": {}, **job.to_wire()}
+    source = body["config"].get("datasetSource")
+    if isinstance(source, dict) and "token" in source:
+        body["config"] = {**body["config"], "datasetSource": {**source, "token": "…"}}
+    return body

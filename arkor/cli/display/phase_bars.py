@@ -1,0 +1,54 @@
+"""Progress bars for work that goes through phases."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import click
+
+LABEL_WIDTH = 24
+
+
+class PhaseBars:
+    """One progress bar after the other, on stderr; a line for each phase where that is no terminal.
+
+    A phase that is over when it is first heard of is not shown.
+    """
+
+    def __init__(self) -> None:
+        self._shown = contextlib.ExitStack()
+        self._phase: str | None = None
+        self._bar: Any = None
+
+    def __enter__(self) -> PhaseBars:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._shown.close()
+
+    def update(self, report: Mapping[str, Any]) -> None:
+        """Show how far the work is.
+
+        Args:
+            report: ``phase``, and ``done`` of ``total`` where they are known; other reports are passed over.
+        """
+        from arkor.trainer.submission import phase_of
+
+        phase, done, total = phase_of(report)
+        if phase is None:
+            return
+        if phase != self._phase:
+            if total and done >= total:
+                return
+            self._shown.close()
+            self._phase = phase
+            label = f"{phase:{LABEL_WIDTH}}"
+            bar = click.progressbar(length=total or 1, label=label, file=sys.stderr)
+            self._bar = self._shown.enter_context(bar)
+        self._bar.update(max(0, done - self._bar.pos))

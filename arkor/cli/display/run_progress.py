@@ -1,0 +1,113 @@
+"""How far a job is, as its events tell: a line for each event, and what stands beside a progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from datetime import datetime
+
+from arkor.protocol import wire
+from arkor.protocol.events import CheckpointSavedEvent, Event, TrainingLogEvent, TrainingStartedEvent
+from arkor.protocol.jobs import TrainingJob
+
+WAITING = "queued or starting"
+TRAINING = "training"
+PACE_LOGS = 20  # the pace is that of so many of the last log events
+
+
+class Figures:
+    """What is known of a run, brought up to date event by event.
+
+    Args:
+        job: the job, whose settings may say how many steps there are.
+
+    Attributes:
+        state: what it is doing, in a word or two.
+        step: optimizer steps done.
+
+    Thread-safety: one thread at a time.
+    """
+
+    def __init__(self, job: TrainingJob) -> None:
+        self.state = WAITING
+        self.step = 0
+        # How many steps a dry run has is the backend's business.
+        self._total = None if job.config.get("dryRun") else wire.whole_number(job.config.get("maxSteps"))
+        self._loss: float | None = None
+        self._eval_loss: float | None = None
+        self._marks: deque[tuple[int, datetime]] = deque(maxlen=PACE_LOGS)
+
+    @property
+    def total(self) -> int | None:
+        """How many steps there will be, or None where that is not known."""
+        return self._total if self._total is not None and self._total >= max(1, self.step) else None
+
+    def take(self, event: Event) -> None:
+        """Take in what an event says."""
+        match event:
+            case TrainingLogEvent():
+                self.state = TRAINING
+                self._take_log(event)
+            case TrainingStartedEvent():
+                self.state = TRAINING
+                self._total = wire.whole_number(event.metadata.get("maxSteps")) or self._total
+                self._marks.clear()  # a job that was interrupted begins again here
+            case CheckpointSavedEvent():
+                self.step = event.step
+            case _:
+                self.state = event.type.partition(".")[2]
+
+    def line(self, event: Event) -> str:
+        """Return the line that tells of an event that was taken in; empty where there is none to be shown."""
+        match event:
+            case TrainingLogEvent():
+                return "  ".join([f"step {self._place()}", *_losses(event.loss, event.eval_loss)])
+            case TrainingStartedEvent():
+                return "Training started"
+            case CheckpointSavedEvent():
+                return f"step {self._place()}  checkpoint saved"
+        return ""
+
+    def parts(self) -> list[str]:
+        """Return what stands beside a bar, the most important first."""
+        if self.state == WAITING:
+            return []
+        pace = self._pace()
+        left = self._left(pace) if self.state == TRAINING else ""
+        rate = f"{pace:.3g} steps/s" if pace else ""
+        return [part for part in (self._place(), *_losses(self._loss, self._eval_loss), left, rate) if part]
+
+    def _take_log(self, event: TrainingLogEvent) -> None:
+        self.step = event.step
+        self._loss = self._loss if event.loss is None else event.loss
+        self._eval_loss = self._eval_loss if event.eval_loss is None else event.eval_loss
+        at = wire.moment(event.timestamp)
+        if at is not None and (not self._marks or event.step > self._marks[-1][0]):
+            self._marks.append((event.step, at))
+
+    def _place(self) -> str:
+        return f"{self.step}/{self.total}" if self.total else str(self.step)
+
+    def _pace(self) -> float:
+        """Return the steps a second by the backend's clock, since events may come late; 0 where that is not known."""
+        if len(self._marks) < 2:
+            return 0.0
+        (first, began), (last, at) = self._marks[0], self._marks[-1]
+        with contextlib.suppress(OverflowError, ZeroDivisionError):
+            return max(0.0, (last - first) / (at - began).total_seconds())
+        return 0.0
+
+    def _left(self, pace: float) -> str:
+        """Return how long it will still take, at this pace."""
+        if not pace or self.total is None:
+            return ""
+        with contextlib.suppress(OverflowError):
+            minutes, seconds = divmod(round((self.total - self.step) / pace), 60)
+            hours, minutes = divmod(minutes, 60)
+            return f"{hours}:{minutes:02}:{seconds:02} left"
+        return ""
+
+
+def _losses(loss: float | None, eval_loss: float | None) -> list[str]:
+    figures = {"loss": loss, "eval loss": eval_loss}
+    return [f"{name} {value:.4f}" for name, value in figures.items() if value is not None]

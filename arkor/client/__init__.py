@@ -1,0 +1,1 @@
+"""Every call of a backend, and what a client needs around it: streams, uploads, downloads, projects."""

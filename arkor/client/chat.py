@@ -1,0 +1,296 @@
+"""Asking a model: the request and its checks, and the answer as it arrives.
+
+Contents that belong to OpenAI's chat completions form (messages, tools, response formats) and to vLLM's structured
+outputs travel as they are given, in their own snake_case.
+
+Protocol: docs/protocol.md, "Inference".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypedDict
+
+import requests
+
+from arkor.errors import ConfigError, ConnectionFailed, ServerError, StreamError
+from arkor.http.abort import AbortScope
+from arkor.http.sse import FrameReader
+from arkor.http.translate import translated
+from arkor.protocol import wire
+from arkor.protocol.jobs import AdapterRef
+
+READ_BYTES = 64 * 1024
+IDLE_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 600.0  # without a stream, nothing arrives before the whole answer is made
+CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object")
+
+
+class _Question(TypedDict):
+    messages: Sequence[Mapping[str, Any]]
+
+
+class ChatOptions(_Question, total=False):
+    """What a question to a model may say; what is not given is not sent.
+
+    Attributes:
+        messages: the conversation in chat completions form, at least one message. The only one that is required.
+        temperature: randomness, at least 0; 0 always takes the likeliest token.
+        top_p: the share of probability that is sampled from, above 0, at most 1.
+        max_tokens: longest answer in tokens, at least 1.
+        stream: whether the answer is sent as it is made; True where not given.
+        tools: functions that the model may call.
+        tool_choice: ``auto``, ``none``, ``required``, or which function.
+        response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", "json_schema": {"schema": …}}``.
+        structured_outputs: exactly one of ``json``, ``regex``, ``choice``, ``grammar``, ``json_object``.
+        abort_event: ends the answer at once when set.
+        timeout: seconds for the whole answer.
+    """
+
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    stream: bool
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | Mapping[str, Any] | None
+    response_format: Mapping[str, Any] | None
+    structured_outputs: Mapping[str, Any] | None
+    abort_event: threading.Event | None
+    timeout: float | None
+
+
+_LOCAL_OPTIONS = frozenset({"abort_event", "timeout"})
+
+
+def chat_body(adapter: AdapterRef | None, base_model: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON object of a chat request: only what was given.
+
+    Args:
+        adapter: which adapter answers, or None.
+        base_model: which model answers without one, or None. Exactly one of the two.
+        options: see ``ChatOptions``.
+
+    Raises:
+        ConfigError: the request contradicts itself; nothing was sent.
+        TypeError: there is no such option, or ``messages`` is missing.
+    """
+    unknown = [name for name in options if name not in ChatOptions.__annotations__ and name != "messages"]
+    if unknown or "messages" not in options:
+        fault = f"has no option {', '.join(unknown)}" if unknown else "needs messages"
+        raise TypeError(f"A chat {fault}.")
+    if (adapter is None) == (base_model is None):
+        raise ConfigError("adapter", "give either an adapter or a base_model")
+    if not options["messages"]:
+        raise ConfigError("messages", "must have at least one message")
+    _check_sampling(options)
+    check_constraints(options.get("response_format"), options.get("structured_outputs"))
+    fields = {
+        "adapter": adapter.to_wire() if adapter else None,
+        "base_model": base_model,
+        "stream": True,
+        **{name: value for name, value in options.items() if name not in _LOCAL_OPTIONS},
+    }
+    return {wire.wire_name(name): value for name, value in fields.items() if value is not None}
+
+
+def _check_sampling(options: Mapping[str, Any]) -> None:
+    temperature, top_p, max_tokens = (wire.number(options.get(name)) for name in ("temperature", "top_p", "max_tokens"))
+    if options.get("temperature") is not None and (temperature is None or not temperature >= 0):
+        raise ConfigError("temperature", f"must be a number of at least 0, not {options['temperature']!r}")
+    if options.get("top_p") is not None and (top_p is None or not 0 < top_p <= 1):
+        raise ConfigError("top_p", f"must be a number above 0, at most 1, not {options['top_p']!r}")
+    if options.get("max_tokens") is not None and (max_tokens is None or max_tokens < 1 or max_tokens % 1):
+        raise ConfigError("max_tokens", f"must be a whole number, 1 or more, not {options['max_tokens']!r}")
+
+
+def check_constraints(response_format: Mapping[str, Any] | None, structured_outputs: Mapping[str, Any] | None) -> None:
+    """Check that an answer is constrained in at most one way, and that a strict schema is closed.
+
+    Raises:
+        ConfigError: it is not; the reason says what to change.
+    """
+    kind = response_format.get("type") if response_format else None
+    if structured_outputs is not None:
+        given = [name for name in CONSTRAINTS if structured_outputs.get(name) is not None]
+        unknown = [name for name in structured_outputs if name not in CONSTRAINTS]
+        if unknown:
+            raise ConfigError("structured_outputs", f"has no {', '.join(unknown)}; it has {', '.join(CONSTRAINTS)}")
+        if len(given) != 1:
+            found = ", ".join(given) or "none"
+            raise ConfigError("structured_outputs", f"needs exactly one of {', '.join(CONSTRAINTS)}, not {found}")
+        if kind in {"json_object", "json_schema"}:
+            raise ConfigError("structured_outputs", f"cannot be combined with a response_format of type {kind}")
+    if kind == "json_schema":
+        _check_json_schema(wire.mapping(response_format and response_format.get("json_schema")))
+
+
+def _check_json_schema(given: Mapping[str, Any]) -> None:
+    schema = given.get("schema")
+    if not isinstance(schema, Mapping):
+        raise ConfigError("response_format", "of type json_schema needs json_schema.schema")
+    place = _open_object(schema, "schema") if given.get("strict") is True else None
+    if place is not None:
+        raise ConfigError("response_format", f"strict: true needs additionalProperties: false on every object; {place}")
+
+
+def _open_object(schema: Any, place: str) -> str | None:
+    """Return where a schema leaves an object open to further properties, or None."""
+    if isinstance(schema, list):
+        found = (_open_object(item, f"{place}[{number}]") for number, item in enumerate(schema))
+        return next((item for item in found if item), None)
+    if not isinstance(schema, Mapping):
+        return None
+    is_object = schema.get("type") == "object" or "properties" in schema
+    if is_object and schema.get("additionalProperties") is not False:
+        return f"{place} has not"
+    found = (_open_object(item, f"{place}.{name}") for name, item in schema.items() if name not in _DATA_KEYWORDS)
+    return next((item for item in found if item), None)
+
+
+_DATA_KEYWORDS = frozenset({"const", "default", "enum", "examples"})
+
+
+class ChatResponse:
+    """An answer, as it arrives. Iterate it for the text's pieces, or ask for ``text``, which waits for the rest.
+
+    Args:
+        response: the open HTTP answer.
+        scope: ends reading on an abort or a deadline.
+        opened: closed with the answer.
+
+    Attributes:
+        response: the raw ``requests.Response``.
+        finish_reason: why the answer ended: ``stop``, ``length`` or ``tool_calls``; None until then.
+        usage: token counts, as the backend gave them; empty until then.
+        tool_calls: the functions the model called, in chat completions form; complete at the end.
+
+    Thread-safety: none; one thread reads. Close it, or use it as a context manager, when it is not read to its end:
+    the backend then stops making it.
+    """
+
+    def __init__(self, response: requests.Response, scope: AbortScope, opened: contextlib.ExitStack) -> None:
+        self.response = response
+        self.finish_reason: str | None = None
+        self.usage: dict[str, Any] = {}
+        self.tool_calls: list[dict[str, Any]] = []
+        self._scope = scope
+        self._pieces: list[str] = []
+        self._deltas = self._read()
+        self._close = weakref.finalize(self, opened.close)
+
+    def __enter__(self) -> ChatResponse:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the pieces of text that were not handed out yet, as they arrive.
+
+        Raises:
+            ConnectionFailed, StreamError: the answer was cut; what was yielded is not all of it.
+            ServerError: the backend failed while it made the answer.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed.
+        """
+        yield from self._deltas
+
+    @property
+    def text(self) -> str:
+        """The whole text; waits for what has not arrived. Raises as iterating does."""
+        for _ in self._deltas:
+            pass
+        return "".join(self._pieces)
+
+    def json(self) -> Any:
+        """Return the text as the JSON it holds.
+
+        Raises:
+            StreamError: it is not JSON; with ``finish_reason`` ``length`` the answer was too long for ``max_tokens``.
+        """
+        text = self.text
+        try:
+            return json.loads(text)
+        except ValueError as exc:
+            cut = "; it was cut at max_tokens" if self.finish_reason == "length" else ""
+            raise StreamError(f"The answer is not JSON ({exc}){cut}: {text[:200]!r}") from exc
+
+    def close(self) -> None:
+        """Stop reading and let the connection go."""
+        self._close()
+
+    def _read(self) -> Iterator[str]:
+        try:
+            if "text/event-stream" in self.response.headers.get("Content-Type", ""):
+                yield from self._read_stream()
+            else:
+                yield from self._take(self._whole_body())
+        finally:
+            self.close()
+
+    def _whole_body(self) -> dict[str, Any]:
+        self._scope.limit_reads(ANSWER_TIMEOUT_S)
+        with self._scope.noticing_the_end(), translated(self._url):
+            self.response.content  # noqa: B018  # reads it
+        return wire.json_object(self.response)
+
+    @property
+    def _url(self) -> str:
+        return self.response.url.partition("?")[0]
+
+    def _read_stream(self) -> Iterator[str]:
+        """Yield the text of a streamed answer; one that ends without its last mark was cut."""
+        reader = FrameReader()
+        while True:
+            self._scope.limit_reads(IDLE_TIMEOUT_S)
+            with self._scope.noticing_the_end(), translated(self._url):
+                data = self.response.raw.read1(READ_BYTES)
+            if not data:
+                raise ConnectionFailed("The answer was cut in the middle; what arrived is not all of it.")
+            for frame in reader.feed(data):
+                if frame.data == "[DONE]":
+                    return
+                if frame.data:
+                    yield from self._take(_chunk(frame.data))
+
+    def _take(self, body: Mapping[str, Any]) -> Iterator[str]:
+        """Take in a chunk, or a whole body, and yield its text."""
+        if body.get("error"):
+            error = body["error"]
+            raise ServerError(500, wire.text(error.get("message") if isinstance(error, Mapping) else error))
+        self.usage = wire.mapping(body.get("usage")) or self.usage
+        choices = body.get("choices")
+        choice = wire.mapping(choices[0]) if isinstance(choices, list) and choices else {}
+        self.finish_reason = wire.optional_text(choice.get("finish_reason")) or self.finish_reason
+        said = wire.mapping(choice.get("delta") or choice.get("message"))
+        self._take_tool_calls(said.get("tool_calls"))
+        content = said.get("content")
+        if isinstance(content, str) and content:
+            self._pieces.append(content)
+            yield content
+
+    def _take_tool_calls(self, calls: Any) -> None:
+        """Put the pieces of streamed tool calls together: a name comes once, arguments bit by bit."""
+        for call in calls if isinstance(calls, list) else []:
+            place = wire.whole_number(call.get("index"))
+            place = len(self.tool_calls) if place is None else place
+            while len(self.tool_calls) <= place:
+                self.tool_calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+            kept, function = self.tool_calls[place], wire.mapping(call.get("function"))
+            kept["id"] = call.get("id") or kept["id"]
+            kept["function"]["name"] += wire.text(function.get("name"))
+            kept["function"]["arguments"] += wire.text(function.get("arguments"))
+
+
+def _chunk(data: str) -> Mapping[str, Any]:
+    try:
+        body = json.loads(data)
+    except ValueError as exc:
+        raise StreamError(f"The answer's stream holds something that is not JSON: {data[:200]!r}") from exc
+    return wire.mapping(body)

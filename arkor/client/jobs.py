@@ -1,0 +1,131 @@
+"""The client's calls for jobs: submit one, look at them, follow one, stop one, delete one.
+
+Protocol: docs/protocol.md, "Jobs", "The event stream".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+
+from arkor.client.capabilities import CapabilityCalls
+from arkor.client.position import EVENT_ID
+from arkor.errors import ConfigError, NotFound
+from arkor.http.transport import path
+from arkor.protocol import wire
+from arkor.protocol.config import JobConfig
+from arkor.protocol.jobs import Scope, TrainingJob
+
+MOST_LISTED = 5
+
+_BLANKS = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # what requests takes for a blank
+
+
+class JobCalls(CapabilityCalls):
+    """A part of ``CloudApiClient``. Thread-safety: as there."""
+
+    def create_job(self, scope: Scope, *, name: str, config: JobConfig, idempotency_key: str) -> TrainingJob:
+        """Submit a job.
+
+        Args:
+            scope: the project it belongs to.
+            name: what to call it.
+            config: its settings.
+            idempotency_key: unique to this submission. Where the backend honours it, a repeat returns the first job,
+                so that the request is repeated when its answer was lost.
+        """
+        answer = self._transport.call(
+            "POST",
+            path("v1", "jobs"),
+            params=scope.to_query(),
+            headers={"Idempotency-Key": idempotency_key},
+            json={"name": name, "config": config.to_wire()},
+            repeatable="idempotent-jobs" in self.features,
+        )
+        return _job(wire.json_object(answer))
+
+    def get_job(self, scope: Scope, job_id: str) -> TrainingJob:
+        """Return a job. Raises NotFound where there is none of that id in the project."""
+        return _job(self._json("GET", "v1", "jobs", job_id, scope=scope))
+
+    def find_job(self, scope: Scope, job_id: str) -> TrainingJob:
+        """Return the job of an id, or the only one of the project whose id begins so.
+
+        Raises:
+            NotFound: there is none.
+            ConfigError: there are several.
+        """
+        try:
+            return self.get_job(scope, job_id)
+        except NotFound:
+            found = [job for job in self.list_jobs(scope) if job.id.startswith(job_id)]
+            if not found:
+                raise
+        if len(found) > 1:
+            ids = ", ".join(job.id for job in found[:MOST_LISTED])
+            raise ConfigError("job", f"{len(found)} ids begin with {job_id!r}; give more of one of them: {ids}")
+        return found[0]
+
+    def list_jobs(self, scope: Scope) -> list[TrainingJob]:
+        """Return the project's jobs, in the backend's order."""
+        body = self._json("GET", "v1", "jobs", scope=scope)
+        return [TrainingJob.from_wire(item) for item in wire.objects(body.get("jobs"))]
+
+    def cancel_job(self, scope: Scope, job_id: str) -> None:
+        """Ask the backend to stop a job. Raises CloudApiError (on most, Conflict) where it has ended already."""
+        self._transport.call("POST", path("v1", "jobs", job_id, "cancel"), params=scope.to_query(), repeatable=True)
+
+    def delete_job(self, scope: Scope, job_id: str) -> None:
+        """Remove a job that has ended, for good: its events, its artifacts, and its rows where no other job has them.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Raises:
+            UnsupportedByBackend: the backend deletes no jobs.
+            Conflict: the job has not ended; cancel it first.
+            NotFound: there is no such job.
+        """
+        self.require("delete-jobs", "deleting jobs")
+        self._delete("v1", "jobs", job_id, scope=scope)
+
+    def open_events(
+        self, scope: Scope, job_id: str, *, last_event_id: str | None, timeout_s: tuple[float, float]
+    ) -> requests.Response:
+        """Open a job's event stream, once.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job.
+            last_event_id: resume after this event; None or empty for the first one.
+            timeout_s: seconds to connect, and seconds without a byte until it counts as dead.
+
+        Returns:
+            The open answer; the caller reads and closes it.
+
+        Raises:
+            ConfigError: no event has such an id.
+        """
+        if not EVENT_ID.fullmatch(last_event_id or ""):
+            raise ConfigError("last_event_id", f"must be the id of an event, not {last_event_id!r}")
+        # Compression would hold events back.
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
+        # UTF-8, as the event stream's specification has it. No header's value begins or ends with a blank.
+        after = (last_event_id or "").encode().strip(_BLANKS).decode("latin-1")
+        if after:
+            headers["Last-Event-ID"] = after
+        return self._transport.send(
+            "GET",
+            path("v1", "jobs", job_id, "events", "stream"),
+            params=scope.to_query(),
+            headers=headers,
+            stream=True,
+            timeout_s=timeout_s,
+        )
+
+
+def _job(body: Mapping[str, Any]) -> TrainingJob:
+    return TrainingJob.from_wire(wire.mapping(body.get("job")))

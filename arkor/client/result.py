@@ -1,0 +1,125 @@
+"""How a run ended, and what can be done with it: download, ask, measure.
+
+Protocol: docs/protocol.md, "Jobs", "Artifacts", "Inference".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from arkor.errors import ArkorError
+from arkor.protocol import wire
+from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, Progress, TrainingJob
+
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11; the type checker alone reads it
+
+    from arkor.client.chat import ChatOptions, ChatResponse
+    from arkor.protocol.metrics import Metrics
+
+
+class TrainingFailed(ArkorError):
+    """The job ended without completing.
+
+    Attributes:
+        result: the whole result, its job and its artifacts.
+    """
+
+    def __init__(self, result: TrainingResult) -> None:
+        super().__init__(result)
+        self.result = result
+
+    def __str__(self) -> str:
+        job = self.result.job
+        return f"Job {job.id} finished with status={job.status}: {job.error or 'no error message'}"
+
+
+def _no_download(_job_id: str, _artifact: Artifact, _dest: Path, _on_progress: Progress | None) -> Path:
+    raise ArkorError("This result was not made by a trainer: use CloudApiClient.download_artifact instead.")
+
+
+Download = Callable[[str, Artifact, Path, "Progress | None"], Path]
+
+
+@attrs.frozen
+class TrainingResult:
+    """How a run ended.
+
+    Attributes:
+        job: the job in its last known state.
+        artifacts: what the job left, as its last event named them.
+    """
+
+    job: TrainingJob
+    artifacts: tuple[Artifact, ...] = ()
+    _download: Download = attrs.field(default=_no_download, kw_only=True, repr=False, eq=False)
+    _chat: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    _metrics: Callable[[str], Metrics] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+
+    @property
+    def status(self) -> str:
+        """The job's status: ``completed``, ``failed`` or ``cancelled``."""
+        return self.job.status
+
+    def raise_for_status(self) -> None:
+        """Do nothing for a completed job.
+
+        Raises:
+            TrainingFailed: the job failed or was cancelled.
+        """
+        if self.job.status != JobStatus.COMPLETED:
+            raise TrainingFailed(self)
+
+    def download(self, dest: str | Path = "adapters", *, on_progress: Progress | None = None) -> list[Path]:
+        """Download every artifact of the run and unpack it.
+
+        Args:
+            dest: a folder, created where missing; each artifact becomes a folder of its own name in it.
+            on_progress: called as the bytes of one artifact after the other arrive, see
+                ``CloudApiClient.download_artifact``.
+
+        Returns:
+            The folders, in the order of ``artifacts``.
+
+        Raises:
+            ConnectionFailed, CloudApiError: the backend did not answer, or with an error.
+            UnsupportedByBackend: the backend keeps its artifacts to itself.
+        """
+        return [self._download(self.job.id, artifact, Path(dest), on_progress) for artifact in self.artifacts]
+
+    def metrics(self) -> Metrics:
+        """Fetch the history of the run's figures: loss, evaluation loss, learning rate and their kin.
+
+        Returns:
+            A list of ``TrainingLogEvent``, oldest first, with ``to_pandas()``; one entry for each log event as it came.
+
+        Raises:
+            As ``CloudApiClient.job_metrics`` does.
+        """
+        if self._metrics is None:
+            raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_metrics instead.")
+        return self._metrics(self.job.id)
+
+    def chat(self, *, base: bool = False, **options: Unpack[ChatOptions]) -> ChatResponse:
+        """Ask what was trained.
+
+        Args:
+            base: ask the model that the training started from instead, to compare.
+            options: the question, see ``arkor.client.chat.ChatOptions``.
+
+        Raises:
+            As ``CloudApiClient.chat`` does.
+        """
+        if self._chat is None:
+            raise ArkorError("This result was not made by a trainer: use CloudApiClient.chat instead.")
+        if base:
+            return self._chat(base_model=wire.text(self.job.config.get("model")), **options)
+        return self._chat(adapter=AdapterRef("final", self.job.id), **options)
+
+    def __reduce__(self) -> tuple[type[TrainingResult], tuple[TrainingJob, tuple[Artifact, ...]]]:
+        """Pickle what was measured; the connection stays behind."""
+        return (TrainingResult, (self.job, self.artifacts))

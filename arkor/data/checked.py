@@ -1,0 +1,170 @@
+"""Rows that were checked, as JSONL that can be sent.
+
+Protocol: docs/protocol.md, "Datasets".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+from arkor.data.formats import row_problem
+from arkor.data.jsonl import DatasetSummary, Tally, row_line
+from arkor.errors import DatasetError
+
+CHUNK_BYTES = 64 * 1024
+SPOOL_BYTES = 8 * 1024 * 1024
+
+
+class CheckedDataset:
+    """Rows that can be trained on, with their bytes at hand; ``arkor.dataset_from`` makes one.
+
+    Args:
+        source: what to call the rows in an error.
+        file: the rows as JSONL; closed with the data set.
+        id: the lowercase hex SHA-256 of that.
+        summary: what is in the rows.
+
+    Attributes:
+        source: as given.
+        id: as given; the same rows in the same order have the same.
+        summary: as given.
+
+    Thread-safety: everything but ``close`` may be used from several threads. The bytes go away with the object;
+    ``close`` does so earlier, and may be called twice.
+    """
+
+    def __init__(self, source: str, file: IO[bytes], id: str, summary: DatasetSummary) -> None:
+        self.source = source
+        self.id = id
+        self.summary = summary
+        self._file = file
+        self._lock = threading.Lock()
+        self._close = weakref.finalize(self, _close_quietly, file)
+
+    def __repr__(self) -> str:
+        return f"CheckedDataset({self.source!r}, rows={self.summary.rows}, id={self.id!r})"
+
+    def close(self) -> None:
+        """Let go of the bytes."""
+        self._close()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes, from the first one.
+
+        Raises:
+            DatasetError: they cannot be read any more.
+        """
+        position = 0
+        while chunk := self._read(position):
+            yield chunk
+            position += len(chunk)
+
+    def _read(self, position: int) -> bytes:
+        try:
+            with self._lock:  # every reader has a position of its own, the file has one
+                self._file.seek(position)
+                return self._file.read(CHUNK_BYTES)
+        except OSError as exc:
+            raise DatasetError(self.source, f"cannot be read: {exc.strerror or exc}") from exc
+
+
+Found = tuple[int, Any, "str | None"]  # a row's number from 1, growing; the row; the reason it is bad, where known
+
+
+def survey(source: str, found: Iterable[Found]) -> DatasetSummary:
+    """Check rows, holding one at a time.
+
+    Args:
+        source: what to call them in an error.
+        found: the rows, of what JSON has.
+
+    Returns:
+        What is in them.
+
+    Raises:
+        DatasetError: they cannot be trained on.
+    """
+    writer = _RowWriter(source, None)
+    writer.add_all(found)
+    return writer.summary()
+
+
+def write_rows(source: str, found: Iterable[Found]) -> CheckedDataset:
+    """Check rows and keep them in a temporary file without a name, holding one at a time.
+
+    Args:
+        source: what to call them in an error.
+        found: the rows, of what JSON has.
+
+    Raises:
+        DatasetError: they cannot be trained on, or the temporary file cannot be written.
+    """
+    with contextlib.ExitStack() as written:
+        file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
+        written.callback(_close_quietly, file)
+        writer = _RowWriter(source, file)
+        writer.add_all(found)
+        checked = writer.finish(file)
+        written.pop_all()
+    return checked
+
+
+class _RowWriter:
+    """Writes rows as JSONL, checking each.
+
+    A row is written to the line of its number, so that it has the same number wherever it is spoken of.
+    """
+
+    def __init__(self, source: str, file: IO[bytes] | None) -> None:
+        self._source = source
+        self._file = file
+        self._tally = Tally(source)
+        self._digest = hashlib.sha256()
+        self._lines = self._size_bytes = 0
+
+    def add_all(self, found: Iterable[Found]) -> None:
+        for number, row, known in found:
+            line, reason = (b"", known) if known else row_line(row)
+            reason = reason or row_problem(row)
+            self._tally.note(number, None if reason else row, reason)
+            if not self._tally.bad:
+                self._write(b"\n" * (number - self._lines - 1) + line)
+                self._lines = number
+
+    def summary(self) -> DatasetSummary:
+        return self._tally.summary(self._size_bytes)
+
+    def finish(self, file: IO[bytes]) -> CheckedDataset:
+        summary = self.summary()
+        with self._naming_the_disk():
+            file.flush()
+        return CheckedDataset(self._source, file, self._digest.hexdigest(), summary)
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._size_bytes += len(data)
+        if self._file is not None:
+            with self._naming_the_disk():
+                self._file.write(data)
+
+    @contextlib.contextmanager
+    def _naming_the_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise DatasetError(
+                self._source,
+                f"cannot be kept in the temporary folder: {exc.strerror or exc}. Free some space, or name another "
+                "folder with TMPDIR",
+            ) from exc
+
+
+def _close_quietly(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
+        file.close()

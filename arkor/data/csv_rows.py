@@ -1,0 +1,142 @@
+"""Rows out of a CSV file: the first line names the columns, and the columns decide the format.
+
+Specification: RFC 4180, as Python's csv module reads it, in UTF-8.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Generator, Sequence
+from typing import IO, Any
+
+from arkor.data.formats import NO_FORMAT, name_list, row_format
+from arkor.errors import DatasetError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+_COLUMNS = {
+    "chatml": ("messages", "tools"),
+    "prompt_completion": ("prompt", "completion"),
+    "alpaca": ("instruction", "input", "output"),
+    "text": ("text",),
+}
+_OPTIONAL = frozenset({"input", "tools"})
+_NUL = "\udc00"  # what is no UTF-8 becomes surrogates from 0xdc80 on
+_JSON = frozenset({"messages", "tools"})
+
+logger = logging.getLogger(__name__)
+
+
+def read_csv(
+    file: IO[bytes], delimiter: str, source: str
+) -> Generator[tuple[int, dict[str, Any] | None, str | None], None, None]:
+    """Read CSV record by record; blank lines are passed over.
+
+    Columns that do not belong to the format are left away, with a warning. An empty optional cell is absent.
+
+    Args:
+        file: the content, UTF-8 with or without a byte order mark; it stays open, and may be closed after this is.
+        delimiter: what stands between two columns.
+        source: what to call it in an error.
+
+    Yields:
+        (the line that the record begins in, from 1; the row or None; the reason it is bad or None). Whether the row can
+        be trained on is not looked at.
+
+    Raises:
+        DatasetError: the first line does not name the columns of a format.
+    """
+    # Bytes that are not UTF-8 become surrogates, so that each record tells of its own.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        records = _records(text, delimiter)
+        line, header, reason = next(records, (1, [], "is missing: it has to name the columns"))
+        columns = [name.strip() for name in header]
+        reason = reason or _unfit(header) or _header_problem(columns, delimiter)
+        if reason is not None:
+            raise DatasetError(source, "the first line cannot be used", [(line, reason)])
+        kept = _COLUMNS[row_format(dict.fromkeys(columns)) or ""]
+        dropped = [name for name in columns if name not in kept]
+        if dropped:
+            logger.warning("%s: left away, as the format has no such columns: %s", source, name_list(dropped))
+        for line, fields, fault in records:
+            yield (line, *((None, fault) if fault else _row(columns, fields, kept)))
+    finally:
+        text.detach()
+
+
+def _records(text: io.TextIOWrapper, delimiter: str) -> Generator[tuple[int, list[str], str | None], None, None]:
+    """Yield the line that each record begins in, with its fields or the reason it is none; the last one then."""
+    lines = (line.replace("\0", _NUL) for line in text)  # Python 3.10's csv ends at a NUL
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:  # where the next record begins is not known
+            yield line, [], _csv_fault(exc)
+            return
+        if fields:
+            yield line, fields, None
+
+
+def _csv_fault(exc: csv.Error) -> str:
+    reason = str(exc)
+    if "unexpected end of data" in reason:
+        return "is not CSV: a quote is opened and never closed"
+    if "field limit" in reason:
+        return (
+            f"has a field of more than {csv.field_size_limit()} characters, which Python's csv does not read: is a "
+            "quote never closed? Else use JSONL, or raise csv.field_size_limit()"
+        )
+    return f"is not CSV: {reason}"
+
+
+def _header_problem(columns: Sequence[str], delimiter: str) -> str | None:
+    if "" in columns:
+        return f"column {columns.index('') + 1} has no name"
+    twice = next((name for place, name in enumerate(columns) if name in columns[:place]), None)
+    if twice is not None:
+        return f"two columns are named {name_list([twice])}"
+    if row_format(dict.fromkeys(columns)) is None:
+        between = "tabs" if delimiter == "\t" else "commas"
+        return f"{NO_FORMAT} (its columns, with {between} between them: {name_list(columns)})"
+    return None
+
+
+def _row(
+    columns: Sequence[str], fields: Sequence[str], kept: Sequence[str]
+) -> tuple[dict[str, Any] | None, str | None]:
+    reason = _unfit(fields)
+    if reason is None and len(fields) != len(columns):
+        reason = f"has {len(fields)} field{'s' * (len(fields) != 1)}, where the first line names {len(columns)}"
+    if reason is not None:
+        return None, reason
+    cells = dict(zip(columns, fields, strict=True))
+    row: dict[str, Any] = {}
+    for name in kept:
+        cell = cells.get(name, "")
+        if name in _OPTIONAL and not cell.strip():
+            continue
+        try:
+            row[name] = json.loads(cell) if name in _JSON else cell
+        except (ValueError, RecursionError) as exc:
+            return None, f"{name} is not JSON: {exc}"
+    return row, None
+
+
+def _unfit(fields: Sequence[str]) -> str | None:
+    """Say why fields are no text."""
+    content = "".join(fields)
+    if _NUL in content:
+        return "holds a NUL byte"
+    try:
+        content.encode()
+    except UnicodeEncodeError as exc:
+        return f"is not UTF-8 (byte 0x{ord(content[exc.start]) - 0xDC00:02x})"
+    return None

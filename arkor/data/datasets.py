@@ -1,0 +1,180 @@
+"""Where the rows of a training come from.
+
+Protocol: docs/protocol.md, "Jobs" (datasetSource) and "Datasets".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import reprlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from arkor.data.checked import CheckedDataset
+from arkor.data.files import check_file, open_rows
+from arkor.data.jsonl import DatasetSummary
+from arkor.errors import ConfigError
+from arkor.protocol import wire
+
+
+def _text(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Refuse what is no text; a field with a default may be absent, one without may not be empty."""
+    required = field.default is attrs.NOTHING
+    if not isinstance(value, str if required else str | None) or (required and not value.strip()):
+        raise ConfigError("dataset", f"{field.name} must be a text{' that is not empty' * required}, not {value!r}")
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or value == "" or "\0" in str(value):
+        raise ConfigError("dataset", f"path must be a text or a Path, not {value!r}")
+    return Path(value)
+
+
+@attrs.frozen
+class HuggingFaceDataset:
+    """A data set of the Hugging Face hub.
+
+    Args:
+        name: its id, ``owner/name``.
+        split: which split to train on; the backend's default when absent.
+        subset: which configuration of it; the only or default one when absent.
+    """
+
+    name: str = attrs.field(validator=_text)
+    split: str | None = attrs.field(default=None, kw_only=True, validator=_text)
+    subset: str | None = attrs.field(default=None, kw_only=True, validator=_text)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the ``datasetSource`` object."""
+        return {"type": "huggingface", **wire.to_wire(self)}
+
+
+@attrs.frozen
+class BlobDataset:
+    """A JSONL file behind a URL.
+
+    Args:
+        url: where the backend fetches it.
+        token: sent as a bearer token with the fetch, where the URL needs one.
+    """
+
+    url: str = attrs.field(validator=_text)
+    token: str | None = attrs.field(default=None, kw_only=True, repr=False, validator=_text)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the ``datasetSource`` object."""
+        return {"type": "blob", **wire.to_wire(self)}
+
+
+@attrs.frozen
+class LocalDataset:
+    """A file of rows on this machine, checked here and uploaded when the job starts.
+
+    Args:
+        path: the file: CSV where its name ends in ``.csv`` or ``.tsv``, else JSONL. A relative one starts at the
+            trainer's project folder.
+    """
+
+    path: Path = attrs.field(converter=_path)
+
+    def check(self, folder: Path | None = None) -> DatasetSummary:
+        """Check every row, holding one at a time.
+
+        Args:
+            folder: where a relative path starts; by default the working directory.
+
+        Returns:
+            What is in the file.
+
+        Raises:
+            DatasetError: it cannot be read, or its rows cannot be trained on.
+        """
+        return check_file(self._file(folder), str(self.path))
+
+    def open(self, folder: Path | None = None) -> CheckedDataset:
+        """Check every row, and make them ready to be sent.
+
+        Args:
+            folder: where a relative path starts; by default the working directory.
+
+        Returns:
+            The rows, for the caller to close.
+
+        Raises:
+            DatasetError: the file cannot be read, or its rows cannot be trained on.
+        """
+        return open_rows(self._file(folder), str(self.path))
+
+    def _file(self, folder: Path | None) -> Path:
+        return self.path if folder is None else folder / self.path
+
+
+@attrs.frozen
+class UploadedDataset:
+    """A data set that the self-hosted backend already has.
+
+    Args:
+        id: the lowercase hex SHA-256 of its JSONL bytes.
+    """
+
+    id: str = attrs.field(validator=_text)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the ``datasetSource`` object."""
+        return {"type": "dataset", **wire.to_wire(self)}
+
+
+Dataset = HuggingFaceDataset | BlobDataset | LocalDataset | CheckedDataset | UploadedDataset
+
+_BY_TYPE: dict[str, type[Any]] = {
+    "huggingface": HuggingFaceDataset,
+    "blob": BlobDataset,
+    "local": LocalDataset,
+    "dataset": UploadedDataset,
+}
+
+
+def parse_dataset(value: Dataset | Mapping[str, Any]) -> Dataset:
+    """Return a data set as it is, or make one of its mapping form: ``{"type": "huggingface", "name": …}``.
+
+    Raises:
+        ConfigError: it is neither, or a key is missing or unknown.
+    """
+    if isinstance(value, (HuggingFaceDataset, BlobDataset, LocalDataset, CheckedDataset, UploadedDataset)):
+        return value
+    if not isinstance(value, Mapping):
+        given = f"{reprlib.repr(value)}. Of rows in memory arkor.dataset_from(rows) makes one"
+        raise ConfigError("dataset", f"must be a data set or a mapping with a type, not {given}")
+    arguments = dict(value)
+    cls = _BY_TYPE.get(str(arguments.pop("type", "")))
+    if cls is None:
+        raise ConfigError("dataset", f"type must be one of {', '.join(_BY_TYPE)}, not {value.get('type')!r}")
+    known = {field.name: field.default is attrs.NOTHING for field in attrs.fields(cls)}
+    missing = [name for name, required in known.items() if required and not arguments.get(name)]
+    unknown = sorted(set(arguments) - set(known))
+    if missing or unknown:
+        fault = f"needs {', '.join(missing)}" if missing else f"has no setting {', '.join(unknown)}"
+        raise ConfigError("dataset", f"a data set of type {value['type']!r} {fault}")
+    dataset: Dataset = cls(**arguments)
+    return dataset
+
+
+@contextlib.contextmanager
+def opened(dataset: LocalDataset | CheckedDataset, folder: Path | None = None) -> Iterator[CheckedDataset]:
+    """Have the rows of this machine ready to be sent inside the block; what was ready before stays so.
+
+    Args:
+        dataset: the rows.
+        folder: where a relative path starts; by default the working directory.
+
+    Raises:
+        DatasetError: they cannot be read, or cannot be trained on.
+    """
+    if isinstance(dataset, CheckedDataset):
+        yield dataset
+        return
+    with contextlib.closing(dataset.open(folder)) as checked:
+        yield checked

@@ -1,0 +1,215 @@
+"""Rows as JSONL: read and written row by row, every row checked on the way.
+
+Protocol: docs/protocol.md, "Jobs": the rows under "The config object"; "Datasets".
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from arkor.data.formats import HALF_CHARACTER, row_format, row_problem, row_size
+from arkor.errors import DatasetError
+from arkor.protocol import wire
+
+MAX_LISTED_PROBLEMS = 20
+
+# A surrogate that seems to lack its other half. An escaped backslash before an u could make half a pair look whole.
+_SUSPECT = re.compile(
+    rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F])|\\\\u", re.DOTALL
+)
+_decode = json.JSONDecoder().raw_decode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+@attrs.frozen(kw_only=True)
+class DatasetSummary:
+    """What is in a data set whose rows are all good.
+
+    Attributes:
+        rows: how many there are, at least 1.
+        format: their one format: ``chatml``, ``prompt_completion``, ``alpaca`` or ``text``.
+        turns: messages in all rows together; a question with its answer counts two, a ``text`` row none.
+        max_turns: most messages in one row.
+        longest_row: the number of the row that says most, from 1: a line of the file.
+        longest_characters: how many characters that row says, without keys, roles and calls.
+        size_bytes: the size of the rows as JSONL.
+    """
+
+    rows: int
+    format: str
+    turns: int
+    max_turns: int
+    longest_row: int
+    longest_characters: int
+    size_bytes: int
+
+    @property
+    def mean_turns(self) -> float:
+        """Messages per row."""
+        return self.turns / self.rows
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {**wire.to_wire(self), "meanTurns": self.mean_turns}
+
+
+class Tally:
+    """What was found in the rows so far.
+
+    Args:
+        source: what to call the rows in an error.
+
+    Attributes:
+        bad: how many rows cannot be trained on.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.bad = 0
+        self._source = source
+        self._problems: list[tuple[int, str]] = []
+        self._format = ""
+        self._rows = self._turns = self._max_turns = self._longest_row = 0
+        self._longest_characters = -1
+
+    def note(self, number: int, row: dict[str, Any] | None, reason: str | None) -> None:
+        """Take in a row.
+
+        Args:
+            number: where it is in its source, from 1.
+            row: the row, or None for a bad one.
+            reason: why it is bad, or None.
+        """
+        self._rows += 1
+        if row is None:
+            self._refuse(number, reason or "is bad")
+            return
+        kind = row_format(row) or ""
+        if kind != self._format:
+            if self._format:
+                self._refuse(number, f"is {kind}, but the rows before it are {self._format}")
+                return
+            self._format = kind
+        turns, characters = row_size(row, kind)
+        self._turns += turns
+        self._max_turns = max(self._max_turns, turns)
+        if characters > self._longest_characters:
+            self._longest_row, self._longest_characters = number, characters
+
+    def _refuse(self, number: int, reason: str) -> None:
+        self.bad += 1
+        if len(self._problems) < MAX_LISTED_PROBLEMS:
+            self._problems.append((number, reason))
+
+    def summary(self, size_bytes: int) -> DatasetSummary:
+        """Return what was found.
+
+        Args:
+            size_bytes: the size of the rows as JSONL.
+
+        Raises:
+            DatasetError: rows are bad (the first 20 are listed, the rest counted) or there are none.
+        """
+        if not self._rows:
+            raise DatasetError(self._source, "has no rows")
+        if self.bad:
+            what = "1 row cannot be trained on" if self.bad == 1 else f"{self.bad} rows cannot be trained on"
+            raise DatasetError(self._source, what, self._problems, self.bad - len(self._problems))
+        return DatasetSummary(
+            rows=self._rows,
+            format=self._format,
+            turns=self._turns,
+            max_turns=self._max_turns,
+            longest_row=self._longest_row,
+            longest_characters=self._longest_characters,
+            size_bytes=size_bytes,
+        )
+
+
+def read_rows(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | None, str | None]]:
+    """Read JSONL line by line; blank lines are passed over.
+
+    Args:
+        lines: the file's lines, UTF-8; a byte order mark before a row is allowed.
+
+    Yields:
+        (line number from 1, the row or None, the reason it is bad or None)
+    """
+    for number, line in enumerate(lines, start=1):
+        content = line.strip()  # a line's end would count as a line of its own in the error's column
+        if content and content != codecs.BOM_UTF8:
+            yield (number, *_checked(content))
+
+
+def check_rows(source: str, lines: Iterable[bytes]) -> DatasetSummary:
+    """Check a whole JSONL file, holding one row at a time.
+
+    Args:
+        source: what to call it in an error.
+        lines: the file's lines, as for ``read_rows``.
+
+    Returns:
+        What is in it; all rows are good and of one format.
+
+    Raises:
+        DatasetError: rows are bad (the first 20 are listed, the rest counted) or there are none.
+    """
+    tally, size_bytes = Tally(source), 0
+    for number, line in enumerate(lines, start=1):
+        size_bytes += len(line)
+        content = line.strip()
+        if content and content != codecs.BOM_UTF8:
+            tally.note(number, *_checked(content))
+    return tally.summary(size_bytes)
+
+
+def row_line(row: Any) -> tuple[bytes, str | None]:
+    """Return a row as a line of JSONL, or the reason it cannot be one.
+
+    Args:
+        row: of what JSON has; its keys keep their order.
+
+    Returns:
+        (the line with its end, None), or (nothing, the reason)
+    """
+    try:
+        return _encode(row).encode() + b"\n", None
+    except UnicodeEncodeError:
+        return b"", HALF_CHARACTER
+    except RecursionError:
+        return b"", "is nested too deeply"
+    except ValueError as exc:  # infinity, or a number of thousands of digits
+        return b"", f"holds a number that JSON cannot hold: {exc}"
+
+
+def _checked(content: bytes, *, may_be_marked: bool = True) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the row of a line, or the reason there is none."""
+    try:
+        text = content.decode()
+        row, end = _decode(text)
+        if end != len(text):
+            return None, f"is not JSON: Extra data (column {len(text) - len(text[end:].lstrip()) + 1})"
+        if (b"\\ud" in content or b"\\uD" in content) and _SUSPECT.search(content):
+            json.dumps(row, ensure_ascii=False).encode()  # UTF-8 cannot hold half a character
+    except (ValueError, RecursionError) as exc:
+        if may_be_marked and content.startswith(codecs.BOM_UTF8):
+            return _checked(content.removeprefix(codecs.BOM_UTF8).lstrip(), may_be_marked=False)
+        return None, _why_unreadable(exc)
+    reason = row_problem(row)
+    return (row, None) if reason is None else (None, reason)
+
+
+def _why_unreadable(exc: ValueError | RecursionError) -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        return f"is not UTF-8 (byte {exc.start + 1})"
+    if isinstance(exc, UnicodeEncodeError):
+        return HALF_CHARACTER
+    if isinstance(exc, json.JSONDecodeError):
+        return f"is not JSON: {exc.msg} (column {exc.colno})"
+    # A number of thousands of digits, or brackets within brackets.
+    return "is not JSON: nested too deeply" if isinstance(exc, RecursionError) else f"is not JSON: {exc}"

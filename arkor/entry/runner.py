@@ -1,0 +1,153 @@
+"""Find the trainer in an entry, and run it.
+
+``run_trainer`` is what ``arkor start`` does after building: the one public way into that flow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+
+from arkor.client.result import TrainingResult
+from arkor.entry.bundle import DEFAULT_ENTRY
+from arkor.entry.importer import load_entry
+from arkor.entry.source_tree import normal_path
+from arkor.errors import EntryError, ProjectStateError
+from arkor.protocol.events import Event
+from arkor.system.files import file_lock
+from arkor.text import one_line
+from arkor.trainer.submission import UPLOADING, StartProgress, phase_of
+from arkor.trainer.trainer import Trainer
+
+START_LOCK = PurePosixPath(".arkor/start.lock")
+
+
+def run_trainer(path: str | Path | None = None, *, on_event: Callable[[Event], object] | None = None) -> TrainingResult:
+    """Load an entry, run its trainer to the end, and return how it ended.
+
+    Prints the job's id when it is started, and its status at the end. A failed job does not raise: look at the result,
+    or call its ``raise_for_status()``.
+
+    Args:
+        path: a source entry (``.py``) or a build artifact (``.pyz``), relative to the working directory or absolute; by
+            default ``src/arkor/index.py``.
+        on_event: called with every event, see ``Trainer.wait``.
+
+    Raises:
+        EntryError: the entry is missing, its code raised, or it exports no trainer.
+        ArkorError: as ``Trainer.wait`` raises.
+    """
+    return run(load_trainer(path), on_event=on_event)
+
+
+def load_trainer(path: str | Path | None = None, content: bytes | None = None) -> Trainer:
+    """Load an entry and return its trainer.
+
+    Args:
+        path: as for ``run_trainer``.
+        content: an artifact's, where that is known already.
+
+    Raises:
+        EntryError: the entry is missing, its code raised, or it exports no trainer.
+    """
+    project_dir = Path.cwd()
+    entry = normal_path(project_dir / (DEFAULT_ENTRY if path is None else path))
+    if not entry.is_file():
+        raise EntryError(f"Training entry not found: {entry}. Provide a path or create src/arkor/index.py.")
+    return find_trainer(load_entry(entry, project_dir, content))
+
+
+def find_trainer(module: ModuleType) -> Trainer:
+    """Return the trainer that an entry's module exports: as ``arkor``, ``trainer`` or ``default``, in this order.
+
+    Raises:
+        EntryError: it exports none.
+    """
+    for name in ("arkor", "trainer", "default"):
+        trainer = _trainer_of(getattr(module, name, None))
+        if trainer is not None:
+            return trainer
+    raise EntryError(
+        "Training entry must export 'arkor' (from create_arkor(...)) or 'trainer' (from create_trainer(...)), "
+        "or a 'default' that is one of them."
+    )
+
+
+def _trainer_of(value: Any) -> Trainer | None:
+    if isinstance(value, Trainer):
+        return value
+    inner = getattr(value, "trainer", None)
+    return inner if isinstance(inner, Trainer) else None
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)  # in a log the job's id is wanted now, not in some hours
+
+
+def run(
+    trainer: Trainer,
+    *,
+    say: Callable[[str], object] = _print,
+    timeout: float | None = None,
+    on_event: Callable[[Event], object] | None = None,
+) -> TrainingResult:
+    """Run a trainer to the end, saying which job it started, or found, and how that ended.
+
+    Args:
+        trainer: the trainer.
+        say: called with each line.
+        timeout: longest wait in seconds; None for no limit.
+        on_event: called with every event, see ``Trainer.wait``.
+    """
+    job = trainer.start(on_progress=_PhaseLines(say).note)
+    say(one_line(f"{'Started' if trainer.was_sent else 'Following'} job {job.id}"))
+    result = trainer.wait(timeout, on_event=on_event)
+    say(one_line(f"Job {result.job.id} finished with status={result.status}"))
+    return result
+
+
+def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None = None) -> Trainer | None:
+    """Start a trainer's job, unless one of its name is queued or running in the project.
+
+    Of two processes that do this at once in one folder, the second waits and then finds the job of the first. Processes
+    of different machines or folders do not know of each other: both may start a job.
+
+    Args:
+        trainer: the trainer.
+        on_progress: see ``Trainer.start``.
+
+    Returns:
+        A trainer attached to the job that runs already; None where this one was started.
+
+    Raises:
+        ProjectStateError: the project's folder cannot be written.
+        ArkorError: as ``Trainer.start`` raises.
+    """
+    with contextlib.ExitStack() as stack:
+        lock = Path.cwd() / START_LOCK
+        try:
+            stack.enter_context(file_lock(lock))
+        except OSError as exc:
+            raise ProjectStateError(f"{lock} cannot be written: {exc.strerror}.") from exc
+        running = trainer.find_running()
+        if running is None:
+            trainer.start(on_progress=on_progress)
+        return running
+
+
+class _PhaseLines:
+    """Says one line for each phase of what comes before the job."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say = say
+        self._phase: str | None = None
+
+    def note(self, progress: Mapping[str, Any]) -> None:
+        phase, done, total = phase_of(progress)
+        is_over = total and done >= total  # what is over at once is not worth a line
+        if phase is not None and phase != self._phase and not is_over:
+            self._phase = phase
+            self._say("Sending the rows" if phase == UPLOADING else f"Fetching the model: {phase}")

@@ -1,0 +1,158 @@
+"""A training job as the backend describes it, and its artifacts.
+
+Protocol: docs/protocol.md, "Jobs" and "Artifacts".
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from arkor.errors import ArkorError
+from arkor.protocol import wire
+
+if TYPE_CHECKING:
+    pass
+
+
+class JobStatus(str, enum.Enum):
+    """The statuses a job goes through; each compares equal to its wire name."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    __str__ = str.__str__
+
+
+Progress = Callable[[int, "int | None"], object]  # bytes there, bytes in all where that is known
+TERMINAL_STATUSES = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value})
+
+
+@attrs.frozen
+class Scope:
+    """The organisation and project that a request is about, by their slugs."""
+
+    org_slug: str
+    project_slug: str
+
+    def to_query(self) -> dict[str, str]:
+        """Return the query parameters that carry it."""
+        return {"orgSlug": self.org_slug, "projectSlug": self.project_slug}
+
+
+@attrs.frozen(kw_only=True)
+class TrainingJob:
+    """A training job.
+
+    Attributes:
+        id: the backend's id; also ``job_id``.
+        org_id: the organisation it belongs to.
+        project_id: the project it belongs to.
+        name: the trainer's name.
+        status: a ``JobStatus``; one that this version does not know is kept as it came.
+        config: the job's settings, in wire names.
+        error: why it failed, or None.
+        created_at: ISO 8601, UTC.
+        started_at: ISO 8601, UTC, or None.
+        completed_at: ISO 8601, UTC, or None: when it ended, however it ended.
+        extra: fields this version does not know.
+    """
+
+    id: str = attrs.field(converter=wire.text)
+    org_id: str = attrs.field(default="", converter=wire.text)
+    project_id: str = attrs.field(default="", converter=wire.text)
+    name: str = attrs.field(default="", converter=wire.text)
+    status: str = attrs.field(default=JobStatus.QUEUED.value, converter=wire.text)
+    config: Mapping[str, Any] = attrs.field(factory=dict, converter=wire.mapping, hash=False)
+    error: str | None = attrs.field(default=None, converter=wire.optional_text)
+    created_at: str = attrs.field(default="", converter=wire.text)
+    started_at: str | None = attrs.field(default=None, converter=wire.optional_text)
+    completed_at: str | None = attrs.field(default=None, converter=wire.optional_text)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def job_id(self) -> str:
+        """The job's id, under the name that the wire's events use."""
+        return self.id
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended: completed, failed or cancelled."""
+        return self.status in TERMINAL_STATUSES
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> TrainingJob:
+        """Read a job as the backend sent it.
+
+        Raises:
+            ArkorError: the object has no id.
+        """
+        if not body.get("id"):
+            raise ArkorError(f"The backend described a job without an id: {dict(body)!r:.200}")
+        return cls(**wire.known_fields(cls, body))
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the job as the JSON object that travels."""
+        return wire.to_wire(self)
+
+
+@attrs.frozen(kw_only=True)
+class Artifact:
+    """A file that a job made.
+
+    Attributes:
+        name: unique within the job.
+        kind: ``adapter``.
+        step: the optimizer step it was saved at, or None for the final one.
+        size_bytes: size of the download.
+        sha256: of the download, lowercase hex.
+        extra: fields this version does not know.
+    """
+
+    name: str = attrs.field(default="", converter=wire.text)
+    kind: str = attrs.field(default="adapter", converter=wire.text)
+    step: int | None = attrs.field(default=None, converter=wire.whole_number)
+    size_bytes: int | None = attrs.field(default=None, converter=wire.whole_number)
+    sha256: str | None = attrs.field(default=None, converter=wire.optional_text)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> Artifact:
+        """Read an artifact as the backend sent it."""
+        return cls(**wire.known_fields(cls, body))
+
+    @classmethod
+    def list_from_wire(cls, items: Any) -> tuple[Artifact, ...]:
+        """Read a list of artifacts; what is not an object is passed over."""
+        if not isinstance(items, list):
+            return ()
+        return tuple(cls.from_wire(item) for item in items if isinstance(item, Mapping))
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the artifact as the JSON object that travels."""
+        return wire.to_wire(self)
+
+
+@attrs.frozen
+class AdapterRef:
+    """Names an adapter to the inference calls.
+
+    Attributes:
+        kind: ``final`` or ``checkpoint``.
+        job_id: the job that made it.
+        step: the checkpoint's step; None for the final adapter.
+    """
+
+    kind: str
+    job_id: str
+    step: int | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the ``adapter`` object that travels."""
+        return wire.to_wire(self)

@@ -1,0 +1,120 @@
+"""Where arkor keeps its files, and how it writes them: whole, private where needed, one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+LOCK_POLL_S = 0.02
+LOG_BYTES = 3000
+
+
+def arkor_home() -> Path:
+    """Return ``~/.arkor``, the folder that all Arkor clients of this user share."""
+    return Path.home() / ".arkor"
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
+    """Replace a file's content in one step, or leave it as it was.
+
+    The bytes go to a temporary file in the same folder, which is created with ``mode`` (never wider, whatever
+    the umask), flushed to the disk and renamed over ``path``. Whatever kills the process, the file is whole.
+
+    Args:
+        path: the file; missing parent folders are created.
+        data: its new content.
+        mode: permission bits, 0o600 for secrets.
+        durable: flush it to the disk, so that it is whole after a power failure too; this takes milliseconds.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; the old file is whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if mode != 0o600:  # mkstemp's own mode
+                Path(name).chmod(mode)
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_end(path: Path, *, longest: int = LOG_BYTES, start: int = 0) -> str:
+    """Return the end of a text file, such as a log; empty if it cannot be read.
+
+    Args:
+        path: the file.
+        longest: bytes, at most.
+        start: nothing before this byte.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(start, path.stat().st_size - longest))
+            return file.read().decode(errors="replace")
+    except OSError:  # a log that is not there says nothing, and is no reason to hide what it was read for
+        return ""
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, pause: Callable[[float], object] = time.sleep) -> Iterator[None]:
+    """Hold an exclusive lock between processes, waiting for whoever holds it.
+
+    The lock lives in a file of its own, which is never removed. The operating system lets go of it when the
+    process ends, however it ends.
+
+    Args:
+        path: the lock file; missing parent folders are created.
+        pause: waits so many seconds between two tries; what it raises ends the waiting.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        while not _try_lock(file):
+            pause(LOCK_POLL_S)
+        try:
+            yield
+        finally:
+            _unlock(file)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: IO[bytes]) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -1,0 +1,35 @@
+"""Text from elsewhere (a backend, a library, a log) made fit to show on a terminal."""
+
+from __future__ import annotations
+
+LONGEST_LINE = 500
+LOG_LINES = 15
+
+
+def printable(text: str) -> str:
+    """Replace the characters that a terminal would obey by blanks; line feeds and tabs stay."""
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
+
+
+def one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    r"""Return a text as one line, without characters that a terminal would obey.
+
+    Args:
+        text: the text.
+        longest: characters, 1 or more; a longer line ends in an ellipsis.
+
+    Example:
+        ``one_line("a\n b\x1b[2J")`` is ``"a b [2J"``.
+    """
+    shown = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; the name of its class if it has none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def last_lines(text: str, count: int = LOG_LINES) -> str:
+    """Return the end of a log: at most its last ``count`` lines."""
+    return "\n".join(text.splitlines()[-count:]).strip()

@@ -1,0 +1,1 @@
+"""One training job from Python: submit it, follow it, call back, cancel it."""

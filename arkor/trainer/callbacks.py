@@ -1,0 +1,179 @@
+"""What a trainer calls while its job runs, and what each callback is handed.
+
+Protocol: docs/protocol.md, "The event stream".
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from arkor.errors import ArkorError, ConfigError
+from arkor.protocol import wire
+from arkor.protocol.events import (
+    CheckpointSavedEvent,
+    Event,
+    TrainingCompletedEvent,
+    TrainingFailedEvent,
+    TrainingLogEvent,
+    TrainingStartedEvent,
+)
+from arkor.protocol.jobs import AdapterRef, Artifact, TrainingJob
+
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11; the type checker alone reads it
+
+    from arkor.client.chat import ChatOptions, ChatResponse
+
+Chat = Callable[..., "ChatResponse"]
+
+
+@attrs.frozen
+class StartedContext:
+    """Handed to ``on_started``: the job, which runs now, and what the backend says it trains on."""
+
+    job: TrainingJob
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(slots=False)  # as TrainingLogEvent
+class LogContext:
+    """Handed to ``on_log``; see ``arkor.protocol.events.TrainingLogEvent`` for the units."""
+
+    step: int
+    loss: float | None
+    eval_loss: float | None
+    learning_rate: float | None
+    epoch: float | None
+    samples_per_second: float | None
+    job: TrainingJob
+
+
+@attrs.frozen
+class CheckpointContext:
+    """Handed to ``on_checkpoint``: the step, the adapter saved at it, its files, and a way to ask it."""
+
+    step: int
+    adapter: AdapterRef
+    artifacts: tuple[Artifact, ...]
+    job: TrainingJob
+    _chat: Chat | None = attrs.field(default=None, repr=False, eq=False)
+
+    def infer(self, **options: Unpack[ChatOptions]) -> ChatResponse:
+        """Ask the half-trained model, while its training goes on.
+
+        Args:
+            options: the question, see ``arkor.client.chat.ChatOptions``.
+
+        Raises:
+            As ``CloudApiClient.chat`` does.
+        """
+        if self._chat is None:
+            raise ArkorError("This checkpoint was not handed out by a trainer: use CloudApiClient.chat instead.")
+        return self._chat(adapter=self.adapter, **options)
+
+
+@attrs.frozen
+class CompletedContext:
+    """Handed to ``on_completed``: the job, its files and its last figures."""
+
+    job: TrainingJob
+    artifacts: tuple[Artifact, ...]
+    metrics: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen
+class FailedContext:
+    """Handed to ``on_failed``: the job and why it failed."""
+
+    job: TrainingJob
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class Callbacks:
+    """Functions called by ``Trainer.wait()``, on its thread, one at a time, each with one context.
+
+    An exception from one ends the wait with that exception; the job goes on. What they return does not matter.
+
+    Args:
+        on_started: once, when training begins.
+        on_log: for each line of the training log.
+        on_checkpoint: for each saved checkpoint.
+        on_completed: once, when the job completed.
+        on_failed: once, when the job failed. A cancelled job calls none.
+
+    Raises:
+        ConfigError: one is not callable.
+    """
+
+    on_started: Callable[[StartedContext], object] | None = None
+    on_log: Callable[[LogContext], object] | None = None
+    on_checkpoint: Callable[[CheckpointContext], object] | None = None
+    on_completed: Callable[[CompletedContext], object] | None = None
+    on_failed: Callable[[FailedContext], object] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check that each can be called."""
+        for name in callback_names():
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ConfigError("callbacks", f"{name} must be callable, not {value!r}")
+            if inspect.iscoroutinefunction(value):
+                raise ConfigError("callbacks", f"{name} is a coroutine function, which nobody would await: use def")
+
+    @classmethod
+    def parse(cls, value: Callbacks | Mapping[str, Any] | None) -> Callbacks:
+        """Return callbacks as they are, or make them of a mapping with their names (or their wire names)."""
+        if value is None:
+            return cls()
+        if isinstance(value, Callbacks):
+            return value
+        if not isinstance(value, Mapping):
+            raise ConfigError("callbacks", f"must be Callbacks or a mapping, not {value!r}")
+        arguments = {wire.python_name(key): function for key, function in value.items()}
+        unknown = [name for name in arguments if name not in callback_names()]
+        if unknown:
+            raise ConfigError("callbacks", f"there is no {', '.join(unknown)}; there are {', '.join(callback_names())}")
+        return cls(**arguments)
+
+    def call_for(
+        self, event: Event, job: TrainingJob, artifacts: tuple[Artifact, ...], chat: Chat | None = None
+    ) -> tuple[Callable[[Any], object], Any] | None:
+        """Return the callback that an event is for and what to hand it, or None where there is none.
+
+        Args:
+            event: the event.
+            job: the job after it.
+            artifacts: what the job has left so far.
+            chat: asks a model of the job, with an ``adapter`` and ``ChatOptions``.
+        """
+        match event:
+            case TrainingLogEvent() if self.on_log:
+                return self.on_log, LogContext(
+                    event.step,
+                    event.loss,
+                    event.eval_loss,
+                    event.learning_rate,
+                    event.epoch,
+                    event.samples_per_second,
+                    job,
+                )
+            case TrainingStartedEvent() if self.on_started:
+                return self.on_started, StartedContext(job, event.metadata)
+            case CheckpointSavedEvent() if self.on_checkpoint:
+                adapter = AdapterRef("checkpoint", job.id, event.step)
+                return self.on_checkpoint, CheckpointContext(event.step, adapter, event.artifacts, job, chat)
+            case TrainingCompletedEvent() if self.on_completed:
+                return self.on_completed, CompletedContext(job, artifacts, event.metrics)
+            case TrainingFailedEvent() if self.on_failed:
+                return self.on_failed, FailedContext(job, job.error or "")
+        return None
+
+
+def callback_names() -> Sequence[str]:
+    """Return the names of the five callbacks."""
+    return [field.name for field in attrs.fields(Callbacks)]

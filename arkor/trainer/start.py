@@ -1,0 +1,238 @@
+"""Where a trainer's job comes from: submitted now, remembered from a process that was killed, or attached to.
+
+Protocol: docs/protocol.md, "Jobs" and "The remembered job".
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from arkor.auth.identity import host_key
+from arkor.client.chat import ChatResponse
+from arkor.client.client import CloudApiClient
+from arkor.client.position import StreamPosition
+from arkor.client.project import ensure_project, find_project
+from arkor.errors import CloudApiError, ConfigError, NotFound
+from arkor.http.abort import AbortScope, Deadline, run_unbroken
+from arkor.protocol.jobs import Artifact, JobStatus, Progress, Scope, TrainingJob
+from arkor.protocol.metrics import Metrics
+from arkor.trainer.follow import JobRecord
+from arkor.trainer.remember import Bookmark, Place
+from arkor.trainer.submission import StartProgress, Submission
+
+_JUDGED = frozenset({400, 404, 409, 413, 422})  # the submission was looked at and refused: there is no job
+_UNDER_WAY = frozenset({JobStatus.QUEUED.value, JobStatus.RUNNING.value})
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class Attachment:
+    """A job that another process started.
+
+    Attributes:
+        job_id: the job.
+        after: follow from the event after this id; None from the first.
+    """
+
+    job_id: str
+    after: str | None
+
+
+class Starter:
+    """Submits a trainer's job, or finds it, once.
+
+    Args:
+        source: what to submit, or the job to attach to.
+        client: the backend, where the caller has a client.
+        backend: a base URL, or ``local``; None for ``default_cloud_api_url()``.
+        project_dir: the folder whose project the job belongs to, and where relative paths start.
+        remember: the file that keeps where the trainer is with its job, or None.
+        abort_event: ends starting, and asking a model, at once when set, or None.
+
+    Attributes:
+        source: as given.
+        backend: as given.
+        bookmark: the file that keeps where the trainer is.
+        was_sent: whether the backend may have the job.
+        record: what is known of the job; None until it was started.
+
+    Thread-safety: ``start`` and ``connect`` by one thread at a time; the attributes may be read from any.
+    """
+
+    def __init__(
+        self,
+        source: Submission | Attachment,
+        *,
+        client: CloudApiClient | None,
+        backend: str | None,
+        project_dir: Path,
+        remember: Path | None,
+        abort_event: threading.Event | None,
+    ) -> None:
+        self.source = source
+        self.backend = backend
+        self.bookmark = Bookmark(None if remember is None else project_dir / remember)
+        self.was_sent = False
+        self.record: JobRecord | None = None
+        self._client = client
+        self._scope: Scope | None = None
+        self._project_dir = project_dir
+        self._abort_event = abort_event
+        self._idempotency_key = uuid.uuid4().hex
+
+    def configure(self, *, backend: str | None, dry_run: bool | None) -> None:
+        """Change where, or how far, the job will run; None leaves it as it is."""
+        if backend is not None:
+            self.backend, self._client = backend, None
+        if dry_run is not None and isinstance(self.source, Submission):
+            self.source = attrs.evolve(self.source, config=attrs.evolve(self.source.config, dry_run=dry_run))
+
+    def connect(self) -> tuple[CloudApiClient, Scope]:
+        """Return the client and the project, found once; a failure is not remembered."""
+        if self._client is None:
+            self._client = CloudApiClient.connect(self.backend)
+        if self._scope is None:
+            create = isinstance(self.source, Submission)
+            self._scope = ensure_project(self._client, self._project_dir, create=create)
+        return self._client, self._scope
+
+    def running(self, name: str) -> Starter | None:
+        """Return a starter of the newest job of a name that is queued or running, or None; nothing is created."""
+        client = self._client = self._client or CloudApiClient.connect(self.backend)
+        scope = self._scope or find_project(client, self._project_dir)
+        if scope is None:
+            return None
+        found = [job for job in client.list_jobs(scope) if job.name == name and job.status in _UNDER_WAY]
+        if not found:
+            return None
+        job = max(found, key=lambda job: job.created_at)
+        starter = Starter(
+            Attachment(job.id, None),
+            client=client,
+            backend=self.backend,
+            project_dir=self._project_dir,
+            remember=None,
+            abort_event=self._abort_event,
+        )
+        starter._scope = scope
+        starter._keep(job, StreamPosition())
+        return starter
+
+    def chat(self, **request: Any) -> ChatResponse:
+        """Ask a model of the job; the trainer's abort event counts where the question has none of its own."""
+        client, scope = self.connect()
+        return client.chat(scope, **{"abort_event": self._abort_event, **request})
+
+    def start(self, deadline: Deadline, on_progress: StartProgress | None) -> None:
+        """Submit or find the job, and set ``record``.
+
+        The abort event and the deadline break this off at once, but for the request that creates the job: that one is
+        waited for, so that no job is left that nobody knows.
+        """
+        with (
+            AbortScope(self._abort_event, deadline) as limits,
+            limits.noticing_the_end(),
+            limits.active(),
+            self.bookmark.held() as place,
+        ):
+            job_id = self._job_id(place)
+            if job_id is not None:
+                self._find(job_id, place)
+            elif isinstance(self.source, Submission):
+                self._submit(self.source, place, deadline, on_progress)
+
+    def _job_id(self, place: Place | None) -> str | None:
+        """Return the job to follow, where there is one.
+
+        Raises:
+            ConfigError: the bookmark is of another job, or of another backend.
+        """
+        attached_id = self.source.job_id if isinstance(self.source, Attachment) else None
+        if place is None:
+            return attached_id
+        client, _ = self.connect()
+        is_ours = place.job_id == attached_id if isinstance(self.source, Attachment) else place.name == self.source.name
+        if not is_ours or place.backend != _place_name(client):
+            raise ConfigError(
+                "remember",
+                f"names {self.bookmark.path}, which remembers job {place.job_id or '(being submitted)'} "
+                f"{place.name!r} of {place.backend}: finish that one first, delete the file, or name another",
+            )
+        return place.job_id
+
+    def _find(self, job_id: str, place: Place | None) -> None:
+        client, scope = self.connect()
+        try:
+            job = client.get_job(scope, job_id)
+        except NotFound as exc:
+            if place is None:
+                raise
+            message = f"Job {job_id}, which {self.bookmark.path} remembers, is gone. Delete the file to start anew."
+            raise NotFound(exc.status, message) from exc
+        if place is None:
+            after = self.source.after if isinstance(self.source, Attachment) else None
+            place = Place(backend=_place_name(client), job_id=job_id, last_event_id=after)
+            self.bookmark.write(place)
+        else:
+            self._tell_of_going_on(job, place)
+        self._keep(job, place.position)
+
+    def _tell_of_going_on(self, job: TrainingJob, place: Place) -> None:
+        logger.info("Job %s: going on after event %s, as %s says", job.id, place.last_event_id, self.bookmark.path)
+        changed = self.source.differences(job) if isinstance(self.source, Submission) else []
+        if changed:
+            logger.warning(
+                "Going on with job %s, which %s remembers; it was started with other settings: %s",
+                *(job.id, self.bookmark.path, ", ".join(changed)),
+            )
+
+    def _submit(
+        self,
+        submission: Submission,
+        place: Place | None,
+        deadline: Deadline,
+        on_progress: StartProgress | None,
+    ) -> None:
+        with submission.checked_rows(self._project_dir) as rows:
+            client, scope = self.connect()
+            config = submission.prepare(client, scope, rows, on_progress)
+        key = place.idempotency_key if place else self._idempotency_key
+        place = Place(backend=_place_name(client), name=submission.name, idempotency_key=key)
+        self.bookmark.write(place)
+
+        def create() -> None:
+            try:
+                job = client.create_job(scope, name=submission.name, config=config, idempotency_key=key)
+            except CloudApiError as exc:
+                if exc.status in _JUDGED:
+                    self.bookmark.clear()
+                raise
+            self._keep(job, place.position)
+            self.bookmark.note(attrs.evolve(place, job_id=job.id))
+
+        self.was_sent = True
+        with AbortScope(self._abort_event, deadline, patient=True) as limits:
+            run_unbroken(create, limits)
+
+    def _keep(self, job: TrainingJob, position: StreamPosition) -> None:
+        self.record = JobRecord(job, position, self._download, self.chat, self._metrics)
+
+    def _download(self, job_id: str, artifact: Artifact, dest: Path, on_progress: Progress | None) -> Path:
+        client, scope = self.connect()
+        return client.download_artifact(scope, job_id, artifact, dest, on_progress=on_progress)
+
+    def _metrics(self, job_id: str) -> Metrics:
+        client, scope = self.connect()
+        return client.job_metrics(scope, job_id)
+
+
+def _place_name(client: CloudApiClient) -> str:
+    """Return what a bookmark calls a backend: its address, but ``local`` for this user's own, whose address changes."""
+    return client.identity.host_key or host_key(client.base_url)

@@ -1,0 +1,124 @@
+"""What a trainer submits: its name, its settings and its rows, checked and made ready before there is a job.
+
+Protocol: docs/protocol.md, "Jobs" and "Self-hosted backend".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from arkor.client.client import CloudApiClient
+from arkor.data.checked import CheckedDataset
+from arkor.data.datasets import LocalDataset, opened
+from arkor.errors import ModelError
+from arkor.http.abort import pause
+from arkor.protocol import wire
+from arkor.protocol.config import JobConfig
+from arkor.protocol.jobs import Progress, Scope, TrainingJob
+from arkor.text import one_line
+
+MODEL_POLL_S = 0.5
+UPLOADING = "uploading"
+
+StartProgress = Callable[[Mapping[str, Any]], object]
+
+
+@attrs.frozen(kw_only=True)
+class Submission:
+    """A job that is not submitted yet.
+
+    Attributes:
+        name: what to call it.
+        config: its settings; where rows are to be sent first, they lack where those are.
+        rows: rows of this machine, or None.
+    """
+
+    name: str
+    config: JobConfig
+    rows: LocalDataset | CheckedDataset | None
+
+    @contextlib.contextmanager
+    def checked_rows(self, project_dir: Path) -> Iterator[CheckedDataset | None]:
+        """Have the rows of this machine, all of them checked, inside the block; None where there are none.
+
+        Args:
+            project_dir: where a relative path starts.
+
+        Raises:
+            DatasetError: they cannot be trained on.
+        """
+        if self.rows is None:
+            yield None
+        else:
+            with opened(self.rows, project_dir) as rows:
+                yield rows
+
+    def prepare(
+        self, client: CloudApiClient, scope: Scope, rows: CheckedDataset | None, on_progress: StartProgress | None
+    ) -> JobConfig:
+        """Let the backend fetch the model, and send it the rows.
+
+        Args:
+            client: the backend.
+            scope: the project.
+            rows: the checked rows, or None.
+            on_progress: see ``Trainer.start``.
+
+        Returns:
+            The settings to submit.
+
+        Raises:
+            ModelError: the model cannot be fetched.
+            DatasetError: the rows changed meanwhile, or the backend found bad ones.
+        """
+        _fetch_model(client, self.config.model, on_progress)
+        if rows is None:
+            return self.config
+        uploaded = client.upload_dataset(scope, rows, on_progress=_telling_of_bytes(on_progress))
+        return attrs.evolve(self.config, dataset_source=uploaded.to_wire())
+
+    def differences(self, job: TrainingJob) -> list[str]:
+        """Return the wire names of the settings that a job was submitted with otherwise."""
+        wanted = self.config.to_wire()
+        return [key for key, value in wanted.items() if value != {} and job.config.get(key) != value]
+
+
+def phase_of(progress: Mapping[str, Any]) -> tuple[str | None, int, int]:
+    """Return the phase that a report of progress tells of, on one line, and how much of it is done of how much.
+
+    Args:
+        progress: as a ``StartProgress`` is told; some of it is a backend's words. What it lacks is None or 0.
+    """
+    phase = wire.optional_text(progress.get("phase"))
+    done, total = (wire.whole_number(progress.get(name)) or 0 for name in ("done", "total"))
+    return None if phase is None else one_line(phase), done, total
+
+
+def _telling_of_bytes(on_progress: StartProgress | None) -> Progress | None:
+    if on_progress is None:
+        return None
+    return lambda done, total: on_progress({"phase": UPLOADING, "done": done, "total": total})
+
+
+def _fetch_model(client: CloudApiClient, model: str, on_progress: StartProgress | None) -> None:
+    """Let the backend fetch a model that it knows by name but does not have, and wait for it."""
+    if "models" not in client.features:
+        return
+    asked = False
+    while True:
+        status = next((item for item in client.list_models() if item.id == model), None)
+        if status is None or status.ready:
+            return
+        if asked and status.pull.get("state") != "running":
+            raise ModelError(f"Model {model} cannot be fetched: {status.pull.get('error') or 'no reason given'}")
+        if not asked:
+            client.pull_model(model)
+            asked = True
+        elif on_progress is not None:
+            on_progress(status.pull)
+        pause(MODEL_POLL_S)

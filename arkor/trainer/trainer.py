@@ -1,0 +1,492 @@
+"""The trainer: one job, submitted once, followed for as long as the caller likes.
+
+Protocol: docs/protocol.md, "Jobs" and "The event stream".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from arkor.client.client import CloudApiClient
+from arkor.client.position import EVENT_ID
+from arkor.client.result import TrainingResult
+from arkor.client.stream import ReconnectPolicy
+from arkor.data.checked import CheckedDataset
+from arkor.data.datasets import Dataset, LocalDataset, parse_dataset
+from arkor.errors import ConfigError
+from arkor.http.abort import AbortScope, Deadline
+from arkor.protocol.config import JobConfig, LoraConfig
+from arkor.protocol.events import Event
+from arkor.protocol.jobs import TrainingJob
+from arkor.protocol.wire import wire_name
+from arkor.trainer.callbacks import Callbacks
+from arkor.trainer.follow import Follower, JobRecord
+from arkor.trainer.start import Attachment, Starter
+from arkor.trainer.submission import StartProgress, Submission
+
+
+class Trainer:
+    """A training run: its settings, its job, and the wait for its end.
+
+    ``start()`` submits the job and returns; ``wait()`` follows it on the caller's thread, calls the callbacks and
+    returns how it ended. What is not given is left to the backend.
+
+    Args:
+        name: what to call the job.
+        model: a name the backend knows, a Hugging Face id, or a folder on the backend's machine.
+        dataset: where the rows are: a data set, what ``dataset_from`` made of rows in memory, or a mapping form such as
+            ``{"type": "huggingface", "name": …}``.
+        lora: the adapter's shape, or a mapping with its names.
+        callbacks: what to call as the job runs, or a mapping with their names.
+        max_steps: optimizer steps, at least 1; wins over ``num_train_epochs``.
+        num_train_epochs: passes over the rows, above 0.
+        learning_rate: peak step size, dimensionless, above 0.
+        batch_size: rows a step, at least 1.
+        optim: the optimizer, as transformers names it.
+        lr_scheduler_type: the schedule, as transformers names it.
+        weight_decay: dimensionless, at least 0.
+        warmup_steps: steps until the peak, at least 0.
+        logging_steps: steps between two log events, at least 1.
+        save_steps: steps between two checkpoints, at least 1.
+        eval_steps: steps between two evaluations, at least 1.
+        train_on_responses_only: whether the loss counts only what the assistant says.
+        dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``.
+        dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``.
+        dry_run: run the whole path on a few rows for a few steps.
+        abort_event: when set, ``wait()`` raises Aborted at once. The job goes on; ``cancel()`` stops it.
+        reconnect: when a lost event stream is opened again.
+        client: the backend to use, where the caller has a client.
+        backend: a base URL, or ``local`` for this user's own backend; by default ``default_cloud_api_url()``.
+        project_dir: the folder whose project the job belongs to and where relative paths start; by default the
+            working directory.
+        remember: a file that keeps which job this is and how far its events were handled, so that the same script,
+            run again after it was killed, goes on there. It is removed when the job has ended.
+
+    Raises:
+        ConfigError: a setting is out of its range; nothing was sent.
+
+    Thread-safety: every method may be called from any thread. Two threads in ``wait()`` share one stream and one
+    result.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: str,
+        dataset: Dataset | Mapping[str, Any],
+        lora: LoraConfig | Mapping[str, Any] | None = None,
+        callbacks: Callbacks | Mapping[str, Any] | None = None,
+        max_steps: int | None = None,
+        num_train_epochs: float | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        optim: str | None = None,
+        lr_scheduler_type: str | None = None,
+        weight_decay: float | None = None,
+        warmup_steps: int | None = None,
+        logging_steps: int | None = None,
+        save_steps: int | None = None,
+        eval_steps: int | None = None,
+        train_on_responses_only: bool | None = None,
+        dataset_format: str | Mapping[str, Any] | None = None,
+        dataset_split: Mapping[str, Any] | None = None,
+        dry_run: bool | None = None,
+        abort_event: threading.Event | None = None,
+        reconnect: ReconnectPolicy | None = None,
+        client: CloudApiClient | None = None,
+        backend: str | None = None,
+        project_dir: str | Path | None = None,
+        remember: str | Path | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError("name", f"must be a text that is not empty, not {name!r}")
+        source = parse_dataset(dataset)
+        rows = source if isinstance(source, (LocalDataset, CheckedDataset)) else None
+        config = JobConfig(
+            model=model,
+            dataset_source={} if isinstance(source, (LocalDataset, CheckedDataset)) else source.to_wire(),
+            dataset_format={"type": dataset_format} if isinstance(dataset_format, str) else dataset_format,
+            dataset_split=_split_to_wire(dataset_split),
+            max_steps=max_steps,
+            num_train_epochs=num_train_epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            optim=optim,
+            lr_scheduler_type=lr_scheduler_type,
+            weight_decay=weight_decay,
+            warmup_steps=warmup_steps,
+            logging_steps=logging_steps,
+            save_steps=save_steps,
+            eval_steps=eval_steps,
+            train_on_responses_only=train_on_responses_only,
+            dry_run=dry_run,
+            **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),
+        )
+        self._set_up(
+            Submission(name=name, config=config, rows=rows),
+            callbacks=callbacks,
+            abort_event=abort_event,
+            reconnect=reconnect,
+            client=client,
+            backend=backend,
+            project_dir=project_dir,
+            remember=remember,
+        )
+
+    @classmethod
+    def attach(
+        cls,
+        job_id: str,
+        *,
+        callbacks: Callbacks | Mapping[str, Any] | None = None,
+        after: str | None = None,
+        abort_event: threading.Event | None = None,
+        reconnect: ReconnectPolicy | None = None,
+        client: CloudApiClient | None = None,
+        backend: str | None = None,
+        project_dir: str | Path | None = None,
+        remember: str | Path | None = None,
+    ) -> Trainer:
+        """Return a trainer for a job that exists, to follow or cancel it.
+
+        Args:
+            job_id: the job.
+            callbacks: as for a new trainer.
+            after: follow from the event after this id; by default from the first.
+            abort_event: as for a new trainer.
+            reconnect: as for a new trainer.
+            client: as for a new trainer.
+            backend: as for a new trainer.
+            project_dir: the folder whose project the job belongs to.
+            remember: as for a new trainer; what the file says wins over ``after``.
+
+        Raises:
+            ConfigError: the job's id is empty, or ``after`` is none that an event can have.
+        """
+        if not isinstance(job_id, str) or not job_id.strip():
+            raise ConfigError("job_id", f"must be a text that is not empty, not {job_id!r}")
+        if after is not None and (not isinstance(after, str) or not EVENT_ID.fullmatch(after)):
+            raise ConfigError("after", f"must be the id of an event, not {after!r}")
+        trainer = cls.__new__(cls)
+        trainer._set_up(
+            Attachment(job_id, after),
+            callbacks=callbacks,
+            abort_event=abort_event,
+            reconnect=reconnect,
+            client=client,
+            backend=backend,
+            project_dir=project_dir,
+            remember=remember,
+        )
+        return trainer
+
+    def _set_up(
+        self,
+        source: Submission | Attachment,
+        *,
+        callbacks: Callbacks | Mapping[str, Any] | None,
+        abort_event: threading.Event | None,
+        reconnect: ReconnectPolicy | None,
+        client: CloudApiClient | None,
+        backend: str | None,
+        project_dir: str | Path | None,
+        remember: str | Path | None,
+    ) -> None:
+        _check_type("abort_event", abort_event, threading.Event, "a threading.Event")
+        _check_type("reconnect", reconnect, ReconnectPolicy, "a ReconnectPolicy")
+        _check_type("client", client, CloudApiClient, "a CloudApiClient")
+        _check_type("backend", backend, str, "a URL or 'local'")
+        _check_type("project_dir", project_dir, (str, Path), "a path")
+        _check_type("remember", remember, (str, Path), "a path")
+        starter = Starter(
+            source,
+            client=client,
+            backend=backend,
+            project_dir=Path.cwd() if project_dir is None else Path(project_dir),
+            remember=None if remember is None else Path(remember),
+            abort_event=abort_event,
+        )
+        self._take(starter, Callbacks.parse(callbacks), abort_event, reconnect or ReconnectPolicy())
+
+    def _take(
+        self,
+        starter: Starter,
+        callbacks: Callbacks,
+        abort_event: threading.Event | None,
+        reconnect: ReconnectPolicy,
+    ) -> None:
+        self._starter = starter
+        self._callbacks = callbacks
+        self._abort_event = abort_event
+        self._reconnect = reconnect
+        self._start_lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._turn_owner: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        record, source = self._starter.record, self._starter.source
+        if record is not None:
+            return record.job.name
+        return source.name if isinstance(source, Submission) else ""
+
+    @property
+    def job(self) -> TrainingJob | None:
+        """The job in its last known state; None before ``start()``."""
+        record = self._starter.record
+        return record.job if record else None
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the backend may have the job: true from the moment it is submitted, before ``job`` is known."""
+        return self._starter.was_sent
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id of the last event that was delivered; what ``attach(after=…)`` goes on from."""
+        record, source = self._starter.record, self._starter.source
+        if record is not None:
+            return record.position.last_id
+        return source.after if isinstance(source, Attachment) else None
+
+    @property
+    def backend(self) -> str | None:
+        """The backend that was asked for: a base URL, ``local``, or None for the default."""
+        return self._starter.backend
+
+    def configure(self, *, backend: str | None = None, dry_run: bool | None = None) -> None:
+        """Change where, or how far, the job runs, before it is started.
+
+        Args:
+            backend: a base URL or ``local``; None leaves it as it is.
+            dry_run: run on a few rows for a few steps; None leaves it as it is.
+
+        Raises:
+            RuntimeError: the job was started already.
+        """
+        with self._start_lock:
+            if self._starter.record is not None:
+                raise RuntimeError("configure() comes too late: the job was started already.")
+            self._starter.configure(backend=backend, dry_run=dry_run)
+
+    def start(self, *, on_progress: StartProgress | None = None) -> TrainingJob:
+        """Submit the job, or return the one that was submitted.
+
+        Rows of this machine are checked before anything is sent. A model that the backend knows but does not have is
+        fetched first, then the rows are sent, unless the backend has them. A failure is not remembered: calling again
+        tries again.
+
+        Args:
+            on_progress: called on this thread while the backend fetches the model, and while the rows are sent, with
+                how far that is: a mapping with ``phase``, ``done`` and ``total``. Of the rows the phase is
+                ``uploading``, and the others are bytes. What it raises ends the start.
+
+        Returns:
+            The job as the backend accepted it.
+
+        Raises:
+            DatasetError: rows cannot be trained on; nothing was sent.
+            ModelError: the model cannot be fetched.
+            ProjectStateError, CredentialsError, LocalBackendError: who or where is not clear.
+            ConnectionFailed, CloudApiError: the backend did not accept it.
+        """
+        return self._start(Deadline(), on_progress)
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        check: bool = False,
+        on_event: Callable[[Event], object] | None = None,
+    ) -> TrainingResult:
+        """Follow the job to its end, calling the callbacks, and return how it ended.
+
+        Starts the job where that was not done. May be called again after Aborted, WaitTimeout, KeyboardInterrupt or an
+        exception of a callback: it goes on after the last event that was delivered. After the end it returns the same
+        result, without a request.
+
+        Args:
+            timeout: seconds for the whole wait, the start of the job included; None for no limit. With 0 or less
+                WaitTimeout comes at once, and nothing is started. A job that is just being submitted is waited for.
+            check: raise TrainingFailed where the job did not complete.
+            on_event: called on this thread with every event, before the callback that the event is for. What it raises
+                ends the wait, as what a callback raises does; the event counts as delivered.
+
+        Raises:
+            Aborted: the abort event was set.
+            WaitTimeout: the timeout passed.
+            ConfigError: the timeout is no number, or ``on_event`` cannot be called.
+            ReconnectExhausted: the stream failed too often in a row.
+            TrainingFailed: the job failed or was cancelled, and ``check`` is set.
+            LocalBackendError: this user's own backend is gone.
+            RuntimeError: called from inside a callback of this trainer.
+        """
+        if on_event is not None and not callable(on_event):
+            raise ConfigError("on_event", f"must be callable, not {on_event!r}")
+        with contextlib.closing(self._follow(_deadline(timeout))) as events:
+            for event in events:
+                record = self._started()
+                position = record.position
+                call = self._callbacks.call_for(event, record.job, record.artifacts, self._starter.chat)
+                try:
+                    if on_event is not None:
+                        on_event(event)
+                    if call is not None:
+                        call[0](call[1])
+                finally:  # no call may stand between the callback and this: Ctrl-C would repeat the event
+                    position.delivered = position.offered
+        result = self._started().result
+        assert result is not None  # _follow() ended without raising
+        if check:
+            result.raise_for_status()
+        return result
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """Follow the job to its end as an iterator of typed events; no callback is called.
+
+        Args:
+            timeout: seconds for the whole iteration; None for no limit.
+
+        Raises:
+            As ``wait`` does.
+        """
+        return self._events(_deadline(timeout))
+
+    def _events(self, deadline: Deadline) -> Generator[Event, None, None]:
+        with contextlib.closing(self._follow(deadline)) as events:
+            for event in events:
+                position = self._started().position
+                try:
+                    yield event
+                finally:
+                    position.delivered = position.offered
+
+    def _follow(self, deadline: Deadline) -> Generator[Event, None, None]:
+        """Yield the events that are still to be delivered; whoever delivered one says so in the record's position."""
+        with self._taking_turns(deadline):
+            if self._starter.record is not None and self._starter.record.result is not None:
+                return
+            AbortScope(self._abort_event, deadline).check()
+            self._start(deadline)
+            record = self._started()
+            client, scope = self._starter.connect()
+            follower = Follower(client, scope, record, policy=self._reconnect, abort_event=self._abort_event)
+            with contextlib.closing(follower.events(deadline)) as events:
+                if self._starter.bookmark.path is None:
+                    yield from events
+                    return
+                for event in events:
+                    try:
+                        yield event
+                    finally:
+                        if record.result is None:
+                            self._starter.bookmark.move(record.job.id, record.position)
+                        else:
+                            self._starter.bookmark.remove(record.job.id)
+
+    def find_running(self) -> Trainer | None:
+        """Find a job of this name in the project that is queued or running.
+
+        Only looks: nothing is submitted, and no project is created.
+
+        Returns:
+            A trainer attached to the newest such job, its ``job`` known, without callbacks; or None. Another process
+            may submit one at any moment after the look.
+
+        Raises:
+            ProjectStateError, CredentialsError, LocalBackendError: who or where is not clear.
+            ConnectionFailed, CloudApiError: the backend did not answer, or refused.
+        """
+        with self._start_lock:
+            starter = self._starter.running(self.name)
+        if starter is None:
+            return None
+        trainer = Trainer.__new__(Trainer)
+        trainer._take(starter, Callbacks(), self._abort_event, self._reconnect)
+        return trainer
+
+    def cancel(self) -> None:
+        """Ask the backend to stop the job; do nothing before ``start()``.
+
+        Always asks, whatever is known of the job, and does not look at the abort event. ``wait()`` then returns with
+        status ``cancelled``.
+
+        Raises:
+            CloudApiError: the job has ended already (on most backends, Conflict), or another refusal.
+            ConnectionFailed: the backend does not answer.
+        """
+        with self._start_lock:
+            record, source = self._starter.record, self._starter.source
+            if record is not None:
+                job_id = record.job.id
+            elif isinstance(source, Attachment):
+                job_id = source.job_id
+            else:
+                return
+            client, scope = self._starter.connect()
+        client.cancel_job(scope, job_id)
+
+    def _start(self, deadline: Deadline, on_progress: StartProgress | None = None) -> TrainingJob:
+        with _acquired(self._start_lock, deadline):
+            if self._starter.record is None:
+                self._starter.start(deadline, on_progress)
+            return self._started().job
+
+    def _started(self) -> JobRecord:
+        record = self._starter.record
+        assert record is not None  # start() came before
+        return record
+
+    @contextlib.contextmanager
+    def _taking_turns(self, deadline: Deadline) -> Iterator[None]:
+        """Let one thread follow at a time; the others get its result, or go on where it left."""
+        if self._turn_owner == threading.get_ident():
+            raise RuntimeError(
+                "wait() was called from inside a callback of the same trainer, or while an iterator of its events() is "
+                "open on this thread: close() that first."
+            )
+        with _acquired(self._turn, deadline):
+            self._turn_owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._turn_owner = None
+
+
+def create_trainer(**settings: Any) -> Trainer:
+    """Return a Trainer; takes what ``Trainer`` takes."""
+    return Trainer(**settings)
+
+
+def _check_type(field: str, value: Any, expected: type | tuple[type, ...], what: str) -> None:
+    if value is not None and not isinstance(value, expected):
+        raise ConfigError(field, f"must be {what}, not {value!r}")
+
+
+def _deadline(timeout: float | None) -> Deadline:
+    if timeout is not None:
+        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if not is_number or math.isnan(timeout):
+            raise ConfigError("timeout", f"must be a number of seconds or None, not {timeout!r}")
+    return Deadline(timeout)
+
+
+def _split_to_wire(split: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return {wire_name(key): value for key, value in split.items()} if isinstance(split, Mapping) else split
+
+
+@contextlib.contextmanager
+def _acquired(lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
+    while not lock.acquire(timeout=-1 if (remaining := deadline.remaining()) is None else remaining):
+        deadline.check()
+    try:
+        yield
+    finally:
+        lock.release()

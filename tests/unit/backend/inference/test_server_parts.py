@@ -1,0 +1,154 @@
+"""The small parts around the chat process: pipes, shares of the cores, unpacking, and the forms of an answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arkor.backend.inference.adapter_cache import AdapterFolder
+from arkor.backend.inference.completions import DONE, KEEP_ALIVE, Completion
+from arkor.backend.inference.pipes import Pipes
+from arkor.backend.processes.core_sharing import Shares, share
+from arkor.backend.processes.exit_reasons import describe_chat_exit
+from arkor.serving.refusal import Refusal
+
+ROOT = Path(__file__).parents[3]
+DONE_EVENT = {"done": {"finishReason": "stop", "usage": {"total_tokens": 2}}}
+
+
+def test_lines_go_both_ways() -> None:
+    """One JSON object each, in UTF-8; a lone surrogate does not break the line."""
+    writer = io.BytesIO()
+    pipes = Pipes(io.BytesIO(b'{"cancel": 1}\n{"threads": 2}\n'), writer)
+    assert list(pipes) == [{"cancel": 1}, {"threads": 2}]
+    pipes.say(id=1, delta="é\ud800")
+    assert json.loads(writer.getvalue()) == {"id": 1, "delta": "é?"}
+
+
+def test_what_libraries_print_stays_out_of_the_protocol() -> None:
+    """From Python and from C; and they read nothing of it."""
+    program = """
+import os, sys
+from arkor.backend.inference.pipes import Pipes
+pipes = Pipes.claim()
+print("chatter", flush=True)
+os.write(1, b"chatter from C\\n")
+assert sys.stdin.read() == ""
+for line in pipes:
+    pipes.say(id=line["id"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input='{"id": 5}\n',
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == '{"id": 5}\n'
+    assert "chatter\n" in done.stderr
+    assert "chatter from C" in done.stderr
+
+
+def test_the_chat_modules_of_the_server_load_no_libraries() -> None:
+    """The server checks requests without torch, transformers or llguidance."""
+    program = """
+import sys
+import arkor.backend.app
+heavy = {"torch", "transformers", "peft", "llguidance", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30, check=True)
+
+
+@pytest.mark.parametrize(
+    ("cores", "max_parallel", "training", "chatting", "expected"),
+    [
+        (2, 1, False, False, Shares(2, 2)),
+        (2, 1, True, False, Shares(2, 2)),
+        (2, 1, False, True, Shares(2, 2)),
+        (2, 1, True, True, Shares(1, 1)),
+        (1, 1, True, True, Shares(1, 1)),
+        (9, 1, True, True, Shares(5, 4)),
+        (8, 2, True, False, Shares(4, 8)),
+        (8, 2, True, True, Shares(2, 4)),
+        (2, 4, True, True, Shares(1, 1)),
+    ],
+)
+def test_the_cores_are_shared_only_while_both_compute(
+    cores: int, max_parallel: int, training: bool, chatting: bool, expected: Shares
+) -> None:
+    """Each side gets half, and nobody less than one thread."""
+    assert share(cores, max_parallel, training=training, chatting=chatting) == expected
+
+
+def make_tar(path: Path, names: tuple[str, ...]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(name)
+            archive.addfile(member, io.BytesIO(name.encode()))
+    return path
+
+
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def test_an_adapter_is_unpacked_once(tmp_path: Path) -> None:
+    """Only what belongs to it; what an earlier process left is removed first."""
+    (tmp_path / "cache" / "old").mkdir(parents=True)
+    folder = AdapterFolder(tmp_path / "cache")
+    tar = make_tar(tmp_path / "a.tar", (*FILES, "../evil", "more.bin"))
+    target = folder.unpack(tar, "abc")
+    assert sorted(item.name for item in target.iterdir()) == sorted(FILES)
+    assert [item.name for item in (tmp_path / "cache").iterdir()] == ["abc"]
+    assert not (tmp_path / "evil").exists()
+    tar.unlink()
+    assert folder.unpack(tar, "abc") == target
+
+
+def test_half_an_adapter_is_none(tmp_path: Path) -> None:
+    """A tar without its weights leaves nothing behind."""
+    folder = AdapterFolder(tmp_path / "cache")
+    with pytest.raises(KeyError):
+        folder.unpack(make_tar(tmp_path / "a.tar", FILES[:1]), "abc")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_answer_that_failed_is_a_refusal() -> None:
+    """With the status that the process gave."""
+    events: list[Any] = [{"delta": "a"}, {"error": {"status": 503, "message": "gone"}}]
+    with pytest.raises(Refusal, match="gone") as caught:
+        Completion("m").whole(events)
+    assert caught.value.status == 503
+
+
+def test_a_stream_is_whole_only_with_its_mark() -> None:
+    """Silence is filled; an answer that was left has no end."""
+    completion = Completion("m", "id", 7)
+    whole = list(completion.stream([{"accepted": {}}, None, {"delta": "é"}, DONE_EVENT]))
+    assert (whole[1], whole[-1]) == (KEEP_ALIVE, DONE)
+    assert json.loads(whole[2].removeprefix("data: ")) == {
+        "id": "id",
+        "object": "chat.completion.chunk",
+        "created": 7,
+        "model": "m",
+        "choices": [{"index": 0, "delta": {"content": "é"}, "logprobs": None, "finish_reason": None}],
+    }
+    assert DONE not in list(completion.stream([{"delta": "a"}]))
+
+
+def test_the_end_of_a_process_is_described() -> None:
+    """With its log, and what to expect."""
+    text = describe_chat_exit(-9, "the last words")
+    assert text.startswith("The process that answers chats was killed by signal SIGKILL (often: out of memory)")
+    assert text.endswith("the last words")
+    assert "exit code 3" in describe_chat_exit(3, "")

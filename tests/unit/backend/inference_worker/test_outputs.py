@@ -1,0 +1,102 @@
+"""From tokens to what the client sees: no half characters, no half calls."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+from hypothesis import given, strategies as st
+
+from arkor.backend.inference_worker.detokenizer import Detokenizer
+from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput
+
+SPECIAL = 256
+
+
+class ByteTokenizer:
+    """A tokenizer whose tokens are bytes; like those of the Llama family it drops a text's first space."""
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
+        assert (skip_special_tokens, clean_up_tokenization_spaces) == (True, False)
+        text = bytes(token for token in ids if token != SPECIAL).decode("utf-8", "replace")
+        return text.removeprefix(" ")
+
+
+def detokenized(ids: list[int]) -> list[str]:
+    detokenizer = Detokenizer(ByteTokenizer())
+    return [*(detokenizer.add(token) for token in ids), detokenizer.finish()]
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\N{REPLACEMENT CHARACTER}", codec="utf-8")))
+def test_the_pieces_are_the_text(text: str) -> None:
+    """Whatever the characters, and no piece has half of one."""
+    pieces = detokenized(list(text.encode()))
+    assert "".join(pieces) == text.removeprefix(" ")
+    assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces)
+
+
+def test_a_character_comes_when_it_is_whole() -> None:
+    """Not before its last byte."""
+    assert detokenized(list("aé€😀".encode())) == ["a", "", "é", "", "", "€", "", "", "", "😀", ""]
+
+
+def test_special_tokens_have_no_text() -> None:
+    """Wherever they stand."""
+    assert "".join(detokenized([SPECIAL, *b"a b", SPECIAL, *b" c", SPECIAL])) == "a b c"
+
+
+def test_a_character_that_never_became_whole_is_left_away() -> None:
+    """The answer was cut in the middle of it."""
+    assert "".join(detokenized(list("a😀".encode())[:-1])) == "a"
+
+
+def test_bytes_that_are_no_text_do_not_hold_back_the_rest() -> None:
+    """They are shown as such once something follows."""
+    assert "".join(detokenized([*b"a", 0xFF, *b"b"])) == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def shown(output: Output, pieces: list[str]) -> tuple[str, list[dict[str, Any]]]:
+    text = "".join(output.feed(piece) for piece in pieces)
+    rest, calls = output.finish()
+    return text + rest, [call["function"] for call in calls]
+
+
+def test_plain_text_is_shown_as_it_comes() -> None:
+    """Nothing is held back."""
+    output = PlainOutput()
+    assert [output.feed("<tool"), output.feed("x"), output.finish()] == ["<tool", "x", ("", [])]
+
+
+def test_a_call_is_not_shown() -> None:
+    """And one that was cut off is none."""
+    text = '{"name": "f", "arguments": {"x": 1}}'
+    assert shown(CallOutput(), [text[:9], text[9:]]) == ("", [{"name": "f", "arguments": '{"x": 1}'}])
+    assert shown(CallOutput(), [text[:-2]]) == ("", [])
+
+
+CALL = json.dumps({"name": "f", "arguments": {"x": 1}})
+FUNCTION = {"name": "f", "arguments": '{"x": 1}'}
+
+
+@given(st.lists(st.integers(0, 400)))
+def test_calls_are_found_in_text_however_it_is_cut(cuts: list[int]) -> None:
+    """Text around them is shown, and what only looks like a call."""
+    text = f"a <b <tool_call>\n{CALL}\n</tool_call> c<tool_call>{CALL}</tool_call><tool_call>no</tool_call> <tool"
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[start:end] for start, end in itertools.pairwise(places)]
+    assert shown(TaggedOutput(), pieces) == (
+        "a <b  c<tool_call>no</tool_call> <tool",
+        [FUNCTION, FUNCTION],
+    )
+
+
+def test_text_is_not_held_back_longer_than_it_may_be_a_mark() -> None:
+    """A reader sees it at once."""
+    output = TaggedOutput()
+    assert [output.feed("a <"), output.feed("b")] == ["a ", "<b"]
+
+
+def test_a_call_that_was_cut_off_is_dropped() -> None:
+    """It is neither text nor a call."""
+    assert shown(TaggedOutput(), [f"a <tool_call>{CALL}"]) == ("a ", [])

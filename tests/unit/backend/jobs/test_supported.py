@@ -1,0 +1,89 @@
+"""Each setting does what it says on this backend, or is refused by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arkor.backend.jobs import supported
+from arkor.backend.models import hardware
+from arkor.errors import ConfigError
+from arkor.protocol.config import JobConfig
+
+HUB = {"type": "huggingface", "name": "owner/rows"}
+FILE = {"type": "dataset", "id": "0" * 64}
+
+
+def config(**fields: Any) -> JobConfig:
+    return JobConfig.from_wire({"model": "smollm2-135m", "datasetSource": FILE, **fields})
+
+
+@pytest.fixture(autouse=True)
+def _no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "has_cuda", lambda: False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"optim": "sgd", "lrSchedulerType": "cosine", "warmupSteps": 3, "loadIn4bit": False},
+        {"datasetSource": {"type": "blob", "url": "https://host/rows.jsonl?x=1", "token": "t"}},
+        {
+            "datasetSource": {**HUB, "split": "train", "subset": "en"},
+            "datasetSplit": {"train": "train", "eval": "test"},
+        },
+        {"datasetSource": HUB, "datasetSplit": {"eval": "test"}},
+        {"datasetSource": HUB, "datasetSplit": {"evalFraction": 0.1}},
+        {"datasetSplit": {"evalFraction": 0.15, "seed": 7}},
+        {"datasetFormat": {"type": "text"}, "trainOnResponsesOnly": False},
+        {"datasetFormat": {"type": "alpaca"}, "trainOnResponsesOnly": True},
+    ],
+)
+def test_what_it_can_do_is_accepted(fields: dict[str, Any]) -> None:
+    """Every documented shape passes."""
+    supported.check_config(config(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "says"),
+    [
+        ({"loraDropout": 0.1}, "lora_dropout", "not a setting"),
+        ({"optim": "lion_32bit"}, "optim", "adamw_torch"),
+        ({"lrSchedulerType": "warmup_stable_decay"}, "lr_scheduler_type", "linear"),
+        ({"loadIn4bit": True}, "load_in_4bit", "CUDA"),
+        ({"datasetSource": {"type": "s3"}}, "dataset_source", "s3"),
+        ({"datasetSource": {"type": ["dataset"]}}, "dataset_source", "type must be"),
+        ({"datasetSource": {"type": "blob"}}, "dataset_source", "needs url"),
+        ({"datasetSource": {"type": "blob", "url": "file:///etc/passwd"}}, "dataset_source", "http"),
+        ({"datasetSource": {"type": "blob", "url": "http://[::1"}}, "dataset_source", "http"),
+        ({"datasetSource": {"type": "blob", "url": 5}}, "dataset_source", "url must be a text"),
+        ({"datasetSource": {**HUB, "revision": "main"}}, "dataset_source", "has no revision"),
+        ({"datasetSource": {"type": "dataset", "id": "../../x"}}, "dataset_source", "SHA-256"),
+        ({"datasetFormat": {"type": "parquet"}}, "dataset_format", "parquet"),
+        ({"datasetFormat": {"type": "text", "field": "body"}}, "dataset_format", "has no field"),
+        ({"datasetFormat": {"type": "text"}, "trainOnResponsesOnly": True}, "train_on_responses_only", "text"),
+        ({"datasetSplit": {}}, "dataset_split", "evalFraction"),
+        ({"datasetSplit": {"evalFraction": 1}}, "dataset_split", "between 0 and 1"),
+        ({"datasetSplit": {"evalFraction": True}}, "dataset_split", "between 0 and 1"),
+        ({"datasetSplit": {"evalFraction": 0.1, "seed": "a"}}, "dataset_split", "seed"),
+        ({"datasetSplit": {"evalFraction": 0.1, "train": "train"}}, "dataset_split", "has no train"),
+        ({"datasetSplit": {"train": "train", "eval": "test"}}, "dataset_split", "named splits"),
+        ({"datasetSource": HUB, "datasetSplit": {"train": 1}}, "dataset_split", "names of splits"),
+        ({"datasetSource": {**HUB, "split": "a"}, "datasetSplit": {"train": "b"}}, "dataset_split", "'b'"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_by_name(fields: dict[str, Any], field: str, says: str) -> None:
+    """The error names the setting and says what is wrong with it."""
+    with pytest.raises(ConfigError, match=says) as caught:
+        supported.check_config(config(**fields))
+    assert caught.value.field == field
+
+
+def test_four_bits_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA device alone is not enough."""
+    monkeypatch.setattr(hardware, "has_cuda", lambda: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="bitsandbytes"):
+        supported.check_config(config(loadIn4bit=True))

@@ -1,0 +1,200 @@
+"""Whether a model can be trained here, and what a name stands for; no network, no torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from arkor.backend import models
+from arkor.backend.models import checking, hardware, hub
+from arkor.backend.models.catalogue import CATALOGUE, models_dir
+from arkor.errors import ModelError
+from arkor.protocol.config import JobConfig
+
+GIB = 2**30
+
+
+def config(**fields: Any) -> JobConfig:
+    return JobConfig.from_wire({"model": "m", "datasetSource": {"type": "dataset", "id": "0"}, **fields})
+
+
+def make_model(folder: Path, parameters: int = 10) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [parameters], "data_offsets": [0, 0]}, "__metadata__": {}})
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "has_cuda", lambda: False)
+    monkeypatch.setattr(hardware, "available_bytes", lambda: 8 * GIB)
+
+
+def test_the_catalogue_is_listed_before_it_is_there() -> None:
+    """And other models that are ready; hidden and unfinished folders are not."""
+    assert models.listing() == [{"id": "smollm2-135m", "ready": False}]
+    make_model(models_dir() / "mine")
+    make_model(models_dir() / ".smollm2-135m.work-x")
+    (models_dir() / "empty").mkdir()
+    listed = models.listing()
+    assert [(item["id"], item["ready"]) for item in listed] == [("mine", True), ("smollm2-135m", False)]
+    assert listed[0]["sizeBytes"] > 0
+    make_model(models_dir() / "smollm2-135m")
+    assert models.listing()[1]["ready"]
+
+
+def test_a_name_stands_for_a_folder_or_a_hub_id(tmp_path: Path) -> None:
+    """A folder of the collection, an absolute path, ``~``, else the hub; a folder that lies about does not count."""
+    ready = make_model(models_dir() / "smollm2-135m")
+    mine = make_model(models_dir() / "mine")
+    make_model(Path.cwd() / "owner" / "name")
+    assert models.resolve("smollm2-135m") == str(ready)
+    assert models.resolve("mine") == str(mine)
+    assert models.resolve(str(tmp_path)) == str(tmp_path)
+    assert models.resolve("~/x") == str(Path.home() / "x")
+    assert models.resolve("owner/name") == "owner/name"
+
+
+def test_models_that_are_there_and_fit_pass(tmp_path: Path) -> None:
+    """A catalogue model need not be pulled yet."""
+    models.check("smollm2-135m", config())
+    models.check(str(make_model(tmp_path / "model")), config())
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "../x", "a/b/c", "", "owner/na me"])
+def test_a_name_that_means_nothing_is_refused(name: str) -> None:
+    """Without asking the hub."""
+    with pytest.raises(ModelError, match="There is no model"):
+        models.check(name, config())
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    """As is one that does not exist."""
+    with pytest.raises(ModelError, match="does not exist"):
+        models.check(str(tmp_path / "nowhere"), config())
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        models.check(str(tmp_path), config())
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_figures(tmp_path: Path) -> None:
+    """7 billion parameters need 26 GiB for their weights alone."""
+    folder = make_model(tmp_path / "large", 7_000_000_000)
+    with pytest.raises(ModelError, match=r"about 35\.9 GiB \(26\.1 GiB of weights\), and 8\.0 GiB are available"):
+        models.check(str(folder), config())
+
+
+def test_memory_of_the_device_counts_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four bits make a model fit; an unknown figure refuses nothing."""
+    folder = str(make_model(tmp_path / "large", 7_000_000_000))
+    monkeypatch.setattr(hardware, "has_cuda", lambda: True)
+    monkeypatch.setattr(hardware, "free_cuda_bytes", lambda: 12 * GIB)
+    with pytest.raises(ModelError, match="Not enough memory"):
+        models.check(folder, config())
+    models.check(folder, config(loadIn4bit=True))
+    monkeypatch.setattr(hardware, "free_cuda_bytes", lambda: None)
+    models.check(folder, config())
+
+
+def test_no_room_for_the_catalogue_model_is_said_before_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making it needs several hundred MiB."""
+    usage = mock.Mock(free=10 * 2**20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(ModelError, match="No space left for model smollm2-135m"):
+        models.check("smollm2-135m", config())
+
+
+class Hub:
+    """Answers in the place of the hub."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cached = False
+        self.info: Any = mock.Mock(gated=False, safetensors=mock.Mock(total=1000))
+        self.refusal: Exception | None = None
+        self.gate: Exception | None = None
+        monkeypatch.setattr(hub, "is_cached", lambda _: self.cached)
+        monkeypatch.setattr("huggingface_hub.HfApi", lambda: self)
+
+    def model_info(self, _name: str, timeout: float) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.info
+
+    def auth_check(self, _name: str) -> None:
+        if self.gate is not None:
+            raise self.gate
+
+
+@pytest.fixture
+def asked_hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
+    pytest.importorskip("huggingface_hub")
+    return Hub(monkeypatch)
+
+
+def hub_error(name: str, status: int) -> Exception:
+    from huggingface_hub import errors
+
+    made: Exception = getattr(errors, name)("no", response=mock.Mock(status_code=status, headers={}))
+    return made
+
+
+def test_a_model_of_the_hub_passes_and_its_size_counts(asked_hub: Hub) -> None:
+    """The hub tells how many parameters it has."""
+    models.check("owner/name", config())
+    asked_hub.info.safetensors.total = 7_000_000_000
+    with pytest.raises(ModelError, match="Not enough memory"):
+        models.check("owner/name", config())
+
+
+def test_a_model_in_the_cache_needs_no_hub(asked_hub: Hub) -> None:
+    """It is not even asked."""
+    asked_hub.cached, asked_hub.refusal = True, ConnectionError("down")
+    models.check("owner/name", config())
+
+
+def test_a_hub_that_cannot_be_reached_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the hub's own client, whatever HTTP library it is built on."""
+    hub_client = pytest.importorskip("huggingface_hub")
+    api = hub_client.HfApi(endpoint="http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: api)
+    with pytest.raises(ModelError, match="the Hugging Face hub cannot be reached"):
+        models.check("owner/name", config())
+
+
+def test_what_the_hub_refuses_is_explained(asked_hub: Hub) -> None:
+    """No such model, gated, unreachable: each with what to do."""
+    asked_hub.refusal = hub_error("RepositoryNotFoundError", 404)
+    with pytest.raises(ModelError, match="has no model 'owner/name'"):
+        models.check("owner/name", config())
+    asked_hub.refusal = ConnectionError("name resolution")
+    with pytest.raises(ModelError, match=r"cannot be reached \(ConnectionError\)"):
+        models.check("owner/name", config())
+    asked_hub.refusal, asked_hub.gate = None, hub_error("GatedRepoError", 403)
+    asked_hub.info.gated = "manual"
+    with pytest.raises(ModelError, match="is gated: accept its terms"):
+        models.check("owner/name", config())
+
+
+def test_the_catalogue_knows_its_own_sizes() -> None:
+    """The disk is asked for what the making takes at its highest."""
+    model = CATALOGUE["smollm2-135m"]
+    assert model.disk_bytes >= model.gguf_bytes + model.ready_bytes
+
+
+def test_the_server_loads_no_torch_for_it() -> None:
+    """Checking and listing are made by the process that serves HTTP."""
+    code = (
+        "import sys, arkor.backend.jobs.supported; from arkor.backend import models; models.listing(); "
+        "sys.exit(str({'torch', 'transformers', 'datasets'} & set(sys.modules) or '') or 0)"
+    )
+    root = str(Path(checking.__file__).parents[3])
+    environment = {"PYTHONPATH": root, "HOME": str(Path.home())}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

@@ -1,0 +1,96 @@
+"""Processes: the right one is killed, with all it started, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from arkor.backend.processes.child_engine import ProcessEngine
+from tests.support.backend import is_running
+from tests.support.eventually import eventually
+
+_PARENT = """
+import pathlib, signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+path = pathlib.Path(sys.argv[1])
+path.with_suffix(".new").write_text(str(child.pid))
+path.with_suffix(".new").replace(path)
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "worker.log"
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module that a test writes, to be run as the worker."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path / "scripted_module.py"
+
+
+def test_an_exit_is_told_with_its_code(module: Path, log: Path) -> None:
+    """What the process wrote is in its log, behind what was there."""
+    module.write_text("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
+    log.write_text("before\n")
+    codes: list[int] = []
+    ProcessEngine(module.stem).start(log, log, codes.append)
+    assert eventually(lambda: codes, "the exit is told") == [7]
+    assert log.read_text().startswith("before\n")
+    assert {"out", "err"} <= set(log.read_text().splitlines())
+
+
+def test_what_a_worker_leaves_behind_goes_with_it(module: Path, log: Path, tmp_path: Path) -> None:
+    """Its own processes do not outlive it."""
+    module.write_text(_PARENT)
+    codes: list[int] = []
+    ProcessEngine(module.stem).start(tmp_path / "child", log, codes.append)
+    eventually(lambda: codes, "the exit is told")
+    child = int((tmp_path / "child").read_text())
+    eventually(lambda: not is_running(child), "the child is gone")
+
+
+def test_a_kill_takes_the_whole_group(module: Path, log: Path, tmp_path: Path) -> None:
+    """The worker and its child; the exit tells the signal."""
+    module.write_text(_PARENT + "signal.pause()\n")
+    engine, codes = ProcessEngine(module.stem), list[int]()
+    handle = engine.start(tmp_path / "child", log, codes.append)
+    eventually((tmp_path / "child").exists, "the child runs")
+    child = int((tmp_path / "child").read_text())
+    assert engine.is_alive(handle)
+    engine.kill(handle)
+    assert not engine.is_alive(handle)
+    eventually(lambda: not is_running(child), "the child is gone")
+    assert eventually(lambda: codes, "the exit is told") == [-9]
+
+
+def test_a_process_that_only_has_the_same_id_is_spared(module: Path, log: Path, tmp_path: Path) -> None:
+    """Ids are used again: who was created at another time is somebody else."""
+    module.write_text(_PARENT + "signal.pause()\n")
+    engine, codes = ProcessEngine(module.stem), list[int]()
+    handle = engine.start(tmp_path / "child", log, codes.append)
+    eventually((tmp_path / "child").exists, "the process runs")
+    stranger = attrs.evolve(handle, created=handle.created - 100)
+    assert not engine.is_alive(stranger)
+    engine.terminate(stranger)
+    engine.kill(stranger)
+    assert engine.is_alive(handle)
+    engine.terminate(handle)
+    assert eventually(lambda: codes, "the exit is told") == [-15]
+
+
+def test_files_in_the_working_folder_are_not_imported(
+    module: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's ``json.py`` is not the library's."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "colorsys.py").write_text("raise SystemExit(9)")
+    module.write_text("import colorsys")
+    monkeypatch.chdir(folder)
+    codes: list[int] = []
+    ProcessEngine(module.stem).start(log, log, codes.append)
+    assert eventually(lambda: codes, "the exit is told") == [0]

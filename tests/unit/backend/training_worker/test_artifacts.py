@@ -1,0 +1,72 @@
+"""Packing adapters: the same bytes for the same adapter, whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from arkor.backend.training_worker import artifacts
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 10)
+    (folder / "README.md").write_text("not for the user")
+    return folder
+
+
+def test_a_tar_holds_the_two_files_at_its_top(adapter: Path, tmp_path: Path) -> None:
+    """And what is told about it is true."""
+    artifact = artifacts.pack_adapter(adapter, tmp_path / "out", "checkpoint-4", 4)
+    tar = tmp_path / "out" / "checkpoint-4.tar"
+    with tarfile.open(tar) as opened:
+        assert opened.getnames() == list(artifacts.ADAPTER_FILES)
+        member = opened.extractfile("adapter_model.safetensors")
+        assert member is not None
+        assert member.read() == bytes(range(256)) * 10
+    assert artifact.to_wire() == {
+        "name": "checkpoint-4",
+        "kind": "adapter",
+        "step": 4,
+        "sizeBytes": tar.stat().st_size,
+        "sha256": hashlib.sha256(tar.read_bytes()).hexdigest(),
+    }
+
+
+def test_the_same_adapter_makes_the_same_bytes(adapter: Path, tmp_path: Path) -> None:
+    """Whenever the files were written, and whoever may read them."""
+    first = artifacts.pack_adapter(adapter, tmp_path / "out", "a")
+    for file in adapter.iterdir():
+        os.utime(file, (1, 1))
+        file.chmod(0o600)
+    second = artifacts.pack_adapter(adapter, tmp_path / "out", "b")
+    assert first.sha256 == second.sha256
+
+
+def test_nothing_is_left_where_packing_fails(adapter: Path, tmp_path: Path) -> None:
+    """A missing file is an error, and no tar, whole or part, remains."""
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError):
+        artifacts.pack_adapter(adapter, tmp_path / "out", "adapter")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_packed_checkpoints_are_found_by_step(adapter: Path, tmp_path: Path) -> None:
+    """The final adapter and strangers are not among them; what a killed attempt left goes away."""
+    out = tmp_path / "out"
+    for name in ("checkpoint-10", "checkpoint-9", "adapter"):
+        artifacts.pack_adapter(adapter, out, name)
+    (out / ".adapter.x.part").write_bytes(b"half")
+    artifacts.remove_unfinished(out)
+    assert [(item.name, item.step) for item in artifacts.packed_checkpoints(out)] == [
+        ("checkpoint-9", 9),
+        ("checkpoint-10", 10),
+    ]
+    assert not (out / ".adapter.x.part").exists()

@@ -1,0 +1,145 @@
+"""A worker's reports: in order, once, kept while the backend is away, and what the answers make the worker do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from arkor.backend.training_worker.reporter import Reporter, Timing
+from arkor.version import __version__
+from tests.support.eventually import eventually
+from tests.support.receiver import TOKEN, Receiver
+
+FAST = Timing(heartbeat_s=0.05, retry_s=0.02, give_up_s=0.6)
+
+
+class Told:
+    """Notes what a reporter tells the worker."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def cancelled(self) -> None:
+        self.words.append("cancelled")
+
+    def superseded(self) -> None:
+        self.words.append("superseded")
+
+    def orphaned(self) -> None:
+        self.words.append("orphaned")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def reporter(receiver: Receiver, told: Told) -> Iterator[Reporter]:
+    reporter = Reporter(f"{receiver.url}/internal/jobs/job_1/events", TOKEN, 2, told, FAST)
+    yield reporter
+    reporter.close()
+
+
+def test_silence_is_filled_with_heartbeats(receiver: Receiver, reporter: Reporter) -> None:
+    """Empty reports go out at once and again and again, with the attempt, its token and the client's name."""
+    reporter.start()
+    eventually(lambda: len(receiver.reports) >= 3, "heartbeats")
+    assert receiver.reports[0] == {"path": "/internal/jobs/job_1/events", "attempt": 2, "events": []}
+    assert receiver.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert receiver.headers["X-Arkor-Client"] == f"arkor/{__version__}"
+
+
+def test_events_arrive_in_order_numbered_from_one(receiver: Receiver, reporter: Reporter) -> None:
+    """More events than fit into one report arrive complete, in order, each with its seq and a UTC timestamp."""
+    for step in range(500):
+        reporter.send("training.log", step=step)
+    reporter.start()
+    assert reporter.flush(10)
+    assert [event["seq"] for event in receiver.events] == list(range(1, 501))
+    assert [event["step"] for event in receiver.events] == list(range(500))
+    assert all(event["timestamp"].endswith("Z") for event in receiver.events)
+    assert max(len(report["events"]) for report in receiver.reports) <= 200
+
+
+def test_numbers_that_json_cannot_hold_become_null(receiver: Receiver, reporter: Reporter) -> None:
+    """A loss that is not a number does not block every event after it."""
+    reporter.start()
+    reporter.send("training.log", step=1, loss=float("nan"), nested={"values": [float("inf"), 1.5]})
+    assert reporter.flush(5)
+    assert receiver.events[0]["loss"] is None
+    assert receiver.events[0]["nested"] == {"values": [None, 1.5]}
+
+
+def test_events_survive_a_backend_that_is_away_for_a_while(receiver: Receiver, reporter: Reporter, told: Told) -> None:
+    """What is refused is sent again, and arrives once."""
+    receiver.status = 503
+    reporter.start()
+    reporter.send("training.log", step=1)
+    eventually(lambda: len(receiver.reports) >= 3, "tries")
+    assert not reporter.flush(0.01)
+    receiver.status = 200
+    assert reporter.flush(5)
+    assert [event["step"] for event in receiver.events] == [1]
+    assert told.words == []
+
+
+def test_events_survive_a_restart_of_the_backend(told: Told) -> None:
+    """A backend that comes back on its port gets what it missed."""
+    first = Receiver()
+    timing = Timing(heartbeat_s=0.05, retry_s=0.02, give_up_s=20)
+    reporter = Reporter(f"{first.url}/internal/jobs/job_1/events", TOKEN, 1, told, timing)
+    reporter.start()
+    reporter.send("training.log", step=1)
+    assert reporter.flush(5)
+    first.close()
+    reporter.send("training.log", step=2)
+    with Receiver(first.port) as second:
+        assert reporter.flush(10)
+        assert [(event["seq"], event["step"]) for event in second.events] == [(2, 2)]
+        reporter.close()
+
+
+def test_a_cancel_is_told_once(receiver: Receiver, reporter: Reporter, told: Told) -> None:
+    """However often the backend repeats it."""
+    receiver.cancel = True
+    reporter.start()
+    eventually(lambda: len(receiver.reports) >= 4, "answers")
+    assert told.words == ["cancelled"]
+
+
+def test_a_stale_attempt_is_told_at_once_and_falls_silent(receiver: Receiver, reporter: Reporter, told: Told) -> None:
+    """409 means that another attempt has taken over: nothing is sent after it, and a flush does not hang."""
+    receiver.status = 409
+    reporter.start()
+    reporter.send("training.log", step=1)
+    eventually(lambda: told.words, "the word")
+    count = len(receiver.reports)
+    assert not reporter.flush()
+    assert told.words == ["superseded"]
+    assert len(receiver.reports) == count
+
+
+def test_a_backend_that_stays_away_is_given_up(receiver: Receiver, reporter: Reporter, told: Told) -> None:
+    """After the time without an answer the worker is told, once, and a flush returns."""
+    receiver.status = 500
+    reporter.start()
+    reporter.send("training.log", step=1)
+    assert not reporter.flush(10)
+    eventually(lambda: told.words == ["orphaned"], "the word")
+
+
+def test_the_share_of_the_cores_is_heard(receiver: Receiver, reporter: Reporter) -> None:
+    """With any answer that says one."""
+    reporter.start()
+    eventually(lambda: receiver.reports, "a report")
+    assert reporter.threads is None
+    receiver.threads = 1
+    eventually(lambda: reporter.threads == 1, "the share is known")

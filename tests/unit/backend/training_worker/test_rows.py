@@ -1,0 +1,126 @@
+"""From a source to checked rows, and which of them are held out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from arkor.backend.training_worker import download, rows
+from arkor.backend.training_worker.rows import NumberedRow, load_rows, split_rows
+from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.errors import DatasetError
+from arkor.protocol.config import JobConfig
+
+
+def spec(folder: Path, content: list[Any] | bytes, **config: Any) -> WorkerSpec:
+    path = folder / "rows.jsonl"
+    lines = content if isinstance(content, bytes) else b"".join(json.dumps(row).encode() + b"\n" for row in content)
+    path.write_bytes(lines)
+    fields = {"model": "m", "datasetSource": {"type": "dataset", "id": "0" * 64}, **config}
+    return WorkerSpec(
+        job_id="job_1",
+        attempt=1,
+        token="t",
+        backend_url="http://127.0.0.1:1",
+        name="n",
+        config=JobConfig.from_wire(fields),
+        dataset_path=str(path),
+        job_dir=str(folder),
+        threads=1,
+    )
+
+
+TEXTS = [{"text": f"row {number}"} for number in range(20)]
+
+
+def test_the_format_is_detected_and_other_columns_are_left_out(tmp_path: Path) -> None:
+    """Rows keep their line numbers, blank lines counted."""
+    loaded = load_rows(spec(tmp_path, b'\n{"prompt": "a", "completion": "b", "id": 5}\n'))
+    assert loaded.format == "prompt_completion"
+    assert loaded.train == [NumberedRow(2, {"prompt": "a", "completion": "b"})]
+    assert loaded.eval == []
+
+
+def test_the_format_given_wins_over_the_one_detected(tmp_path: Path) -> None:
+    """A row with several sets of keys is read as the config says."""
+    row = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "text": "z"}
+    loaded = load_rows(spec(tmp_path, [row], datasetFormat={"type": "text"}))
+    assert (loaded.format, loaded.train[0].row) == ("text", {"text": "z"})
+
+
+@pytest.mark.parametrize(
+    ("content", "config", "row", "says"),
+    [
+        (b'{"text": "a"}\n{"text": ""}\n', {}, 2, "must not be empty"),
+        (b'{"text": "a"}\n{"prompt": "a", "completion": "b"}\n', {}, 2, "has no text"),
+        (b'{"text": "a"}\n', {"datasetFormat": {"type": "alpaca"}}, 1, "has no instruction and no output"),
+        (b"{", {}, 1, "not JSON"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, content: bytes, config: dict[str, Any], row: int, says: str) -> None:
+    """With its line and the reason."""
+    with pytest.raises(DatasetError, match=says) as caught:
+        load_rows(spec(tmp_path, content, **config))
+    assert caught.value.problems[0][0] == row
+
+
+def test_a_file_without_rows_is_an_error(tmp_path: Path) -> None:
+    """As is one that cannot be read."""
+    with pytest.raises(DatasetError, match="has no rows"):
+        load_rows(spec(tmp_path, b"\n"))
+    missing = spec(tmp_path, TEXTS)
+    (tmp_path / "rows.jsonl").unlink()
+    with pytest.raises(DatasetError, match="cannot be read"):
+        load_rows(missing)
+
+
+def test_rows_are_held_out_the_same_way_each_time(tmp_path: Path) -> None:
+    """By fraction and seed; another seed holds out others."""
+    first, again, other = (
+        load_rows(spec(tmp_path, TEXTS, datasetSplit={"evalFraction": 0.15, "seed": seed})) for seed in (1, 1, 2)
+    )
+    assert (len(first.train), len(first.eval)) == (17, 3)
+    assert first == again
+    assert first.eval != other.eval
+
+
+def test_one_row_cannot_be_divided(tmp_path: Path) -> None:
+    """The error says what to leave away."""
+    with pytest.raises(DatasetError, match="evalFraction"):
+        load_rows(spec(tmp_path, TEXTS[:1], datasetSplit={"evalFraction": 0.5}))
+
+
+def test_a_dry_run_takes_a_few_rows(tmp_path: Path) -> None:
+    """8 to train on, 4 held out."""
+    loaded = load_rows(spec(tmp_path, TEXTS, dryRun=True, datasetSplit={"evalFraction": 0.4}))
+    assert (len(loaded.train), len(loaded.eval)) == (rows.DRY_RUN_TRAIN_ROWS, rows.DRY_RUN_EVAL_ROWS)
+
+
+def test_without_a_seed_the_last_rows_are_held_out(tmp_path: Path) -> None:
+    """So that the author of a file decides which rows these are."""
+    loaded = load_rows(spec(tmp_path, TEXTS, datasetSplit={"evalFraction": 0.15}))
+    assert [row.number for row in loaded.train] == list(range(1, 18))
+    assert [row.number for row in loaded.eval] == [18, 19, 20]
+
+
+@given(count=st.integers(2, 60), fraction=st.floats(0.001, 0.999), seed=st.none() | st.integers(0, 5))
+def test_a_split_loses_and_doubles_nothing(count: int, fraction: float, seed: int | None) -> None:
+    """Either side has a row at least, in its former order, and together they are all."""
+    everything = [NumberedRow(number, {}) for number in range(count)]
+    train, held_out = split_rows(everything, fraction, seed)
+    assert train
+    assert held_out
+    assert sorted([*train, *held_out], key=lambda row: row.number) == everything
+    assert train == sorted(train, key=lambda row: row.number)
+
+
+def test_a_blob_that_cannot_be_fetched_is_named_without_its_query(tmp_path: Path) -> None:
+    """Signatures in a URL are secrets; nothing half fetched stays."""
+    with pytest.raises(DatasetError, match="cannot be fetched") as caught:
+        download.download_blob({"type": "blob", "url": "http://127.0.0.1:9/rows.jsonl?sig=secret"}, tmp_path)
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

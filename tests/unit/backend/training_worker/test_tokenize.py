@@ -1,0 +1,176 @@
+"""Which tokens the loss counts: exactly what the assistant says, its end token included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arkor.backend.training_worker.chat import RowProblem
+from arkor.backend.training_worker.rows import NumberedRow, Row
+from arkor.backend.training_worker.tokenize import IGNORED, RowEncoder, tokenise
+from arkor.errors import DatasetError
+
+END = 1
+
+
+class Tokenizer:
+    """One token a character, beside ``<`` and ``>``, which are special; as much of transformers as is used."""
+
+    eos_token_id = END
+    all_special_ids = (0, END)
+
+    def __init__(self, template: Any = None) -> None:
+        self.chat_template = template
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        return {"input_ids": [{"<": 0, ">": END}.get(char, ord(char)) for char in text]}
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join({0: "<", END: ">"}.get(token, chr(token)) for token in ids)
+
+    def apply_chat_template(
+        self,
+        turns: list[dict[str, Any]],
+        *,
+        tools: Any = None,
+        add_generation_prompt: bool = False,
+        tokenize: bool = True,
+        return_dict: bool = True,
+    ) -> Any:
+        text = self.chat_template(turns, tools, add_generation_prompt)
+        return self(text)["input_ids"] if tokenize else text
+
+
+def plain(turns: list[dict[str, Any]], _tools: Any, prompt: bool) -> str:
+    """Render as most templates do: a header, the content, an end token, a line break."""
+    return "".join(f"<{turn['role'][0]}:{turn['content']}>\n" for turn in turns) + ("<a:" if prompt else "")
+
+
+def shown(template: Any, kind: str, row: Row, *, responses_only: bool = True) -> str:
+    """Return a row's text with what is counted in upper case and marked by ``[]``."""
+    tokenizer = Tokenizer(template)
+    encoded = RowEncoder(tokenizer, kind, responses_only=responses_only).encode(row)
+    parts, inside = [], False
+    for token, counted in zip(encoded.input_ids, encoded.counted, strict=True):
+        if counted != inside:
+            parts.append("[" if counted else "]")
+            inside = counted
+        parts.append(tokenizer.decode([token]))
+    return "".join(parts) + ("]" if inside else "")
+
+
+def talk(*contents: Any) -> list[dict[str, Any]]:
+    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(contents)]
+
+
+def test_every_assistant_turn_counts_with_its_end_token() -> None:
+    """Not the header before it, nor the line break after it, nor what follows the last answer."""
+    assert shown(plain, "chatml", {"messages": talk("q", "A", "r", "B", "bye")}) == "<u:q>\n<a:[A>]\n<u:r>\n<a:[B>]\n"
+
+
+def test_content_may_be_a_list_of_parts() -> None:
+    """Templates know text only."""
+    messages = talk([{"type": "text", "text": "q"}], "A")
+    assert shown(plain, "chatml", {"messages": messages}) == "<u:q>\n<a:[A>]\n"
+
+
+def test_all_of_it_counts_where_the_config_says_so() -> None:
+    """``train_on_responses_only=False``."""
+    assert shown(plain, "chatml", {"messages": talk("q", "A")}, responses_only=False) == "[<u:q>\n<a:A>\n]"
+
+
+def test_a_template_that_rewrites_earlier_turns_teaches_the_last_answer() -> None:
+    """As some do that drop earlier thoughts."""
+
+    def forgetful(turns: list[dict[str, Any]], tools: Any, prompt: bool) -> str:
+        kept = [turn | {"content": "…"} if turn["role"] == "assistant" else turn for turn in turns[:-1]]
+        return plain([*kept, *turns[-1:]], tools, prompt)
+
+    assert shown(forgetful, "chatml", {"messages": talk("q", "A", "r", "B")}) == "<u:q>\n<a:…>\n<u:r>\n<a:[B>]\n"
+
+
+def test_a_template_without_an_end_token_gets_one() -> None:
+    """Else the model would learn never to stop."""
+
+    def endless(turns: list[dict[str, Any]], _tools: Any, prompt: bool) -> str:
+        return "".join(f"{turn['role'][0]}:{turn['content']}\n" for turn in turns) + ("a:" if prompt else "")
+
+    assert shown(endless, "chatml", {"messages": talk("q", "A")}) == "u:q\na:[A\n>]"
+
+
+def test_an_answer_that_cannot_be_told_apart_is_a_problem() -> None:
+    """The generation prompt holds what the finished turn does not."""
+
+    def thinking(turns: list[dict[str, Any]], tools: Any, prompt: bool) -> str:
+        return plain(turns, tools, prompt) + ("THINK" if prompt else "")
+
+    with pytest.raises(RowProblem, match="train_on_responses_only=False"):
+        shown(thinking, "chatml", {"messages": talk("q", "A")})
+
+
+def test_what_a_template_leaves_away_is_a_problem() -> None:
+    """Tools and tool calls that it silently ignores would be trained as if they were not there."""
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "look_up", "arguments": {}}}]}
+    with pytest.raises(RowProblem, match="tool_calls"):
+        shown(plain, "chatml", {"messages": [*talk("q"), call]})
+    with pytest.raises(RowProblem, match="no place for tools"):
+        shown(plain, "chatml", {"messages": talk("q", "A"), "tools": '[{"name": "look_up"}]'})
+
+
+def test_a_template_that_raises_is_a_problem_of_the_row() -> None:
+    """Whatever it raises."""
+
+    def picky(turns: list[dict[str, Any]], _tools: Any, _prompt: bool) -> str:
+        raise RuntimeError("roles must alternate\nsomewhere")
+
+    with pytest.raises(RowProblem, match=r"roles must alternate$"):
+        shown(picky, "chatml", {"messages": talk("q", "A")})
+
+
+def test_a_model_without_template_cannot_take_conversations() -> None:
+    """The text says what to do instead."""
+    with pytest.raises(RowProblem, match="instruct model"):
+        shown(None, "chatml", {"messages": talk("q", "A")})
+
+
+def test_prompt_and_completion() -> None:
+    """As text: what follows the prompt, and an end token; as messages: only the completion's answers."""
+    assert shown(None, "prompt_completion", {"prompt": "ab", "completion": "C"}) == "ab[C>]"
+    row = {"prompt": talk("q", "A", "r"), "completion": [{"role": "assistant", "content": "B"}]}
+    assert shown(plain, "prompt_completion", row) == "<u:q>\n<a:A>\n<u:r>\n<a:[B>]\n"
+
+
+def test_alpaca_uses_the_template_where_there_is_one() -> None:
+    """And its own headings where there is none."""
+    row = {"instruction": "do", "input": "x", "output": "Y"}
+    assert shown(plain, "alpaca", row) == "<u:do\n\nx>\n<a:[Y>]\n"
+    assert shown(None, "alpaca", row) == "### Instruction:\ndo\n\n### Input:\nx\n\n### Response:\n[Y>]"
+
+
+def test_text_counts_whole_with_an_end_token() -> None:
+    """There is no response in it."""
+    assert shown(None, "text", {"text": "abc"}) == "[abc>]"
+
+
+def test_long_rows_are_cut_and_empty_ones_dropped() -> None:
+    """Both are counted; the first token is never predicted, so never counted."""
+    rows = [NumberedRow(number, {"text": "x" * length}) for number, length in enumerate((3, 20, 8), start=1)]
+    done = tokenise("rows", rows, RowEncoder(Tokenizer(), "text"), 8)
+    assert [len(example.input_ids) for example in done.examples] == [4, 8, 8]
+    assert done.examples[0].labels == [IGNORED, ord("x"), ord("x"), END]
+    assert (done.truncated, done.dropped) == (2, 0)
+
+    prompts = [
+        NumberedRow(1, {"prompt": "p" * 10, "completion": "c"}),
+        NumberedRow(2, {"prompt": "p", "completion": "c"}),
+    ]
+    done = tokenise("rows", prompts, RowEncoder(Tokenizer(), "prompt_completion"), 8)
+    assert (len(done.examples), done.truncated, done.dropped) == (1, 0, 1)
+
+
+def test_a_row_that_cannot_be_tokenised_is_named() -> None:
+    """With its number in the source."""
+    with pytest.raises(DatasetError) as caught:
+        tokenise("rows", [NumberedRow(17, {"messages": talk("q", "A")})], RowEncoder(Tokenizer(), "chatml"), 8)
+    assert caught.value.problems[0][0] == 17

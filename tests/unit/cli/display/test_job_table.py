@@ -1,0 +1,58 @@
+"""Jobs as lines of a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from arkor.cli.display.job_table import moment, print_table, took
+from arkor.protocol.jobs import TrainingJob
+
+
+@pytest.fixture
+def _zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", zone)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_zone")
+@pytest.mark.parametrize(
+    ("zone", "at", "shown"),
+    [
+        ("Asia/Tokyo", "2026-01-31T20:00:00Z", "2026-02-01 05:00"),
+        ("Asia/Tokyo", "2026-01-31T20:00:00", "2026-02-01 05:00"),
+        ("Asia/Tokyo", "9999-12-31T23:59:59Z", ""),
+        ("America/New_York", "0001-01-01T00:00:00Z", ""),
+        ("America/New_York", "soon", ""),
+    ],
+)
+def test_a_time_is_that_of_the_users_zone(at: str, shown: str) -> None:
+    """One that the calendar lacks there is none: some backends write the first second of the year 1 for that."""
+    assert moment(at) == shown
+
+
+@pytest.mark.parametrize(
+    ("ended", "shown"),
+    [
+        ("2026-01-01T00:00:00Z", "0m 00s"),
+        ("2026-01-01T00:59:59Z", "59m 59s"),
+        ("2026-01-02T01:02:03Z", "25h 02m"),
+        ("2025-12-31T00:00:00Z", "0m 00s"),
+    ],
+)
+def test_a_job_took_so_long(ended: str, shown: str) -> None:
+    """Days are hours, too; clocks that disagree make no job end before its start."""
+    assert took(TrainingJob(id="job_1", started_at="2026-01-01T00:00:00Z", completed_at=ended)) == shown
+
+
+def test_columns_are_aligned_in_every_script(capsys: pytest.CaptureFixture[str]) -> None:
+    """An ideograph is two columns wide, an accent of its own none."""
+    names = ["返信の分類", "re\u0301ponses", "triage"]
+    print_table([TrainingJob(id="job_1", name=name, status="running", created_at="2026-01-31") for name in names])
+    shown = [line.split("running  ")[1].split("  2026")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert shown == ["返信の分類", "re\u0301ponses  ", "triage    "]

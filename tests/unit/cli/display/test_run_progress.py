@@ -1,0 +1,130 @@
+"""How far a job is, as its events tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arkor.cli.display.run_progress import WAITING, Figures
+from arkor.protocol.events import Event, parse_event
+from arkor.protocol.jobs import TrainingJob
+from tests.support.events import checkpoint, completed, failed, log, started
+
+
+def event(body: dict[str, Any], second: int | None = None) -> Event:
+    """Return an event, of a second after nine o'clock."""
+    at = None if second is None else f"2026-01-01T09:{second // 60:02}:{second % 60:02}.000Z"
+    found = parse_event({"timestamp": at, **body})
+    assert found is not None
+    return found
+
+
+def figures(*events: Event, **config: Any) -> Figures:
+    """Return what is known of a job after these events."""
+    known = Figures(TrainingJob(id="job_1", config=config))
+    for item in events:
+        known.take(item)
+    return known
+
+
+def test_each_event_has_its_line() -> None:
+    """The figures that are there, and no line for the end, which is told by its status."""
+    told = [
+        started(),
+        log(1, 2.5),
+        log(2, 1.5, evalLoss=1.75),
+        log(2, evalLoss=float("nan")),
+        log(3),
+        checkpoint(3),
+        completed(),
+        failed("boom"),
+    ]
+    known = figures(maxSteps=60)
+    lines = []
+    for item in map(event, told):
+        known.take(item)
+        lines.append(known.line(item))
+    assert lines == [
+        "Training started",
+        "step 1/60  loss 2.5000",
+        "step 2/60  loss 1.5000  eval loss 1.7500",
+        "step 2/60  eval loss nan",
+        "step 3/60",
+        "step 3/60  checkpoint saved",
+        "",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "metadata", "step", "total"),
+    [
+        ({}, {}, 1, None),
+        ({"maxSteps": 60}, {}, 1, 60),
+        ({"maxSteps": 60}, {"maxSteps": 50}, 1, 50),
+        ({"numTrainEpochs": 3}, {"maxSteps": 255}, 1, 255),
+        ({"maxSteps": 60, "dryRun": True}, {}, 1, None),
+        ({"maxSteps": 60, "dryRun": True}, {"maxSteps": 2}, 1, 2),
+        ({"maxSteps": 60}, {}, 61, None),
+        ({"maxSteps": "60"}, {"maxSteps": "x"}, 1, None),
+        ({}, {"maxSteps": 0}, 0, None),
+        ({}, {"maxSteps": -3}, -5, None),
+    ],
+)
+def test_the_total_is_what_the_backend_says_and_else_what_was_asked_for(
+    config: dict[str, Any], metadata: dict[str, Any], step: int, total: int | None
+) -> None:
+    """How many steps a dry run has is the backend's business; a total that was passed is none."""
+    assert figures(event(started(**metadata)), event(log(step, 1.0)), **config).total == total
+
+
+def test_before_it_trains_it_says_that_it_waits() -> None:
+    """And nothing else; afterwards how it ended."""
+    known = figures(maxSteps=5)
+    assert (known.state, known.parts()) == (WAITING, [])
+    known.take(event(log(1, 2.0)))
+    assert known.state == "training"
+    known.take(event({"type": "training.cancelled"}))
+    assert known.state == "cancelled"
+
+
+def test_pace_and_time_left_are_those_of_the_backends_clock() -> None:
+    """Events that come late, all at once, tell the same; losses stay until there are newer ones."""
+    known = figures(
+        event(started(), 0),
+        event(log(10, 2.0), 10),
+        event(log(20, 1.5, evalLoss=1.75), 30),
+        event(log(30, 1.25), 50),
+        event(log(30, evalLoss=1.5), 59),  # an evaluation is no step
+        maxSteps=3630,
+    )
+    assert known.parts() == ["30/3630", "loss 1.2500", "eval loss 1.5000", "2:00:00 left", "0.5 steps/s"]
+    known.take(event(completed(), 60))
+    assert known.parts() == ["30/3630", "loss 1.2500", "eval loss 1.5000", "0.5 steps/s"]
+
+
+def test_only_the_last_log_events_make_the_pace() -> None:
+    """A slow beginning is forgotten; after an interruption it is measured anew."""
+    slow = [event(log(step, 1.0), step * 100) for step in range(3)]
+    quick = [event(log(step, 1.0), 300 + step) for step in range(3, 30)]
+    known = figures(*slow, *quick, maxSteps=59)
+    assert known.parts()[-2:] == ["0:00:30 left", "1 steps/s"]
+    known.take(event(started(), 400))
+    assert known.parts()[-1] == "loss 1.0000"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (event(log(1, 1.0)), event(log(2, 1.0))),
+        (event(log(1, 1.0), 5), event(log(2, 1.0), 5)),
+        (event(log(1, 1.0), 5), event(log(2, 1.0), 4)),
+        (event(log(1, 1.0), 5), event(log(10**400, 1.0), 6)),
+        (event(log(-(10**400), 1.0), 5), event(log(1, 1.0), 6)),
+    ],
+    ids=["no time", "no time between", "back in time", "too far", "from too far"],
+)
+def test_odd_times_and_steps_have_no_pace(first: Event, second: Event) -> None:
+    """Nothing is raised, and nothing is made up."""
+    assert not any("left" in part or "steps/s" in part for part in figures(first, second, maxSteps=10**500).parts())

@@ -1,0 +1,103 @@
+"""The checks of a question to a model."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from arkor.client.chat import chat_body
+from arkor.errors import ConfigError
+from arkor.protocol.jobs import AdapterRef
+
+ADAPTER = AdapterRef("checkpoint", "job_1", 30)
+MESSAGES = [{"role": "user", "content": "hi", "tool_call_id": "x"}]
+CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+def schema(schema: Any, **more: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema, **more}}}
+
+
+def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
+    """Field names are the contract's; what belongs to chat completions is sent as it came."""
+    options = {
+        "messages": MESSAGES,
+        "max_tokens": 5,
+        "tool_choice": None,
+        "abort_event": threading.Event(),
+        "timeout": 3,
+    }
+    assert chat_body(ADAPTER, None, options) == {
+        "messages": MESSAGES,
+        "adapter": {"kind": "checkpoint", "jobId": "job_1", "step": 30},
+        "maxTokens": 5,
+        "stream": True,
+    }
+    assert chat_body(None, "m", {"messages": MESSAGES, "stream": False, **schema(CLOSED)}) == {
+        "messages": MESSAGES,
+        "baseModel": "m",
+        "stream": False,
+        "responseFormat": schema(CLOSED)["response_format"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"messages": []}, "messages"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
+        ({"structured_outputs": {"yaml": {}}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a"}, **schema(CLOSED)}, "structured_outputs"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        (schema(OPEN, strict=True), "response_format"),
+        (schema({**CLOSED, "properties": {"a": OPEN}}, strict=True), "response_format"),
+        (schema({**CLOSED, "properties": {"a": {"type": "array", "items": OPEN}}}, strict=True), "response_format"),
+        (schema({"anyOf": [CLOSED, OPEN]}, strict=True), "response_format"),
+    ],
+)
+def test_a_question_that_contradicts_itself_is_named(options: dict[str, Any], field: str) -> None:
+    """Before anything is sent, by the option's own name."""
+    with pytest.raises(ConfigError) as caught:
+        chat_body(ADAPTER, None, {"messages": MESSAGES, **options})
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        schema(OPEN),
+        schema(CLOSED, strict=True),
+        schema({**CLOSED, "properties": {"a": {"enum": [{"properties": {}}]}}}, strict=True),
+        {"structured_outputs": {"choice": ["a", "b"]}, "response_format": {"type": "text"}},
+        {"temperature": 0, "top_p": 1},
+    ],
+)
+def test_good_questions_pass(options: dict[str, Any]) -> None:
+    """An open schema is fine where nothing strict was asked for; values of an enum are no schemas."""
+    assert chat_body(ADAPTER, None, {"messages": MESSAGES, **options})
+
+
+def test_one_who_answers_is_needed() -> None:
+    """An adapter or a base model, not both and not neither."""
+    for adapter, base_model in ((None, None), (ADAPTER, "m")):
+        with pytest.raises(ConfigError, match="either an adapter or a base_model"):
+            chat_body(adapter, base_model, {"messages": MESSAGES})
+
+
+@pytest.mark.parametrize("options", [{}, {"messages": MESSAGES, "max_token": 3}])
+def test_a_misspelt_option_is_a_type_error(options: dict[str, Any]) -> None:
+    """As for any keyword argument."""
+    with pytest.raises(TypeError):
+        chat_body(ADAPTER, None, options)

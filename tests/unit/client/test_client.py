@@ -1,0 +1,130 @@
+"""The client's own care: what a backend can do, and what it lists as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from arkor.client.client import CloudApiClient, ModelStatus, Project
+from arkor.errors import ConfigError, NotFound, ServerError, UnsupportedByBackend
+from arkor.protocol.jobs import Scope
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
+
+SCOPE = Scope("org", "project")
+
+
+@pytest.fixture
+def client(cloud: Cloud) -> Iterator[CloudApiClient]:
+    """A client that the stand-in knows; the stand-in keeps artifacts."""
+    cloud.know("secret", "org")
+    cloud.features = {"artifacts"}
+    one = CloudApiClient(cloud.url, token="secret")
+    yield one
+    one.close()
+
+
+def test_what_a_backend_can_do_is_asked_once(cloud: Cloud, client: CloudApiClient) -> None:
+    """And then known."""
+    assert client.features == client.features == {"artifacts"}
+    assert len(cloud.requests) == 1
+
+
+def test_what_a_backend_says_later_counts(cloud: Cloud, client: CloudApiClient) -> None:
+    """Another version may have taken its place while a program runs."""
+    assert client.features == {"artifacts"}
+    cloud.answer("GET", "/v1/capabilities", Answer(body={"features": ["models"]}))
+    client.capabilities()
+    assert client.features == {"models"}
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_backend_that_does_not_say_can_do_nothing_more(cloud: Cloud, client: CloudApiClient, status: int) -> None:
+    """Arkor Cloud, for one: a feature is then refused by its name."""
+    cloud.answer("GET", "/v1/capabilities", Answer(status=status))
+    with pytest.raises(UnsupportedByBackend, match=f"{cloud.url} does not support listing artifacts") as raised:
+        client.list_artifacts(SCOPE, "job_1")
+    assert raised.value.feature == "listing artifacts"
+
+
+def test_a_backend_that_fails_to_say_is_asked_again(cloud: Cloud, client: CloudApiClient) -> None:
+    """A failure is no answer, and is not remembered."""
+    cloud.answer("GET", "/v1/capabilities", *[Answer(status=500, headers={"Retry-After": "0"})] * 3)
+    with pytest.raises(ServerError):
+        _ = client.features
+    assert client.features == {"artifacts"}
+
+
+@pytest.mark.parametrize("body", [{}, {"features": None}, {"features": "artifacts"}, {"features": {"artifacts": True}}])
+def test_odd_features_are_none(cloud: Cloud, client: CloudApiClient, body: dict[str, object]) -> None:
+    """Nothing is guessed."""
+    cloud.answer("GET", "/v1/capabilities", Answer(body=body))
+    assert client.features == frozenset()
+
+
+def test_me_says_who_the_client_is(client: CloudApiClient) -> None:
+    """As the backend puts it."""
+    assert client.me()["orgs"][0]["slug"] == "org"
+
+
+def test_jobs_and_projects_are_listed_as_values(cloud: Cloud, client: CloudApiClient) -> None:
+    """What is no object in a list is passed over."""
+    cloud.jobs["job_1"] = {"id": "job_1", "status": "running", "gpuType": "new"}
+    (job,) = client.list_jobs(SCOPE)
+    assert (job.id, job.extra) == ("job_1", {"gpuType": "new"})
+    cloud.answer("GET", "/v1/projects", Answer(body={"projects": [{"id": "p", "slug": "s", "orgId": "o"}, 3, None]}))
+    assert client.list_projects("org") == [Project("p", "s", "", "o")]
+    cloud.answer("GET", "/v1/projects", Answer(body={"projects": "none"}))
+    assert client.list_projects("org") == []
+
+
+def test_a_deletion_whose_answer_was_lost_is_done(cloud: Cloud, client: CloudApiClient) -> None:
+    """The repeat finds no job, which is what was asked for; a job that was never there is NotFound."""
+    cloud.features = {"delete-jobs"}
+    cloud.answer("DELETE", "/v1/jobs/*", Answer(cut=0), Answer(status=404), Answer(status=404))
+    client.delete_job(SCOPE, "job_1")
+    assert [request.path for request in cloud.calls("DELETE", "/v1/jobs/*")] == ["/v1/jobs/job_1"] * 2
+    with pytest.raises(NotFound):
+        client.delete_job(SCOPE, "job_2")
+
+
+def test_jobs_are_not_deleted_where_that_cannot_be(cloud: Cloud, client: CloudApiClient) -> None:
+    """On Arkor Cloud, say: nothing is sent."""
+    with pytest.raises(UnsupportedByBackend, match="does not support deleting jobs"):
+        client.delete_job(SCOPE, "job_1")
+    assert not cloud.calls("DELETE", "/v1/jobs/*")
+
+
+def test_stored_events_are_pairs(cloud: Cloud, client: CloudApiClient) -> None:
+    """What is none is passed over, and nothing is asked of a backend that has none."""
+    with pytest.raises(UnsupportedByBackend, match="does not support reading stored events"):
+        client.stored_events(SCOPE, "job_1")
+    cloud.features = {"stored-events"}
+    client.capabilities()
+    event = {"type": "training.log", "step": 3}
+    odd = [3, ["4"], ["5", None], ["6", {"step": 1}], ["7", {"type": None}]]
+    cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"events": [[3, event], *odd], "more": True}))
+    assert client.stored_events(SCOPE, "job_1") == ([("3", event)], True)
+    cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"events": "none", "more": True}))
+    assert client.stored_events(SCOPE, "job_1") == ([], False)
+    row = [3, 0.5, None, None, None, None, None]
+    for rows in ([row, [4], None, row], "none", []):
+        cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"figures": rows, "events": [["3", event]]}))
+        steps, losses, *_ = client.stored_figures(SCOPE, "job_1")[0]
+        assert (list(steps), list(losses)) == (([3, 3], [0.5, 0.5]) if isinstance(rows, list) and rows else ([], []))
+    assert [request.query.get("figures") for request in cloud.calls("GET", "/v1/jobs/*/events")][-1] == "true"
+
+
+def test_models_are_listed_as_values(cloud: Cloud, client: CloudApiClient) -> None:
+    """With how far a pull is."""
+    cloud.features = {"models"}
+    pull = {"state": "running", "done": 3}
+    cloud.answer("GET", "/v1/models", Answer(body={"models": [{"id": "m", "ready": True, "pull": pull}, {"ready": 1}]}))
+    assert client.list_models() == [ModelStatus("m", True, pull=pull), ModelStatus("", True)]
+
+
+def test_an_address_that_is_none_is_refused_before_anything_is_sent() -> None:
+    """By the name of the setting."""
+    with pytest.raises(ConfigError, match="ARKOR_CLOUD_API_URL"):
+        CloudApiClient("nonsense", token="secret")

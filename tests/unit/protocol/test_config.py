@@ -1,0 +1,146 @@
+"""The settings of a job: each field's range, and the messages that name it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import attrs
+import pytest
+
+from arkor.client.stream import ReconnectPolicy
+from arkor.errors import ConfigError
+from arkor.protocol.config import JobConfig, LoraConfig
+from arkor.protocol.wire import wire_name
+
+SOURCE = {"type": "huggingface", "name": "a/b"}
+NOT_WHOLE: list[Any] = [1.5, "3", True, math.nan, [1]]
+NOT_REAL: list[Any] = ["0.1", True, math.nan, math.inf, -math.inf, [1.0], 10**400]
+NOT_TEXT: list[Any] = ["", "  ", 3, ["adamw"], True]
+NOT_FLAG: list[Any] = [0, 1, "true", []]
+NOT_OBJECT: list[Any] = ["chatml", 3, ["a"], True]
+
+# field: (values it takes, values it refuses, what the refusal says it must be)
+RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
+    "model": (["m", "owner/name"], NOT_TEXT, "a text that is not empty"),
+    "dataset_source": ([SOURCE], NOT_OBJECT, "a mapping"),
+    "dataset_format": ([{"type": "chatml"}], NOT_OBJECT, "a mapping"),
+    "dataset_split": ([{"evalFraction": 0.1}], NOT_OBJECT, "a mapping"),
+    "max_steps": ([1, 10**6], [0, -1, *NOT_WHOLE], "a whole number, 1 or more"),
+    "num_train_epochs": ([0.1, 3], [0, -0.5, *NOT_REAL], "a number above 0"),
+    "learning_rate": ([sys.float_info.min, 1], [0, 0.0, -1e-9, *NOT_REAL], "a number above 0"),
+    "batch_size": ([1, 64], [0, -1, *NOT_WHOLE], "a whole number, 1 or more"),
+    "optim": (["adamw_torch"], NOT_TEXT, "a text that is not empty"),
+    "lr_scheduler_type": (["cosine"], NOT_TEXT, "a text that is not empty"),
+    "weight_decay": ([0, 0.0, 0.1], [-0.1, *NOT_REAL], "a number of at least 0"),
+    "warmup_steps": ([0, 5], [-1, *NOT_WHOLE], "a whole number, 0 or more"),
+    "logging_steps": ([1], [0, *NOT_WHOLE], "a whole number, 1 or more"),
+    "save_steps": ([1], [0, *NOT_WHOLE], "a whole number, 1 or more"),
+    "eval_steps": ([1], [0, *NOT_WHOLE], "a whole number, 1 or more"),
+    "train_on_responses_only": ([True, False], NOT_FLAG, "True or False"),
+    "lora_r": ([1, 256], [0, *NOT_WHOLE], "a whole number, 1 or more"),
+    "lora_alpha": ([0.5, 16], [0, *NOT_REAL], "a number above 0"),
+    "max_length": ([8, 4096], [7, 0, *NOT_WHOLE], "a whole number, 8 or more"),
+    "load_in_4bit": ([True, False], NOT_FLAG, "True or False"),
+    "dry_run": ([True, False], NOT_FLAG, "True or False"),
+}
+GOOD = [(field, value) for field, (values, _, _) in RANGES.items() for value in values]
+BAD = [(field, value, says) for field, (_, values, says) in RANGES.items() for value in values]
+
+
+def config(**settings: Any) -> JobConfig:
+    """Return a config with the required fields filled in."""
+    return JobConfig(**{"model": "m", "dataset_source": SOURCE, **settings})
+
+
+def test_every_field_has_its_range_here() -> None:
+    """A new setting joins the table."""
+    assert set(RANGES) == {field.name for field in attrs.fields(JobConfig)} - {"extra"}
+
+
+@pytest.mark.parametrize(("field", "value"), GOOD)
+def test_a_value_in_its_range_travels(field: str, value: Any) -> None:
+    """Under its wire name, unchanged, and back."""
+    body = config(**{field: value}).to_wire()
+    assert body[wire_name(field)] == value
+    assert JobConfig.from_wire(body) == config(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value", "says"), BAD, ids=lambda value: repr(value)[:20])
+def test_a_value_out_of_its_range_is_named(field: str, value: Any, says: str) -> None:
+    """The setting's Python name, what it must be, and the value seen."""
+    with pytest.raises(ConfigError) as raised:
+        config(**{field: value})
+    assert raised.value.field == field
+    assert str(raised.value) == f"{field}: must be {says}, not {value!r}"
+
+
+@pytest.mark.parametrize("field", sorted(set(RANGES) - {"model", "dataset_source"}))
+def test_what_is_not_given_is_not_sent(field: str) -> None:
+    """Nor is an explicit None."""
+    assert config(**{field: None}).to_wire() == {"model": "m", "datasetSource": SOURCE}
+
+
+@pytest.mark.parametrize(("body", "field"), [({"model": "m"}, "dataset_source"), ({"datasetSource": SOURCE}, "model")])
+def test_a_required_field_that_is_absent_is_named(body: dict[str, Any], field: str) -> None:
+    """The backend checks what a client sent by the same rules."""
+    with pytest.raises(ConfigError, match="is required") as raised:
+        JobConfig.from_wire(body)
+    assert raised.value.field == field
+
+
+def test_unknown_fields_of_a_config_are_kept() -> None:
+    """A backend decides what it makes of them."""
+    body = {"model": "m", "datasetSource": SOURCE, "gpuType": "H100"}
+    assert JobConfig.from_wire(body).extra == {"gpuType": "H100"}
+    assert JobConfig.from_wire(body).to_wire() == body
+
+
+@pytest.mark.parametrize(
+    ("lora", "field"),
+    [
+        ({"r": 0}, "r"),
+        ({"alpha": 0}, "alpha"),
+        ({"max_length": 3}, "max_length"),
+        ({"load_in_4bit": 1}, "load_in_4bit"),
+    ],
+)
+def test_the_adapters_shape_has_the_same_ranges(lora: dict[str, Any], field: str) -> None:
+    """And names its own fields."""
+    with pytest.raises(ConfigError) as raised:
+        LoraConfig(**lora)
+    assert raised.value.field == field
+
+
+def test_a_lora_mapping_may_use_python_names_or_wire_names() -> None:
+    """Both give the same value."""
+    wanted = LoraConfig(r=8, alpha=32, max_length=512, load_in_4bit=True)
+    assert LoraConfig.parse({"r": 8, "alpha": 32, "max_length": 512, "load_in_4bit": True}) == wanted
+    assert LoraConfig.parse({"r": 8, "alpha": 32, "maxLength": 512, "loadIn4bit": True}) == wanted
+    assert LoraConfig.parse(wanted) is wanted
+
+
+@pytest.mark.parametrize("value", [{"rank": 8}, {"r": 8, "dropout": 0.1}, "r=8", 16, [8, 16]])
+def test_a_lora_that_is_none_is_refused(value: Any) -> None:
+    """An unknown key is named, and so are the known ones."""
+    with pytest.raises(ConfigError, match=r"^lora: "):
+        LoraConfig.parse(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("base_delay", -1),
+        ("base_delay", math.inf),
+        ("max_delay", "60"),
+        ("max_attempts", -1),
+        ("max_attempts", 1.5),
+        ("idle_timeout", 0),
+    ],
+)
+def test_a_reconnect_policy_has_ranges_too(field: str, value: Any) -> None:
+    """Named like every other setting."""
+    with pytest.raises(ConfigError) as raised:
+        ReconnectPolicy(**{field: value})
+    assert raised.value.field == field
