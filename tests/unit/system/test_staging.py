@@ -152,7 +152,7 @@ def killed(tmp_path: Path) -> Iterator[Any]:
 
     def start(*options: str, kill: bool = True) -> Path:
         command = [sys.executable, "-c", KILLED, str(tmp_path), *options]
-        environment = {**os.environ, "PYTHONPATH": str(Path(staging.__file__).parents[1])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(staging.__file__).parents[2])}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         started.append(process)
         assert process.stdout is not None
