@@ -1,6 +1,8 @@
-"""The settings of a training job, each with its range, and the LoRA group that users write apart.
+"""The settings of a training job: one table, as the fields of ``JobConfig``, and the LoRA group that users write apart.
 
-The trainer checks them before anything is sent, the self-hosted backend checks the same ranges again.
+Each field says its range, what it means, the self-hosted backend's default, and the argument of TRL or PEFT that it
+becomes. The trainer checks the ranges before anything is sent, and the self-hosted backend checks them again; the
+training worker makes its arguments of the table; the table in docs/protocol.md is generated from it.
 
 Protocol: docs/protocol.md, "Jobs": the config object.
 """
@@ -16,51 +18,93 @@ import attrs
 from arkor.errors import ConfigError
 from arkor.protocol import wire
 
-Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+LARGEST_SEED = 2**32 - 1  # what NumPy takes
 
 
-def _refuse(field: attrs.Attribute[Any], expected: str, value: Any) -> ConfigError:
-    return ConfigError(field.name, f"must be {expected}, not {value!r}")
+@attrs.frozen
+class Check:
+    """What a value must be, as a test and in words: a validator of attrs, to which None is a value that was not given.
+
+    Raises:
+        ConfigError: when called with another value; it names the field.
+    """
+
+    accepts: Callable[[Any], bool]
+    words: str
+
+    def __call__(self, _: object, field: attrs.Attribute[Any], value: Any) -> None:
+        """Check a value."""
+        if value is not None and not self.accepts(value):
+            raise ConfigError(field.name, f"must be {self.words}, not {value!r}")
 
 
-def whole(minimum: int) -> Validator:
-    """Return a validator: absent, or a whole number of at least ``minimum``."""
+def whole(minimum: int, maximum: int | None = None) -> Check:
+    """Return the check for a whole number of at least ``minimum`` and at most ``maximum``."""
 
-    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        if value is None:
-            return
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise _refuse(field, f"a whole number, {minimum} or more", value)
+    def accepts(value: Any) -> bool:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return is_whole and minimum <= value and (maximum is None or value <= maximum)
 
-    return check
-
-
-def real(minimum: float, *, above: bool = False) -> Validator:
-    """Return a validator: absent, or a finite number of at least (or ``above``) ``minimum``."""
-
-    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        if value is None:
-            return
-        good = not isinstance(value, bool) and isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
-        if not good or value < minimum or (above and value == minimum):
-            raise _refuse(field, f"a number {'above' if above else 'of at least'} {minimum:g}", value)
-
-    return check
+    span = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
+    return Check(accepts, f"a whole number, {span}")
 
 
-def _flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not isinstance(value, bool):
-        raise _refuse(field, "True or False", value)
+def real(minimum: float, *, above: bool = False) -> Check:
+    """Return the check for a finite number of at least (or ``above``) ``minimum``."""
+
+    def accepts(value: Any) -> bool:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and abs(value) <= sys.float_info.max and (value > minimum if above else value >= minimum)
+
+    return Check(accepts, f"a number {'above' if above else 'of at least'} {minimum:g}")
 
 
-def _words(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise _refuse(field, "a text that is not empty", value)
+FLAG = Check(lambda value: isinstance(value, bool), "True or False")
+TEXT = Check(lambda value: isinstance(value, str) and bool(value.strip()), "a text that is not empty")
+MAPPING = Check(lambda value: isinstance(value, Mapping), "a mapping")
 
 
-def _object(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not isinstance(value, Mapping):
-        raise _refuse(field, "a mapping", value)
+@attrs.frozen(kw_only=True)
+class Setting:
+    """A row of the table of settings.
+
+    Attributes:
+        name: the field of ``JobConfig``; the wire name follows from it.
+        check: its range.
+        meaning: what it is, with its unit.
+        default: what the self-hosted backend does without it, in words.
+        value: the value that stands for that default; None if there is no such value.
+        argument: the argument of TRL or PEFT that it becomes as it is, such as ``SFTConfig.learning_rate``; empty for
+            a setting that the worker itself reads.
+    """
+
+    name: str
+    check: Check
+    meaning: str
+    default: str
+    value: Any = None
+    argument: str = ""
+
+
+def _setting(
+    check: Check,
+    meaning: str,
+    *,
+    value: Any = None,
+    default: str = "",
+    argument: str = "",
+    required: bool = False,
+    hash: bool | None = None,
+) -> Any:
+    row = {"check": check, "meaning": meaning, "value": value, "argument": argument}
+    row["default"] = "required" if required else default or _in_words(value)
+    return attrs.field(default=attrs.NOTHING if required else None, validator=check, hash=hash, metadata=row)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"`{value}`" if isinstance(value, str) else f"{value:g}"
 
 
 @attrs.frozen
@@ -68,19 +112,22 @@ class LoraConfig:
     """The adapter's shape.
 
     Args:
-        r: rank of the adapter's matrices, at least 1.
-        alpha: scale; the adapter's output is multiplied by ``alpha / r``. Above 0.
-        max_length: longest example in tokens, at least 8; longer ones are cut.
-        load_in_4bit: keep the base model's weights in 4 bits (needs a CUDA device).
+        r: rank of the adapter's matrices, 1 or more; 16 by default.
+        alpha: scale, above 0; the adapter's output is multiplied by ``alpha / r``. 16 by default.
+        max_length: longest row in tokens; longer rows are cut. The backend decides by default.
+        load_in_4bit: keep the base model's weights in 4 bits (needs a CUDA device). The backend decides by default.
 
     Raises:
         ConfigError: a value is out of its range.
+
+    Example:
+        ``LoraConfig(r=8, alpha=16, max_length=512)``
     """
 
     r: int = attrs.field(default=16, validator=whole(1))
     alpha: float = attrs.field(default=16, validator=real(0, above=True))
     max_length: int | None = attrs.field(default=None, validator=whole(8), kw_only=True)
-    load_in_4bit: bool | None = attrs.field(default=None, validator=_flag, kw_only=True)
+    load_in_4bit: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
 
     @classmethod
     def parse(cls, value: LoraConfig | Mapping[str, Any]) -> LoraConfig:
@@ -109,53 +156,108 @@ class LoraConfig:
 class JobConfig:
     """What a job is asked to do. A field that is None was not given, and does not travel.
 
+    ``SETTINGS`` is the same as a table; the fields below say what each means, its range and its default.
+
     Attributes:
-        model: a name the backend knows, a Hugging Face id, or a folder on the backend's machine.
-        dataset_source: where the rows are, see ``arkor.data.datasets``.
-        dataset_format: ``{"type": "chatml" | "prompt_completion" | "text" | "alpaca"}``; detected when absent.
-        dataset_split: ``{"train": …, "eval": …}`` or ``{"evalFraction": …, "seed": …}``.
-        max_steps: optimizer steps, at least 1; wins over ``num_train_epochs``.
-        num_train_epochs: passes over the rows, above 0.
-        learning_rate: peak step size, dimensionless, above 0.
-        batch_size: rows a step, at least 1.
-        optim: the optimizer's name, as transformers spells it.
-        lr_scheduler_type: the schedule's name, as transformers spells it.
-        weight_decay: dimensionless, at least 0.
-        warmup_steps: steps until the peak, at least 0.
-        logging_steps: steps between two log events, at least 1.
-        save_steps: steps between two checkpoints, at least 1; only the final adapter when absent.
-        eval_steps: steps between two evaluations, at least 1; one at the end when absent and rows are held out.
-        train_on_responses_only: whether the loss counts only what the assistant says.
-        lora_r, lora_alpha, max_length, load_in_4bit: see ``LoraConfig``.
-        dry_run: whether to run the whole path on a few rows for a few steps.
         extra: fields this version does not know.
 
     Raises:
         ConfigError: a value is out of its range; ``field`` names it.
     """
 
-    model: str = attrs.field(validator=_words)
-    dataset_source: Mapping[str, Any] = attrs.field(validator=_object, hash=False)
-    dataset_format: Mapping[str, Any] | None = attrs.field(default=None, validator=_object, hash=False)
-    dataset_split: Mapping[str, Any] | None = attrs.field(default=None, validator=_object, hash=False)
-    max_steps: int | None = attrs.field(default=None, validator=whole(1))
-    num_train_epochs: float | None = attrs.field(default=None, validator=real(0, above=True))
-    learning_rate: float | None = attrs.field(default=None, validator=real(0, above=True))
-    batch_size: int | None = attrs.field(default=None, validator=whole(1))
-    optim: str | None = attrs.field(default=None, validator=_words)
-    lr_scheduler_type: str | None = attrs.field(default=None, validator=_words)
-    weight_decay: float | None = attrs.field(default=None, validator=real(0))
-    warmup_steps: int | None = attrs.field(default=None, validator=whole(0))
-    logging_steps: int | None = attrs.field(default=None, validator=whole(1))
-    save_steps: int | None = attrs.field(default=None, validator=whole(1))
-    eval_steps: int | None = attrs.field(default=None, validator=whole(1))
-    train_on_responses_only: bool | None = attrs.field(default=None, validator=_flag)
-    lora_r: int | None = attrs.field(default=None, validator=whole(1))
-    lora_alpha: float | None = attrs.field(default=None, validator=real(0, above=True))
-    max_length: int | None = attrs.field(default=None, validator=whole(8))
-    load_in_4bit: bool | None = attrs.field(default=None, validator=_flag)
-    dry_run: bool | None = attrs.field(default=None, validator=_flag)
+    model: str = _setting(
+        TEXT,
+        "a name the backend knows, a Hugging Face id, or a folder on the backend's machine",
+        required=True,
+    )
+    dataset_source: Mapping[str, Any] = _setting(
+        MAPPING, "the source of the rows, see below", required=True, hash=False
+    )
+    dataset_format: Mapping[str, Any] | None = _setting(
+        MAPPING,
+        '`{"type": "chatml"}`, or `prompt_completion`, `alpaca`, `text`',
+        default="detected, and reported in `training.started`",
+        hash=False,
+    )
+    dataset_split: Mapping[str, Any] | None = _setting(
+        MAPPING, "the rows to hold out, see below", default="no rows are held out", hash=False
+    )
+    max_steps: int | None = _setting(
+        whole(1),
+        "optimizer steps; wins over `numTrainEpochs`",
+        default="as many as the epochs need",
+    )
+    num_train_epochs: float | None = _setting(
+        real(0, above=True), "passes over the rows", value=1.0, argument="SFTConfig.num_train_epochs"
+    )
+    learning_rate: float | None = _setting(
+        real(0, above=True), "peak step size, dimensionless", value=2e-4, argument="SFTConfig.learning_rate"
+    )
+    batch_size: int | None = _setting(
+        whole(1), "rows in a batch", value=4, argument="SFTConfig.per_device_train_batch_size"
+    )
+    gradient_accumulation_steps: int | None = _setting(
+        whole(1),
+        "batches in an optimizer step: a step takes `batchSize` times as many rows",
+        value=1,
+        argument="SFTConfig.gradient_accumulation_steps",
+    )
+    optim: str | None = _setting(
+        TEXT, "the optimizer, as transformers names it", value="adamw_torch", argument="SFTConfig.optim"
+    )
+    lr_scheduler_type: str | None = _setting(
+        TEXT, "the schedule, as transformers names it", value="linear", argument="SFTConfig.lr_scheduler_type"
+    )
+    weight_decay: float | None = _setting(
+        real(0), "pull of the weights to 0, dimensionless", value=0.0, argument="SFTConfig.weight_decay"
+    )
+    max_grad_norm: float | None = _setting(
+        real(0),
+        "longest gradient, as an L2 norm: a longer one is scaled down to it; 0 turns this off",
+        value=1.0,
+        argument="SFTConfig.max_grad_norm",
+    )
+    warmup_steps: int | None = _setting(whole(0), "steps until the peak", value=0, argument="SFTConfig.warmup_steps")
+    logging_steps: int | None = _setting(
+        whole(1), "steps between two log events", value=1, argument="SFTConfig.logging_steps"
+    )
+    save_steps: int | None = _setting(
+        whole(1), "steps between two checkpoints", default="only the final adapter is kept"
+    )
+    eval_steps: int | None = _setting(
+        whole(1),
+        "steps between two evaluations",
+        default="one evaluation at the end, if rows are held out",
+    )
+    train_on_responses_only: bool | None = _setting(
+        FLAG, "whether the loss counts only what the assistant says", default="true, if the format has responses"
+    )
+    seed: int | None = _setting(
+        whole(0, LARGEST_SEED),
+        "of the random numbers: the order of the rows, the adapter's first weights",
+        value=42,
+        argument="SFTConfig.seed",
+    )
+    lora_r: int | None = _setting(whole(1), "rank of the adapter", value=16, argument="LoraConfig.r")
+    lora_alpha: float | None = _setting(
+        real(0, above=True),
+        "scale of the adapter: its output is multiplied by `loraAlpha / loraR`",
+        value=16,
+        argument="LoraConfig.lora_alpha",
+    )
+    max_length: int | None = _setting(
+        whole(8), "longest row in tokens; longer rows are cut", value=1024, argument="SFTConfig.max_length"
+    )
+    load_in_4bit: bool | None = _setting(FLAG, "keep the base model in 4 bits; needs CUDA", value=False)
+    dry_run: bool | None = _setting(
+        FLAG, "the whole path on a few rows: at most 2 steps, 8 rows to train on, 4 held out", value=False
+    )
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    def value(self, name: str) -> Any:
+        """Return a setting, or the value that stands for its default if it was not given."""
+        given = getattr(self, name)
+        return SETTINGS[name].value if given is None else given
 
     @classmethod
     def from_wire(cls, body: Mapping[str, Any]) -> JobConfig:
@@ -172,3 +274,8 @@ class JobConfig:
     def to_wire(self) -> dict[str, Any]:
         """Return the config as the JSON object that travels: only what was given."""
         return wire.to_wire(self)
+
+
+SETTINGS = {
+    field.name: Setting(name=field.name, **field.metadata) for field in attrs.fields(JobConfig) if field.metadata
+}

@@ -46,15 +46,20 @@ class Trainer:
         max_steps: optimizer steps, at least 1; wins over ``num_train_epochs``.
         num_train_epochs: passes over the rows, above 0.
         learning_rate: peak step size, dimensionless, above 0.
-        batch_size: rows a step, at least 1.
+        batch_size: rows in a batch, 1 or more.
+        gradient_accumulation_steps: batches in an optimizer step, 1 or more: a step takes ``batch_size`` times as many
+            rows.
         optim: the optimizer, as transformers names it.
         lr_scheduler_type: the schedule, as transformers names it.
         weight_decay: dimensionless, at least 0.
+        max_grad_norm: longest gradient, as an L2 norm, at least 0: a longer one is scaled down to it; 0 turns this off.
         warmup_steps: steps until the peak, at least 0.
         logging_steps: steps between two log events, at least 1.
         save_steps: steps between two checkpoints, at least 1.
         eval_steps: steps between two evaluations, at least 1.
         train_on_responses_only: whether the loss counts only what the assistant says.
+        seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1. The same seed
+            on the same machine gives the same adapter.
         dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``.
         dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``.
         dry_run: run the whole path on a few rows for a few steps.
@@ -86,14 +91,17 @@ class Trainer:
         num_train_epochs: float | None = None,
         learning_rate: float | None = None,
         batch_size: int | None = None,
+        gradient_accumulation_steps: int | None = None,
         optim: str | None = None,
         lr_scheduler_type: str | None = None,
         weight_decay: float | None = None,
+        max_grad_norm: float | None = None,
         warmup_steps: int | None = None,
         logging_steps: int | None = None,
         save_steps: int | None = None,
         eval_steps: int | None = None,
         train_on_responses_only: bool | None = None,
+        seed: int | None = None,
         dataset_format: str | Mapping[str, Any] | None = None,
         dataset_split: Mapping[str, Any] | None = None,
         dry_run: bool | None = None,
@@ -117,14 +125,17 @@ class Trainer:
             num_train_epochs=num_train_epochs,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            gradient_accumulation_steps=gradient_accumulation_steps,
             optim=optim,
             lr_scheduler_type=lr_scheduler_type,
             weight_decay=weight_decay,
+            max_grad_norm=max_grad_norm,
             warmup_steps=warmup_steps,
             logging_steps=logging_steps,
             save_steps=save_steps,
             eval_steps=eval_steps,
             train_on_responses_only=train_on_responses_only,
+            seed=seed,
             dry_run=dry_run,
             **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),
         )

@@ -6,7 +6,6 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.training_worker import settings
 from arkor.backend.training_worker.rows import load_rows
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.tokenize import Example, RowEncoder, Tokenised, tokenise
@@ -46,7 +45,7 @@ def prepare_data(spec: WorkerSpec, tokenizer: Any) -> Data:
     config = spec.config
     rows = load_rows(spec)
     encoder = RowEncoder(tokenizer, rows.format, responses_only=config.train_on_responses_only is not False)
-    longest = config.max_length or settings.DEFAULT_MAX_LENGTH
+    longest = config.value("max_length")
     train_rows = tokenise(rows.source, rows.train, encoder, longest)
     eval_rows = tokenise(rows.source, rows.eval, encoder, longest) if rows.eval else Tokenised([], 0, 0)
     if not train_rows.examples:

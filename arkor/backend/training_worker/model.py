@@ -37,7 +37,7 @@ def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: 
 
     from arkor.backend.training_worker.loss import CountedLossTrainer
 
-    set_seed(settings.SEED)
+    set_seed(spec.config.value("seed"))
     arguments = settings.training_arguments(spec, device, evaluate=bool(data.eval))
     # TRL scores only the counted positions by itself where it has Triton.
     trainer_class = CountedLossTrainer if device.is_cpu else SFTTrainer
@@ -67,10 +67,10 @@ def _load_model(spec: WorkerSpec, device: Device, path: str, longest: int) -> An
 
     config = AutoConfig.from_pretrained(path)
     how: dict[str, Any] = {"dtype": getattr(torch, device.dtype)}
-    attention = attention_for(device, config, settings.batch_size(spec.config), longest)
+    attention = attention_for(device, config, spec.config.value("batch_size"), longest)
     if attention is not None:
         how["attn_implementation"] = attention
-    if spec.config.load_in_4bit:
+    if spec.config.value("load_in_4bit"):
         how |= _four_bits(how["dtype"])
     return AutoModelForCausalLM.from_pretrained(path, **how)
 
@@ -90,10 +90,8 @@ def _four_bits(compute_dtype: Any) -> dict[str, Any]:
 def _lora(spec: WorkerSpec) -> Any:
     from peft import LoraConfig
 
-    shape = settings.lora_settings(spec.config)
-    return LoraConfig(
-        r=shape.r, lora_alpha=shape.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
+    shape = settings.arguments_of(spec.config, "LoraConfig")
+    return LoraConfig(**shape, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def _dataset(examples: list[Example]) -> Any:

@@ -130,7 +130,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         now = time.monotonic()
         steps, seconds = state.global_step - self._logged_step, now - self._logged_at
         self._logged_step, self._logged_at = state.global_step, now
-        return round(steps * args.train_batch_size / seconds, 3) if seconds > 0 else None
+        rows = steps * args.train_batch_size * args.gradient_accumulation_steps
+        return round(rows / seconds, 3) if seconds > 0 else None
 
 
 def log_fields(logs: dict[str, float]) -> dict[str, Any]:

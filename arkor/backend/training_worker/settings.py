@@ -1,62 +1,53 @@
-"""What the job's config says, and what holds where it says nothing, in the words of the libraries."""
+"""The job's settings as arguments of the libraries, most of them straight from the table of settings.
+
+Protocol: docs/protocol.md, "The config object".
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import attrs
-
 from arkor.backend.training_worker.device import Device
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.protocol.config import JobConfig
+from arkor.protocol.config import SETTINGS, JobConfig
 
 DRY_RUN_STEPS = 2
-SEED = 42
-DEFAULT_MAX_LENGTH = 1024
 _EVAL_BATCH_FACTOR = 2  # no gradients are kept
 
 
-@attrs.frozen
-class LoraSettings:
-    """The adapter's shape.
+def arguments_of(config: JobConfig, target: str) -> dict[str, Any]:
+    """Return the arguments of a class of TRL or PEFT that the table of settings fills in.
 
-    Attributes:
-        r: rank of the adapter's matrices.
-        alpha: scale; the adapter's output is multiplied by ``alpha / r``.
+    Args:
+        config: the job's settings.
+        target: ``SFTConfig`` or ``LoraConfig``.
     """
-
-    r: int = 16
-    alpha: float = 16
-
-
-def lora_settings(config: JobConfig) -> LoraSettings:
-    """Return the adapter's shape."""
-    defaults = LoraSettings()
-    return LoraSettings(config.lora_r or defaults.r, config.lora_alpha or defaults.alpha)
-
-
-def batch_size(config: JobConfig) -> int:
-    """Return the rows a step."""
-    return config.batch_size or 4
+    rows = ((setting.name, *setting.argument.split(".")) for setting in SETTINGS.values() if setting.argument)
+    return {argument: config.value(name) for name, owner, argument in rows if owner == target}
 
 
 def max_steps(config: JobConfig) -> int:
-    """Return the optimizer steps to do, or -1 where the epochs decide."""
+    """Return the optimizer steps to do, or -1 if the epochs decide."""
     if config.dry_run:
         return min(config.max_steps or DRY_RUN_STEPS, DRY_RUN_STEPS)
     return config.max_steps or -1
 
 
 def total_steps(config: JobConfig, rows: int) -> int:
-    """Return the optimizer steps that a training takes.
+    """Return the optimizer steps that a training takes, counted as transformers does.
 
     Args:
         config: the job's settings.
         rows: how many rows it trains on, at least 1.
     """
     steps = max_steps(config)
-    return steps if steps > 0 else math.ceil((config.num_train_epochs or 1.0) * math.ceil(rows / batch_size(config)))
+    if steps > 0:
+        return steps
+    epochs: float = config.value("num_train_epochs")
+    batches: int = math.ceil(rows / config.value("batch_size"))
+    steps_per_epoch: int = math.ceil(batches / config.value("gradient_accumulation_steps"))
+    return math.ceil(epochs * steps_per_epoch)
 
 
 def training_arguments(spec: WorkerSpec, device: Device, *, evaluate: bool) -> dict[str, Any]:
@@ -68,27 +59,17 @@ def training_arguments(spec: WorkerSpec, device: Device, *, evaluate: bool) -> d
         evaluate: whether rows are held out.
     """
     config = spec.config
-    rows = batch_size(config)
     periodic = evaluate and config.eval_steps is not None
     return {
+        **arguments_of(config, "SFTConfig"),
         "output_dir": str(spec.checkpoints_dir),
         "max_steps": max_steps(config),
-        "num_train_epochs": config.num_train_epochs or 1.0,
-        "learning_rate": config.learning_rate or 2e-4,
-        "per_device_train_batch_size": rows,
-        "per_device_eval_batch_size": rows * _EVAL_BATCH_FACTOR,
-        "optim": config.optim or "adamw_torch",
-        "lr_scheduler_type": config.lr_scheduler_type or "linear",
-        "weight_decay": config.weight_decay or 0.0,
-        "warmup_steps": config.warmup_steps or 0,
-        "logging_steps": config.logging_steps or 1,
+        "per_device_eval_batch_size": config.value("batch_size") * _EVAL_BATCH_FACTOR,
         "logging_nan_inf_filter": False,  # a loss that is lost has to be seen
         "eval_strategy": "steps" if periodic else "no",
         "eval_steps": config.eval_steps if periodic else None,
         "prediction_loss_only": True,
         "save_strategy": "no",  # the callback decides
-        "seed": SEED,
-        "max_length": config.max_length or DEFAULT_MAX_LENGTH,
         "dataset_kwargs": {"skip_prepare_dataset": True},  # the rows are tokenised and labelled already
         "report_to": "none",
         "disable_tqdm": True,

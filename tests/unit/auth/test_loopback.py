@@ -198,7 +198,7 @@ def test_the_providers_refusal_is_told_without_what_could_harm(start: Callable[[
     assert "Set-Cookie" not in page.headers
     assert str(raised.value) in page.text
     assert str(raised.value).isprintable()
-    assert len(str(raised.value)) < 400
+    assert len(str(raised.value)) < 600
 
 
 @pytest.mark.parametrize("query", [{}, {"code": ""}])

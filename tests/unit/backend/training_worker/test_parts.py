@@ -71,6 +71,8 @@ def test_what_the_config_leaves_open_has_a_value(tmp_path: Path) -> None:
         "optim": "adamw_torch",
         "lr_scheduler_type": "linear",
         "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "gradient_accumulation_steps": 1,
         "warmup_steps": 0,
         "logging_steps": 1,
         "eval_strategy": "no",
@@ -81,7 +83,7 @@ def test_what_the_config_leaves_open_has_a_value(tmp_path: Path) -> None:
         "gradient_checkpointing": False,
     }
     assert {name: arguments[name] for name in expected} == expected
-    assert settings.lora_settings(JobConfig.from_wire(body()["config"])) == settings.LoraSettings(16, 16)
+    assert settings.arguments_of(JobConfig.from_wire(body()["config"]), "LoraConfig") == {"r": 16, "lora_alpha": 16}
 
 
 def test_what_the_config_says_is_done(tmp_path: Path) -> None:
@@ -95,6 +97,9 @@ def test_what_the_config_says_is_done(tmp_path: Path) -> None:
         optim="sgd",
         lrSchedulerType="cosine",
         weightDecay=0.2,
+        maxGradNorm=0.5,
+        gradientAccumulationSteps=2,
+        seed=7,
         warmupSteps=5,
         loggingSteps=6,
         evalSteps=8,
@@ -111,6 +116,9 @@ def test_what_the_config_says_is_done(tmp_path: Path) -> None:
         "optim": "sgd",
         "lr_scheduler_type": "cosine",
         "weight_decay": 0.2,
+        "max_grad_norm": 0.5,
+        "gradient_accumulation_steps": 2,
+        "seed": 7,
         "warmup_steps": 5,
         "logging_steps": 6,
         "eval_strategy": "steps",
@@ -118,7 +126,7 @@ def test_what_the_config_says_is_done(tmp_path: Path) -> None:
         "max_length": 99,
     }
     assert {name: arguments[name] for name in expected} == expected
-    assert settings.lora_settings(spec.config) == settings.LoraSettings(2, 3)
+    assert settings.arguments_of(spec.config, "LoraConfig") == {"r": 2, "lora_alpha": 3}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +135,8 @@ def test_what_the_config_says_is_done(tmp_path: Path) -> None:
         ({}, 10, 3),
         ({"numTrainEpochs": 2, "batchSize": 5}, 10, 4),
         ({"numTrainEpochs": 0.5}, 10, 2),
+        ({"batchSize": 2, "gradientAccumulationSteps": 3}, 10, 2),
+        ({"numTrainEpochs": 1.5, "batchSize": 2, "gradientAccumulationSteps": 4}, 10, 3),
         ({"maxSteps": 60, "numTrainEpochs": 2}, 10, 60),
         ({"dryRun": True}, 8, 2),
         ({"dryRun": True, "maxSteps": 1}, 8, 1),

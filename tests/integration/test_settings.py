@@ -1,0 +1,193 @@
+"""Every setting of the table changes something in the trainer that is built: none is accepted and then ignored."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import arkor
+from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.protocol.config import SETTINGS, JobConfig
+
+pytestmark = [
+    pytest.mark.training,
+    # transformers 5.23 has a new name for it, which the oldest version that this backend takes does not know.
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning"),
+]
+
+BASE: dict[str, Any] = {"dataset_split": {"evalFraction": 0.2}, "eval_steps": 3}
+# A value for each setting, other than its default and than that of BASE.
+OTHERS: dict[str, Any] = {
+    "dataset_format": {"type": "text"},
+    "dataset_split": {"evalFraction": 0.4},
+    "max_steps": 5,
+    "num_train_epochs": 2.0,
+    "learning_rate": 0.5,
+    "batch_size": 3,
+    "gradient_accumulation_steps": 2,
+    "optim": "sgd",
+    "lr_scheduler_type": "cosine",
+    "weight_decay": 0.1,
+    "max_grad_norm": 0.3,
+    "warmup_steps": 2,
+    "logging_steps": 2,
+    "save_steps": 4,
+    "eval_steps": 2,
+    "train_on_responses_only": False,
+    "seed": 7,
+    "lora_r": 2,
+    "lora_alpha": 3,
+    "max_length": 8,
+    "load_in_4bit": True,
+    "dry_run": True,
+}
+CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s> {% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a few thousand random weights, with a tokenizer of whole words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("model")
+    words = ["</s>", "<unk>", "<user>", "<assistant>", "say", *(f"w{number}" for number in range(40))]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        eos_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows that can be read in two formats, some of them longer than 8 tokens."""
+    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    lines = [
+        {
+            "messages": [
+                {"role": "user", "content": f"say w{number}"},
+                {"role": "assistant", "content": " ".join(f"w{number}" for _ in range(1 + number))},
+            ],
+            "text": f"say w{number}",
+        }
+        for number in range(20)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+Build = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def built(model_folder: Path, rows: Path) -> Build:
+    """Build a trainer with settings, as the worker does, and return all that they can change in it and around it."""
+    known: dict[str, dict[str, Any]] = {}
+
+    def build(**settings: Any) -> dict[str, Any]:
+        key = json.dumps(settings)
+        if key not in known:
+            known[key] = _built(model_folder, rows, settings)
+        return known[key]
+
+    return build
+
+
+def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    from transformers import AutoModelForCausalLM
+
+    from arkor.backend.training_worker import model
+    from arkor.backend.training_worker.data import prepare_data
+    from arkor.backend.training_worker.device import Device
+    from arkor.backend.training_worker.progress import Progress
+
+    source = {"type": "dataset", "id": "0" * 64}
+    config = JobConfig(model=str(model_folder), dataset_source=source, **{**BASE, **settings})
+    spec = WorkerSpec(
+        job_id="job_1",
+        attempt=1,
+        token="t",
+        backend_url="http://127.0.0.1:1",
+        name="n",
+        config=JobConfig.from_wire(config.to_wire()),
+        dataset_path=str(rows),
+        job_dir=str(rows.parent),
+        threads=1,
+    )
+    loaded: dict[str, Any] = {}
+    load = AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(path: str, **how: Any) -> Any:
+        loaded.update(how)
+        kept = {name: value for name, value in how.items() if name not in {"quantization_config", "device_map"}}
+        return load(path, **kept)  # four bits need a CUDA device; what was asked for is recorded above
+
+    tokenizer = model.load_tokenizer(str(model_folder))
+    data = prepare_data(spec, tokenizer)
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
+        trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)
+    progress = Progress(spec, None, None, None)  # type: ignore[arg-type]  # only its decision to keep a checkpoint
+    weights = {name: value.sum().item() for name, value in trainer.model.named_parameters() if "lora_A" in name}
+    return {
+        "arguments": trainer.args.to_dict(),
+        "adapter": trainer.model.peft_config["default"].to_dict(),
+        "weights": weights,
+        "loaded": {name: str(value) for name, value in loaded.items()},
+        "rows": [[(row.input_ids, row.labels) for row in part] for part in (data.train, data.eval)],
+        "kept": [step for step in range(1, 20) if progress._is_for_user(step)],
+    }
+
+
+def test_every_setting_is_tried_here() -> None:
+    """A new setting needs another value than its default."""
+    assert set(OTHERS) == set(SETTINGS) - {"model", "dataset_source"}
+    assert [name for name, value in OTHERS.items() if value == SETTINGS[name].value] == []
+
+
+def test_the_same_settings_build_the_same_trainer(built: Build) -> None:
+    """What the check below compares does not differ by itself."""
+    assert built() == built(dry_run=False)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_setting_changes_the_trainer(built: Build, name: str) -> None:
+    """Its arguments, its adapter, its rows, how its model is loaded, or which checkpoints it keeps."""
+    assert built(**{name: OTHERS[name]}) != built()
+
+
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.argument])
+def test_a_setting_with_an_argument_is_that_argument(built: Build, name: str) -> None:
+    """As given, and as the table's default if it was not given."""
+    owner, argument = SETTINGS[name].argument.split(".")
+    part = {"SFTConfig": "arguments", "LoraConfig": "adapter"}[owner]
+    assert built()[part][argument] == SETTINGS[name].value
+    assert built(**{name: OTHERS[name]})[part][argument] == OTHERS[name]
+
+
+def test_the_trainer_has_a_keyword_for_every_setting() -> None:
+    """Under the same name; the settings of the adapter are those of ``LoraConfig``."""
+    keywords = set(inspect.signature(arkor.Trainer).parameters)
+    shape = {"lora_r", "lora_alpha", "max_length", "load_in_4bit"}
+    renamed = {"dataset_source": "dataset"}
+    assert {renamed.get(name, name) for name in set(SETTINGS) - shape} <= keywords
+    assert set(arkor.LoraConfig().to_settings()) == shape
+    documented = inspect.getdoc(arkor.Trainer) or ""
+    assert [name for name in sorted(keywords) if f"    {name}:" not in documented] == []
