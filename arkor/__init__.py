@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         TrainingLogEvent as TrainingLogEvent,
         TrainingStartedEvent as TrainingStartedEvent,
     )
+    from arkor.protocol.job_metrics import Metrics as Metrics
     from arkor.protocol.jobs import (
         AdapterRef as AdapterRef,
         Artifact as Artifact,
@@ -118,7 +119,6 @@ if TYPE_CHECKING:
         Scope as Scope,
         TrainingJob as TrainingJob,
     )
-    from arkor.protocol.metrics import Metrics as Metrics
     from arkor.trainer.callbacks import (
         Callbacks as Callbacks,
         CheckpointContext as CheckpointContext,
@@ -206,7 +206,7 @@ _HOMES = {
     "arkor.protocol.jobs": ("AdapterRef", "Artifact", "JobStatus", "Scope", "TrainingJob"),
     "arkor.data.jsonl": ("DatasetSummary",),
     "arkor.entry.manifest": ("Arkor", "create_arkor", "is_arkor"),
-    "arkor.protocol.metrics": ("Metrics",),
+    "arkor.protocol.job_metrics": ("Metrics",),
     "arkor.client.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.entry.runner": ("run_trainer",),
     "arkor.data.frames": ("dataset_from",),

@@ -24,6 +24,7 @@ FEATURES = (
     "inference",
     "delete-jobs",
     "stored-events",
+    "figure-columns",
 )
 
 

@@ -21,13 +21,14 @@ import requests
 from arkor.client.jobs import JobCalls
 from arkor.client.position import EVENT_ID, StreamPosition
 from arkor.client.stream import RETRIED_STATUSES, EventStream, ReconnectPolicy
-from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, WaitTimeout
+from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, StreamError, WaitTimeout
 from arkor.http.abort import Deadline
 from arkor.http.transport import path
 from arkor.protocol import wire
 from arkor.protocol.events import LAST_EVENT_TYPES, TrainingLogEvent, parse_event
+from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Scope
-from arkor.protocol.metrics import COLUMNS, Metrics
+from arkor.protocol.metrics import UNNAMED_WIRE_COLUMNS, WIRE_COLUMNS
 
 QUIET_S = 1.5
 QUIET_AFTER_PING_S = 0.2
@@ -144,18 +145,23 @@ class HistoryCalls(JobCalls):
     def stored_figures(
         self, scope: Scope, job_id: str, *, after: str | None = None
     ) -> tuple[list[Sequence[Any]], list[tuple[str, dict[str, Any]]], bool]:
-        """Return the figures of a job's log, as ``stored_events`` does its events, in a fraction of the time.
+        """Return the figures of a job's log, as ``stored_events`` returns its events, in a fraction of the time.
 
         Returns:
-            (a column for each of ``arkor.protocol.metrics.COLUMNS``: what the log events have there as it travels, None
-            for nothing; the last 500 of the events that these are from, each with its id; whether more follow).
+            (a column for each of ``arkor.protocol.metrics.COLUMNS``: the values of the log events as they travel, None
+            for an absent one and for a column that the backend does not know; the last 500 of the events that these are
+            from, each with its id; whether more follow).
 
         Raises:
-            UnsupportedByBackend: the backend tells events in its stream alone.
+            UnsupportedByBackend: the backend has its events in its stream alone.
             NotFound: there is no such job.
+            StreamError: a row of the answer has another number of values than there are columns.
         """
-        body = self._stored(scope, job_id, after, figures="true")
-        return _columns(body.get("figures")), *_stored_events(body)
+        named = "figure-columns" in self.features
+        options = {"columns": ",".join(WIRE_COLUMNS)} if named else {}
+        body = self._stored(scope, job_id, after, figures="true", **options)
+        found = _columns(body.get("figures"), WIRE_COLUMNS if named else UNNAMED_WIRE_COLUMNS)
+        return found, *_stored_events(body)
 
     def _stored(self, scope: Scope, job_id: str, after: str | None, **options: str) -> dict[str, Any]:
         self.require("stored-events", "reading stored events")
@@ -287,10 +293,12 @@ def _stored_events(body: Mapping[str, Any]) -> tuple[list[tuple[str, dict[str, A
     return found, bool(found) and body.get("more") is True
 
 
-def _columns(rows: Any) -> list[Sequence[Any]]:
-    """Return the columns of rows on the wire; rows of another length are passed over."""
-    width = len(COLUMNS)
+def _columns(rows: Any, names: Sequence[str]) -> list[Sequence[Any]]:
+    """Return a column for each of ``WIRE_COLUMNS``, of rows on the wire that have the columns ``names``."""
     found = rows if isinstance(rows, list) else []
-    if not all(type(row) is list and len(row) == width for row in found):
-        found = [row for row in found if isinstance(row, list) and len(row) == width]
-    return list(zip(*found, strict=True)) if found else [()] * width
+    odd = next((row for row in found if type(row) is not list or len(row) != len(names)), None)
+    if odd is not None:
+        raise StreamError(f"The backend sent a row of figures that has not {len(names)} values: {odd!r:.200}")
+    given = dict(zip(names, zip(*found, strict=True), strict=True)) if found else {}
+    absent = (None,) * len(found)
+    return [given.get(name, absent) for name in WIRE_COLUMNS]

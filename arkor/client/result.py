@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
 
     from arkor.client.chat import ChatOptions, ChatResponse
-    from arkor.protocol.metrics import Metrics
+    from arkor.protocol.job_metrics import Metrics
 
 
 class TrainingFailed(ArkorError):

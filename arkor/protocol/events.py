@@ -16,6 +16,7 @@ import attrs
 
 from arkor.protocol import wire
 from arkor.protocol.jobs import Artifact
+from arkor.protocol.metrics import METRICS, LogMetrics
 
 
 @attrs.frozen(slots=False)  # made for nearly every frame: without slots that takes two thirds of the time
@@ -47,25 +48,10 @@ class TrainingStartedEvent(_Event):
 
 
 @attrs.frozen(slots=False)
-class TrainingLogEvent(_Event):
-    """One line of the training log.
-
-    Attributes:
-        step: optimizer steps done.
-        loss: mean training loss per counted token since the last log, nats, or None.
-        eval_loss: mean loss on the held-out rows, nats, or None.
-        learning_rate: the step size in use, or None.
-        epoch: passes over the rows, fractional, or None.
-        samples_per_second: rows trained (or evaluated) a second, or None.
-    """
+class TrainingLogEvent(LogMetrics, _Event):
+    """One line of the training log; ``arkor.protocol.metrics.LogMetrics`` has its metrics with their units."""
 
     type: ClassVar[str] = "training.log"
-    step: int = 0
-    loss: float | None = None
-    eval_loss: float | None = None
-    learning_rate: float | None = None
-    epoch: float | None = None
-    samples_per_second: float | None = None
 
 
 @attrs.frozen(slots=False)
@@ -113,23 +99,17 @@ Event = (
 )
 
 
+_METRICS = tuple((metric.name, metric.wire_name) for metric in METRICS)
+
+
 def _started(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
     return TrainingStartedEvent(job_id, at, wire.mapping(body.get("metadata")), id=event_id, body=body)
 
 
 def _log(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
-    return TrainingLogEvent(
-        job_id,
-        at,
-        wire.whole_number(body.get("step")) or 0,
-        wire.number(body.get("loss")),
-        wire.number(body.get("evalLoss")),
-        wire.number(body.get("learningRate")),
-        wire.number(body.get("epoch")),
-        wire.number(body.get("samplesPerSecond")),
-        id=event_id,
-        body=body,
-    )
+    step = wire.whole_number(body.get("step")) or 0
+    metrics = {name: wire.number(body.get(wire_name)) for name, wire_name in _METRICS}
+    return TrainingLogEvent(job_id, at, step=step, **metrics, id=event_id, body=body)
 
 
 def _checkpoint(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:

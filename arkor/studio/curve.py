@@ -9,16 +9,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 from arkor.protocol import wire
+from arkor.protocol.metrics import METRICS, WIRE_COLUMNS
 
-FIGURES = ("loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond")
-COLUMNS = ("step", *FIGURES, "timestamp")
+_NAMES = tuple(metric.wire_name for metric in METRICS)
 FEWEST_POINTS = 10
 LARGEST_STEP = 2**53  # what a browser's numbers hold
 _NONE = math.nan
 
 
 class Curve:
-    """The log events of a job: 56 bytes each.
+    """The log events of a job: 64 bytes each.
 
     Thread-safety: one thread at a time; meanwhile others may ask for its length and for ``last``.
     """
@@ -26,17 +26,17 @@ class Curve:
     def __init__(self) -> None:
         self._steps = array("q")
         self._times = array("d")  # Unix time in seconds
-        self._figures = {name: array("d") for name in FIGURES}
+        self._figures = {name: array("d") for name in _NAMES}
 
     def __len__(self) -> int:
         return len(self._steps)
 
     def extend(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Take in log events as they travel; a figure of another type, or one that is not finite, counts as absent."""
-        self.extend_columns([[event.get(name) for event in events] for name in COLUMNS])
+        self.extend_columns([[event.get(name) for event in events] for name in WIRE_COLUMNS])
 
     def extend_columns(self, columns: Sequence[Sequence[Any]]) -> None:
-        """Take in log events by their values, a column for each of ``COLUMNS``."""
+        """Take in log events by their values, a column for each of ``arkor.protocol.metrics.WIRE_COLUMNS``."""
         steps, *figures, times = columns
         self._steps.extend(_steps(steps))
         self._times.extend([_unix_time(time) for time in times])

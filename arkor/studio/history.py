@@ -2,7 +2,7 @@
 
 Memory stays bounded: a job keeps at most ``LARGEST_CURVE`` log events (beyond, half as many points that show the same
 curve) and the last ``LINES`` events, of ``MOST_LINE_CHARS`` in all; the jobs looked at last have ``MOST_JOBS`` places
-and ``MOST_POINTS`` log events between them. With 56 bytes for a log event that is about 40 MiB.
+and ``MOST_POINTS`` log events between them. With 64 bytes for a log event that is about 45 MiB.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from arkor.protocol import wire
 from arkor.protocol.events import LAST_EVENT_TYPES
-from arkor.protocol.metrics import plain_time
+from arkor.protocol.metrics import COLUMNS, METRICS, plain_time
 from arkor.serving.refusal import Refusal
-from arkor.studio.curve import FIGURES, Curve
+from arkor.studio.curve import Curve
 from arkor.studio.redact import json_text
 
 BATCH = 500
@@ -35,8 +35,6 @@ TURN_S = 15.0  # how long one page waits for another that has the same job read
 
 Events = Iterable[tuple[str | None, Mapping[str, Any]]]  # ids and bodies, as ``arkor.client.history`` yields them
 Figures = Iterable[tuple[Sequence[Sequence[Any]], Sequence[tuple[str | None, Mapping[str, Any]]]]]
-
-CSV_COLUMNS = ("step", *map(wire.python_name, FIGURES), "timestamp")
 
 
 class JobHistory:
@@ -218,10 +216,10 @@ def csv_lines(events: Events) -> Iterator[str]:
     """Yield the log events as CSV, a header first, in pieces of many lines."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\r\n")  # RFC 4180
-    table.writerow(CSV_COLUMNS)
+    table.writerow(COLUMNS)
     for _, body in events:
         if body["type"] == "training.log":
-            figures = (wire.number(body.get(name)) for name in FIGURES)
+            figures = (wire.number(body.get(metric.wire_name)) for metric in METRICS)
             table.writerow([wire.whole_number(body.get("step")) or 0, *figures, plain_time(body.get("timestamp"))])
         if text.tell() >= CSV_CHARS:
             yield text.getvalue()

@@ -22,6 +22,7 @@ from arkor.protocol.events import (
     TrainingStartedEvent,
 )
 from arkor.protocol.jobs import AdapterRef, Artifact, TrainingJob
+from arkor.protocol.metrics import METRIC_NAMES, LogMetrics
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from arkor.client.chat import ChatOptions, ChatResponse
 
 Chat = Callable[..., "ChatResponse"]
+_LOGGED = ("step", *METRIC_NAMES)
 
 
 @attrs.frozen
@@ -40,16 +42,10 @@ class StartedContext:
 
 
 @attrs.frozen(slots=False)  # as TrainingLogEvent
-class LogContext:
-    """Handed to ``on_log``; see ``arkor.protocol.events.TrainingLogEvent`` for the units."""
+class LogContext(LogMetrics):
+    """Handed to ``on_log``: the metrics of a line of the log (see ``LogMetrics`` for their units), and the job."""
 
-    step: int
-    loss: float | None
-    eval_loss: float | None
-    learning_rate: float | None
-    epoch: float | None
-    samples_per_second: float | None
-    job: TrainingJob
+    job: TrainingJob = attrs.field(kw_only=True)
 
 
 @attrs.frozen
@@ -153,15 +149,7 @@ class Callbacks:
         """
         match event:
             case TrainingLogEvent() if self.on_log:
-                return self.on_log, LogContext(
-                    event.step,
-                    event.loss,
-                    event.eval_loss,
-                    event.learning_rate,
-                    event.epoch,
-                    event.samples_per_second,
-                    job,
-                )
+                return self.on_log, LogContext(**{name: getattr(event, name) for name in _LOGGED}, job=job)
             case TrainingStartedEvent() if self.on_started:
                 return self.on_started, StartedContext(job, event.metadata)
             case CheckpointSavedEvent() if self.on_checkpoint:

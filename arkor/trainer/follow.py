@@ -30,8 +30,8 @@ from arkor.protocol.events import (
     TrainingStartedEvent,
     parse_event,
 )
+from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
-from arkor.protocol.metrics import Metrics
 from arkor.trainer.callbacks import Chat
 
 VERDICT_TRIES = 5

@@ -20,8 +20,8 @@ from arkor.client.position import StreamPosition
 from arkor.client.project import ensure_project, find_project
 from arkor.errors import CloudApiError, ConfigError, NotFound
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
+from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Progress, Scope, TrainingJob
-from arkor.protocol.metrics import Metrics
 from arkor.trainer.follow import JobRecord
 from arkor.trainer.remember import Bookmark, Place
 from arkor.trainer.submission import StartProgress, Submission

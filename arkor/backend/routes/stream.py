@@ -5,13 +5,15 @@ Protocol: docs/protocol.md, "The event stream" and "Stored events".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from flask import Blueprint, Response, request
 
 from arkor.backend.backend import Backend
 from arkor.backend.routes.access import backend, require_job
 from arkor.backend.store.events import JobDeleted
+from arkor.protocol.metrics import UNNAMED_WIRE_COLUMNS
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("stream", __name__)
@@ -22,6 +24,8 @@ _RETRY_AFTER_S = 5
 _MOST_EVENTS = 5000
 _MOST_FIGURES = 25_000
 _LAST_EVENTS = 500
+_MOST_COLUMNS = 40
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}")
 
 
 @blueprint.get("/v1/jobs/<job_id>/events/stream")
@@ -45,13 +49,14 @@ def stream(job_id: str) -> Response:
 def stored(job_id: str) -> Response:
     """Send the events behind ``after``, as many as make one answer, and say whether there are more.
 
-    With ``figures=true`` only the last of them come as they are, and of the log events the figures.
+    With ``figures=true`` only the last of them come as they are, and of the log events the figures: those that
+    ``columns`` names, or else the seven that clients knew before it.
     """
     job, after = require_job(job_id), _event_id(request.args.get("after", ""), "after")
     kept, figures = backend().store.events, ""
     try:
         if request.args.get("figures") == "true":
-            rows, events, more = kept.figures(job.id, after, _MOST_FIGURES, _LAST_EVENTS)
+            rows, events, more = kept.figures(job.id, _columns(), after, _MOST_FIGURES, _LAST_EVENTS)
             figures = f'"figures": [{",".join(rows)}], '
         else:
             events, _ = kept.after(job.id, after, _MOST_EVENTS + 1)
@@ -60,6 +65,17 @@ def stored(job_id: str) -> Response:
         raise Refusal(404, f"Job {job.id} was deleted.") from None
     pairs = ",\n".join(f'["{event.id}", {event.data}]' for event in events)
     return Response(f'{{{figures}"events": [{pairs}], "more": {str(more).lower()}}}', mimetype="application/json")
+
+
+def _columns() -> Sequence[str]:
+    """Return the fields of log events that a request names; one that no event has is null in every row."""
+    given = request.args.get("columns")
+    if given is None:
+        return UNNAMED_WIRE_COLUMNS
+    names = given.split(",")
+    if not 2 <= len(names) <= _MOST_COLUMNS or not all(map(_NAME.fullmatch, names)):
+        raise Refusal(400, f"columns must be 2 to {_MOST_COLUMNS} names of fields, with commas, not {given!r:.100}")
+    return names
 
 
 def _event_id(given: str, name: str) -> int:

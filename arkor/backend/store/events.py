@@ -24,8 +24,6 @@ STATUS_OF_LAST_EVENT = {
     "training.cancelled": JobStatus.CANCELLED,
 }
 
-FIGURES = ("step", "loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond", "timestamp")
-
 
 @attrs.frozen
 class Origin:
@@ -139,18 +137,20 @@ class Events:
         reached = found[-1].id if found else event_id
         return found, job.status in TERMINAL_STATUSES and reached >= job.last_event_id
 
-    def figures(self, job_id: str, event_id: int, limit: int, last: int) -> tuple[list[str], list[StoredEvent], bool]:
+    def figures(
+        self, job_id: str, columns: Sequence[str], event_id: int, limit: int, last: int
+    ) -> tuple[list[str], list[StoredEvent], bool]:
         """Return the figures of a job's events behind an id, and the last of these events as they are.
 
         Args:
             job_id: the job.
+            columns: the fields of a log event to return, in wire names, at least two.
             event_id: 0 for all.
             limit: how many events at most.
             last: how many of them as they are.
 
         Returns:
-            (for each log event a JSON array of what ``FIGURES`` names; the last events; whether there are more behind
-            them).
+            (for each log event a JSON array of its ``columns``; the last events; whether there are more behind them).
 
         Raises:
             JobDeleted: there is no such job any more.
@@ -161,7 +161,7 @@ class Events:
                 raise JobDeleted
             until = min(end, event_id + limit)  # ids have no gaps
             mine = (events.c.job_id == job_id, events.c.id <= until)
-            rows = select(func.json_extract(events.c.data, *(f"$.{name}" for name in FIGURES))).where(
+            rows = select(func.json_extract(events.c.data, *(f"$.{name}" for name in columns))).where(
                 *mine, events.c.id > event_id, events.c.type == "training.log"
             )
             found = list(connection.execute(rows.order_by(events.c.id)).scalars())

@@ -18,6 +18,7 @@ from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Position, StopReason, StopSwitch
 from arkor.errors import ArkorError
+from arkor.protocol.metrics import METRICS
 
 # What a job that is killed may lose, and has to compute again.
 RESUME_INTERVAL_S = 120.0
@@ -140,15 +141,8 @@ def log_fields(logs: dict[str, float]) -> dict[str, Any]:
     Args:
         logs: an entry of the trainer's history, with its ``step``.
     """
-    names = {
-        "loss": "loss",
-        "eval_loss": "evalLoss",
-        "learning_rate": "learningRate",
-        "epoch": "epoch",
-        "eval_samples_per_second": "samplesPerSecond",
-    }
-    fields: dict[str, Any] = {wire: logs[name] for name, wire in names.items() if name in logs}
-    return {"step": int(logs["step"]), **fields}
+    found = {metric.wire_name: logs[metric.trainer_key] for metric in METRICS if metric.trainer_key in logs}
+    return {"step": int(logs["step"]), **found}
 
 
 def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporter: Reporter) -> None:

@@ -14,16 +14,7 @@ from arkor.cli.options import local_option, project_of
 from arkor.text import one_line
 
 if TYPE_CHECKING:
-    from arkor.protocol.metrics import Metrics
-
-_SHOWN = {
-    "step": ("STEP", "d"),
-    "loss": ("LOSS", ".4f"),
-    "eval_loss": ("EVAL LOSS", ".4f"),
-    "learning_rate": ("LEARNING RATE", ".3g"),
-    "epoch": ("EPOCH", ".2f"),
-    "samples_per_second": ("SAMPLES/S", ".1f"),
-}
+    from arkor.protocol.job_metrics import Metrics
 
 
 @click.command()
@@ -73,8 +64,11 @@ def _print_json(found: Metrics) -> None:
 
 
 def _print_table(found: Metrics) -> None:
+    from arkor.protocol.metrics import METRICS
+
     columns = []
-    for name, (title, form) in _SHOWN.items():
+    shown = [("step", "STEP", "d"), *((metric.name, metric.label.upper(), metric.form) for metric in METRICS)]
+    for name, title, form in shown:
         cells = _cells((getattr(entry, name) for entry in found), form)
         if any(cells):
             width = max(map(len, (title, *cells)))

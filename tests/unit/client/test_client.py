@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from arkor.client.client import CloudApiClient, ModelStatus, Project
-from arkor.errors import ConfigError, NotFound, ServerError, UnsupportedByBackend
+from arkor.errors import ConfigError, NotFound, ServerError, StreamError, UnsupportedByBackend
 from arkor.protocol.jobs import Scope
+from arkor.protocol.metrics import COLUMNS, UNNAMED_WIRE_COLUMNS, WIRE_COLUMNS
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
 
 SCOPE = Scope("org", "project")
+TIMESTAMP = "2026-01-31T09:30:09.000Z"
 
 
 @pytest.fixture
@@ -108,12 +110,48 @@ def test_stored_events_are_pairs(cloud: Cloud, client: CloudApiClient) -> None:
     assert client.stored_events(SCOPE, "job_1") == ([("3", event)], True)
     cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"events": "none", "more": True}))
     assert client.stored_events(SCOPE, "job_1") == ([], False)
-    row = [3, 0.5, None, None, None, None, None]
-    for rows in ([row, [4], None, row], "none", []):
-        cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"figures": rows, "events": [["3", event]]}))
-        steps, losses, *_ = client.stored_figures(SCOPE, "job_1")[0]
-        assert (list(steps), list(losses)) == (([3, 3], [0.5, 0.5]) if isinstance(rows, list) and rows else ([], []))
-    assert [request.query.get("figures") for request in cloud.calls("GET", "/v1/jobs/*/events")][-1] == "true"
+
+
+def _figures(cloud: Cloud, client: CloudApiClient, rows: object) -> dict[str, list[object]]:
+    cloud.answer("GET", "/v1/jobs/*/events", Answer(body={"figures": rows, "events": []}))
+    return dict(zip(COLUMNS, map(list, client.stored_figures(SCOPE, "job_1")[0]), strict=True))
+
+
+@pytest.mark.parametrize("rows", ["none", [], None])
+def test_figures_without_rows_are_empty_columns(cloud: Cloud, client: CloudApiClient, rows: object) -> None:
+    """One for each metric."""
+    cloud.features = {"stored-events"}
+    assert _figures(cloud, client, rows) == {name: [] for name in COLUMNS}
+
+
+def test_an_old_backend_is_asked_for_the_seven_columns_it_has(cloud: Cloud, client: CloudApiClient) -> None:
+    """By a request that names none; the metrics it does not have are absent in every row."""
+    cloud.features = {"stored-events"}
+    old = [3, 0.5, None, 1e-4, None, None, TIMESTAMP]
+    found = _figures(cloud, client, [old, old])
+    assert (found["step"], found["loss"], found["timestamp"]) == ([3, 3], [0.5, 0.5], [TIMESTAMP, TIMESTAMP])
+    assert found["grad_norm"] == [None, None]
+    assert "columns" not in cloud.requests[-1].query
+
+
+def test_a_new_backend_is_asked_for_the_columns_by_name(cloud: Cloud, client: CloudApiClient) -> None:
+    """All that this version knows, in the order in which the rows have them."""
+    cloud.features = {"stored-events", "figure-columns"}
+    row = [index + 0.5 for index, _ in enumerate(COLUMNS)]
+    assert _figures(cloud, client, [row]) == {name: [value] for name, value in zip(COLUMNS, row, strict=True)}
+    assert cloud.requests[-1].query["columns"] == ",".join(WIRE_COLUMNS)
+
+
+@pytest.mark.parametrize("features", [{"stored-events"}, {"stored-events", "figure-columns"}])
+@pytest.mark.parametrize("odd", [[4], None, {}, list(range(9))])
+def test_a_row_of_another_width_is_an_error(
+    cloud: Cloud, client: CloudApiClient, features: set[str], odd: object
+) -> None:
+    """It says so: figures are never dropped without a word."""
+    cloud.features = features
+    row = [3, *[None] * (len(COLUMNS if "figure-columns" in features else UNNAMED_WIRE_COLUMNS) - 1)]
+    with pytest.raises(StreamError, match="The backend sent a row of figures"):
+        _figures(cloud, client, [row, odd, row])
 
 
 def test_models_are_listed_as_values(cloud: Cloud, client: CloudApiClient) -> None:

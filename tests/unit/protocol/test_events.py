@@ -38,11 +38,11 @@ JSON = st.recursive(
         ({"type": "training.started"}, TrainingStartedEvent(*AT)),
         (
             {"type": "training.log", "step": 3, "loss": 1, "evalLoss": 2.5, "learningRate": 1e-4, "epoch": 0.5},
-            TrainingLogEvent(*AT, 3, 1.0, 2.5, 1e-4, 0.5),
+            TrainingLogEvent(*AT, step=3, loss=1.0, eval_loss=2.5, learning_rate=1e-4, epoch=0.5),
         ),
         (
             {"type": "training.log", "step": 3, "loss": None, "samplesPerSecond": 7.5},
-            TrainingLogEvent(*AT, 3, samples_per_second=7.5),
+            TrainingLogEvent(*AT, step=3, samples_per_second=7.5),
         ),
         (
             {"type": "checkpoint.saved", "step": 3, "artifacts": [{"name": "a"}]},

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from arkor.errors import ConnectionFailed
+from arkor.protocol.metrics import COLUMNS, WIRE_COLUMNS
 from arkor.serving.refusal import Refusal
 from arkor.studio import history
-from arkor.studio.curve import COLUMNS
 from arkor.studio.history import Histories, csv_lines
 from tests.support.events import PLAN, TIMESTAMP, completed, log, started
 
@@ -70,7 +70,7 @@ def test_figures_tell_the_same_as_their_events(monkeypatch: pytest.MonkeyPatch) 
         stored = list(source.after(after))
         for page in (stored[:3], stored[3:]):
             logged = [body for _, body in page if body["type"] == "training.log"]
-            yield [[body.get(name) for body in logged] for name in COLUMNS], page
+            yield [[body.get(name) for body in logged] for name in WIRE_COLUMNS], page
             if breaks:
                 breaks.clear()
                 raise ConnectionFailed("cut")
@@ -165,12 +165,22 @@ def test_the_csv_has_every_log_event_exactly() -> None:
     events += [{**log(3, float("nan")), "timestamp": "=cmd()"}, {"type": "training.log", "step": "x", "loss": "=1+1"}]
     text = "".join(csv_lines(Source([*events, completed()]).after(None)))
     assert text.endswith("\r\n")
-    assert list(csv.reader(io.StringIO(text, newline=""))) == [
-        ["step", "loss", "eval_loss", "learning_rate", "epoch", "samples_per_second", "timestamp"],
-        ["1", "2.5", "", "0.0001", "0.1", "3.0", TIMESTAMP],
-        ["2", "", repr(1 / 3), "", "", "", TIMESTAMP],
-        ["3", "nan", "", "", "", "", ""],
-        ["0", "", "", "", "", "", TIMESTAMP],
+    told = [
+        {name: value for name, value in row.items() if value} for row in csv.DictReader(io.StringIO(text, newline=""))
+    ]
+    assert tuple(text.splitlines()[0].split(",")) == COLUMNS
+    assert told == [
+        {
+            "step": "1",
+            "loss": "2.5",
+            "learning_rate": "0.0001",
+            "epoch": "0.1",
+            "samples_per_second": "3.0",
+            "timestamp": TIMESTAMP,
+        },
+        {"step": "2", "eval_loss": repr(1 / 3), "timestamp": TIMESTAMP},
+        {"step": "3", "loss": "nan"},
+        {"step": "0", "timestamp": TIMESTAMP},
     ]
 
 

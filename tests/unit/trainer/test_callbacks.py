@@ -17,6 +17,7 @@ from arkor.protocol.events import (
     TrainingStartedEvent,
 )
 from arkor.protocol.jobs import AdapterRef, Artifact, TrainingJob
+from arkor.protocol.metrics import METRIC_NAMES
 from arkor.trainer.callbacks import (
     Callbacks,
     CheckpointContext,
@@ -28,13 +29,15 @@ from arkor.trainer.callbacks import (
 )
 
 JOB = TrainingJob(id="job_1", error="boom")
+# A value for each metric, all different: one that is left out, or mixed up with another, is noticed.
+LOGGED: dict[str, Any] = {"step": 3, **{name: 1.5 + number for number, name in enumerate(METRIC_NAMES)}}
 ADAPTER, OTHER = Artifact(name="adapter"), Artifact(name="other")
 CASES: list[tuple[Event, str, Any]] = [
     (TrainingStartedEvent("job_1", metadata={"rows": 3}), "on_started", StartedContext(JOB, {"rows": 3})),
     (
-        TrainingLogEvent("job_1", "", 3, 1.5, 2.5, 1e-4, 0.5, 7.0),
+        TrainingLogEvent("job_1", "", **LOGGED),
         "on_log",
-        LogContext(3, 1.5, 2.5, 1e-4, 0.5, 7.0, JOB),
+        LogContext(**LOGGED, job=JOB),
     ),
     (
         CheckpointSavedEvent("job_1", "", 3, (OTHER,)),

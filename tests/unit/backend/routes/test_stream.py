@@ -10,10 +10,8 @@ from flask.testing import FlaskClient
 from arkor.backend.backend import Backend
 from arkor.backend.routes import stream
 from arkor.backend.store.database import Database
-from arkor.backend.store.events import FIGURES, append
+from arkor.backend.store.events import append
 from arkor.backend.store.jobs import NewJob
-from arkor.protocol import wire
-from arkor.protocol.metrics import COLUMNS
 
 CLIENT = {"X-Arkor-Client": "arkor/0"}
 
@@ -83,7 +81,19 @@ def test_figures_come_as_rows_beside_the_last_events(reader: Reader, monkeypatch
     rest = reader.get(figures="true", after="4")
     assert ([row[0] for row in rest["figures"]], len(rest["events"]), rest["more"]) == ([5], 1, False)
     assert reader.get(figures="true", after="5") == {"figures": [], "events": [], "more": False}
-    assert tuple(map(wire.wire_name, COLUMNS)) == FIGURES
+
+
+def test_figures_are_those_that_the_request_names(reader: Reader) -> None:
+    """In its order; a name that no event has is null in every row, so that newer clients can ask older backends."""
+    answer = reader.get(figures="true", columns="note,step,nosuchmetric")
+    assert [row[1:] for row in answer["figures"]] == [[step, None] for step in range(1, 6)]
+    assert answer["figures"][2][0] == "größer"
+
+
+@pytest.mark.parametrize("columns", ["", "step", "step,", "step,a b", "step,$.x", "step,a.b", ",".join(["a"] * 41)])
+def test_columns_that_cannot_be_names_are_refused(reader: Reader, columns: str) -> None:
+    """A name becomes a path in the database."""
+    assert reader.get(figures="true", columns=columns)["error"].startswith("columns must be 2 to 40 names of fields")
 
 
 @pytest.mark.parametrize("after", ["x", "-1", "1.5", "٣", "9" * 30])

@@ -47,7 +47,7 @@ def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Screenful:
 def at_step(step: int, **config: Any) -> Figures:
     """Return what is known of a job at a step."""
     known = Figures(TrainingJob(id="job_1", config=config))
-    known.take(TrainingLogEvent("job_1", "", step, 1.5))
+    known.take(TrainingLogEvent("job_1", "", step=step, loss=1.5))
     return known
 
 
