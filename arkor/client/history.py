@@ -296,9 +296,9 @@ def _stored_events(body: Mapping[str, Any]) -> tuple[list[tuple[str, dict[str, A
 def _columns(rows: Any, names: Sequence[str]) -> list[Sequence[Any]]:
     """Return a column for each of ``WIRE_COLUMNS``, of rows on the wire that have the columns ``names``."""
     found = rows if isinstance(rows, list) else []
-    odd = next((row for row in found if type(row) is not list or len(row) != len(names)), None)
-    if odd is not None:
-        raise StreamError(f"The backend sent a row of figures that has not {len(names)} values: {odd!r:.200}")
+    odd = [row for row in found if type(row) is not list or len(row) != len(names)]
+    if odd:
+        raise StreamError(f"The backend sent a row of figures that has not {len(names)} values: {odd[0]!r:.200}")
     given = dict(zip(names, zip(*found, strict=True), strict=True)) if found else {}
     absent = (None,) * len(found)
     return [given.get(name, absent) for name in WIRE_COLUMNS]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from arkor.protocol.metrics import METRICS
 from arkor.studio.curve import FEWEST_POINTS, Curve
 from tests.support.events import TIMESTAMP, log
 
@@ -87,9 +88,10 @@ def test_a_point_is_what_its_event_told() -> None:
     told = log(7, 0.5, learningRate=1e-4, epoch=2, samplesPerSecond=12.5, timestamp=TIMESTAMP)
     odd = {"step": "many", "loss": float("nan"), "evalLoss": float("inf"), "epoch": "two", "timestamp": 5}
     huge = {"step": 10**30, "loss": 10**400, "timestamp": "2026-01-01T01:00:00.25+01:00"}
-    nothing = dict.fromkeys(("loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond"))
+    nothing = {metric.wire_name: None for metric in METRICS}
     curve = curve_of([told, odd, huge])
     assert curve.point(0) == {
+        **nothing,
         "step": 7,
         "loss": 0.5,
         "evalLoss": None,
