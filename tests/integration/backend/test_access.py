@@ -37,6 +37,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "inference",
             "delete-jobs",
             "stored-events",
+            "figure-columns",
         ],
     }
 
