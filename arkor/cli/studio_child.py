@@ -58,14 +58,15 @@ def _answer(question: Callable[[], dict[str, Any]]) -> NoReturn:
 
 
 def _manifest() -> dict[str, Any]:
-    """Build the project's entry, load what was built, and tell of its trainer."""
-    from arkor.entry.bundle import build
+    """Load the artifact that ``arkor start`` would run, and return the name of its trainer."""
+    from arkor.entry.bundle import up_to_date
     from arkor.entry.importer import load_entry
     from arkor.entry.runner import find_trainer
     from arkor.errors import ArkorError, EntryError
 
     try:
-        module = load_entry(build(), Path.cwd())
+        built = up_to_date()
+        module = load_entry(built.artifact, Path.cwd(), built.content)
     except ArkorError as exc:
         return {"error": str(exc)}
     with contextlib.suppress(EntryError):

@@ -16,13 +16,12 @@ from pathlib import Path, PurePosixPath
 
 import attrs
 
+from arkor.entry.artifact import ARTIFACT, find_artifact, write_automatic, write_pinned
 from arkor.entry.relative_imports import reached
 from arkor.entry.source_tree import MANIFEST_NAME, SOURCES_FOLDER, DiskTree, locate, open_artifact, way_between
 from arkor.errors import BuildError, EntryError
-from arkor.system.files import write_atomically
 
 DEFAULT_ENTRY = PurePosixPath("src/arkor/index.py")
-ARTIFACT = PurePosixPath(".arkor/build/index.pyz")
 
 _MAIN = """\
 import sys
@@ -37,15 +36,19 @@ _UNIX = 3
 
 @attrs.frozen
 class Built:
-    """An artifact as it was written; another build may have replaced the file since.
+    """An artifact as it was written or found; another build may have replaced the file since.
 
     Attributes:
         artifact: the file.
         content: its bytes.
+        is_pinned: whether the user asked for this build; ``arkor start`` does not replace it then.
+        changes: the sources for which an older artifact was replaced, each with ``changed``, ``added`` or ``removed``.
     """
 
     artifact: Path
     content: bytes = attrs.field(repr=False)
+    is_pinned: bool = True
+    changes: Mapping[PurePosixPath, str] = attrs.field(factory=dict, hash=False)
 
 
 def build(entry: Path | None = None, project_dir: Path | None = None) -> Path:
@@ -54,7 +57,7 @@ def build(entry: Path | None = None, project_dir: Path | None = None) -> Path:
 
 
 def bundle(entry: Path | None = None, project_dir: Path | None = None) -> Built:
-    """Bundle an entry into the project's artifact.
+    """Bundle an entry into the project's artifact, which is pinned then.
 
     Args:
         entry: the file, relative to the project or absolute; by default ``src/arkor/index.py``.
@@ -67,21 +70,60 @@ def bundle(entry: Path | None = None, project_dir: Path | None = None) -> Built:
         BuildError: the entry is missing, a source does not parse, or a relative import leads nowhere.
     """
     project = (project_dir or Path.cwd()).absolute()
+    content = _bundled(entry, project)
+    write_pinned(project, content)
+    return Built(project / ARTIFACT, content)
+
+
+def up_to_date(project_dir: Path | None = None) -> Built:
+    """Return the artifact that runs if no entry is given.
+
+    A pinned artifact is returned as it is. Otherwise the artifact is built from ``src/arkor/index.py``, again if its
+    sources have changed.
+
+    Args:
+        project_dir: the project's root; by default the working directory.
+
+    Raises:
+        BuildError: as ``bundle``; the last artifact is still there.
+        EntryError: the artifact cannot be read.
+    """
+    project = (project_dir or Path.cwd()).absolute()
+    before = find_artifact(project)
+    if before is not None and before.is_pinned:
+        return Built(project / ARTIFACT, before.content)
+    content = _bundled(None, project)
+    if before is not None and before.content == content:
+        return Built(project / ARTIFACT, content, is_pinned=False)
+    now = write_automatic(project, content)
+    changes = {} if before is None or now.is_pinned else _changes(project, before.content, content)
+    return Built(project / ARTIFACT, now.content, now.is_pinned, changes)
+
+
+def _bundled(entry: Path | None, project: Path) -> bytes:
+    """Return the bytes of an entry's artifact."""
     root, name = locate(Path(entry or DEFAULT_ENTRY), project)
     file = root / name
     if not file.is_file():
+        hint = "" if (project / DEFAULT_ENTRY).is_file() else " To set up a new project here, run: arkor init"
         raise BuildError(
-            f"Build entry not found: {file}. Create src/arkor/index.py or pass an explicit entry argument."
+            f"Build entry not found: {file}. Create src/arkor/index.py or pass an explicit entry argument.{hint}"
         )
     if file.suffix != ".py":
         raise BuildError("is not a Python source; the name of an entry ends in .py", file)
     manifest = {"entry": str(name)} | ({} if root == project else {"root": way_between(project, root)})
-    built = Built(project / ARTIFACT, _zip(manifest, reached(DiskTree(root), name)))
-    try:
-        write_atomically(built.artifact, built.content, mode=0o755)
-    except OSError as exc:
-        raise BuildError(f"{built.artifact} cannot be written: {exc.strerror}.") from exc
-    return built
+    return _zip(manifest, reached(DiskTree(root), name))
+
+
+def _changes(project: Path, before: bytes, after: bytes) -> dict[PurePosixPath, str]:
+    """Return the sources in which two artifacts of the default entry differ."""
+    trees = (open_artifact(project / ARTIFACT, project, content)[0] for content in (before, after))
+    old, new = (tree.files for tree in trees)
+    return (
+        {name: "changed" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]}
+        | dict.fromkeys(sorted(new.keys() - old.keys()), "added")
+        | dict.fromkeys(sorted(old.keys() - new.keys()), "removed")
+    )
 
 
 def changed_source(artifact: Path, project_dir: Path | None = None) -> Path | None:

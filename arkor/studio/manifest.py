@@ -21,7 +21,7 @@ _LONGEST_ANSWER = 1024**2
 
 
 class Manifest:
-    """Builds and reads a project's entry when it is asked to, one process at a time.
+    """Reads the artifact that a run would start, built again if a source changed, one process at a time.
 
     Args:
         project_dir: the project's root.

@@ -87,7 +87,8 @@ def test_build_without_an_entry_says_how_to_get_one(project: Path) -> None:
     assert ended.code == 2
     assert ended.err == (
         f"Error: Build entry not found: {project}/src/arkor/index.py. "
-        "Create src/arkor/index.py or pass an explicit entry argument.\n"
+        "Create src/arkor/index.py or pass an explicit entry argument. "
+        "To set up a new project here, run: arkor init\n"
     )
     assert not Path(".arkor").exists()
 
@@ -166,6 +167,60 @@ def test_the_output_of_callbacks_comes_between_start_and_end(arkor_cloud: Cloud)
     """Each right after the command's own line of the event."""
     write_entry(more='callbacks={"on_log": lambda log: print("called", log.step)}')
     assert run("start").out.splitlines()[2:6] == ["step 1  loss 2.5000", "called 1", "step 2  loss 1.5000", "called 2"]
+
+
+def test_start_builds_again_what_it_built_by_itself(arkor_cloud: Cloud) -> None:
+    """After an edit the edit runs, and a line on stderr says which source changed."""
+    index = write_entry(name="first")
+    assert run("start").err == ""
+    assert run("start").err == ""
+    write_entry(name="edited")
+    assert run("start").err == "Rebuilt: src/arkor/index.py changed\n"
+    index.write_text(f"from . import rows, settings\n{index.read_text()}")
+    for name in ("rows", "settings"):
+        index.with_name(f"{name}.py").write_text("")
+    ended = run("start", "--json")
+    assert (ended.code, ended.err.splitlines()[0]) == (0, "Rebuilt: src/arkor/index.py and 2 more changed")
+    assert names(arkor_cloud) == ["first", "first", "edited", "edited"]
+
+
+def test_start_with_an_entry_pins_it(arkor_cloud: Cloud) -> None:
+    """A start without an entry runs it as it is, and warns after an edit, until ``arkor build``."""
+    write_entry(name="first")
+    run("start")
+    run("start", "src/arkor/index.py")
+    write_entry(name="edited")
+    ended = run("start")
+    assert (ended.code, ended.err) == (
+        0,
+        "Warning: .arkor/build/index.pyz is older than src/arkor/index.py; run 'arkor build' to use what you edited.\n",
+    )
+    run("build")
+    assert run("start").err == ""
+    assert names(arkor_cloud) == ["first", "first", "first", "edited"]
+
+
+def test_a_syntax_error_after_an_edit_stops_the_start(arkor_cloud: Cloud) -> None:
+    """It is named with its line, nothing is submitted, and the artifact of the last start is whole."""
+    file = write_entry(name="first")
+    run("start")
+    before = Path(".arkor/build/index.pyz").read_bytes()
+    file.write_text("x = 1\nif\n")
+    ended = run("start")
+    assert (ended.code, ended.err.startswith(f"Error: {file}:2: does not parse: ")) == (2, True)
+    assert names(arkor_cloud) == ["first"]
+    assert Path(".arkor/build/index.pyz").read_bytes() == before
+    assert Command(program=(".arkor/build/index.pyz",)).end().code == 0
+
+
+def test_an_artifact_that_is_named_runs_as_it_is(arkor_cloud: Cloud) -> None:
+    """As ENTRY, or by itself with Python: also one that a start built by itself."""
+    write_entry(name="first")
+    run("start")
+    write_entry(name="edited")
+    assert run("start", ".arkor/build/index.pyz").err == ""
+    assert Command(program=(".arkor/build/index.pyz",)).end().err == ""
+    assert names(arkor_cloud) == ["first", "first", "first"]
 
 
 # start: how it ends

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
@@ -64,9 +65,9 @@ def start(
 ) -> int:
     """Run the project's trainer and wait for its end.
 
-    With ENTRY, builds it first. Without, runs .arkor/build/index.pyz as it is, or builds src/arkor/index.py where there
-    is no artifact yet. Run 'arkor build' after editing. Ctrl-C ends the wait; the job goes on, unless --on-interrupt
-    says otherwise.
+    Builds and runs ENTRY, by default src/arkor/index.py. Without ENTRY, an artifact of 'arkor build' or of 'arkor start
+    ENTRY' is run as it is: run 'arkor build' after editing. Ctrl-C ends the wait; the job goes on, unless
+    --on-interrupt says otherwise.
 
     \b
     Example: arkor start --local
@@ -145,16 +146,23 @@ def _left(trainer: Trainer, shown: Showing) -> int:
 
 
 def _artifact(entry: Path | None) -> tuple[Path, bytes | None]:
-    """Return the artifact to run: built from the entry, taken as it is, or built from the default entry.
+    """Return the artifact to run, and its content if that is known: another command may build at the same moment."""
+    from arkor.entry.bundle import bundle, up_to_date
 
-    What was built comes with its content: another command may build another entry at the same moment.
-    """
-    from arkor.entry.bundle import ARTIFACT, bundle
-
-    existing = Path.cwd() / ARTIFACT if entry is None else entry
-    if existing.suffix == ".pyz" and existing.is_file():
-        if entry is None:
-            warn_if_stale(existing)
-        return existing, None
-    built = bundle(entry)
+    if entry is None:
+        built = up_to_date()
+        if built.changes:
+            click.echo(f"Rebuilt: {_described(built.changes)}", err=True)
+        elif built.is_pinned:
+            warn_if_stale(built.artifact)
+    elif entry.suffix == ".pyz" and entry.is_file():
+        return entry, None
+    else:
+        built = bundle(entry)
     return built.artifact, built.content
+
+
+def _described(changes: Mapping[PurePosixPath, str]) -> str:
+    """Return in words which sources changed."""
+    (name, how), *others = changes.items()
+    return one_line(f"{name} and {len(others)} more changed" if others else f"{name} {how}")

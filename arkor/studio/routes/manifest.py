@@ -11,5 +11,5 @@ blueprint = Blueprint("manifest", __name__)
 
 @blueprint.get("/api/manifest")
 def manifest() -> Response:
-    """Build the entry anew, and answer with the name of its trainer."""
+    """Answer with the name of the trainer that a run would start."""
     return jsonify(studio().manifest.read())

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from arkor.entry.bundle import build
 from arkor.serving.refusal import Refusal
 from arkor.studio.manifest import Manifest
 from tests.support.cloud import Cloud
@@ -41,13 +42,24 @@ def test_an_entry_that_exports_nothing_has_no_trainer(manifest: Manifest) -> Non
 
 
 def test_edits_show_and_reach_the_artifact(manifest: Manifest, project: Path) -> None:
-    """Each reading builds anew; what the entry prints is not in the answer's way."""
+    """Each reading builds what changed; what the entry prints is not in the answer's way."""
     write_entry("import os; print('{}'); os.write(1, b'null')", name="<b>first</b>")
     assert manifest.read() == {"trainer": {"name": "<b>first</b>"}}
     artifact = (project / ".arkor/build/index.pyz").read_bytes()
     write_entry(name="second")
     assert manifest.read() == {"trainer": {"name": "second"}}
     assert (project / ".arkor/build/index.pyz").read_bytes() != artifact
+
+
+def test_a_pinned_artifact_is_read_as_it_is(manifest: Manifest, project: Path) -> None:
+    """The button has the name of the trainer that it runs, and the artifact of ``arkor build`` stays."""
+    write_entry(name="built")
+    before = build().read_bytes()
+    write_entry(name="edited")
+    assert manifest.read() == {"trainer": {"name": "built"}}
+    assert (project / ".arkor/build/index.pyz").read_bytes() == before
+    build()
+    assert manifest.read() == {"trainer": {"name": "edited"}}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from arkor.entry.bundle import ARTIFACT, build, changed_source
+from arkor.entry.artifact import ARTIFACT
+from arkor.entry.bundle import build, changed_source
 from arkor.errors import BuildError
 from tests.support.full_disk import largest_file
 from tests.support.sources import EVERY_WAY, REACHED, write_sources
@@ -115,7 +116,8 @@ def test_a_missing_entry_says_where_it_was_looked_for(project: Path) -> None:
     with pytest.raises(BuildError) as raised:
         build()
     assert str(raised.value) == (
-        f"Build entry not found: {project}/{INDEX}. Create src/arkor/index.py or pass an explicit entry argument."
+        f"Build entry not found: {project}/{INDEX}. Create src/arkor/index.py or pass an explicit entry argument. "
+        "To set up a new project here, run: arkor init"
     )
     with pytest.raises(BuildError, match=f"Build entry not found: {project}/other.py"):
         build(Path("other.py"))
