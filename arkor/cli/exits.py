@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from arkor.cli.display.closed_pipes import outliving
 from arkor.text import printable
 
 COMPLETED = 0
@@ -71,7 +72,11 @@ def exit_code(exc: BaseException) -> int:
 
 
 def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
-    """Run a command, show what went wrong and what the backend gives notice of, and exit with the code that fits."""
+    """Run a command, show what went wrong and what the backend gives notice of, and exit with the code that fits.
+
+    If nobody reads its output any more, as of ``arkor jobs | head -1``, the rest is dropped: the exit code is the same.
+    """
+    sys.stdout, sys.stderr = outliving(sys.stdout), outliving(sys.stderr)
     shown = _Shown()
     shown.setFormatter(logging.Formatter("Warning: %(message)s"))
     shown.setLevel(logging.WARNING)

@@ -385,23 +385,6 @@ def test_an_address_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert "ARKOR_CLOUD_API_URL" in ended.err
 
 
-def test_a_reader_that_goes_away_shows_no_traceback(arkor_cloud: Cloud) -> None:
-    """``arkor start | head -1``."""
-    gate = threading.Event()
-    arkor_cloud.stream(Stream(frames=[frame(1, started())], gate=gate))
-    write_entry()
-    command = Command("start")
-    eventually(lambda: arkor_cloud.streams, "the job is followed")
-    assert command.process.stdout is not None
-    command.process.stdout.close()
-    gate.set()
-    assert command.process.stderr is not None
-    with command.process.stderr as stderr:
-        said = stderr.read()
-    command.process.wait(TIMEOUT_S)
-    assert "Traceback" not in said
-
-
 # Ctrl-C
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from arkor.cli.display.closed_pipes import is_closed
 from arkor.cli.display.output import json_line
 from arkor.cli.display.run_progress import Figures
 from arkor.cli.options import local_option, project_of
@@ -44,6 +47,8 @@ def logs(job_id: str, *, follow: bool, since: str | None, with_ids: bool, as_jso
             click.echo(json_line(body if event_id is None else {**body, "id": event_id}))
         elif (event := parse_event(body, event_id)) and (line := _line(figures, event)):
             click.echo(f"{one_line(event_id or '-'):>4}  {line}" if with_ids else line)
+        if is_closed(sys.stdout):  # as of arkor logs -f | head -1
+            return
     if not told:
         click.echo(one_line(f"Job {job.id} is {job.status} and has told nothing yet."), err=True)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from arkor.cli.display.closed_pipes import outliving_copy
 from arkor.cli.display.run_progress import Figures
 from arkor.cli.display.screen import Screen, is_terminal
 from arkor.protocol.events import Event
@@ -99,7 +100,7 @@ def _stdout_for_json() -> Iterator[Callable[[Mapping[str, Any]], None]]:
     if sys.stdout is None:  # it was closed before Python began
         raise click.UsageError("--json prints on stdout, which is closed.")
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
+    with outliving_copy(1) as out:
 
         def print_json(body: Mapping[str, Any]) -> None:
             out.write(f"{json_line(body)}\n")
