@@ -17,6 +17,7 @@ from arkor.entry.importer import load_entry
 from arkor.entry.source_tree import normal_path
 from arkor.errors import EntryError, ProjectStateError
 from arkor.protocol.events import Event
+from arkor.protocol.jobs import TrainingJob
 from arkor.system.files import file_lock
 from arkor.text import one_line
 from arkor.trainer.submission import UPLOADING, StartProgress, phase_of
@@ -40,7 +41,9 @@ def run_trainer(path: str | Path | None = None, *, on_event: Callable[[Event], o
         EntryError: the entry is missing, its code raised, or it exports no trainer.
         ArkorError: as ``Trainer.wait`` raises.
     """
-    return run(load_trainer(path), on_event=on_event)
+    trainer = load_trainer(path)
+    job = trainer.start(on_progress=_PhaseLines(_print).note)
+    return follow(trainer, job, on_event=on_event)
 
 
 def load_trainer(path: str | Path | None = None, content: bytes | None = None) -> Trainer:
@@ -87,29 +90,30 @@ def _print(text: str) -> None:
     print(text, flush=True)  # in a log the job's id is wanted now, not in some hours
 
 
-def run(
+def follow(
     trainer: Trainer,
+    job: TrainingJob,
     *,
     say: Callable[[str], object] = _print,
     timeout: float | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> TrainingResult:
-    """Run a trainer to the end, saying which job it started, or found, and how that ended.
+    """Follow a trainer's job to its end, saying which job it is, and how it ended.
 
     Args:
         trainer: the trainer.
+        job: its job, as it was started or found.
         say: called with each line.
         timeout: longest wait in seconds; None for no limit.
         on_event: called with every event, see ``Trainer.wait``.
     """
-    job = trainer.start(on_progress=_PhaseLines(say).note)
     say(one_line(f"{'Started' if trainer.was_sent else 'Following'} job {job.id}"))
     result = trainer.wait(timeout, on_event=on_event)
     say(one_line(f"Job {result.job.id} finished with status={result.status}"))
     return result
 
 
-def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None = None) -> Trainer | None:
+def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None = None) -> tuple[Trainer, TrainingJob]:
     """Start a trainer's job, unless one of its name is queued or running in the project.
 
     Of two processes that do this at once in one folder, the second waits and then finds the job of the first. Processes
@@ -120,7 +124,8 @@ def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None 
         on_progress: see ``Trainer.start``.
 
     Returns:
-        A trainer attached to the job that runs already; None where this one was started.
+        The trainer that was given, and the job that it started; or another trainer and the job that runs already, to
+        which that trainer is attached.
 
     Raises:
         ProjectStateError: the project's folder cannot be written.
@@ -134,8 +139,9 @@ def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None 
             raise ProjectStateError(f"{lock} cannot be written: {exc.strerror}.") from exc
         running = trainer.find_running()
         if running is None:
-            trainer.start(on_progress=on_progress)
-        return running
+            return trainer, trainer.start(on_progress=on_progress)
+        assert running.job is not None  # it was found by its job
+        return running, running.job
 
 
 class _PhaseLines:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import logging
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -18,12 +17,11 @@ from arkor.errors import ArkorError
 from arkor.serving.refusal import Refusal
 from arkor.studio.log import Log
 from arkor.studio.processes import start_child
+from arkor.system.job_pipe import JobPipe
 from arkor.system.processes import signal_group
 
 logger = logging.getLogger(__name__)
 
-_STARTED = re.compile(r"^(?:Started|Following) job (\S+).*\n", re.MULTILINE)  # as arkor.entry.runner says
-_LONGEST_LINE = 4096
 _LAST_WORDS_S = 2.0  # for what is left in the pipe; somebody else may hold it open
 _LEAVING_S = 5.0
 _INTERRUPTED = 130
@@ -62,12 +60,11 @@ class Runs:
             if self._closed or (self.last is not None and self.last.is_running):
                 raise Refusal(409, "A training runs already: stop it first, or wait for its end.")
             arguments = ["start", *self._options, *(["--dry-run"] if dry_run else [])]
+            number = 1 if self.last is None else self.last.number + 1
             try:
-                process = start_child(arguments, self._project_dir, subprocess.STDOUT)
+                self.last = Run.begin(number, arguments, self._project_dir, dry_run=dry_run)
             except OSError as exc:
                 raise Refusal(500, f"arkor start cannot be run in {self._project_dir}: {exc.strerror}.") from exc
-            number = 1 if self.last is None else self.last.number + 1
-            self.last = Run(number, process, dry_run=dry_run)
             return self.last
 
     def stop(self) -> None:
@@ -110,27 +107,47 @@ class Run:
     Attributes:
         number: counts the runs of this launch, from 1.
         log: what it has written.
-        job_id: its job, once it said so.
         exit_code: as a shell would tell it; None while it runs.
 
     Thread-safety: safe.
     """
 
-    def __init__(self, number: int, process: subprocess.Popen[bytes], *, dry_run: bool) -> None:
+    def __init__(self, number: int, process: subprocess.Popen[bytes], job_pipe: JobPipe, *, dry_run: bool) -> None:
         self.number = number
         self.log = Log()
-        self.job_id: str | None = None
         self.exit_code: int | None = None
         self._dry_run = dry_run
         self._started_at = datetime.now(timezone.utc)
         self._process = process
+        self._job_pipe = job_pipe
         self._lock = threading.Lock()
         self._stopping = False
         self._ended = threading.Event()
-        self._line = ""
         self._reader = threading.Thread(target=self._read, name="run-output", daemon=True)
         self._reader.start()
         threading.Thread(target=self._wait, name="run", daemon=True).start()
+
+    @classmethod
+    def begin(cls, number: int, arguments: list[str], project_dir: Path, *, dry_run: bool) -> Run:
+        """Start a child process.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        job_pipe = JobPipe()
+        try:
+            process = start_child(arguments, project_dir, subprocess.STDOUT, job_pipe)
+        except BaseException:
+            job_pipe.close()
+            raise
+        finally:
+            job_pipe.handed_on()
+        return cls(number, process, job_pipe, dry_run=dry_run)
+
+    @property
+    def job_id(self) -> str | None:
+        """Its job, once the command has handed over the id."""
+        return self._job_pipe.job_id()
 
     @property
     def is_running(self) -> bool:
@@ -186,22 +203,15 @@ class Run:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with self._process.stdout as out:
             while data := os.read(out.fileno(), 65536):
-                self._take(decoder.decode(data))
-        self._take(decoder.decode(b"", final=True))
-
-    def _take(self, text: str) -> None:
-        if self.job_id is None:
-            self._line += text
-            started = _STARTED.search(self._line)
-            self.job_id = started and started[1]
-            self._line = self._line.rpartition("\n")[2][-_LONGEST_LINE:]
-        self.log.write(text)
+                self.log.write(decoder.decode(data))
+        self.log.write(decoder.decode(b"", final=True))
 
     def _wait(self) -> None:
         code = self._process.wait()
         signal_group(self._process.pid)  # what the user's code has left behind
         assert self._process.stdin is not None
         self._process.stdin.close()
+        self._job_pipe.close()
         self._reader.join(_LAST_WORDS_S)
         self.exit_code = code if code >= 0 else 128 - code
         self._ended.set()  # before the log ends: who has read it to its end finds no run under way

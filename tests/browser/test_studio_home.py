@@ -43,7 +43,10 @@ SHOWN = (
 
 
 def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
-    """The button has its name; it is off while the run is in flight, and on after its exit."""
+    """The button has its name; it is off while the run is in flight, and on after its exit.
+
+    Its job is the one that the server names, whatever its output says.
+    """
     page.open()
     button = page.button(RUN)
     page.the(".log-empty", "What the run prints appears here.")
@@ -54,17 +57,30 @@ def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
     run = studio.run
     assert run is not None
     studio.answers["GET /api/jobs"] = Answer({"jobs": [{"id": "job_7", "name": "triage", "status": "running"}]})
-    run.say("Reading rows\nStarted job job_7\nstep 1\n")
+    run.say("Reading rows\nStarted job job_99\n")
+    run.job_id = "job_7"
+    run.say("Started job job_7\nstep 1\n")
     page.the(".log", "step 1")
     page.the(".short-row", "triage")
     assert str(page.the(".run-status a", "job_7").get_attribute("href")).endswith("#/jobs/job_7")
     assert page.accessibility() == []
     run.end(0)
     page.the(".run-status", "exit 0 The run has ended well. Job job_7")
-    page.reads(".log", "Reading rows\nStarted job job_7\nstep 1\n[exit 0]\n")
+    page.reads(".log", "Reading rows\nStarted job job_99\nStarted job job_7\nstep 1\n[exit 0]\n")
     assert page.button(RUN).is_enabled()
     page.gone(".stop")
     page.reads("#announcer", "The run has ended with exit code 0.")
+
+
+def test_the_job_of_a_run_that_ends_at_once_is_known(page: Page, studio: ScriptedStudio) -> None:
+    """Its output and its end came before the page asked again."""
+    page.open()
+    page.button(RUN).click()
+    eventually(lambda: studio.run, "a run")
+    assert studio.run is not None
+    studio.run.job_id = "job_7"
+    studio.run.end(0)
+    page.the(".run-status", "exit 0 The run has ended well. Job job_7")
 
 
 def test_a_dry_run_is_asked_for(page: Page, studio: ScriptedStudio) -> None:
@@ -194,6 +210,7 @@ def test_a_reload_loses_nothing(page: Page, studio: ScriptedStudio) -> None:
     page.button(RUN).click()
     eventually(lambda: studio.run, "a run")
     assert studio.run is not None
+    studio.run.job_id = "job_7"
     studio.run.say("first\nStarted job job_7\n")
     page.the(".log", "first")
     page.browser.refresh()

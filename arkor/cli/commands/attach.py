@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from arkor.cli.display.output import showing
-from arkor.cli.options import backend_of, events_option, local_option, project_of
+from arkor.cli.options import backend_of, events_option, local_option, project_of, telling_how_to_go_on
 
 
 @click.command()
@@ -26,4 +26,6 @@ def attach(job_id: str, *, as_json: bool, local: bool) -> int:
     client, scope = project_of(local)
     trainer = Trainer.attach(client.find_job(scope, job_id).id, client=client, backend=backend_of(local))
     with showing(as_json=as_json) as shown:
-        return followed(trainer, shown)
+        with telling_how_to_go_on(trainer):
+            job = trainer.start()
+        return followed(trainer, job, shown)

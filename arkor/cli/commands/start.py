@@ -20,6 +20,8 @@ from arkor.cli.options import (
     result_code,
     telling_how_to_go_on,
 )
+from arkor.protocol.jobs import TrainingJob
+from arkor.system.job_pipe import ParentPipe
 from arkor.text import one_line
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def start(
     from arkor.entry.runner import load_trainer
     from arkor.errors import EntryError
 
+    parent = ParentPipe()
     with showing(as_json=as_json) as shown:
         trainer = load_trainer(*_artifact(entry))
         cancel = on_interrupt == "cancel"
@@ -83,63 +86,62 @@ def start(
                 raise EntryError(_TOO_EARLY)
             if local or dry_run:
                 trainer.configure(backend=backend_of(local), dry_run=dry_run or None)
-            running = _started(trainer, unless_running=if_running is not None)
-        if running is not None:
-            _tell_of(running, if_running)
+            chosen, job = _started(trainer, unless_running=if_running is not None)
+        if chosen is not trainer:
+            _tell_of(job, if_running)
             if if_running == "skip":
                 return COMPLETED
             cancel = False  # whoever started it may be waiting for it
-        trainer = running or trainer
+        parent.tell(job.id)
         if detach:
-            return _left(trainer, shown)
-        return followed(trainer, shown, cancel=cancel, timeout=timeout)
+            return _left(chosen, job, shown)
+        return followed(chosen, job, shown, cancel=cancel, timeout=timeout)
 
 
-def followed(trainer: Trainer, shown: Showing, *, cancel: bool = False, timeout: float | None = None) -> int:
+def followed(
+    trainer: Trainer, job: TrainingJob, shown: Showing, *, cancel: bool = False, timeout: float | None = None
+) -> int:
     """Follow a trainer's job to its end, and return the exit code.
 
     Args:
         trainer: the trainer.
+        job: its job.
         shown: how the job is shown.
         cancel: stop the job on Ctrl-C.
         timeout: longest wait in seconds; None for no limit.
     """
-    from arkor.entry.runner import run
+    from arkor.entry.runner import follow
 
-    with telling_how_to_go_on(trainer, cancel=cancel), shown.following(trainer.start()):
-        result = run(trainer, say=shown.say, timeout=timeout, on_event=shown.show)
+    with telling_how_to_go_on(trainer, cancel=cancel), shown.following(job):
+        result = follow(trainer, job, say=shown.say, timeout=timeout, on_event=shown.show)
     return result_code(result)
 
 
-def _started(trainer: Trainer, *, unless_running: bool) -> Trainer | None:
-    """Start the job; return the trainer of the one that runs already, where that counts."""
+def _started(trainer: Trainer, *, unless_running: bool) -> tuple[Trainer, TrainingJob]:
+    """Start the job; return the trainer to follow and its job, which are others if such a job runs and that counts."""
     from arkor.cli.display.phase_bars import PhaseBars
     from arkor.entry.runner import start_unless_running
 
     with PhaseBars() as bars:
         if unless_running:
             return start_unless_running(trainer, on_progress=bars.update)
-        trainer.start(on_progress=bars.update)
-    return None
+        return trainer, trainer.start(on_progress=bars.update)
 
 
-def _tell_of(running: Trainer, if_running: str | None) -> None:
+def _tell_of(job: TrainingJob, if_running: str | None) -> None:
     """Say that another job runs, and what that means.
 
     Raises:
         ClickException: it means that this one failed to start.
     """
-    job = running.job
-    assert job is not None
     fact = one_line(f"Job {job.id} of the same name ({one_line(job.name, LONGEST_NAME)}) is {job.status}")
     if if_running == "fail":
         raise click.ClickException(f"{fact}; nothing was started.")
     click.echo(f"{fact}: {'following it' if if_running == 'attach' else 'nothing was started'}.", err=True)
 
 
-def _left(trainer: Trainer, shown: Showing) -> int:
+def _left(trainer: Trainer, job: TrainingJob, shown: Showing) -> int:
     """Print the job, and how to go on with it."""
-    job = trainer.start()
     shown.print_job(job)
     click.echo(how_to_go_on(trainer, job), err=True)
     return COMPLETED

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from arkor.errors import StudioError
 from arkor.studio import launch
 from tests.support.cloud import Cloud
 from tests.support.commands import run
+from tests.support.contract import Stream
 from tests.support.eventually import eventually
 from tests.support.studio import TIMEOUT_S, StudioProcess, write_entry
 
@@ -131,7 +133,8 @@ def test_the_page_is_opened_when_it_is_there(arkor_cloud: Cloud, project: Path) 
 
 def test_a_terminal_that_is_gone_changes_no_exit_code(arkor_cloud: Cloud, token_file: Path) -> None:
     """Closing a terminal is a SIGHUP, and there is nobody left to be told what goes on."""
-    write_entry("import threading; print('Started job job_7', flush=True); threading.Event().wait()")
+    arkor_cloud.stream(Stream(frames=[], gate=threading.Event()))
+    write_entry()
     command = [sys.executable, "-m", "arkor.cli", "dev", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None

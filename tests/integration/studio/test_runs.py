@@ -23,10 +23,17 @@ from tests.support.studio import TIMEOUT_S, StudioProcess, write_entry
 
 # Swallows Ctrl-C, and tells when it does.
 STUBBORN = """
-import signal, threading
+import signal
 signal.signal(signal.SIGINT, lambda *_: print("not now", flush=True))
-print("is stubborn", flush=True)
-threading.Event().wait()
+"""
+# Prints what the command prints of another job, and forks processes that outlive the start.
+MISLEADING = """
+import os, subprocess, sys, threading
+print("Started job job_99", flush=True)
+print("Following job job_98", flush=True)
+subprocess.Popen([sys.executable, "-m", "arkor.cli", "start", "other.py", "--detach"]).wait()
+if not os.fork():
+    threading.Event().wait()
 """
 # Leaves a child that nobody waits for, then goes on to the trainer.
 WITH_CHILD = """
@@ -213,45 +220,92 @@ def test_a_second_signal_is_at_once(studio: StudioProcess) -> None:
     eventually(lambda: all(map(_has_left, children)), "the children have left")
 
 
+@pytest.fixture
+def endless(arkor_cloud: Cloud) -> Cloud:
+    """A cloud whose first job goes on until the test ends."""
+    arkor_cloud.stream(Stream(frames=[], gate=threading.Event()))
+    return arkor_cloud
+
+
+@pytest.mark.usefixtures("endless")
 def test_a_run_that_does_not_stop_is_ended_and_its_job_cancelled(project: Path) -> None:
-    """By the server itself, by the id that the command has printed."""
-    write_entry("print('Started job job_7', flush=True)\n" + STUBBORN)
+    """By the server itself, by the id that the command has handed over."""
+    write_entry(STUBBORN)
     cancelled: list[str] = []
     runs = Runs(project, local=False, cancel=cancelled.append, patience_s=1.0)
     run = runs.start(dry_run=False)
     output = run.log.follow(lambda: False)
-    _followed(output, "is stubborn\n")
+    _followed(output, "Started job job_1\n")
     runs.stop()
     assert _followed(output, "not now\n") == "not now\n"
     runs.stop()  # a second Ctrl-C would make the command leave a submission under way
     assert run.wait(TIMEOUT_S)
     assert run.exit_code == 137
-    eventually(lambda: cancelled == ["job_7"], "the job was cancelled")
+    eventually(lambda: cancelled == ["job_1"], "the job was cancelled")
     assert _followed(output, "[exit 137]") == "[exit 137]\n"
 
 
-def test_a_job_that_the_trainer_remembers_is_known_too(project: Path) -> None:
-    """A trainer with ``remember=`` goes on with it, and says so in another word."""
-    write_entry("print('Following job job_7', flush=True)\n" + STUBBORN)
+def test_what_the_users_code_prints_and_forks_is_not_taken_for_the_job(project: Path, endless: Cloud) -> None:
+    """The id comes through a pipe that the user's code does not know."""
+    entry = write_entry()
+    (project / "other.py").write_text(entry.read_text().replace("studio-run", "other"))
+    write_entry(MISLEADING)
     runs = Runs(project, local=False, cancel=str)
     run = runs.start(dry_run=False)
-    eventually(lambda: run.job_id == "job_7", "the job is known")
+    _followed(run.log.follow(lambda: False), "Started job job_2\n")
+    assert [job["name"] for job in endless.jobs.values()] == ["other", "studio-run"]
+    assert run.job_id == "job_2"
     run.kill()
     assert run.wait(TIMEOUT_S)
+    assert run.job_id == "job_2"
 
 
+def test_a_run_that_submits_nothing_has_no_job(project: Path) -> None:
+    """Whatever it says."""
+    write_entry("print('Started job job_7', flush=True); 1 / 0")
+    run = Runs(project, local=False, cancel=str).start(dry_run=False)
+    assert run.wait(TIMEOUT_S)
+    assert (run.exit_code, run.job_id) == (2, None)
+
+
+def test_a_job_that_the_trainer_remembers_is_known_too(project: Path, endless: Cloud) -> None:
+    """A trainer with ``remember=`` goes on with it."""
+    entry = write_entry()
+    entry.write_text(entry.read_text().replace("name=", "remember='place.json', name="))
+    runs = Runs(project, local=False, cancel=str)
+    first = runs.start(dry_run=False)
+    eventually(lambda: first.job_id == "job_1", "the job is known")
+    first.kill()
+    assert first.wait(TIMEOUT_S)
+    endless.stream(Stream(frames=[], gate=threading.Event()))
+    second = runs.start(dry_run=False)
+    _followed(second.log.follow(lambda: False), "Following job job_1\n")
+    assert second.job_id == "job_1"
+    second.kill()
+    assert second.wait(TIMEOUT_S)
+
+
+@pytest.mark.usefixtures("endless")
 def test_a_job_that_cannot_be_cancelled_is_told_of(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     """In the terminal: the page has its run ended."""
-    write_entry("print('Started job job_7', flush=True)\n" + STUBBORN)
+    write_entry(STUBBORN)
 
     def cancel(_: str) -> None:
         raise ConnectionFailed("Nobody answers.")
 
     runs = Runs(project, local=False, cancel=cancel, patience_s=0.1)
     run = runs.start(dry_run=False)
-    _followed(run.log.follow(lambda: False), "is stubborn\n")
+    _followed(run.log.follow(lambda: False), "Started job job_1\n")
     runs.stop()
-    eventually(lambda: "Job job_7 could not be cancelled: Nobody answers." in caplog.text, "it is told")
+    eventually(lambda: "Job job_1 could not be cancelled: Nobody answers." in caplog.text, "it is told")
+
+
+def test_a_run_that_cannot_be_started_leaves_no_pipe(project: Path) -> None:
+    """It is a 500 with the reason."""
+    before = psutil.Process().num_fds()
+    with pytest.raises(Refusal, match="No such file or directory"):
+        Runs(project / "nosuch", local=False, cancel=str).start(dry_run=False)
+    assert psutil.Process().num_fds() <= before
 
 
 def test_nothing_starts_while_studio_stops(project: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from arkor.entry.bundle import build
 from arkor.entry.manifest import create_arkor
-from arkor.entry.runner import find_trainer, load_trainer, run, run_trainer, start_unless_running
+from arkor.entry.runner import find_trainer, follow, load_trainer, run_trainer, start_unless_running
 from arkor.errors import EntryError, ProjectStateError
 from arkor.trainer.trainer import Trainer, create_trainer
 from tests.support.cloud import Cloud
@@ -153,7 +153,8 @@ def test_a_failed_job_is_returned_not_raised(cloud: Cloud) -> None:
     """A caller that must notice looks at the result."""
     cloud.plan = [started(), failed("boom")]
     said: list[str] = []
-    result = run(make(backend=cloud.url), say=said.append)
+    trainer = make(backend=cloud.url)
+    result = follow(trainer, trainer.start(), say=said.append)
     assert result.job.error == "boom"
     assert said == ["Started job job_1", "Job job_1 finished with status=failed"]
 

@@ -4,9 +4,8 @@ import { createFeed } from "../feed.js";
 
 const EVERY_MS = 5000;
 const PAUSES_MS = [500, 1000, 2000, 5000, 10000];
-const TAIL = 4000;
-const ESCAPE = /\x1b\[[0-9;?]*[A-Za-z]/g;
-const STARTED = /(?:^|\n)(?:Started|Following) job (\S+)\s*\n/; // as arkor start says
+const ASK_MS = 300;
+const TAIL = 100;
 const EXITED = /\[exit (-?\d+)\]\s*$/;
 
 /**
@@ -21,6 +20,7 @@ export function followRun(api, log, changed) {
   let reading = null; // {id, abort}: whose output is in the box, and what breaks off its stream
   let closed = false;
   let starts = 0;
+  let asking = null; // the timer of the next question for the job's id
   let over = null; // the id of the run whose output has ended: an older answer does not bring it back
 
   function set(change) {
@@ -43,10 +43,9 @@ export function followRun(api, log, changed) {
     if (!run) return set({ phase: "none" });
     const ended = !running || run.id === over;
     const stopping = run.stopping || (state.phase === "stopping" && run.id === reading?.id);
-    const known = run.id === reading?.id ? state.jobId : null;
     set({
       phase: ended ? "ended" : stopping ? "stopping" : "running",
-      dryRun: run.dryRun, jobId: run.jobId ?? known, exitCode: run.exitCode ?? (ended ? state.exitCode : null),
+      dryRun: run.dryRun, jobId: run.jobId, exitCode: run.exitCode ?? (ended ? state.exitCode : null),
       stopped: run.stopping,
     });
     if (run.id !== reading?.id && !document.hidden) read(run.id);
@@ -80,14 +79,21 @@ export function followRun(api, log, changed) {
     await api.stream("/api/train/log", { signal, onText(text) {
       if (tail === null) log.clear();
       log.write(text);
-      tail = ((tail ?? "") + text).slice(-TAIL - text.length);
-      const job = STARTED.exec(tail.replace(ESCAPE, ""));
-      if (job && job[1] !== state.jobId) set({ jobId: job[1] });
-      tail = tail.slice(-TAIL);
+      tail = ((tail ?? "") + text).slice(-TAIL);
+      askForJob();
       if (state.interrupted) set({ interrupted: false });
     } });
     const exited = EXITED.exec(tail ?? "");
     return exited ? Number(exited[1]) : null;
+  }
+
+  // Output is a sign that the command has got further; the server knows its job, whatever the output says.
+  function askForJob() {
+    if (state.jobId || asking) return;
+    asking = setTimeout(() => {
+      asking = null;
+      if (!state.jobId) feed.refresh();
+    }, ASK_MS);
   }
 
   /** Start a run. */
@@ -135,6 +141,7 @@ export function followRun(api, log, changed) {
   function close() {
     closed = true;
     reading?.abort();
+    clearTimeout(asking);
     leave();
     document.removeEventListener("visibilitychange", onVisibility);
   }
