@@ -20,7 +20,8 @@ from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
 from arkor.system.files import file_lock
 from arkor.text import one_line
-from arkor.trainer.submission import UPLOADING, StartProgress, phase_of
+from arkor.trainer.phases import Phases
+from arkor.trainer.submission import UPLOADING, StartProgress
 from arkor.trainer.trainer import Trainer
 
 START_LOCK = PurePosixPath(".arkor/start.lock")
@@ -42,7 +43,7 @@ def run_trainer(path: str | Path | None = None, *, on_event: Callable[[Event], o
         ArkorError: as ``Trainer.wait`` raises.
     """
     trainer = load_trainer(path)
-    job = trainer.start(on_progress=_PhaseLines(_print).note)
+    job = trainer.start(on_progress=_saying_phases(_print))
     return follow(trainer, job, on_event=on_event)
 
 
@@ -144,16 +145,13 @@ def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None 
         return running, running.job
 
 
-class _PhaseLines:
-    """Says one line for each phase of what comes before the job."""
+def _saying_phases(say: Callable[[str], object]) -> StartProgress:
+    """Return what says one line for each phase of what comes before the job."""
+    phases = Phases()
 
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self._say = say
-        self._phase: str | None = None
+    def note(progress: Mapping[str, Any]) -> None:
+        phase = phases.take(progress)
+        if phase is not None and phase.begins:
+            say("Sending the rows" if phase.name == UPLOADING else f"Fetching the model: {phase.name}")
 
-    def note(self, progress: Mapping[str, Any]) -> None:
-        phase, done, total = phase_of(progress)
-        is_over = total and done >= total  # what is over at once is not worth a line
-        if phase is not None and phase != self._phase and not is_over:
-            self._phase = phase
-            self._say("Sending the rows" if phase == UPLOADING else f"Fetching the model: {phase}")
+    return note

@@ -17,10 +17,8 @@ from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import LocalDataset, opened
 from arkor.errors import ModelError
 from arkor.http.abort import pause
-from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Progress, Scope, TrainingJob
-from arkor.text import one_line
 
 MODEL_POLL_S = 0.5
 UPLOADING = "uploading"
@@ -86,17 +84,6 @@ class Submission:
         """Return the wire names of the settings that a job was submitted with otherwise."""
         wanted = self.config.to_wire()
         return [key for key, value in wanted.items() if value != {} and job.config.get(key) != value]
-
-
-def phase_of(progress: Mapping[str, Any]) -> tuple[str | None, int, int]:
-    """Return the phase that a report of progress tells of, on one line, and how much of it is done of how much.
-
-    Args:
-        progress: as a ``StartProgress`` is told; some of it is a backend's words. What it lacks is None or 0.
-    """
-    phase = wire.optional_text(progress.get("phase"))
-    done, total = (wire.whole_number(progress.get(name)) or 0 for name in ("done", "total"))
-    return None if phase is None else one_line(phase), done, total
 
 
 def _telling_of_bytes(on_progress: StartProgress | None) -> Progress | None:

@@ -20,8 +20,10 @@ class PhaseBars:
     """
 
     def __init__(self) -> None:
+        from arkor.trainer.phases import Phases
+
         self._shown = contextlib.ExitStack()
-        self._phase: str | None = None
+        self._phases = Phases()
         self._bar: Any = None
 
     def __enter__(self) -> PhaseBars:
@@ -38,17 +40,12 @@ class PhaseBars:
         Args:
             report: ``phase``, and ``done`` of ``total`` where they are known; other reports are passed over.
         """
-        from arkor.trainer.submission import phase_of
-
-        phase, done, total = phase_of(report)
+        phase = self._phases.take(report)
         if phase is None:
             return
-        if phase != self._phase:
-            if total and done >= total:
-                return
+        if phase.begins:
             self._shown.close()
-            self._phase = phase
-            label = f"{phase:{LABEL_WIDTH}}"
-            bar = click.progressbar(length=total or 1, label=label, file=sys.stderr)
+            label = f"{phase.name:{LABEL_WIDTH}}"
+            bar = click.progressbar(length=phase.total or 1, label=label, file=sys.stderr)
             self._bar = self._shown.enter_context(bar)
-        self._bar.update(max(0, done - self._bar.pos))
+        self._bar.update(max(0, phase.done - self._bar.pos))

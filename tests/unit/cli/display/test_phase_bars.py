@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from arkor.cli.display.phase_bars import PhaseBars
-from arkor.entry.runner import _PhaseLines
+from arkor.entry.runner import _saying_phases
 
 UPLOADING = {"phase": "uploading", "done": 10, "total": 100}
 WHOLE = {"phase": "uploading", "done": 100, "total": 100}
@@ -30,7 +30,7 @@ def test_what_is_over_at_once_is_not_told(capsys: pytest.CaptureFixture[str]) ->
     said: list[str] = []
     with PhaseBars() as bars:
         bars.update(WHOLE)
-    _PhaseLines(said.append).note(WHOLE)
+    _saying_phases(said.append)(WHOLE)
     assert (capsys.readouterr().err, said) == ("", [])
 
 
@@ -40,7 +40,7 @@ def test_no_terminal_obeys_a_phase(capsys: pytest.CaptureFixture[str]) -> None:
     report = {"phase": "down\x1b]0;load\n", "done": "much", "total": [1]}
     with PhaseBars() as bars:
         bars.update(report)
-    _PhaseLines(said.append).note(report)
+    _saying_phases(said.append)(report)
     assert capsys.readouterr().err.strip() == "down ]0;load"
     assert said == ["Fetching the model: down ]0;load"]
 
@@ -48,7 +48,7 @@ def test_no_terminal_obeys_a_phase(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_says_a_line_for_each_phase() -> None:
     """Where the library prints, not the command line."""
     said: list[str] = []
-    lines = _PhaseLines(said.append)
+    note = _saying_phases(said.append)
     for report in ({"phase": "download"}, {"phase": "download", "done": 3, "total": 9}, UPLOADING, WHOLE, {}):
-        lines.note(report)
+        note(report)
     assert said == ["Fetching the model: download", "Sending the rows"]
