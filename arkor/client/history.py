@@ -20,7 +20,7 @@ import requests
 
 from arkor.client.jobs import JobCalls
 from arkor.client.position import EVENT_ID, StreamPosition
-from arkor.client.stream import RETRIED_STATUSES, EventStream, ReconnectPolicy
+from arkor.client.stream import EventStream, ReconnectPolicy, is_refusal
 from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, StreamError, WaitTimeout
 from arkor.http.abort import Deadline
 from arkor.http.transport import path
@@ -254,7 +254,7 @@ class _Reading:
                 self._scope, self._job_id, last_event_id=last_event_id, timeout_s=timeout_s
             )
         except CloudApiError as exc:
-            if exc.status < 500 and exc.status not in RETRIED_STATUSES:
+            if is_refusal(exc):
                 raise _Refused(exc) from exc
             raise
         self._asked_at = self._asked_at or _second(response.headers.get("Date", ""))

@@ -42,8 +42,8 @@ BOUNDED_RETRY_S = 120.0
 EMPTY_BEFORE_ASKING = 3
 TELLING_FAILURE = 4  # in a row; about ten seconds into an outage somebody may wonder
 FINAL_STATUSES = frozenset({401, 403, 410, 426})
-RETRIED_STATUSES = frozenset({408, 429})
 
+_RETRIED_STATUSES = frozenset({408, 429})
 _NO_EVENTS = frozenset({"ping", "end"})
 _decode = json.JSONDecoder().decode
 
@@ -267,7 +267,7 @@ class EventStream:
         """Count a failure, or raise one that another attempt cannot mend."""
         if isinstance(failure, CloudApiError) and failure.status in FINAL_STATUSES:
             raise failure
-        if _is_refusal(failure) and self._refused_since is None:
+        if is_refusal(failure) and self._refused_since is None:
             self._refused_since = time.monotonic()
         self._failures += 1
 
@@ -281,7 +281,7 @@ class EventStream:
             self._check_alive()
         elif failure is None or isinstance(failure, StreamError):
             return (self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted()) and self._is_over()
-        elif _is_refusal(failure) and self._refused_for_s() >= BOUNDED_RETRY_S:
+        elif is_refusal(failure) and self._refused_for_s() >= BOUNDED_RETRY_S:
             if self._is_over():
                 return True
             raise failure
@@ -291,8 +291,9 @@ class EventStream:
         return 0.0 if self._refused_since is None else time.monotonic() - self._refused_since
 
 
-def _is_refusal(failure: ArkorError) -> bool:
-    return isinstance(failure, CloudApiError) and failure.status < 500 and failure.status not in RETRIED_STATUSES
+def is_refusal(failure: ArkorError) -> bool:
+    """Say whether a backend refuses a request for what it is: the same request again would be refused again."""
+    return isinstance(failure, CloudApiError) and failure.status < 500 and failure.status not in _RETRIED_STATUSES
 
 
 def _json_object(data: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ import requests
 
 from arkor.client.client import CloudApiClient
 from arkor.client.position import StreamPosition
-from arkor.client.stream import RETRIED_STATUSES, EventStream, ReconnectPolicy
+from arkor.client.stream import EventStream, ReconnectPolicy, is_refusal
 from arkor.errors import Aborted, ArkorError, CloudApiError, ConnectionFailed, LocalBackendError
 from arkor.http import deprecation
 from arkor.http.abort import Deadline
@@ -158,7 +158,7 @@ class Relay:
         return response
 
     def _take_refusal(self, refusal: CloudApiError) -> None:
-        if not self._is_opened and refusal.status < 500 and refusal.status not in RETRIED_STATUSES:
+        if not self._is_opened and is_refusal(refusal):
             self._refusal = refusal
             raise Aborted("The backend refuses the stream.") from refusal
 
