@@ -13,7 +13,7 @@ def build(entry: Path | None) -> None:
     """Bundle the training entry into .arkor/build/index.pyz.
 
     ENTRY is the source to bundle, by default src/arkor/index.py. What it imports relatively goes in; everything else
-    is imported when it runs.
+    is imported when it runs. 'arkor start' then runs the bundle as it is, also after an edit.
 
     \b
     Example: arkor build src/arkor/experiment.py
