@@ -6,7 +6,6 @@ Protocol: docs/protocol.md, "Worker reports".
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -49,19 +48,10 @@ def parse_report(body: Mapping[str, Any]) -> Report:
     return Report(attempt, events)
 
 
-def finite(value: Any) -> Any:
-    """Return a JSON value with null in the place of every number that is infinite or not a number."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list) else value
-
-
 def _event(item: Any) -> WorkerEvent:
     if not isinstance(item, Mapping):
         raise Refusal(400, "events: each must be an object")
-    fields = dict(finite(item))
+    fields = dict(wire.finite(item))
     seq, kind = _whole(fields.pop("seq", None), "seq", minimum=1), fields.pop("type", None)
     if not isinstance(kind, str) or kind not in EVENT_TYPES:
         raise Refusal(400, f"events: type must be one of {', '.join(sorted(EVENT_TYPES))}, not {kind!r:.100}")

@@ -19,6 +19,7 @@ from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import jobs
 from arkor.backend.store.tenants import Project
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
+from arkor.protocol.secrets import without_tokens
 
 _PUBLIC = ("id", "org_id", "project_id", "name", "status", "config", "error", "created_at", "started_at")
 _COLUMNS = [jobs.c[name] for name in (*_PUBLIC, "completed_at")]
@@ -76,18 +77,17 @@ class Jobs:
             first = _by_key(connection, project, new)
             if first is not None:
                 return first, False
-            config, blob_token = _without_token(kept)
             values: dict[str, Any] = {
                 "id": new_id("job"),
                 "org_id": project.org_id,
                 "project_id": project.id,
                 "name": new.name,
                 "status": JobStatus.QUEUED.value,
-                "config": config,
+                "config": without_tokens(kept),
                 "created_at": now(),
             }
             internal = {
-                "blob_token": blob_token,
+                "blob_token": kept["datasetSource"].get("token"),
                 "idempotency_key": new.idempotency_key,
                 "request_hash": new.request_hash,
             }
@@ -141,12 +141,6 @@ def _by_key(connection: Connection, project: Project, new: NewJob) -> TrainingJo
     if row is not None and row[jobs.c.request_hash] != new.request_hash:
         raise KeyReused
     return None if row is None else _job(row)
-
-
-def _without_token(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    source = dict(config["datasetSource"])
-    token = source.pop("token", None)
-    return {**config, "datasetSource": source}, token
 
 
 def _job(row: RowMapping) -> TrainingJob:

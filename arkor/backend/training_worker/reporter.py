@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 import attrs
 import requests
 
+from arkor.protocol import wire
 from arkor.version import __version__
 
 log = logging.getLogger("arkor.worker")
@@ -101,7 +101,7 @@ class Reporter:
         with self._changed:
             self._last_seq += 1
             event = {"seq": self._last_seq, "type": kind, "timestamp": timestamp.replace("+00:00", "Z")}
-            self._pending.append({**event, **_finite(fields)})
+            self._pending.append({**event, **wire.finite(fields)})
             self._changed.notify_all()
 
     def flush(self, timeout_s: float | None = None) -> bool:
@@ -188,12 +188,3 @@ class Reporter:
             self._gone = True
             self._changed.notify_all()
         tell()
-
-
-def _finite(value: Any) -> Any:
-    """Return a JSON value with null for each number that JSON cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -14,8 +14,10 @@ import click
 from arkor.cli.display.closed_pipes import outliving_copy
 from arkor.cli.display.run_progress import Figures
 from arkor.cli.display.screen import Screen, is_terminal
+from arkor.protocol import wire
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import TERMINAL_STATUSES, TrainingJob
+from arkor.protocol.secrets import without_tokens
 from arkor.text import one_line
 
 
@@ -120,22 +122,15 @@ def json_line(body: Mapping[str, Any]) -> str:
     try:
         return json.dumps(body, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(body))
+        return json.dumps(wire.finite(body))
 
 
 def json_lines(body: Any) -> str:
     """Return a value in many lines; a figure that is not finite is null here, too."""
-    return json.dumps(_finite(body), indent=2)
-
-
-def _finite(body: Any) -> Any:
-    return json.loads(json.dumps(body), parse_constant=lambda _: None)
+    return json.dumps(wire.finite(body), indent=2)
 
 
 def job_as_json(job: TrainingJob) -> dict[str, Any]:
     """Return a job as JSON, without the token that its data set is fetched with."""
-    body = {"config": {}, **job.to_wire()}
-    source = body["config"].get("datasetSource")
-    if isinstance(source, dict) and "token" in source:
-        body["config"] = {**body["config"], "datasetSource": {**source, "token": "…"}}
+    body: dict[str, Any] = without_tokens({"config": {}, **job.to_wire()}, instead="…")
     return body

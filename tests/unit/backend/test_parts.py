@@ -6,30 +6,15 @@ import json
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
 
 from arkor.backend.jobs.job_folder import log_tail
-from arkor.backend.jobs.worker_report import finite
 from arkor.backend.processes.exit_reasons import describe_exit
 from arkor.backend.server_file import ServerFile
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
 from arkor.errors import LocalBackendError
-
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-)
-
-
-@given(_JSON)
-def test_what_was_made_finite_is_json(value: Any) -> None:
-    """Whatever a worker reports, and finite values stay as they are."""
-    text = json.dumps(finite(value), allow_nan=False)
-    assert finite(json.loads(text)) == json.loads(text)
 
 
 @pytest.mark.parametrize(

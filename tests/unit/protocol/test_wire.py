@@ -159,3 +159,16 @@ def test_a_time_is_read(value: str) -> None:
 def test_a_time_that_is_none_counts_as_absent(value: object) -> None:
     """Nothing is raised."""
     assert wire.moment(value) is None
+
+
+@given(JSON)
+def test_what_was_made_finite_is_json(value: Any) -> None:
+    """NaN and the infinities become null at any depth; everything else stays as it is."""
+    text = json.dumps(wire.finite(value), allow_nan=False)
+    assert wire.finite(json.loads(text)) == json.loads(text)
+
+
+def test_numbers_that_json_cannot_hold_become_null() -> None:
+    """In lists, tuples and objects alike."""
+    value = {"loss": float("nan"), "rates": (1.5, float("inf")), "deep": [{"x": -float("inf"), "y": "NaN"}]}
+    assert wire.finite(value) == {"loss": None, "rates": [1.5, None], "deep": [{"x": None, "y": "NaN"}]}
