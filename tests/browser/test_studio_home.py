@@ -11,6 +11,7 @@ from tests.browser.page import Page
 from tests.support.eventually import eventually
 from tests.support.studio_script import Answer, ScriptedStudio
 
+JOBS = "GET /api/jobs"
 MANIFEST = "GET /api/manifest"
 NO_TRAINER = "No trainer in src/arkor/index.py yet. Add create_trainer(...) and pass it to create_arkor."
 RUN = "Run training: triage"
@@ -56,7 +57,7 @@ def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
     assert studio.asked("POST /api/train") == [{"dryRun": False}]
     run = studio.run
     assert run is not None
-    studio.answers["GET /api/jobs"] = Answer({"jobs": [{"id": "job_7", "name": "triage", "status": "running"}]})
+    studio.answers[JOBS] = Answer({"jobs": [{"id": "job_7", "name": "triage", "status": "running"}]})
     run.say("Reading rows\nStarted job job_99\n")
     run.job_id = "job_7"
     run.say("Started job job_7\nstep 1\n")
@@ -189,7 +190,65 @@ def test_stopping_takes_two_presses(page: Page, studio: ScriptedStudio) -> None:
     assert not page.button("Stopping …").is_enabled()
     page.the(".run-status", "Stopping the run and cancelling its job … Job job_7")
     run.end(130)
-    page.the(".run-status", "exit 130 The run was stopped. Job job_7")
+    page.the(".run-status", "stopped The run was stopped. Job job_7")
+
+
+@pytest.mark.parametrize("code", [130, 1, 137])
+def test_a_run_that_was_stopped_ends_as_cancelled(page: Page, studio: ScriptedStudio, code: int) -> None:
+    """Whichever way the command ends then, nothing about it is red; it is cancelled once its job is."""
+    job = {"id": "job_7", "name": "triage", "status": "running"}
+    studio.answers[JOBS] = Answer({"jobs": [job]})
+    run = studio.starts(job_id="job_7")
+    page.open()
+    page.button("Stop").click()
+    page.button("Stop it").click()
+    page.asked("POST /api/train/stop")
+    run.end(code)
+    page.the(".run-status", "stopped The run was stopped. Job job_7")
+    studio.answers[JOBS] = Answer({"jobs": [{**job, "status": "cancelled"}]})
+    page.the(".run-status", "cancelled The run was stopped. Job job_7")
+    page.reads("#announcer", "The run was stopped.")
+    assert page.all(".exit-bad") == []
+    assert page.accessibility() == []
+
+
+def test_a_run_without_a_job_is_cancelled_by_stop(page: Page, studio: ScriptedStudio) -> None:
+    """Nothing was submitted; another tab's Stop counts as much."""
+    run = studio.starts()
+    page.open()
+    page.the(".run-status", "Run under way.")
+    run.stopping = True
+    run.end(130)
+    page.the(".run-status", "cancelled The run was stopped.")
+    assert page.all(".exit") == []
+
+
+def test_a_run_whose_job_was_cancelled_ends_as_cancelled(page: Page, studio: ScriptedStudio) -> None:
+    """By its own Cancel, or elsewhere: it is not called a failure, not even until the list of jobs has come."""
+    job = {"id": "job_7", "name": "triage", "status": "running"}
+    studio.answers[JOBS] = Answer({"jobs": [job]})
+    run = studio.starts(job_id="job_7")
+    page.open()
+    page.the(".short-row", "running")
+    run.end(1)
+    page.the(".run-status .exit-open", "exit 1")
+    studio.answers[JOBS] = Answer({"jobs": [{**job, "status": "cancelled"}]})
+    page.the(".run-status", "cancelled The job was cancelled. Job job_7")
+    page.reads("#announcer", "The run was cancelled.")
+    assert page.all(".exit") == []
+    page.browser.refresh()
+    page.the(".run-status", "cancelled The job was cancelled. Job job_7")
+
+
+def test_a_run_whose_job_failed_is_a_failure(page: Page, studio: ScriptedStudio) -> None:
+    """Also where somebody pressed Stop just then."""
+    studio.answers[JOBS] = Answer({"jobs": [{"id": "job_7", "name": "triage", "status": "failed"}]})
+    run = studio.starts(job_id="job_7")
+    run.stopping = True
+    run.end(1)
+    page.open()
+    page.the(".run-status", "exit 1 The job failed. Job job_7")
+    assert len(page.all(".exit-bad")) == 1
 
 
 def test_a_stop_that_fails_says_so(page: Page, studio: ScriptedStudio) -> None:
@@ -301,7 +360,7 @@ def test_the_jobs_stand_beside(page: Page, studio: ScriptedStudio) -> None:
     page.open()
     page.reads(".empty", "No jobs yet.")
     jobs = [{"id": f"job_{i}", "name": f"run {i}", "status": "completed", "createdAt": "2026-01-31"} for i in range(20)]
-    studio.answers["GET /api/jobs"] = Answer({"jobs": jobs})
+    studio.answers[JOBS] = Answer({"jobs": jobs})
     page.the(".short-row", "run 0")
     assert len(page.all(".short-row")) == 12
     page.gone(".empty")

@@ -42,13 +42,14 @@ export function followRun(api, log, changed) {
     learnt = data;
     if (!run) return set({ phase: "none" });
     const ended = !running || run.id === over;
-    const stopping = run.stopping || (state.phase === "stopping" && run.id === reading?.id);
+    const isSame = run.id === reading?.id;
+    const stopped = run.stopping || (isSame && state.stopped); // an answer may be older than a press of Stop
     set({
-      phase: ended ? "ended" : stopping ? "stopping" : "running",
+      phase: ended ? "ended" : stopped ? "stopping" : "running",
       dryRun: run.dryRun, jobId: run.jobId, exitCode: run.exitCode ?? (ended ? state.exitCode : null),
-      stopped: run.stopping,
+      stopped,
     });
-    if (run.id !== reading?.id && !document.hidden) read(run.id);
+    if (!isSame && !document.hidden) read(run.id);
   }
 
   /** Show a run's output from its first byte to its end, whatever happens to the connection meanwhile. */
@@ -120,12 +121,12 @@ export function followRun(api, log, changed) {
 
   /** Stop the run, and cancel its job. */
   async function stop() {
-    set({ phase: "stopping", error: null });
+    set({ phase: "stopping", stopped: true, error: null }); // the end may come before the answer
     try {
       await api.post("/api/train/stop");
-      set({ stopped: true });
     } catch (error) {
-      set({ phase: "running", error: error.status === 409 ? null : `The run could not be stopped: ${error.message}` });
+      const phase = state.phase === "ended" ? "ended" : "running";
+      set({ phase, stopped: false, error: error.status === 409 ? null : `The run could not be stopped: ${error.message}` });
     }
     await feed.refresh();
   }

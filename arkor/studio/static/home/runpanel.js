@@ -4,23 +4,17 @@ import { h, replace, setText } from "../dom.js";
 import { jobHref } from "../jobs/jobtable.js";
 import { createLogBox } from "./logbox.js";
 import { followManifest } from "./manifest.js";
+import { outcomeOf } from "./outcome.js";
 import { followRun } from "./run.js";
 
 const NO_TRAINER = "No trainer in src/arkor/index.py yet. Add create_trainer(...) and pass it to create_arkor.";
-
-const EXITS = {
-  0: "The run has ended well.",
-  1: "The job failed or was cancelled.",
-  2: "The run did not start: something in the project or its settings is wrong. The log says what.",
-  3: "It is not known how the job did. The log says why.",
-  130: "The run was interrupted.",
-};
 
 /** Mount the panel; returns what unmounts it. */
 export function mountRunPanel(root, { api, jobs, announce }) {
   let manifest = { trainer: null, error: null, loading: true, known: false };
   let run = { phase: "unknown" };
   let asking = false;
+  let announced = "";
 
   const button = h("button", { class: "button button-primary", type: "button", disabled: true, onclick: start });
   const dryRun = h("input", { type: "checkbox", id: "dry-run", class: "switch" });
@@ -43,9 +37,13 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     const before = run;
     run = now;
     draw();
-    if (before.phase === "unknown" || (before.phase === now.phase && before.jobId === now.jobId)) return;
-    jobs.refresh();
-    if (before.phase !== now.phase) tell(now);
+    if (before.phase === "unknown") announced = now.phase; // of before this page was opened
+    else if (before.phase !== now.phase || before.jobId !== now.jobId) jobs.refresh();
+    tell();
+  });
+  const leaveJobs = jobs.subscribe(() => {
+    drawStatus();
+    tell();
   });
 
   function busy() {
@@ -103,9 +101,10 @@ export function mountRunPanel(root, { api, jobs, announce }) {
   }
 
   function drawStatus() {
-    const parts = [run.dryRun ? "dry run" : "run", run.jobId ?? "", String(run.exitCode), run.phase, run.stopped, run.interrupted];
-    if (status.dataset.key === parts.join("|")) return;
-    status.dataset.key = parts.join("|");
+    const { kind, badge, text } = outcome() ?? {};
+    const key = [run.dryRun, run.jobId, run.phase, kind, badge, text, run.interrupted].join("|");
+    if (status.dataset.key === key) return;
+    status.dataset.key = key;
     status.className = `run-status run-${run.phase}`;
     replace(status, statusText().map((part, index) => [index > 0 && " ", part]));
   }
@@ -118,9 +117,16 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     if (run.phase === "running") return [`${what} under way.`, job ?? "Its job is not known yet.", cut].filter(Boolean);
     if (run.phase === "stopping") return ["Stopping the run and cancelling its job …", job].filter(Boolean);
     if (run.phase !== "ended") return [];
-    const kind = run.exitCode === 0 ? "good" : "bad";
-    return [h("span", { class: `exit exit-${kind}` }, `exit ${run.exitCode ?? "?"}`),
-      run.stopped && run.exitCode !== 0 ? "The run was stopped." : EXITS[run.exitCode] ?? "The run has ended.", job].filter(Boolean);
+    const { kind, badge, text } = outcome();
+    return [h("span", { class: kind === "cancelled" ? "status status-cancelled" : `exit exit-${kind}` }, badge), text, job].filter(Boolean);
+  }
+
+  /** How the run has ended; null while it has not. */
+  function outcome() {
+    if (run.phase !== "ended") return null;
+    const { data, error } = jobs.state;
+    const job = run.jobId ? data?.find(({ id }) => id === run.jobId) ?? null : null;
+    return outcomeOf(run, job, Boolean(run.jobId) && !error && (!data || jobs.state.loading));
   }
 
   async function start() {
@@ -137,14 +143,19 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     draw();
   }
 
-  function tell({ phase, exitCode }) {
-    if (phase === "running") announce("The run has started.");
-    else if (phase === "ended") announce(`The run has ended with exit code ${exitCode}.`);
+  // An end is said once it is clear which.
+  function tell() {
+    if (run.phase === announced || outcome()?.kind === "open") return;
+    announced = run.phase;
+    if (run.phase === "running") announce("The run has started.");
+    else if (run.phase === "ended" && outcome().kind === "cancelled") announce(`The run was ${outcome().badge}.`);
+    else if (run.phase === "ended") announce(`The run has ended with exit code ${run.exitCode}.`);
   }
 
   return () => {
     reader.close();
     runner.close();
+    leaveJobs();
     log.close();
   };
 }
