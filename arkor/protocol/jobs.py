@@ -82,6 +82,11 @@ class TrainingJob:
         return self.id
 
     @property
+    def is_dry_run(self) -> bool:
+        """Whether the job runs the whole path on a few rows only: what it leaves is no model to use."""
+        return bool(self.config.get("dryRun"))
+
+    @property
     def is_terminal(self) -> bool:
         """Whether the job has ended: completed, failed or cancelled."""
         return self.status in TERMINAL_STATUSES

@@ -386,6 +386,26 @@ def test_a_job_that_has_nothing_yet_says_so(page: Page, studio: ScriptedStudio) 
     assert address(page) == "/playground?job=job_support&step=20"
 
 
+def test_a_dry_run_is_chosen_by_nobody_but_the_reader(page: Page, studio: ScriptedStudio) -> None:
+    """The newest job is passed over where it is one, also where there is nothing else; the list marks it."""
+    dry = job("quick", dryRun=True)
+    studio.answers[JOBS] = Answer({"jobs": [dry, job("triage")]})
+    studio.answers["GET /api/jobs/job_quick/artifacts"] = artifacts()
+    page.open("#/playground")
+    chosen(page, "triage", "Final adapter")
+    select(page, "#play-who", "quick · dry run")
+    chosen(page, "quick · dry run", "Final adapter")
+    ask(page)
+    assert page.asked(CHAT)[0]["adapter"] == {"kind": "final", "jobId": "job_quick"}
+    studio.answers[JOBS] = Answer({"jobs": [dry]})
+    page.open("#/playground")
+    chosen(page, BASE)
+    studio.answers[MODELS] = Answer({"models": []})
+    page.open("#/playground")
+    page.the(".picker-note", "Choose who is to answer.")
+    chosen(page, "Choose …")
+
+
 def test_a_link_to_what_is_not_there(page: Page, studio: ScriptedStudio) -> None:
     """It says so, and another one can be chosen."""
     jobs = [job("support", "running"), job("triage"), job("gone", "failed")]

@@ -36,14 +36,14 @@ def ago(seconds: float) -> str:
 
 def names(page: Page) -> list[str]:
     """Return the names of the jobs that are shown."""
-    script = "return [...document.querySelectorAll('tbody tr')].map((row) => row.cells[1].textContent)"
+    script = "return [...document.querySelectorAll('tbody tr')].map((row) => row.cells[1].textContent.trim())"
     return [str(name) for name in page.run(script)]
 
 
 def row(page: Page, number: int) -> list[str]:
     """Return the cells of a row."""
     return [str(cell) for cell in page.run("return [...document.querySelectorAll('tbody tr')[arguments[0]].cells]"
-                                            ".map((cell) => cell.textContent)", number)]  # fmt: skip
+                                            ".map((cell) => cell.textContent.trim())", number)]  # fmt: skip
 
 
 def test_a_job_has_its_row(page: Page, studio: ScriptedStudio) -> None:
@@ -64,7 +64,7 @@ def test_a_job_has_its_row(page: Page, studio: ScriptedStudio) -> None:
     page.the("td a", "run 9")
     headings = [heading.text for heading in page.all("th")]
     assert headings == ["Status", "Name", "Created", "Duration", "Last loss", "ID"]
-    assert names(page) == ["run 9", "run 3", "run 5", "job_x", "run 2"]
+    assert names(page) == ["run 9", "run 3", "run 5", "job_x", "run 2 dry run"]
     created = page.run("return new Date(arguments[0]).toLocaleString()", CREATED)
     assert row(page, 0)[4:] == ["1.8234step 35 of 60", "job_9"]
     assert row(page, 1) == ["completed", "run 3", created, "3 min 20 s", "0.5000step 60", "job_3"]
@@ -75,6 +75,33 @@ def test_a_job_has_its_row(page: Page, studio: ScriptedStudio) -> None:
     assert statuses == [f"status status-{name}" for name in ("running", "completed", "queued", "held-up-", "running")]
     assert "mono" in page.the("td .id").value_of_css_property("font-family").lower()
     eventually(lambda: row(page, 0)[3] > "1 min 05 s", "the duration goes on")
+
+
+def test_dry_runs_are_marked_in_every_list(page: Page, studio: ScriptedStudio) -> None:
+    """On Home, in the table, at the head of the job's view, and in the menu of runs to compare; no other job is."""
+    config = {"dryRun": True}
+    found = [
+        studio.job(f"job_{number}", name=f"run {number}", config=config if number == 2 else {}) for number in (1, 2)
+    ]
+    for one in found:
+        one.logs(range(3))
+    studio.answers[JOBS] = Answer({"jobs": [one.wire for one in found]})
+    page.open()
+    page.the(".short-row", "run 2")
+    assert [text.split("\n")[0] for text in page.texts(".short-row .job-title")] == ["run 1", "run 2 dry run"]
+    page.the("nav a", "Jobs").click()
+    page.the(".table .job-title", "run 2")
+    assert page.texts(".table .job-title") == ["run 1", "run 2 dry run"]
+    assert page.accessibility() == []
+    page.the("td a", "run 2").click()
+    page.the(".job-head .mark", "dry run")
+    page.the("nav a", "Jobs").click()
+    page.the("td a", "run 1").click()
+    page.the("h1", "run 1")
+    page.the("summary", "Compare").click()
+    page.the(".run-list .mark", "dry run")
+    assert page.all(".job-head .mark") == []
+    assert page.accessibility() == []
 
 
 def test_an_id_is_copied(page: Page, studio: ScriptedStudio) -> None:

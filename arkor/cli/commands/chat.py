@@ -88,7 +88,7 @@ def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | N
     """Return who answers: an adapter or a base model."""
     if not target:
         done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
-        trained = [job for job in done if not job.config.get("dryRun")]
+        trained = [job for job in done if not job.is_dry_run]
         if not trained:
             what = "Only dry runs have completed" if done else "No job has completed yet"
             raise click.UsageError(f"{what} in this project: name a job or a model.")

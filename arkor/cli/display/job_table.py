@@ -14,19 +14,22 @@ from arkor.protocol.jobs import TrainingJob
 from arkor.text import one_line
 
 LONGEST_NAME = 32
+DRY_RUN = "(dry run)"
 
 
 def print_table(found: Iterable[TrainingJob]) -> None:
-    """Print jobs on one line each."""
+    """Print jobs on one line each; a dry run is marked behind its name."""
     rows = [("ID", "STATUS", "NAME", "CREATED", "TOOK")]
-    rows += [
-        (one_line(job.id), one_line(job.status), one_line(job.name, LONGEST_NAME), moment(job.created_at), took(job))
-        for job in found
-    ]
+    rows += [(one_line(job.id), one_line(job.status), _named(job), moment(job.created_at), took(job)) for job in found]
     widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def _named(job: TrainingJob) -> str:
+    name = one_line(job.name, LONGEST_NAME)
+    return f"{name} {DRY_RUN}".lstrip() if job.is_dry_run else name
 
 
 def _columns(text: str) -> int:

@@ -15,9 +15,14 @@ export function isOver(job) {
   return FINAL.has(job?.status);
 }
 
+/** Whether a job runs the whole path on a few rows only: what it leaves has learnt next to nothing. */
+export function isDryRun(job) {
+  return Boolean(job?.config?.dryRun);
+}
+
 /** How many steps a job is to take, as far as its settings tell: a dry run takes fewer. */
-export function plannedSteps(config) {
-  return config?.dryRun ? null : config?.maxSteps ?? null;
+export function plannedSteps(job) {
+  return isDryRun(job) ? null : job?.config?.maxSteps ?? null;
 }
 
 /** How long a job has run, until now or its end. */

@@ -130,3 +130,9 @@ def test_a_pickled_result_keeps_what_was_measured() -> None:
     assert again == result
     with pytest.raises(ArkorError, match=r"CloudApiClient\.download_artifact"):
         again.download()
+
+
+@pytest.mark.parametrize(("config", "is_dry"), [({"dryRun": True}, True), ({"dryRun": False}, False), ({}, False)])
+def test_a_job_knows_that_it_is_a_dry_run(config: dict[str, Any], is_dry: bool) -> None:
+    """By its settings, which travel with it."""
+    assert TrainingJob.from_wire({**WIRE, "config": config}).is_dry_run is is_dry

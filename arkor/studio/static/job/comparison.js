@@ -4,7 +4,7 @@ import { Curve } from "./curve.js";
 import { h, setText } from "../dom.js";
 import { MOST_RUNS } from "./figure.js";
 import { time } from "../format.js";
-import { keyedRows } from "../jobs/jobtable.js";
+import { createMark, keyedRows, withMark } from "../jobs/jobtable.js";
 import { jobName } from "../record.js";
 
 const MOST_SHOWN = 50;
@@ -59,12 +59,14 @@ export function createComparison({ api, jobs }, jobId, changed) {
     let now = job;
     const box = h("input", { type: "checkbox", value: job.id, onchange: () => (box.checked ? choose(now) : drop(job.id)) });
     const name = h("span", null);
+    const mark = createMark();
     const note = h("span", { class: "quiet" });
-    return { element: h("li", null, h("label", null, box, name, note)), update(latest) {
+    return { element: h("li", null, h("label", null, box, withMark(name, mark), note)), update(latest) {
       now = latest;
       box.checked = chosen.has(now.id) || loading.has(now.id);
       box.disabled = !box.checked && chosen.size + loading.size >= MOST_RUNS - 1;
       setText(name, jobName(now));
+      mark.update(now);
       setText(note, `${now.id} · ${time(now.createdAt)}`);
     } };
   }

@@ -3,7 +3,7 @@
 import { confirm } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { time } from "../format.js";
-import { createStatus } from "../jobs/jobtable.js";
+import { createMark, createStatus } from "../jobs/jobtable.js";
 import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
 const TICK_MS = 1000;
@@ -12,6 +12,7 @@ const TICK_MS = 1000;
 export function createHead({ api, about, announce }, jobId, onCancelled) {
   const title = h("h1", null, jobId);
   const status = createStatus();
+  const mark = createMark();
   const error = h("p", { class: "problem job-error", tabindex: "0", hidden: true });
   const refused = h("p", { class: "problem", role: "alert", hidden: true });
   const tryIt = h("a", { class: "button", hidden: true }, "Try it");
@@ -22,7 +23,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   const list = h("ul", { class: "job-facts", hidden: true },
     Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
   const element = h("div", { class: "job-head" },
-    h("div", { class: "view-head" }, title, status.element, h("div", { class: "job-actions" }, tryIt, cancel)),
+    h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, tryIt, cancel)),
     error, refused, list, more);
   let job = null;
   let step = null;
@@ -38,6 +39,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     setText(title, jobName(job));
     status.element.hidden = list.hidden = false;
     status.update(job.status);
+    mark.update(job);
     error.hidden = !job.error;
     setText(error, String(job.error ?? ""));
     cancel.hidden = over;
@@ -57,7 +59,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     setText(facts.Created, time(job.createdAt));
     setText(facts.Duration, jobDuration(job));
     const reached = step ?? job.progress?.step ?? null;
-    const last = planned ?? plannedSteps(config);
+    const last = planned ?? plannedSteps(job);
     setText(facts.Step, reached === null ? "–" : last ? `${reached} of ${last}` : `${reached}`);
     setText(facts.Model, String(config.model ?? "–"));
     setText(facts.Dataset, sourceOf(config.datasetSource));

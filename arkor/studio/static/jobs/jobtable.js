@@ -2,7 +2,7 @@
 
 import { h, setAttribute, setText } from "../dom.js";
 import { ago, number, time } from "../format.js";
-import { jobDuration, jobName, plannedSteps } from "../record.js";
+import { isDryRun, jobDuration, jobName, plannedSteps } from "../record.js";
 
 /** The address of a job's view. */
 export function jobHref(id) {
@@ -17,6 +17,17 @@ export function createStatus() {
     setAttribute(element, "class", `status status-${name.toLowerCase().replace(/[^a-z0-9-]/g, "-")}`);
     setText(element, name);
   } };
+}
+
+/** The mark of a dry run; `update(job)` shows or hides it. */
+export function createMark() {
+  const element = h("span", { class: "mark" });
+  return { element, update: (job) => setText(element, isDryRun(job) ? "dry run" : "") };
+}
+
+/** What a job is called, with the mark of a dry run after it. */
+export function withMark(name, mark) {
+  return h("span", { class: "job-title" }, name, " ", mark.element);
 }
 
 /** Keep the children of `parent` to one per job, in order. `make()` gives `{element, update(job)}`. */
@@ -45,11 +56,13 @@ export function keyedRows(parent, make) {
 export function shortRow(job) {
   const status = createStatus();
   const link = h("a", { class: "job-name", href: jobHref(job.id) });
+  const mark = createMark();
   const created = h("time", { class: "quiet" });
   const loss = h("span", { class: "quiet figure" });
-  const element = h("li", { class: "short-row" }, status.element, link, loss, created);
+  const element = h("li", { class: "short-row" }, status.element, withMark(link, mark), loss, created);
   return { element, update(now) {
     status.update(now.status);
+    mark.update(now);
     setText(link, jobName(now));
     setAttribute(link, "title", now.id);
     setText(created, ago(now.createdAt));
@@ -62,6 +75,7 @@ export function shortRow(job) {
 export function tableRow(job, announce) {
   const status = createStatus();
   const link = h("a", { class: "job-name", href: jobHref(job.id) });
+  const mark = createMark();
   const created = h("time");
   const lasted = h("span", { class: "figure" });
   const loss = h("span", { class: "figure" });
@@ -69,10 +83,11 @@ export function tableRow(job, announce) {
   const copy = h("button", { class: "button button-quiet copy", type: "button", "aria-label": `Copy the ID ${job.id}`,
     title: "Copy", onclick: () => copyId(copy, job.id, announce) });
   const element = h("tr", { role: "row" },
-    cell("Status", status.element), cell("Name", link), cell("Created", created), cell("Duration", lasted),
+    cell("Status", status.element), cell("Name", withMark(link, mark)), cell("Created", created), cell("Duration", lasted),
     cell("Last loss", loss, step), cell("ID", h("span", { class: "id-cell" }, h("code", { class: "id" }, job.id), copy)));
   return { element, update(now) {
     status.update(now.status);
+    mark.update(now);
     setText(link, jobName(now));
     setText(created, time(now.createdAt));
     setAttribute(created, "datetime", now.createdAt ?? null);
@@ -93,7 +108,7 @@ function lossOf(job) {
 function stepOf(job) {
   const step = job.progress?.step;
   if (typeof step !== "number") return "";
-  const last = plannedSteps(job.config);
+  const last = plannedSteps(job);
   return typeof last === "number" && job.status === "running" ? `step ${step} of ${last}` : `step ${step}`;
 }
 

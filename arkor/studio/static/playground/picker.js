@@ -3,7 +3,7 @@
 import { h, replace, setText } from "../dom.js";
 import { createFeed } from "../feed.js";
 import { field } from "../field.js";
-import { jobName } from "../record.js";
+import { isDryRun, jobName } from "../record.js";
 import { choiceOf, firstChoice, labelOf, loadSaved, problemOf, versionName, versionsOf } from "./targets.js";
 
 const MODELS_EVERY_MS = 10000;
@@ -166,6 +166,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
   }
 
   function hint(isOther) {
+    if (!choice && modelsKnown && jobs.state.data?.length) return problemOf(choice, {}); // nothing but dry runs
     const lacking = about.lacks("models");
     return isOther && lacking ? `${lacking} Type the name of one.` : "";
   }
@@ -210,7 +211,7 @@ function key({ job, model }) {
 // Two jobs of one name are told apart by their ids.
 function described(one, twins) {
   const name = jobName(one);
-  return [name, one.status !== "completed" && one.status, twins.has(name) && one.id].filter(Boolean).join(" · ");
+  return [name, isDryRun(one) && "dry run", one.status !== "completed" && one.status, twins.has(name) && one.id].filter(Boolean).join(" · ");
 }
 
 function twinsOf(names) {

@@ -2,7 +2,7 @@
 //
 // A choice is `{job, step}` or `{model}`. A step of null is the final adapter, undefined the best that there is.
 
-import { isOver, jobName } from "../record.js";
+import { isDryRun, isOver, jobName } from "../record.js";
 
 /** Read a choice from an address; null where it names none. */
 export function choiceOf(query) {
@@ -38,13 +38,17 @@ export function versionName(step) {
   return Number.isInteger(step) ? `checkpoint at step ${step}` : "final adapter";
 }
 
-/** The choice for somebody who made none: the newest job that completed, else a model that is ready, else a job. */
+/**
+ * The choice for somebody who made none: the newest job that completed, else a model that is ready, else a job. A dry run
+ * is never among them.
+ */
 export function firstChoice(jobs, models) {
-  const job = jobs?.find(({ status }) => status === "completed");
+  const trained = (jobs ?? []).filter((job) => !isDryRun(job));
+  const job = trained.find(({ status }) => status === "completed");
   const model = models?.find(({ ready }) => ready);
   if (job) return { job: job.id, step: null };
   if (model) return { model: model.id };
-  return jobs?.length ? { job: jobs[0].id, step: undefined } : null;
+  return trained.length ? { job: trained[0].id, step: undefined } : null;
 }
 
 /** Ask for what a job has left: `{steps, final}`; final is null where only the job's status tells. */

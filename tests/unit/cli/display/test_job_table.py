@@ -56,3 +56,12 @@ def test_columns_are_aligned_in_every_script(capsys: pytest.CaptureFixture[str])
     print_table([TrainingJob(id="job_1", name=name, status="running", created_at="2026-01-31") for name in names])
     shown = [line.split("running  ")[1].split("  2026")[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert shown == ["返信の分類", "re\u0301ponses  ", "triage    "]
+
+
+def test_a_dry_run_is_marked_behind_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the name is cut, or empty."""
+    for name in ("triage", "n" * 99, ""):
+        print_table([TrainingJob(id="job_1", name=name, status="completed", config={"dryRun": True})])
+        assert capsys.readouterr().out.rstrip().endswith("(dry run)")
+    print_table([TrainingJob(id="job_1", name="triage", config={"dryRun": False})])
+    assert "dry" not in capsys.readouterr().out
