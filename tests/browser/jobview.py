@@ -29,6 +29,19 @@ def trace(page: Page, name: str) -> dict[str, Any]:
     return dict(page.run(script, name))
 
 
+def axis(page: Page, name: str = "xaxis") -> list[float]:
+    """Return the range of an axis."""
+    script = "return document.querySelector('.plot')?._fullLayout?.[arguments[0]]?.range"
+    return [float(end) for end in page.run(script, name) or (0, 0)]
+
+
+def switch(page: Page, label: str) -> None:
+    """Press a switch."""
+    found = page.the(".switch-label", label)
+    page.run("arguments[0].scrollIntoView({block: 'center'})", found)
+    found.click()
+
+
 def charted(page: Page, step: int, timeout_s: float = 15.0) -> None:
     """Wait until the chart has come to a step."""
     eventually(lambda: trace(page, "loss").get("x", [0])[-1] == step, f"a chart up to step {step}", timeout_s)

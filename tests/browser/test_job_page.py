@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser.jobview import charted, lines, logged, saved, trace
+from tests.browser.jobview import axis, charted, lines, logged, saved, switch, trace
 from tests.browser.page import Page
 from tests.support.eventually import eventually
 from tests.support.studio_job import ScriptedJob
@@ -29,20 +29,9 @@ def job(studio: ScriptedStudio) -> ScriptedJob:
     return studio.job("job_1", name="triage")
 
 
-def axis(page: Page, name: str = "xaxis") -> list[float]:
-    """Return the range of an axis."""
-    script = "return document.querySelector('.plot')?._fullLayout?.[arguments[0]].range"
-    return [float(end) for end in page.run(script, name) or (0, 0)]
-
-
 def shown_from(page: Page) -> str:
     """Return the step from which the fields below the chart say that it is shown."""
     return str(page.the("[aria-label='From step']").get_attribute("value"))
-
-
-def switch(page: Page, label: str) -> None:
-    """Press a switch."""
-    page.the(".switch-label", label).click()
 
 
 def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:

@@ -8,6 +8,7 @@ import { mountHeader } from "./header.js";
 import { mountNotices } from "./notices.js";
 
 const JOBS_EVERY_MS = 5000;
+const READDRESS_EVERY_MS = 400; // browsers ignore a page that changes its address many times in a row
 
 const ROUTES = [
   { path: /^\/$/, nav: "home", title: "Home", load: () => import("./home/home.js") },
@@ -26,8 +27,14 @@ const context = {
   jobs: createFeed(async (signal) => (await api.get("/api/jobs", { signal })).jobs, JOBS_EVERY_MS),
   /** Go to another address of the page, such as "#/jobs". */
   navigate(hash) {
+    putAddress();
     fresh = true;
     location.hash = hash;
+  },
+  /** Let the address say what the view shows by now. It stays the same view, and the same entry of the history. */
+  readdress(hash) {
+    wanted = hash;
+    if (pausing === null) putAddress();
   },
   /** Say something to people who listen to the page. */
   announce(text) {
@@ -47,6 +54,9 @@ let first = true;
 let fresh = true; // the address was chosen, not come back to
 let settled = false;
 let turn = 0;
+let address = location.hash; // of the view that is shown
+let wanted = null; // the address that it asked for since
+let pausing = null;
 
 /** Take an address apart: `{route, params: {id?, query}}`; an unknown one has no route. */
 function parse(hash) {
@@ -76,6 +86,8 @@ async function show() {
   }
   if (mine !== turn) return; // somebody went on while the view was loading
   unmount();
+  address = hash;
+  wanted = null;
   replace(main);
   header.show(route?.nav ?? null);
   context.title(route?.title ?? "Not found");
@@ -83,6 +95,17 @@ async function show() {
   if (!first) settle(hash);
   first = fresh = false;
   settled = true;
+}
+
+function putAddress() {
+  clearTimeout(pausing);
+  pausing = null;
+  // Not where somebody is on the way to another view: the address is that one's by then.
+  if (wanted === null || wanted === address || location.hash !== address) return;
+  history.replaceState(null, "", wanted);
+  address = location.hash;
+  scrolls.set(address, scrollY);
+  pausing = setTimeout(putAddress, READDRESS_EVERY_MS);
 }
 
 // A new view starts at its top, with the focus there; the back button comes back to where one was.
@@ -113,6 +136,7 @@ document.addEventListener("click", (event) => {
     event.preventDefault(); // the address belongs to the router
     main.focus();
   } else if (link) {
+    putAddress();
     fresh = true;
   }
 });

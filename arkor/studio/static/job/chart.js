@@ -10,15 +10,14 @@ const PNG_PX = 1200;
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "autosize" };
 
 /**
- * A chart. `read()` returns `{runs, shown, summary}` each time it is drawn; `onZoom(range)` is told which steps are
- * shown, null for all; `onProblem(error)` why it cannot be drawn, null where it can.
+ * A chart. `zoom` is `{x, y}`, the steps and the losses that it shows at first, each a range or null for all; `onZoom` is
+ * told when it is another. `read()` returns `{runs, shown, summary}` each time it is drawn; `onProblem(error)` is told
+ * why it cannot be drawn, null where it can.
  */
-export function createChart({ read, onZoom, onProblem }) {
+export function createChart({ zoom, read, onZoom, onProblem }) {
   const plot = h("div", { class: "plot", role: "img", "aria-label": "Chart of the loss by step." });
   const dark = matchMedia("(prefers-color-scheme: dark)");
   let Plotly = null;
-  let zoom = { x: null, y: null };
-  let wasLog = null;
   let wanted = false;
   let busy = false;
   let closed = false;
@@ -52,16 +51,16 @@ export function createChart({ read, onZoom, onProblem }) {
     if (closed || plot.clientWidth === 0) return;
     const began = performance.now();
     const { runs, shown, summary } = read();
-    if (wasLog !== null && wasLog !== shown.log) zoom.y = null; // its range was in other units
-    wasLog = shown.log;
     turn += 1;
     const width = Math.max(plot.clientWidth, NARROWEST_PX);
-    const { data, layout } = figureOf({ runs, shown, zoom, look: lookOf(plot), width, turn });
+    const hidden = new Set((plot.data ?? []).filter(({ visible }) => visible === "legendonly").map(({ uid }) => uid));
+    const { data, layout } = figureOf({ runs, shown, zoom, look: lookOf(plot), width, turn, hidden });
     const first = !plot.on;
     await Plotly.react(plot, data, layout, CONFIG);
     setAttribute(plot, "aria-label", summary);
     if (first) {
       plot.on("plotly_relayout", moved);
+      plot.on("plotly_restyle", draw); // somebody hid a line, or showed it again
       // Plotly 4.1 (of plotly 7.1) leaves a drawing in the page to measure with, which is nothing to read aloud.
       document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
     }
@@ -69,18 +68,23 @@ export function createChart({ read, onZoom, onProblem }) {
     notBefore = now + Math.max(SHORTEST_PAUSE_MS, 2 * (now - began)); // slow machines draw less often
   }
 
-  // Somebody dragged, or double-clicked.
+  // Somebody dragged, or double-clicked. Where only the steps are others, the losses are fitted to them.
   function moved(change) {
-    if (!Object.keys(change).some((key) => /^[xy]axis\.(range|autorange)/.test(key))) return;
+    const changes = (axis) => Object.keys(change).some((key) => key.startsWith(`${axis}.range`) || key === `${axis}.autorange`);
+    if (!changes("xaxis") && !changes("yaxis")) return;
     const { xaxis, yaxis } = plot.layout;
-    zoom = { x: xaxis.autorange ? null : [...xaxis.range], y: yaxis.autorange ? null : [...yaxis.range] };
-    onZoom(zoom.x);
+    const x = !changes("xaxis") ? zoom.x : xaxis.autorange ? null : wholeSteps(xaxis.range);
+    set({ x, y: !changes("yaxis") || yaxis.autorange ? null : lossesOf(yaxis) });
   }
 
   /** Show some steps, null for all. */
   function show(range) {
-    zoom = { x: range, y: null };
-    onZoom(range);
+    set({ x: range, y: null });
+  }
+
+  function set(now) {
+    zoom = now;
+    onZoom(now);
     draw();
   }
 
@@ -103,4 +107,13 @@ export function createChart({ read, onZoom, onProblem }) {
   }
 
   return { element: plot, draw, show, png, close };
+}
+
+function wholeSteps([first, last]) {
+  const from = Math.max(0, Math.floor(first));
+  return [from, Math.max(from + 1, Math.ceil(last))];
+}
+
+function lossesOf({ type, range }) {
+  return type === "log" ? range.map((power) => 10 ** power) : [...range];
 }

@@ -1,6 +1,6 @@
 // Other runs laid over a job's chart: which there are, and the figures of those that were chosen.
 
-import { Curve } from "./curve.js";
+import { Curve, MOST_POINTS } from "./curve.js";
 import { h, setText } from "../dom.js";
 import { MOST_RUNS } from "./figure.js";
 import { time } from "../format.js";
@@ -9,10 +9,13 @@ import { jobName } from "../record.js";
 
 const MOST_SHOWN = 50;
 
-/** A picker: `runs` are those chosen, each `{id, name, curve}`; `changed()` is called when they are others. */
-export function createComparison({ api, jobs }, jobId, changed) {
-  const chosen = new Map();
-  const loading = new Map();
+/**
+ * A picker. `given` are the ids of the runs that are chosen at first; `ids` are those that are chosen, `runs` those of
+ * them that are there, each `{id, name, curve}`. `changed()` is called when these are others, `chose()` when somebody
+ * has chosen others.
+ */
+export function createComparison({ api, jobs }, jobId, { given, changed, chose }) {
+  const chosen = new Map(); // by id, in the order of their colours: {run, controller}, the run null until it is there
   let leave = null;
 
   const search = h("input", { class: "field", type: "search", "aria-label": "Search runs", placeholder: "Name or ID", oninput: draw });
@@ -57,56 +60,76 @@ export function createComparison({ api, jobs }, jobId, changed) {
 
   function option(job) {
     let now = job;
-    const box = h("input", { type: "checkbox", value: job.id, onchange: () => (box.checked ? choose(now) : drop(job.id)) });
+    const box = h("input", { type: "checkbox", value: job.id, onchange: () => (box.checked ? choose(now.id) : drop(now.id)) });
     const name = h("span", null);
     const mark = createMark();
     const note = h("span", { class: "quiet" });
     return { element: h("li", null, h("label", null, box, withMark(name, mark), note)), update(latest) {
       now = latest;
-      box.checked = chosen.has(now.id) || loading.has(now.id);
-      box.disabled = !box.checked && chosen.size + loading.size >= MOST_RUNS - 1;
+      box.checked = chosen.has(now.id);
+      box.disabled = !box.checked && chosen.size >= MOST_RUNS - 1;
       setText(name, jobName(now));
       mark.update(now);
       setText(note, `${now.id} · ${time(now.createdAt)}`);
     } };
   }
 
-  async function choose(job) {
-    const controller = new AbortController();
-    loading.set(job.id, controller);
+  async function choose(id) {
     notes.hidden = true;
-    draw();
-    try {
-      const { points } = await api.get(`/api/jobs/${encodeURIComponent(job.id)}/metrics?points=2000`, { signal: controller.signal });
-      if (!points.length) throw new Error("it has no training.log events yet.");
-      chosen.set(job.id, { id: job.id, name: String(job.name ?? ""), curve: new Curve(points) });
-    } catch (error) {
-      if (controller.signal.aborted) return;
-      notes.hidden = false;
-      setText(notes, `${jobName(job)} cannot be laid over: ${error.message}`);
-    }
-    loading.delete(job.id);
-    tell();
+    if (await load(id)) chose();
   }
 
   function drop(id) {
-    loading.get(id)?.abort();
-    loading.delete(id);
+    chosen.get(id)?.controller.abort();
     chosen.delete(id);
     tell();
+    chose();
+  }
+
+  /** Have a run laid over; returns whether it is. */
+  async function load(id) {
+    const entry = { run: null, controller: new AbortController() };
+    const { signal } = entry.controller;
+    chosen.set(id, entry);
+    draw();
+    let job = { id };
+    try {
+      job = await recordOf(id, signal);
+      const { points } = await api.get(`/api/jobs/${encodeURIComponent(id)}/metrics?points=${MOST_POINTS}`, { signal });
+      if (!points.length) throw new Error("it has no training.log events yet.");
+      entry.run = { id, name: String(job.name ?? ""), curve: new Curve(points) };
+    } catch (error) {
+      if (signal.aborted) return false;
+      chosen.delete(id);
+      notes.hidden = false;
+      setText(notes, `${jobName(job)} cannot be laid over: ${error.message}`);
+    }
+    tell();
+    return entry.run !== null;
+  }
+
+  async function recordOf(id, signal) {
+    return jobs.state.data?.find((job) => job.id === id)
+      ?? (await api.get(`/api/jobs/${encodeURIComponent(id)}`, { signal })).job;
+  }
+
+  function runs() {
+    return [...chosen.values()].map(({ run }) => run).filter(Boolean);
   }
 
   function tell() {
-    setText(summary, chosen.size ? `Compare (${chosen.size})` : "Compare");
+    const count = runs().length;
+    setText(summary, count ? `Compare (${count})` : "Compare");
     draw();
     changed();
   }
 
   function close() {
     document.removeEventListener("click", outside);
-    for (const controller of loading.values()) controller.abort();
+    for (const { controller } of chosen.values()) controller.abort();
     leave?.();
   }
 
-  return { element, notes, close, get runs() { return [...chosen.values()]; } };
+  given.forEach(load);
+  return { element, notes, close, get ids() { return [...chosen.keys()]; }, get runs() { return runs(); } };
 }

@@ -1,6 +1,7 @@
 // What Plotly is to draw, from the curves of one or more runs.
 
 import { lossPoints, smoothed } from "./curve.js";
+import { fittedRange } from "./fit.js";
 
 export const RATES = { learningRate: "learning rate", samplesPerSecond: "samples/s" };
 export const MOST_RUNS = 5;
@@ -15,9 +16,10 @@ const LONGEST_NAME = 28;
 
 /**
  * Data and layout. `runs` are `{id, name, curve}`, the page's own first; `shown` is `{log, smoothing, rates}`, `zoom`
- * `{x, y}`, each a range or null; `look` is what `lookOf` returns.
+ * `{x, y}`, a range of steps and one of losses, each null for all that there is; `look` is what `lookOf` returns;
+ * `hidden` has the uids of the lines that somebody has hidden in the legend.
  */
-export function figureOf({ runs, shown, zoom, look, width, turn }) {
+export function figureOf({ runs, shown, zoom, look, width, turn, hidden }) {
   const rates = shown.rates.filter((name) => name in RATES);
   const data = runs.flatMap((run, index) => {
     const own = colours(look, index);
@@ -31,6 +33,7 @@ export function figureOf({ runs, shown, zoom, look, width, turn }) {
     return traces.map((trace) => ({ ...trace, uid: `${run.id} ${trace.uid}` }));
   });
   const layout = layoutOf({ shown, zoom, look, width, rates, turn });
+  fit(layout, data.filter(({ uid }) => !hidden.has(uid)), { shown, zoom, rates });
   if (spanOf(runs, zoom.x) < FEW_STEPS) layout.xaxis.dtick = 1; // there is no half a step
   return { data, layout };
 }
@@ -104,7 +107,7 @@ function layoutOf({ shown, zoom, look, width, rates, turn }) {
     legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", font: { color: look.text }, itemdoubleclick: "toggleothers" },
     xaxis: { ...axis, ...ranged(zoom.x), title: { text: "step", standoff: 6 }, hoverformat: ",d", tickformat: ",~d",
       unifiedhovertitle: { text: "step %{x:,d}" }, anchor: rates.length ? `y${rates.length + 1}` : "y", showspikes: false },
-    yaxis: { ...axis, ...ranged(zoom.y), type: shown.log ? "log" : "linear", domain: [1 - MAIN_PX / inner, 1],
+    yaxis: { ...axis, type: shown.log ? "log" : "linear", domain: [1 - MAIN_PX / inner, 1],
       title: { text: "loss", standoff: 8 } },
   };
   rates.forEach((name, row) => {
@@ -113,6 +116,18 @@ function layoutOf({ shown, zoom, look, width, rates, turn }) {
       title: { text: RATES[name], standoff: 8 }, rangemode: "tozero", exponentformat: "e", fixedrange: true };
   });
   return layout;
+}
+
+// An axis of figures shows what there is between the steps that are shown, not what the rest of the run needs.
+function fit(layout, traces, { shown: { log }, zoom, rates }) {
+  const of = (axis) => traces.filter(({ yaxis = "y" }) => yaxis === axis);
+  const chosen = zoom.y && log ? zoom.y.map(Math.log10) : zoom.y;
+  const isPossible = chosen?.every(Number.isFinite); // a log axis has no zero
+  Object.assign(layout.yaxis, ranged(isPossible ? chosen : zoom.x && fittedRange(of("y"), zoom.x, { log })));
+  rates.forEach((_, row) => {
+    const range = zoom.x && fittedRange(of(`y${row + 2}`), zoom.x, { toZero: true });
+    Object.assign(layout[`yaxis${row + 2}`], ranged(range));
+  });
 }
 
 function spanOf(runs, range) {

@@ -19,7 +19,7 @@ const STATUS = {
   "training.cancelled": "cancelled",
 };
 
-export function mount(root, context, { id }) {
+export function mount(root, context, { id, query }) {
   const { api } = context;
   const path = `/api/jobs/${encodeURIComponent(id)}`;
   let job = null;
@@ -27,7 +27,7 @@ export function mount(root, context, { id }) {
   const ends = [];
 
   const head = createHead(context, id, learn);
-  const panel = createLossPanel(context, id);
+  const panel = createLossPanel(context, id, query);
   const log = createEventLog();
   const artifacts = createArtifacts(context, id, (list) => head.left(list));
   const stale = createFreshness("the job");

@@ -8,33 +8,35 @@ import { RATES } from "./figure.js";
 import { number } from "../format.js";
 import { loadPlotly } from "./plotly.js";
 import { jobName } from "../record.js";
+import { addressOf, MOST_SMOOTHING, readView } from "./view.js";
 
 const LAST_ROWS = 20;
 const COLUMNS = [["step", "Step"], ["loss", "Loss"], ["evalLoss", "Eval loss"], ["learningRate", "Learning rate"],
   ["samplesPerSecond", "Samples/s"]];
 
-/** The panel: `begin(points)`, `push(event)`, `reset()`, `named(name)`, `close()`, `element`. */
-export function createLossPanel({ api, announce, jobs }, jobId) {
+/** The panel: `begin(points)`, `push(event)`, `reset()`, `named(name)`, `close()`, `element`. `query` is the address's. */
+export function createLossPanel({ api, announce, jobs, readdress }, jobId, query) {
   const run = { id: jobId, name: "", curve: new Curve() };
-  const shown = { log: false, smoothing: 0, rates: [] };
+  const shown = readView(query, jobId);
 
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const unsaved = h("p", { class: "problem", role: "alert", hidden: true });
   let begun = false;
   let over = false;
   const empty = h("p", { class: "empty chart-empty" }, "Loading …");
-  const chart = createChart({ read, onZoom, onProblem });
-  const comparison = createComparison({ api, jobs }, jobId, () => chart.draw());
+  const chart = createChart({ zoom: { x: shown.steps, y: shown.loss }, read, onZoom, onProblem });
+  const comparison = createComparison({ api, jobs }, jobId, { given: shown.compare, changed: () => chart.draw(), chose: remember });
 
-  const weight = h("input", { type: "range", id: "smoothing", min: "0", max: "0.99", step: "0.01", value: "0", oninput: smooth });
-  const weightShown = h("output", { for: "smoothing", class: "figure" }, "0.00");
+  const weight = h("input", { type: "range", id: "smoothing", min: "0", max: MOST_SMOOTHING, step: "0.01", oninput: smooth });
+  weight.value = shown.smoothing; // once its ends are known
+  const weightShown = h("output", { for: "smoothing", class: "figure" }, shown.smoothing.toFixed(2));
   const from = stepField("From step");
   const to = stepField("To step");
   const whole = h("button", { class: "button button-small", type: "button", disabled: true, onclick: () => chart.show(null) }, "Reset zoom");
   const controls = h("div", { class: "chart-controls" },
     h("label", { class: "chart-smoothing" }, "Smoothing", weight, weightShown),
-    toggle("Log axis", (on) => { shown.log = on; }),
-    Object.entries(RATES).map(([name, label]) => toggle(label[0].toUpperCase() + label.slice(1), (on) => {
+    toggle("Log axis", shown.log, (on) => { shown.log = on; }),
+    Object.entries(RATES).map(([name, label]) => toggle(label[0].toUpperCase() + label.slice(1), shown.rates.includes(name), (on) => {
       shown.rates = Object.keys(RATES).filter((rate) => (rate === name ? on : shown.rates.includes(rate)));
     })),
     comparison.element);
@@ -53,11 +55,13 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
       h("div", { class: "chart-saves", role: "group", "aria-label": "Save the chart" }, image, table)),
     problem, unsaved, empty, body);
   image.disabled = table.disabled = true;
+  drawZoom();
 
-  function toggle(label, change) {
-    const box = h("input", { type: "checkbox", class: "switch", onchange() {
+  function toggle(label, checked, change) {
+    const box = h("input", { type: "checkbox", class: "switch", checked, onchange() {
       change(box.checked);
       chart.draw();
+      remember();
     } });
     return h("label", { class: "switch-label" }, box, label);
   }
@@ -70,6 +74,13 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
     shown.smoothing = Number(weight.value);
     setText(weightShown, shown.smoothing.toFixed(2));
     chart.draw();
+    remember();
+  }
+
+  /** Let the address say what is shown. */
+  function remember() {
+    shown.compare = comparison.ids;
+    readdress(addressOf(jobId, shown));
   }
 
   function zoomed(event) {
@@ -80,11 +91,17 @@ export function createLossPanel({ api, announce, jobs }, jobId) {
     chart.show(from.value === "" && to.value === "" ? null : [Math.min(low, high), Math.max(low, high, Math.min(low, high) + 1)]);
   }
 
-  function onZoom(range) {
-    from.value = range ? Math.max(0, Math.ceil(range[0])) : "";
-    to.value = range ? Math.floor(range[1]) : "";
-    whole.disabled = range === null;
-    announce(range ? `Steps ${from.value} to ${to.value}.` : "All steps.");
+  function onZoom({ x, y }) {
+    shown.steps = x;
+    shown.loss = y;
+    drawZoom();
+    announce(x ? `Steps ${x.join(" to ")}.` : "All steps.");
+    remember();
+  }
+
+  function drawZoom() {
+    [from.value, to.value] = shown.steps ?? ["", ""];
+    whole.disabled = !shown.steps && !shown.loss;
   }
 
   function onProblem(error) {

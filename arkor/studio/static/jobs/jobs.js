@@ -9,7 +9,7 @@ const COLUMNS = ["Status", "Name", "Created", "Duration", "Last loss", "ID"];
 const AT_A_TIME = 200;
 const TICK_MS = 1000;
 
-export function mount(root, { jobs, announce }, { query }) {
+export function mount(root, { jobs, announce, readdress }, { query }) {
   let most = AT_A_TIME;
   const search = h("input", { class: "field", type: "search", id: "job-search", placeholder: "Name or ID",
     value: query.get("q") ?? "", spellcheck: "false", oninput: changed });
@@ -63,7 +63,7 @@ export function mount(root, { jobs, announce }, { query }) {
     const kept = new URLSearchParams();
     if (filter.value) kept.set("status", filter.value);
     if (search.value.trim()) kept.set("q", search.value.trim());
-    history.replaceState(null, "", kept.size ? `#/jobs?${kept}` : "#/jobs");
+    readdress(kept.size ? `#/jobs?${kept}` : "#/jobs");
     most = AT_A_TIME;
     draw();
   }

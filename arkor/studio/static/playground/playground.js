@@ -15,14 +15,13 @@ const LONGEST_SAID = 600;
 let last = { choice: null, compare: false }; // of this page: the way back from another view leads to it
 
 export function mount(root, context, { query }) {
-  const { api, about, announce } = context;
+  const { api, about, announce, readdress } = context;
   const kept = recall();
   const turns = kept.turns ?? [];
   const given = choiceOf(query);
   const controllers = new Set();
   const shown = [];
   let mounted = true;
-  let address = location.hash;
 
   const picker = createPicker(context, {
     choice: given ?? last.choice, compare: given ? query.get("compare") === "1" : last.compare, changed: onPicked,
@@ -58,12 +57,7 @@ export function mount(root, context, { query }) {
 
   function onPicked() {
     last = { choice: picker.choice, compare: picker.compare };
-    const now = addressOf(picker.choice, picker.compare);
-    // Not where somebody is on the way to another view: the address is that one's by then.
-    if (picker.choice && now !== address && location.hash === address) {
-      history.replaceState(null, "", now);
-      address = now;
-    }
+    if (picker.choice) readdress(addressOf(picker.choice, picker.compare));
     draw();
   }
 
