@@ -116,6 +116,7 @@ def test_stop_on_home_cancels_the_job(page: Page, local: LocalStudio) -> None:
     page.the(".run-ended", "The run was stopped.")
     local.client.wait_for(job_id, "cancelled")  # the backend was asked; its worker ends in its own time
     page.the(".short-row .status-cancelled")
+    page.the(".run-status", "cancelled The run was stopped.")
     page.the(".run-status a").click()
     page.the(".status-cancelled")
     page.the(".log", "[cancelled]")
@@ -128,6 +129,25 @@ def test_cancel_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
     page.button("Cancel the job").click()
     page.the(".status-cancelled")
     assert local.client.job(job_id)["status"] == "cancelled"
+
+
+def test_cancelling_the_job_of_a_run_is_no_failure_of_the_run(page: Page, local: LocalStudio) -> None:
+    """The command exits with 1; Home calls the run cancelled, as the job is."""
+    local.write_entry("gated:99")
+    page.open()
+    page.button("Run training: gated:99").click()
+    link = page.the(".run-running a", "job_")
+    job_id = link.text
+    local.backend.allow(job_id, 3)
+    local.client.wait_for(job_id, "running")
+    link.click()
+    page.button("Cancel").click()
+    page.button("Cancel the job").click()
+    page.the(".job-head .status-cancelled")
+    page.the("nav a", "Home").click()
+    page.the(".run-status", f"cancelled The job was cancelled. Job {job_id}")
+    page.the(".log", "[exit 1]")
+    assert page.all(".exit-bad") == []
 
 
 def test_a_backend_is_killed_and_started_again(page: Page, local: LocalStudio) -> None:

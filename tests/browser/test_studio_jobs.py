@@ -94,13 +94,13 @@ def test_dry_runs_are_marked_in_every_list(page: Page, studio: ScriptedStudio) -
     assert page.texts(".table .job-title") == ["run 1", "run 2 dry run"]
     assert page.accessibility() == []
     page.the("td a", "run 2").click()
-    page.the(".job-head .mark", "dry run")
+    page.the(".job-head .dry-run", "dry run")
     page.the("nav a", "Jobs").click()
     page.the("td a", "run 1").click()
     page.the("h1", "run 1")
     page.the("summary", "Compare").click()
-    page.the(".run-list .mark", "dry run")
-    assert page.all(".job-head .mark") == []
+    page.the(".run-list .dry-run", "dry run")
+    assert page.all(".job-head .dry-run") == []
     assert page.accessibility() == []
 
 

@@ -21,7 +21,7 @@ export function createStatus() {
 
 /** The mark of a dry run; `update(job)` shows or hides it. */
 export function createMark() {
-  const element = h("span", { class: "mark" });
+  const element = h("span", { class: "dry-run" });
   return { element, update: (job) => setText(element, isDryRun(job) ? "dry run" : "") };
 }
 
