@@ -1,12 +1,13 @@
-"""What the documents show is run: the README's script, the examples, and the commands that they name."""
+"""What the documents show is run: their scripts, the README's first commands, and the examples."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -43,20 +44,76 @@ def run_python(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
+def blocks(document: str, language: str) -> list[str]:
+    """Return the code blocks of a document in one language."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
 def run_snippets(document: str, project: Path) -> str:
     """Run the Python of a document, where a later block goes on where the one before ended; return what it printed."""
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
     (project / "examples").symlink_to(ROOT / "examples")
-    (project / "script.py").write_text("\n".join(blocks))
+    (project / "script.py").write_text("\n".join(blocks(document, "python")))
     return run_python("script.py", cwd=project)
 
 
-def test_the_scripts_of_the_readme_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
-    """From the repository's folder, it trains and leaves an adapter."""
-    printed = run_snippets("README.md", project)
+def shown_commands(console: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield the commands of a console block, each with the lines that the document shows below it."""
+    for part in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]:
+        command, *lines = part.splitlines()
+        yield shlex.split(command, comments=True), lines
+
+
+def run_arkor(arguments: Sequence[str], cwd: Path) -> str:
+    """Run a command; it succeeds."""
+    return run_python("-m", "arkor", *arguments, cwd=cwd)
+
+
+def test_the_first_commands_of_the_readme_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
+    """A new project, a training, a question to what it trained; only the figures and the answer are a real model's."""
+    (install, *steps), (wheel, _) = (list(shown_commands(block)) for block in blocks("README.md", "console")[:2])
+    assert install == (["pip", "install", "./arkor[local]"], [])
+    assert wheel[0][:2] == ["pip", "wheel"]
+    folder, printed = project, {}
+    for (program, *arguments), lines in steps:
+        if program == "cd":
+            folder /= arguments[0]
+        else:
+            assert program == "arkor"
+            printed[arguments[0]] = run_arkor(arguments, folder)
+            assert lines, arguments  # its output is shown
+    assert list(printed) == ["init", "start", "chat"]
+    shown = [line for _, lines in steps for line in lines if re.match("Started job|Job ", line)]
+    said = [line for line in printed["start"].splitlines() if re.match("Started job|Job ", line)]
+    assert [re.sub(r"job_\w+", "ID", line) for line in said] == [re.sub(r"job_\w+", "ID", line) for line in shown]
+    assert printed["chat"] == '{"category": "technical"}\n'  # what the scripted model always says
+
+
+def test_the_script_of_the_readme_runs_in_the_new_project(backend: BackendProcess, project: Path) -> None:
+    """The twelve lines, in the folder that ``arkor init`` made."""
+    (script,) = blocks("README.md", "python")
+    assert len(script.splitlines()) == 12
+    run_arkor(["init", "my-bot", "--template", "local"], project)
+    (project / "my-bot" / "script.py").write_text(script)
+    first, *_, answer = run_python("script.py", cwd=project / "my-bot").splitlines()
+    assert re.fullmatch(r"1 \d+\.\d+", first)
+    assert answer == '{"category": "technical"}'
+
+
+def test_the_first_screen_of_the_readme_is_short() -> None:
+    """At most 45 lines before the first one that says that there is more."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").lower().splitlines()
+    assert next(place for place, line in enumerate(lines) if re.search(r"\bmore\b", line)) <= 45
+
+
+def test_the_scripts_about_training_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
+    """From the repository's folder: a training leaves an adapter, which answers, and its metrics."""
+    printed = run_snippets("docs/training.md", project)
     assert "step 20: loss 0.05" in printed
     assert "finished with status=completed" in printed
-    assert printed.endswith('{"category": "technical"}')  # what the scripted model always says
+    answer, last = printed.splitlines()[-2:]
+    assert answer == '{"category": "technical"}'
+    assert re.fullmatch(r"20 steps, epoch .*", last)
     assert (project / "adapters" / "adapter" / "adapter_model.safetensors").is_file()
 
 
@@ -105,8 +162,25 @@ def test_every_command_and_option_is_documented() -> None:
         assert [option.opts for option in options if not any(word in row for word in option.opts)] == [], name
 
 
-def test_every_command_is_in_the_readme() -> None:
-    """At least by its name."""
-    readme = (ROOT / "README.md").read_text()
-    for name in cli.list_commands(click.Context(cli)):
-        assert re.search(rf"`(arkor )?{name}\b", readme), name
+def test_every_page_is_in_the_table_of_contents() -> None:
+    """With a link that leads to it."""
+    contents = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in contents, page.name
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
+    """Those to other sites are not followed."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        if "://" not in target:
+            name, _, anchor = target.partition("#")
+            file = (ROOT / page).parent / name if name else ROOT / page
+            assert file.exists(), target
+            assert not anchor or anchor in headings(file), target
+
+
+def headings(file: Path) -> set[str]:
+    """Return the anchors of a page's headings, as the hosts of repositories make them."""
+    found = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
