@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/README.md", "docs/training.md", "docs/architecture.md")
+PAGES = ("README.md", "docs/README.md", "docs/training.md", "docs/commands.md", "docs/architecture.md")
 # Each often stands for a noun that the reader has to guess; well-known projects have 0 to 8 of them in 1,000 words.
 STUMBLES = frozenset(
     ("where", "what", "whoever", "whatever", "none", "nobody", "anew", "told", "tells", "behind", "such")
