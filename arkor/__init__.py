@@ -230,4 +230,5 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of ours
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """Return the public names and the dunder names; submodules, and names that this module needs itself, are hidden."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__") and name.endswith("__"))})

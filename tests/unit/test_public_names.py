@@ -60,6 +60,14 @@ def test_every_public_name_resolves(name: str) -> None:
         assert name in dir(arkor)
 
 
+def test_dir_lists_public_names_alone() -> None:
+    """Also once submodules were imported, which makes them attributes of the package."""
+    code = "import arkor, arkor.cli, arkor.backend; arkor.Trainer; print(*dir(arkor))"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30).stdout
+    assert {name for name in listed.split() if not name.startswith("__")} == {*arkor.__all__} - {"__version__"}
+    assert {"__version__", "__doc__", "__all__"} <= set(listed.split())
+
+
 def test_names_that_do_not_exist_are_refused_as_python_does() -> None:
     """A misspelt name is an AttributeError, in ``from arkor import`` an ImportError."""
     with pytest.raises(AttributeError, match="module 'arkor' has no attribute 'Triner'"):
