@@ -43,13 +43,13 @@ class _Shown(logging.Handler):
 
 
 class Refused(click.ClickException):
-    """Something that is not done like this; nothing was changed."""
+    """A request that is refused; nothing was changed."""
 
     exit_code = BAD_INPUT
 
 
 class Interrupted(Exception):
-    """Ctrl-C, with something to say about what goes on without us."""
+    """Ctrl-C, with a message about the job that keeps running."""
 
 
 def exit_code(exc: BaseException) -> int:
@@ -106,12 +106,13 @@ def _run(command: click.Command, arguments: list[str]) -> int:
 
             traceback.print_exc()
         else:
-            click.echo(printable(_message(exc)), err=True)
+            click.echo(printable(message(exc)), err=True)
         return exit_code(exc)
     return code if isinstance(code, int) else COMPLETED
 
 
-def _message(exc: BaseException) -> str:
+def message(exc: BaseException) -> str:
+    """Return what the user reads about an error."""
     from arkor.errors import ArkorError, ConnectionFailed, EntryError
 
     if isinstance(exc, (Interrupted, KeyboardInterrupt, click.Abort)):

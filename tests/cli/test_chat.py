@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from tests.support.cloud import Cloud
 from tests.support.commands import TIMEOUT_S, run
 from tests.support.contract import CHAT, Answer, Stream
 from tests.support.events import DONE, chunk
+from tests.support.eventually import eventually
 from tests.support.terminal import Terminal
 
 HELLO = Stream(frames=[chunk("Hel"), chunk("lo"), chunk(finish_reason="stop"), DONE])
@@ -89,15 +93,49 @@ def test_without_a_question_nothing_is_asked(routed_cloud: Cloud) -> None:
     """As from cron, where nobody types: an empty question would be answered with anything."""
     ended = run("chat", "job_1")
     assert (ended.code, ended.out) == (2, "")
-    assert "There is no question: give a PROMPT, or a text on stdin." in ended.err
+    assert "There is no question: pass a QUESTION, or a text on stdin." in ended.err
     assert routed_cloud.calls("POST", CHAT) == []
 
 
-def test_a_question_alone_is_not_taken_for_a_model(routed_cloud: Cloud) -> None:
-    """Nothing is asked; the line says where a question goes."""
-    ended = run("chat", "where is my lamp?")
-    assert (ended.code, ended.out) == (2, "")
-    assert "A question comes after one: arkor chat JOB 'where is my lamp?'; or on stdin." in ended.err
+def test_a_question_alone_goes_to_the_last_completed_job(routed_cloud: Cloud) -> None:
+    """A text with a blank in it; a slash does not make it a model, and stdin is not read."""
+    routed_cloud.says(HELLO, HELLO)
+    ended = run("chat", "Is it a lamp and/or a light?", "--system", "be brief")
+    assert (ended.code, ended.out) == (0, "Hello\n")
+    assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "job_2"}
+    assert sent(routed_cloud)["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "Is it a lamp and/or a light?"},
+    ]
+    assert run("chat", "two words", "--step", "30").code == 0
+    assert sent(routed_cloud)["adapter"] == {"kind": "checkpoint", "jobId": "job_2", "step": 30}
+
+
+def test_a_folder_with_a_blank_in_its_name_is_a_model(routed_cloud: Cloud, project: Path) -> None:
+    """A path wins over a question; the backend gets it absolute, since it has another working directory."""
+    (project / "my model").mkdir()
+    routed_cloud.says(HELLO)
+    with Terminal("chat", "./my model") as terminal:
+        terminal.expect("Base model ./my model answers.")
+        terminal.type("hi")
+        terminal.expect("Hello")
+        terminal.type("/quit")
+        assert terminal.end()[0] == 0
+    assert sent(routed_cloud)["baseModel"] == str(project / "my model")
+
+
+def test_one_unknown_word_is_an_error_that_says_both_ways(routed_cloud: Cloud) -> None:
+    """If the backend lists its models, and the word is not among them; a model in the list is one."""
+    routed_cloud.features = {"models"}
+    routed_cloud.answer("GET", "/v1/models", *[Answer(body={"models": [{"id": "tiny", "ready": True}]})] * 2)
+    with Terminal("chat", "lamp?") as terminal:
+        code, seen = terminal.end()
+    assert code == 2
+    assert "'lamp?' is neither a job of this project nor a model." in seen
+    assert "To chat with a model, pass its name ('arkor models list'), its id (owner/name) or its folder" in seen
+    assert "To ask a question of one word, name the job too: arkor chat JOB 'lamp?'" in seen
+    with Terminal("chat", "tiny") as terminal:
+        terminal.expect("Base model tiny answers.")
     assert routed_cloud.calls("POST", CHAT) == []
 
 
@@ -125,3 +163,150 @@ def test_a_cut_answer_is_an_error(routed_cloud: Cloud) -> None:
     ended = run("chat", "job_1", "hi")
     assert (ended.code, ended.out.strip()) == (3, "Hel")
     assert "cut in the middle" in ended.err
+
+
+# A conversation
+
+
+def contents(cloud: Cloud) -> list[object]:
+    """Return what the last request's messages say, in order."""
+    messages = sent(cloud)["messages"]
+    assert isinstance(messages, list)
+    return [message["content"] for message in messages]
+
+
+@pytest.fixture
+def terminal(routed_cloud: Cloud) -> Iterator[Terminal]:
+    """A conversation with a job that knows its base model."""
+    routed_cloud.jobs["job_1"] |= {"name": "lamp-bot", "config": {"model": "tiny"}}
+    with Terminal("chat", "job_1", "--system", "be brief") as running:
+        running.expect("\n> ")
+        yield running
+
+
+def say(terminal: Terminal, line: str, answer: str) -> None:
+    """Type a line, and wait for what it is answered with and for the next prompt."""
+    terminal.seen = ""
+    terminal.type(line)
+    terminal.expect(answer)
+    terminal.expect("\n> ")
+
+
+def test_the_first_line_says_who_answers_and_how_to_leave(terminal: Terminal) -> None:
+    """Ctrl-D leaves in good order."""
+    assert (
+        terminal.seen
+        == "Adapter of job job_1 (lamp-bot) answers. /help lists the commands; /quit or Ctrl-D leaves.\n> "
+    )
+    terminal.press("\x04")
+    assert terminal.end()[0] == 0
+
+
+def test_a_conversation_remembers_until_it_is_reset(terminal: Terminal, routed_cloud: Cloud) -> None:
+    """The system message stays."""
+    routed_cloud.says(HELLO, HELLO, HELLO)
+    say(terminal, "one", "Hello")
+    say(terminal, "two", "Hello")
+    assert contents(routed_cloud) == ["be brief", "one", "Hello", "two"]
+    say(terminal, "/reset", "The conversation is forgotten; the system message stays.")
+    say(terminal, "three", "Hello")
+    assert contents(routed_cloud) == ["be brief", "three"]
+    terminal.type("/quit")
+    assert terminal.end()[0] == 0
+
+
+def test_the_system_message_can_be_seen_and_changed(terminal: Terminal, routed_cloud: Cloud) -> None:
+    """From the next message on."""
+    routed_cloud.says(HELLO)
+    say(terminal, "/system", "System message: be brief")
+    say(terminal, "/system answer in  verse", "System message: answer in  verse")
+    say(terminal, "one", "Hello")
+    assert contents(routed_cloud) == ["answer in  verse", "one"]
+
+
+def test_the_base_model_can_answer_instead(terminal: Terminal, routed_cloud: Cloud) -> None:
+    """And the adapter again, in the same conversation."""
+    routed_cloud.says(HELLO, HELLO)
+    say(terminal, "/base", "Base model tiny answers.")
+    say(terminal, "one", "Hello")
+    assert (sent(routed_cloud)["baseModel"], "adapter" in sent(routed_cloud)) == ("tiny", False)
+    say(terminal, "/base", "Adapter of job job_1 (lamp-bot) answers.")
+    say(terminal, "two", "Hello")
+    assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "job_1"}
+    assert contents(routed_cloud) == ["be brief", "one", "Hello", "two"]
+
+
+def test_a_model_without_an_adapter_has_no_other_to_switch_to(routed_cloud: Cloud) -> None:
+    """It says so."""
+    with Terminal("chat", "owner/name") as running:
+        running.expect("\n> ")
+        say(running, "/base", "Base model owner/name is the only model here")
+    assert routed_cloud.calls("POST", CHAT) == []
+
+
+def test_an_unknown_slash_command_is_named_and_not_sent(terminal: Terminal, routed_cloud: Cloud) -> None:
+    """A message that begins with a slash is sent after a blank."""
+    say(terminal, "/sytem be rude", "There is no command /sytem. /help lists the commands. Nothing was sent.")
+    say(terminal, "/help", "/system TEXT  set the system message")
+    assert routed_cloud.calls("POST", CHAT) == []
+    routed_cloud.says(HELLO)
+    say(terminal, " /etc/hosts is what?", "Hello")
+    assert contents(routed_cloud) == ["be brief", "/etc/hosts is what?"]
+
+
+def test_ctrl_c_stops_the_answer_and_the_conversation_goes_on(terminal: Terminal, routed_cloud: Cloud) -> None:
+    """The model knows what was printed. A message without any answer is forgotten."""
+    gate = threading.Event()
+    routed_cloud.says(Stream(frames=[chunk("Once upon")], gate=gate), Answer(gate=gate), HELLO)
+    terminal.type("a story")
+    terminal.expect("Once upon")
+    terminal.interrupt()
+    terminal.expect("\n(stopped)\n> ")
+    terminal.type("too slow")
+    eventually(lambda: len(routed_cloud.calls("POST", CHAT)) == 2, "it is asked")
+    terminal.interrupt()
+    terminal.expect("too slow\n\n(stopped)\n> ")
+    gate.set()
+    say(terminal, "go on", "Hello")
+    assert contents(routed_cloud) == ["be brief", "a story", "Once upon", "go on"]
+
+
+def test_ctrl_c_at_an_empty_prompt_leaves(terminal: Terminal) -> None:
+    """One that discards a line that was begun does not; exit code 130."""
+    pytest.importorskip("readline")
+    terminal.press("never mi")
+    terminal.expect("never mi")
+    terminal.interrupt()
+    terminal.expect("never mi\n> ")
+    terminal.interrupt()
+    code, seen = terminal.end()
+    assert code == 130
+    assert seen.endswith("\n> \nInterrupted.\n")
+
+
+def test_a_refused_message_is_an_error_and_the_conversation_goes_on(terminal: Terminal, routed_cloud: Cloud) -> None:
+    """The message is not part of it."""
+    routed_cloud.says(Answer(status=400, body={"error": "too long"}), Stream(frames=[chunk("Hel")]), HELLO)
+    say(terminal, "one", "Error: too long")
+    say(terminal, "two", "Hel\nError: The answer was cut in the middle")
+    say(terminal, "three", "Hello")
+    assert contents(routed_cloud) == ["be brief", "three"]
+
+
+def test_the_arrow_key_brings_a_message_back(terminal: Terminal, routed_cloud: Cloud) -> None:
+    """If Python has readline."""
+    pytest.importorskip("readline")
+    routed_cloud.says(HELLO, HELLO)
+    say(terminal, "one", "Hello")
+    terminal.press("\x10")  # Ctrl-P, as the arrow key
+    terminal.expect("> one")
+    say(terminal, " more", "Hello")
+    assert contents(routed_cloud)[-1] == "one more"
+
+
+def test_json_needs_a_question(routed_cloud: Cloud) -> None:
+    """A conversation has no one body."""
+    with Terminal("chat", "job_1", "--json") as running:
+        code, seen = running.end()
+    assert (code, "--json needs a QUESTION." in seen) == (2, True)
+    assert routed_cloud.calls("POST", CHAT) == []

@@ -6,10 +6,15 @@ import contextlib
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+
+import psutil
+
+from tests.support.eventually import eventually
 
 TIMEOUT_S = 30.0
 
@@ -54,6 +59,18 @@ class Terminal:
     def type(self, line: str) -> None:
         """Type a line."""
         os.write(self._master, f"{line}\n".encode())
+
+    def press(self, keys: str) -> None:
+        """Type without Return."""
+        os.write(self._master, keys.encode())
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C once the process waits for something.
+
+        Python's readline notices a signal that comes while it draws only with the next key.
+        """
+        eventually(lambda: psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING, "it waits")
+        self.process.send_signal(signal.SIGINT)
 
     def end(self) -> tuple[int, str]:
         """Wait for the end, and return the exit code and all that was shown."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from shlex import quote
@@ -10,26 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from arkor.cli.conversation import Conversation, Model, print_answer
 from arkor.cli.display.output import json_line
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.options import backend_of, local_option
 from arkor.errors import NotFound
-from arkor.protocol.jobs import AdapterRef, JobStatus, Scope
+from arkor.protocol import wire
+from arkor.protocol.jobs import AdapterRef, JobStatus, Scope, TrainingJob
+from arkor.text import one_line
 
 if TYPE_CHECKING:
     from arkor.client.client import CloudApiClient
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
 
 @click.command()
 @click.argument("target", required=False, metavar="[JOB|MODEL]")
-@click.argument("prompt", required=False)
-@click.option("--step", type=click.IntRange(1), help="Ask the checkpoint of this step.")
-@click.option("--system", help="What the model is told before the conversation.")
-@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0 always says the same.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Longest answer in tokens.")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole body of the answer.")
+@click.argument("prompt", required=False, metavar="[QUESTION]")
+@click.option("--step", type=click.IntRange(1), help="Ask the job's checkpoint of this step.")
+@click.option("--system", help="System message.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Randomness; 0 always gives the same answer.",
+)
+@click.option("--max-tokens", type=click.IntRange(1), help="Maximum length of an answer, in tokens.")
+@click.option("--json", "as_json", is_flag=True, help="Print the backend's whole answer as JSON.")
 @local_option
 def chat(
     target: str | None,
@@ -42,83 +48,116 @@ def chat(
     as_json: bool,
     local: bool,
 ) -> None:
-    """Talk to what a job trained, or to a model.
+    """Chat with a trained adapter or a base model.
 
-    JOB is a job's id, or so much of its beginning that it is the only one; MODEL is a model's name. By default it is
-    the job that completed last, dry runs aside. With PROMPT, or with a question on stdin, it answers once; else it goes
-    on until Ctrl-D.
+    With a QUESTION, or a question on stdin, prints one answer. Otherwise starts a conversation; type /help in it.
 
     \b
-    Example: arkor chat job_x4k2 "Where is my lamp?" --local
+    JOB: a job id, or a unique prefix of one. By default the job that
+    completed last; dry runs do not count.
+    MODEL: a model name, a Hugging Face id (owner/name) or a folder.
+
+    \b
+    Example: arkor chat "Is my lamp covered by the warranty?" --local
+    Example: arkor chat job_x4k2 "Is my lamp covered?" --local
     """
     from arkor.client.client import CloudApiClient
     from arkor.client.project import ensure_project
 
-    if prompt is None and target and " " in target and "/" not in target:
-        raise click.UsageError(
-            f"{target!r} is no JOB or MODEL. A question comes after one: arkor chat JOB {quote(target)}; or on stdin."
-        )
+    if prompt is None and target and _is_question(target):
+        target, prompt = None, target
+    is_alone = prompt is None and target is not None
     if prompt is None and not is_terminal(sys.stdin):
         prompt = _piped()
+    if prompt is None and as_json:
+        raise click.UsageError("--json needs a QUESTION.")
     client = CloudApiClient.connect(backend_of(local))
     scope = ensure_project(client, Path.cwd(), create=bool(target))
-    who = _who(client, scope, target, step)
+    model = _model(client, scope, target, step, is_alone=is_alone)
     options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
-    start = [{"role": "system", "content": system}] if system else []
     if prompt is None:
-        _converse(client, scope, {**who, **options}, start)
+        Conversation(client, scope, model, options, system).run()
         return
-    question = [*start, {"role": "user", "content": prompt}]
-    if as_json:
-        with client.chat(scope, messages=question, stream=False, **who, **options) as answer:
+    start = [{"role": "system", "content": system}] if system else []
+    request = {"messages": [*start, {"role": "user", "content": prompt}], **model.request, **options}
+    with client.chat(scope, stream=not as_json, **request) as answer:
+        if as_json:
             click.echo(json_line(answer.response.json()))
-    else:
-        _say(client, scope, {**who, **options}, question)
+        else:
+            print_answer(answer, [])
+            click.echo()
+
+
+def _is_question(text: str) -> bool:
+    """Say whether the only argument is a question: a text with a blank in it that is not the path of a folder."""
+    return len(text.split()) > 1 and _folder(text) is None
+
+
+def _folder(name: str) -> Path | None:
+    """Return the folder that an argument names as a path, such as ``./model``; None if it names none."""
+    folder = Path(name).expanduser()
+    return folder.absolute() if name.startswith((".", "/", "~")) and folder.is_dir() else None
 
 
 def _piped() -> str:
-    """Return the question on stdin, which is no terminal and may be closed."""
+    """Return the question on stdin, which is not a terminal and may be closed."""
     question = "" if sys.stdin is None else sys.stdin.read().strip()
     if not question:
-        raise click.UsageError("There is no question: give a PROMPT, or a text on stdin.")
+        raise click.UsageError("There is no question: pass a QUESTION, or a text on stdin.")
     return question
 
 
-def _who(client: CloudApiClient, scope: Scope, target: str | None, step: int | None) -> dict[str, Any]:
-    """Return who answers: an adapter or a base model."""
+def _model(client: CloudApiClient, scope: Scope, target: str | None, step: int | None, *, is_alone: bool) -> Model:
+    """Return the model that answers.
+
+    Args:
+        client: the backend.
+        scope: the project.
+        target: a job, a model, or None for the last completed job.
+        step: the checkpoint to ask, or None for the final adapter.
+        is_alone: whether the target may be a question of one word: nothing else was given on the command line.
+
+    Raises:
+        UsageError: no job has completed yet; or the target is neither a job nor a model.
+    """
     if not target:
-        done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
-        trained = [job for job in done if not job.is_dry_run]
-        if not trained:
-            what = "Only dry runs have completed" if done else "No job has completed yet"
-            raise click.UsageError(f"{what} in this project: name a job or a model.")
-        target = max(trained, key=lambda job: job.completed_at or job.created_at).id
-    else:
-        try:
-            target = client.find_job(scope, target).id
-        except NotFound:
-            if step is not None:
-                raise
-            return {"base_model": target}
-    return {"adapter": AdapterRef("final", target) if step is None else AdapterRef("checkpoint", target, step)}
+        return _adapter(_last_completed(client, scope), step)
+    folder = _folder(target)
+    if folder is not None:
+        return Model(one_line(f"Base model {target}"), {"base_model": str(folder)})
+    try:
+        return _adapter(client.find_job(scope, target), step)
+    except NotFound:
+        if step is not None:
+            raise
+    if is_alone and not _may_be_model(client, target):
+        raise click.UsageError(
+            f"{target!r} is neither a job of this project nor a model. To chat with a model, pass its name "
+            "('arkor models list'), its id (owner/name) or its folder (./name). "
+            f"To ask a question of one word, name the job too: arkor chat JOB {quote(target)}"
+        )
+    return Model(one_line(f"Base model {target}"), {"base_model": target})
 
 
-def _converse(client: CloudApiClient, scope: Scope, request: dict[str, Any], messages: list[dict[str, Any]]) -> None:
-    while True:
-        try:
-            said = input("> ").strip()
-        except EOFError:
-            click.echo()
-            return
-        if said:
-            messages.append({"role": "user", "content": said})
-            messages.append({"role": "assistant", "content": _say(client, scope, request, messages)})
+def _may_be_model(client: CloudApiClient, name: str) -> bool:
+    """Say whether the backend may know a model of this name; only some backends list their models."""
+    if "/" in name or "models" not in client.features:
+        return True
+    return any(model.id == name for model in client.list_models())
 
 
-def _say(client: CloudApiClient, scope: Scope, request: dict[str, Any], messages: list[dict[str, Any]]) -> str:
-    """Print an answer as it arrives, and return it. No terminal obeys it; a file or a pipe gets it as it is."""
-    with client.chat(scope, messages=messages, **request) as answer:
-        for piece in answer:
-            click.echo(_CONTROLS.sub("", piece) if is_terminal(sys.stdout) else piece, nl=False)
-        click.echo()
-        return answer.text
+def _last_completed(client: CloudApiClient, scope: Scope) -> TrainingJob:
+    done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
+    trained = [job for job in done if not job.is_dry_run]
+    if not trained:
+        fact = "Only dry runs have completed" if done else "No job has completed yet"
+        raise click.UsageError(f"{fact} in this project: name a job or a model.")
+    return max(trained, key=lambda job: job.completed_at or job.created_at)
+
+
+def _adapter(job: TrainingJob, step: int | None) -> Model:
+    """Return a job's final adapter, or its checkpoint of a step."""
+    name = f"job {job.id} ({job.name})" if job.name else f"job {job.id}"
+    adapter = AdapterRef("final", job.id) if step is None else AdapterRef("checkpoint", job.id, step)
+    kind = "Adapter" if step is None else f"Checkpoint {step}"
+    return Model(one_line(f"{kind} of {name}"), {"adapter": adapter}, wire.optional_text(job.config.get("model")))
