@@ -72,7 +72,7 @@ def confirm(loss: str, *, force: bool) -> None:
     if force:
         return
     if not is_interactive():
-        raise Refused(f"{loss} Nothing was changed. To do it all the same, add --force.")
+        raise Refused(f"{loss} Nothing was changed. To go ahead, add --force.")
     if not click.confirm(f"{loss}\nGo on?"):
         raise Interrupted("Nothing was changed.")
 
@@ -88,4 +88,4 @@ def mention_token_in_environment() -> None:
     from arkor.auth.identity import token_in_environment
 
     if token_in_environment() is not None:
-        click.echo("Note: ARKOR_TOKEN is set. It wins over every stored identity, and stays.", err=True)
+        click.echo("Note: ARKOR_TOKEN is set. It takes precedence over stored identities and is not changed.", err=True)

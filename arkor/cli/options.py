@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from arkor.trainer.trainer import Trainer
 
 local_option = click.option(
-    "--local", is_flag=True, help="Use the backend on this machine, starting it where it does not run."
+    "--local", is_flag=True, help="Use the backend on this machine; it is started if necessary."
 )
 events_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print each event as a JSON object on a line; messages go to stderr."
+    "--json", "as_json", is_flag=True, help="Print each event as a JSON object on one line. Messages go to stderr."
 )
 
 
@@ -74,7 +74,7 @@ def result_code(result: TrainingResult) -> int:
 def how_to_go_on(trainer: Trainer, job: TrainingJob) -> str:
     """Return the commands that follow and stop a trainer's job, which goes on by itself."""
     follow, stop = (_command(name, trainer, job) for name in ("attach", "cancel"))
-    return f"Job {one_line(job.id)} goes on.\n  follow it: {follow}\n  stop it:   {stop}"
+    return f"Job {one_line(job.id)} keeps running.\n  follow it: {follow}\n  stop it:   {stop}"
 
 
 def _command(name: str, trainer: Trainer, job: TrainingJob) -> str:

@@ -50,10 +50,19 @@ def names(cloud: Cloud) -> list[str]:
 # Help
 
 
-def test_the_help_lists_every_command_and_the_exit_codes() -> None:
-    """What there is, and what its exit codes mean, on one page."""
+def test_the_help_lists_every_command_under_a_heading_and_the_exit_codes() -> None:
+    """On one page of a terminal."""
     ended = run("--help")
-    for name in ("attach", "build", "cancel", "models", "serve", "start", "0 completed", "130 interrupted"):
+    assert re.findall(r"^(\w.*):$", ended.out, re.MULTILINE) == [
+        "Options",
+        "Project",
+        "Jobs",
+        "Models and data",
+        "Account",
+        "Servers",
+    ]
+    assert len(ended.out.splitlines()) < 50
+    for name in ("attach", "build", "cancel", "models", "serve", "start", "0    completed", "130  interrupted"):
         assert name in ended.out
 
 
@@ -304,9 +313,12 @@ def test_an_entry_that_trains_while_it_is_imported_is_told_what_that_costs(arkor
     file.write_text(f"{file.read_text()}\ntrainer.start()\n")
     ended = run("start", "--dry-run")
     assert ended.code == 2
-    assert ended.err.startswith("Job job_1 goes on.\n  follow it: arkor attach job_1\n")
-    assert "Error: The entry starts its job while it is imported: --local, --dry-run and --if-running" in ended.err
-    assert ended.err.endswith("Put what starts it under if __name__ == '__main__'.\n")
+    assert ended.err.startswith("Job job_1 keeps running.\n  follow it: arkor attach job_1\n")
+    assert (
+        "Error: The entry starts its job while it is imported, too early for --local, --dry-run and --if-running."
+        in ended.err
+    )
+    assert ended.err.endswith("Put the call that starts it under if __name__ == '__main__'.\n")
 
 
 def test_debug_shows_the_whole_traceback(arkor_cloud: Cloud) -> None:
@@ -396,7 +408,7 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_reach_it(arkor_cloud: Cloud
     eventually(lambda: arkor_cloud.streams, "the job is followed", TIMEOUT_S)
     ended = command.interrupt()
     assert ended.code == 130
-    assert "Job job_1 goes on." in ended.err
+    assert "Job job_1 keeps running." in ended.err
     assert "arkor attach job_1\n" in ended.err
     assert "arkor cancel job_1\n" in ended.err
     assert not arkor_cloud.calls("POST", "/v1/jobs/*/cancel")

@@ -71,7 +71,7 @@ def test_nothing_is_deleted_where_one_cannot_be(jobs: Cloud) -> None:
 def test_old_jobs_are_pruned(jobs: Cloud) -> None:
     """Those that ended before that; never one that goes on."""
     none = run("jobs", "prune", "--older-than", "30d", "--status", "failed", "-y")
-    assert (none.code, none.out, none.err) == (0, "", "There is no such job.\n")
+    assert (none.code, none.out, none.err) == (0, "", "No jobs to delete.\n")
     listed = run("jobs", "prune", "--older-than", "30d")
     assert (listed.code, listed.out.splitlines()[1].split()[0], deleted(jobs)) == (2, "job_1", [])
     assert run("jobs", "prune", "--older-than", "30d", "-y").out == "Deleted job job_1.\n"

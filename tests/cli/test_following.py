@@ -161,7 +161,7 @@ def test_ctrl_c_leaves_the_bar_and_says_how_to_go_on(arkor_cloud: Cloud) -> None
         code, shown = terminal.end()
     gate.set()
     assert code == 130
-    assert "Interrupted. Job job_1 goes on." in rows(shown)
+    assert "Interrupted. Job job_1 keeps running." in rows(shown)
 
 
 # Where another one runs
@@ -207,7 +207,7 @@ def test_ctrl_c_never_stops_one_that_was_started_elsewhere(running: Cloud) -> No
     eventually(lambda: running.calls("GET", STREAM), "it is followed")
     ended = command.interrupt()
     assert (ended.code, running.jobs["job_9"]["status"]) == (130, "running")
-    assert "Interrupted. Job job_9 goes on." in ended.err
+    assert "Interrupted. Job job_9 keeps running." in ended.err
 
 
 def test_a_detached_start_names_the_one_that_runs(running: Cloud) -> None:

@@ -105,7 +105,7 @@ def test_the_log_of_a_running_job_ends_where_the_job_is(job: Cloud, gate: thread
     assert len(run("logs", "job").out.splitlines()) == 2
     job.settle("queued")
     silent = run("logs", "job")
-    assert (silent.code, silent.out, silent.err) == (0, "", "Job job_1 is queued and has told nothing yet.\n")
+    assert (silent.code, silent.out, silent.err) == (0, "", "Job job_1 (queued) has no events.\n")
 
 
 def test_following_goes_on_to_the_end(job: Cloud, gate: threading.Event) -> None:
@@ -163,5 +163,5 @@ def test_a_job_without_figures_says_so(job: Cloud) -> None:
     """For programs it is an empty list."""
     job.plan = [started(), failed("boom")]
     ended = run("metrics", "job")
-    assert (ended.code, ended.out, ended.err) == (0, "", "Job job_1 is failed and has logged nothing yet.\n")
+    assert (ended.code, ended.out, ended.err) == (0, "", "Job job_1 (failed) has no metrics.\n")
     assert json.loads(run("metrics", "job", "--json").out) == []

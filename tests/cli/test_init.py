@@ -158,7 +158,7 @@ def test_a_disk_that_fails_in_the_middle_leaves_what_is_listed(project: Path) ->
     assert set(re.findall(r"^  created  (.+)$", ended.out, re.MULTILINE)) == set(files(project / "a b"))
     assert ended.err.endswith(
         "trainer.py cannot be written: No space left on device. "
-        "What is listed is in place; the same command again adds the rest.\n"
+        "The listed files are in place; run the command again to add the rest.\n"
     )
 
 

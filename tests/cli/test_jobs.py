@@ -52,7 +52,7 @@ def test_an_option_before_a_command_is_not_passed_over(option: str) -> None:
     """It would ask another backend, or print another form, than was asked for."""
     ended = CliRunner().invoke(cli, ["jobs", option, "show", "job_1"])
     assert ended.exit_code == 2
-    assert "Options go behind the command: arkor jobs show" in ended.stderr
+    assert "Put options after the command: arkor jobs show" in ended.stderr
 
 
 def test_a_project_without_jobs_says_so(routed_cloud: Cloud) -> None:
@@ -118,4 +118,4 @@ def test_what_a_job_left_is_fetched(jobs: Cloud, project: Path) -> None:
     jobs.answer("GET", "/v1/jobs/*/artifacts/*", Answer(body=tar({"a": b"1"})))
     assert run("download", "job_1", "-o", "here").out == "here/adapter\n"
     assert (project / "here" / "adapter" / "a").read_bytes() == b"1"
-    assert "Job job_1 is failed and has left nothing yet." in run("download", "job_1").err
+    assert "Job job_1 (failed) has no artifacts." in run("download", "job_1").err

@@ -67,7 +67,7 @@ def test_ctrl_c_ends_the_wait_and_attach_goes_on(backend: BackendProcess, projec
     backend.allow(job_id, 1)
     ended = command.interrupt()
     assert ended.code == 130
-    assert f"Job {job_id} goes on." in ended.err
+    assert f"Job {job_id} keeps running." in ended.err
     assert f"arkor attach {job_id} --local" in ended.err
     assert f"arkor cancel {job_id} --local" in ended.err
     backend.allow(job_id, 2)

@@ -134,7 +134,7 @@ def test_replacing_an_anonymous_identity_is_asked_on_a_terminal(cloud: Cloud) ->
     be_anonymous(cloud)
     before = stored(cloud)
     with Terminal("login", "--oauth") as terminal:
-        terminal.expect("cannot be restored")
+        terminal.expect("you lose access to its jobs and adapters")
         terminal.expect("Go on? [y/N]")
         terminal.type("")
         code, seen = terminal.end()
@@ -156,7 +156,7 @@ def test_logout_of_an_anonymous_identity_needs_force_in_a_script(cloud: Cloud) -
     be_anonymous(cloud)
     ended = run("logout")
     assert ended.code == 2
-    assert "cannot be restored" in ended.err
+    assert "you lose access to its jobs and adapters" in ended.err
     assert "--force" in ended.err
     assert stored(cloud) is not None
     assert run("logout", "-f").code == 0

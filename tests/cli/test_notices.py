@@ -39,7 +39,7 @@ def test_a_notice_is_shown_after_ctrl_c_too(routed_cloud: Cloud) -> None:
     eventually(lambda: routed_cloud.streams, "the command follows the job")
     ended = command.interrupt()
     assert ended.code == 130
-    assert re.fullmatch(rf"\nInterrupted\. Job job_1 goes on\.\n(  .*\n)+{SHOWN}", ended.err)
+    assert re.fullmatch(rf"\nInterrupted\. Job job_1 keeps running\.\n(  .*\n)+{SHOWN}", ended.err)
 
 
 def test_a_notice_is_shown_after_a_failure_too(routed_cloud: Cloud) -> None:

@@ -71,15 +71,23 @@ def test_without_a_command_the_help_is_shown() -> None:
     """Nothing was asked for, which is wrong usage."""
     ended = run()
     assert ended.code == 2
-    assert "Commands:\n" in ended.err
+    assert "Project:\n  init " in ended.err
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("strat", "start"), ("Build", "build"), ("job", "jobs")])
-def test_a_misspelt_command_is_told_the_nearest(wrong: str, right: str) -> None:
-    """Whoever types fast."""
-    ended = run(wrong)
-    assert ended.code == 2
-    assert ended.err.endswith(f"Error: No such command '{wrong}'. Did you mean '{right}'?\n")
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        (("strat",), "arkor start"),
+        (("status",), "arkor jobs"),
+        (("jobs", "rm"), "arkor jobs delete"),
+        (("models", "ls"), "arkor models list"),
+    ],
+)
+def test_an_unknown_command_is_answered_with_a_suggestion(wrong: tuple[str, ...], meant: str) -> None:
+    """In the program and in its groups; nothing is run."""
+    ended = run(*wrong)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith(f"Error: No such command '{wrong[-1]}'. Did you mean '{meant}'?\n")
 
 
 def test_a_command_like_no_other_is_told_where_the_list_is() -> None:

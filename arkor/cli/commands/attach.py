@@ -13,9 +13,11 @@ from arkor.cli.options import backend_of, events_option, local_option, project_o
 @events_option
 @local_option
 def attach(job_id: str, *, as_json: bool, local: bool) -> int:
-    """Follow a job from its first event to its end.
+    """Follow a job to its end.
 
-    ID is the job's id, or so much of its beginning that it is the only one. Ctrl-C ends following, not the job.
+    Prints all events from the first. Ctrl-C stops following; the job keeps running.
+
+    ID: a job id, or a unique prefix of one.
 
     \b
     Example: arkor attach job_x4k2 --local

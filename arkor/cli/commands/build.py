@@ -10,10 +10,12 @@ import click
 @click.command()
 @click.argument("entry", required=False, type=click.Path(path_type=Path))
 def build(entry: Path | None) -> None:
-    """Bundle the training entry into .arkor/build/index.pyz.
+    """Bundle the training entry into one file.
 
-    ENTRY is the source to bundle, by default src/arkor/index.py. What it imports relatively goes in; everything else
-    is imported when it runs. 'arkor start' then runs the bundle as it is, also after an edit.
+    The file is .arkor/build/index.pyz. It contains ENTRY and the modules that ENTRY imports relatively. Absolute
+    imports are resolved when the file runs. 'arkor start' then runs this file as it is, also after an edit.
+
+    ENTRY: the source file, by default src/arkor/index.py.
 
     \b
     Example: arkor build src/arkor/experiment.py
@@ -25,7 +27,7 @@ def build(entry: Path | None) -> None:
 
 
 def warn_if_stale(artifact: Path) -> None:
-    """Say so where a source has changed since it went into an artifact that is about to run."""
+    """Warn if a source file changed after it was bundled into the artifact that is about to run."""
     from arkor.entry.bundle import changed_source
 
     changed = changed_source(artifact)

@@ -14,7 +14,7 @@ from arkor.text import one_line
 def cancel(job_id: str, *, local: bool) -> None:
     """Stop a job.
 
-    ID is the job's id, or so much of its beginning that it is the only one.
+    ID: a job id, or a unique prefix of one.
 
     \b
     Example: arkor cancel job_x4k2 --local

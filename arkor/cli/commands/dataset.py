@@ -1,4 +1,4 @@
-"""``arkor dataset``: rows, looked at before they are trained on."""
+"""``arkor dataset``: rows, checked before training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arkor.cli.exits import BAD_INPUT, COMPLETED
+from arkor.cli.suggestions import SuggestingGroup
 from arkor.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 _STDIN = "-"
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def dataset() -> None:
-    """Look at a file of rows before it is trained on.
+    """Check a file of rows before training.
 
     \b
     Example: arkor dataset check rows.jsonl
@@ -29,13 +30,19 @@ def dataset() -> None:
 
 @dataset.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--format", "kind", type=click.Choice(["jsonl", "csv", "tsv"]), help="By default by the file's name.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "csv", "tsv"]),
+    help="Format of the rows. By default the file name decides.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def check(file: Path, kind: str | None, as_json: bool) -> int:
-    """Check every row of a file, and say what is in it.
+    """Check every row of a file and print a summary.
 
-    FILE is JSONL, or CSV where its name ends in .csv or .tsv; - is stdin, JSONL unless --format says otherwise. Every
-    row that cannot be trained on is named with the reason, the first 20 of them; the exit code is then 2.
+    If rows are invalid, lists the first 20 with the reasons and exits with 2.
+
+    FILE: a JSONL file, a CSV file (.csv or .tsv), or - for stdin.
 
     \b
     Example: arkor dataset check data/tickets.jsonl

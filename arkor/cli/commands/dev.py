@@ -12,14 +12,16 @@ from arkor.cli.options import local_option
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="0 takes a free one [4000, or the first free one after it]."
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port of the page; 0 picks a free one.  [default: 4000, or the next free port]",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 @local_option
 def dev(*, port: int | None, opens: bool, local: bool) -> int:
-    """Serve Studio, a page to train, watch and chat, until Ctrl-C.
+    """Open Studio, a web page to train, watch and chat.
 
-    It is for this folder's project, and answers on this machine only.
+    Studio works on this folder's project and is reachable from this machine only. Ctrl-C stops it.
 
     \b
     Example: arkor dev --local --open

@@ -13,14 +13,20 @@ from arkor.text import one_line
 @click.command()
 @click.argument("job_id", metavar="ID")
 @click.option(
-    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("adapters"), show_default=True
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("adapters"),
+    show_default=True,
+    help="Output folder.",
 )
 @local_option
 def download(job_id: str, *, output: Path, local: bool) -> None:
-    """Fetch what a job left: its final adapter, and its checkpoints.
+    """Download a job's adapter and checkpoints.
 
-    ID is the job's id, or so much of its beginning that it is the only one. Each artifact becomes a folder of the
-    output folder.
+    Each artifact becomes a folder inside the output folder.
+
+    ID: a job id, or a unique prefix of one.
 
     \b
     Example: arkor download job_x4k2 -o adapters --local
@@ -29,6 +35,6 @@ def download(job_id: str, *, output: Path, local: bool) -> None:
     job = client.find_job(scope, job_id)
     artifacts = client.list_artifacts(scope, job.id)
     if not artifacts:
-        click.echo(one_line(f"Job {job.id} is {job.status} and has left nothing yet."), err=True)
+        click.echo(one_line(f"Job {job.id} ({job.status}) has no artifacts."), err=True)
     for artifact in artifacts:
         click.echo(client.download_artifact(scope, job.id, artifact, output))

@@ -19,22 +19,24 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="[DIR]", required=False, default=".", type=click.Path(path_type=Path))
-@click.option("--template", "template_name", type=click.Choice(list(TEMPLATES)), help="What the project trains.")
-@click.option("--name", help="What the trainer is called; by default after the folder.")
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing; without --template, take local.")
+@click.option("--template", "template_name", type=click.Choice(list(TEMPLATES)), help="Template of the project.")
+@click.option("--name", help="Name of the trainer. By default the folder's name.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. Without --template, use local.")
 @click.option(
-    "--git/--skip-git", default=None, help="Make it a git repository, or not; by default a new one becomes one."
+    "--git/--skip-git", default=None, help="Create a git repository, or do not.  [default: --git if git is installed]"
 )
 def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool, git: bool | None) -> None:
-    """Set up a project in DIR, by default this folder.
+    """Set up a project.
 
-    On a terminal it asks for the template and the name, unless --template or -y is given. What is there is never
-    overwritten; .gitignore and pyproject.toml get what they lack. A new project outside of any git repository becomes
-    one, without a commit, as with cargo and uv.
+    On a terminal, asks for the template and the name unless you pass --template or -y. Existing files are never
+    overwritten; missing lines are added to .gitignore and pyproject.toml. A new project outside of any git repository
+    becomes one, without a commit.
+
+    DIR: the project's folder, by default this folder.
 
     \b
     Templates:
-      local      trains on this machine in minutes, with rows of its own
+      local      trains on this machine in minutes, with example rows
       triage     support tickets to JSON, on Arkor Cloud
       translate  messages in nine languages to English, on Arkor Cloud
       redaction  texts without personal data, on Arkor Cloud
@@ -55,7 +57,7 @@ def init(*, folder: Path, template_name: str | None, name: str | None, yes: bool
         _make_repository(folder, is_asked_for=bool(git))
     for note in layout.notes:
         click.echo(f"Note: {one_line(note)}", err=True)
-    _tell_next_steps(layout)
+    _print_next_steps(layout)
 
 
 def _wanted(folder: Path, template_name: str | None, name: str | None, *, ask: bool) -> tuple[Template, str]:
@@ -77,7 +79,7 @@ def _wanted(folder: Path, template_name: str | None, name: str | None, *, ask: b
 
 
 def _ask_for_template() -> Template:
-    click.echo("What shall it train?")
+    click.echo("Which template?")
     for template in TEMPLATES.values():
         click.echo(f"  {template.name:9}  {template.summary}")
     kind = click.Choice(list(TEMPLATES))
@@ -93,7 +95,7 @@ def _apply(layout: Layout) -> None:
         for change in layout.apply():
             done.append(change)  # said later: nobody to listen is no reason to stop in the middle
     except ScaffoldError as exc:
-        raise ScaffoldError(f"{exc} What is listed is in place; the same command again adds the rest.") from exc
+        raise ScaffoldError(f"{exc} The listed files are in place; run the command again to add the rest.") from exc
     finally:
         for change in done:
             added = f": added {change.detail}" if change.detail else ""
@@ -116,7 +118,7 @@ def _make_repository(folder: Path, *, is_asked_for: bool) -> None:
         click.echo("  created  .git")
 
 
-def _tell_next_steps(layout: Layout) -> None:
+def _print_next_steps(layout: Layout) -> None:
     click.echo("Next:")
     if layout.folder.resolve() != Path.cwd():
         click.echo(f"  cd {_quoted(layout.folder)}")

@@ -10,22 +10,23 @@ from arkor.cli.commands.jobs_deletion import delete, prune
 from arkor.cli.display.job_table import moment, print_table, took
 from arkor.cli.display.output import job_as_json, json_lines
 from arkor.cli.options import local_option, project_of
+from arkor.cli.suggestions import SuggestingGroup
 from arkor.protocol.jobs import JobStatus
 from arkor.text import one_line
 
 LONGEST_FACT = 2000
 
 
-@click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the jobs as the backend describes them.")
-@click.option(
-    "--status", type=click.Choice([status.value for status in JobStatus]), help="Only those with this status."
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print the ids alone.")
+@click.group(cls=SuggestingGroup, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON, in the backend's form.")
+@click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only jobs with this status.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the ids.")
 @local_option
 @click.pass_context
 def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bool, local: bool) -> None:
-    """List the project's jobs, the newest first.
+    """List, show or delete the project's jobs.
+
+    Without a command, lists the jobs, newest first.
 
     \b
     Example: arkor jobs --status running --local
@@ -33,7 +34,7 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
     command = context.invoked_subcommand
     if command is not None:
         if as_json or status or quiet or local:
-            raise click.UsageError(f"Options go behind the command: arkor jobs {command} …", context)
+            raise click.UsageError(f"Put options after the command: arkor jobs {command} …", context)
         return
     client, scope = project_of(local)
     found = [job for job in client.list_jobs(scope) if status in {None, job.status}]
@@ -50,12 +51,12 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
 
 @jobs.command()
 @click.argument("job_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print the job as the backend describes it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the job as JSON, in the backend's form.")
 @local_option
 def show(job_id: str, *, as_json: bool, local: bool) -> None:
-    """Show a job: its state, its settings and what it left.
+    """Show a job: its state, settings and artifacts.
 
-    ID is the job's id, or so much of its beginning that it is the only one.
+    ID: a job id, or a unique prefix of one.
 
     \b
     Example: arkor jobs show job_x4k2 --local

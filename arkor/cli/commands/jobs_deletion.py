@@ -29,7 +29,9 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def delete(job_ids: tuple[str, ...], *, yes: bool, local: bool) -> None:
     """Delete jobs that have ended, with their adapters and checkpoints.
 
-    ID is a job's id, or so much of its beginning that it is the only one. Rows that only they were trained on go too.
+    Uploaded datasets that no other job uses are deleted too. A running job cannot be deleted: cancel it first.
+
+    ID: a job id, or a unique prefix of one.
 
     \b
     Example: arkor jobs delete job_x4k2 job_9s --local
@@ -47,13 +49,19 @@ def delete(job_ids: tuple[str, ...], *, yes: bool, local: bool) -> None:
 
 @click.command()
 @click.option(
-    "--older-than", metavar="TIME", callback=duration, required=True, help="How long ago they ended: 30d, 12h."
+    "--older-than",
+    metavar="TIME",
+    callback=duration,
+    required=True,
+    help="Minimum time since the job ended, such as 30d or 12h.",
 )
-@click.option("--status", type=click.Choice(sorted(TERMINAL_STATUSES)), help="Only those with this status.")
+@click.option("--status", type=click.Choice(sorted(TERMINAL_STATUSES)), help="Only jobs with this status.")
 @yes_option
 @local_option
 def prune(*, older_than: float, status: str | None, yes: bool, local: bool) -> None:
-    """Delete the jobs that ended long ago, with what they left.
+    """Delete jobs that ended long ago.
+
+    Deletes their adapters and checkpoints, too.
 
     \b
     Example: arkor jobs prune --older-than 30d --status failed --local
@@ -64,7 +72,7 @@ def prune(*, older_than: float, status: str | None, yes: bool, local: bool) -> N
     if found:
         _delete(client, scope, found, yes=yes)
     else:
-        click.echo("There is no such job.", err=True)
+        click.echo("No jobs to delete.", err=True)
 
 
 def _age_s(job: TrainingJob) -> float:

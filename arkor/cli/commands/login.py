@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 
 _NOT_IN_CI = (
-    "--oauth needs somebody at a browser, and CI is set in the environment. "
-    "There, put a token into ARKOR_TOKEN, or use --anonymous."
+    "--oauth needs a person at a browser, but the variable CI is set. "
+    "In CI, put a token into ARKOR_TOKEN, or use --anonymous."
 )
 
 
 @click.command()
-@click.option("--oauth", is_flag=True, help="With an account, in a browser.")
-@click.option("--anonymous", is_flag=True, help="Without an account: an identity on this machine only.")
-@click.option("--no-browser", is_flag=True, help="Print the address of the login page, and open nothing.")
-@click.option("-f", "--force", is_flag=True, help="Replace the identity that is there without asking.")
+@click.option("--oauth", is_flag=True, help="Log in with an account, in a browser.")
+@click.option("--anonymous", is_flag=True, help="Log in without an account, on this machine only.")
+@click.option("--no-browser", is_flag=True, help="Print the address of the login page instead of opening it.")
+@click.option("-f", "--force", is_flag=True, help="Replace the stored identity without asking.")
 @local_option
 def login(*, oauth: bool, anonymous: bool, no_browser: bool, force: bool, local: bool) -> None:
-    """Log in to the backend, with an account or anonymously.
+    """Log in, with an account or anonymously.
 
-    Without --oauth or --anonymous it asks on a terminal. Elsewhere it logs in anonymously where nobody is logged in.
+    Without --oauth or --anonymous, asks you on a terminal; in a script, logs in anonymously unless you are logged in.
 
     \b
     Example: arkor login --oauth
     """
     if oauth and anonymous:
-        raise click.UsageError("--oauth and --anonymous exclude each other.")
+        raise click.UsageError("Use --oauth or --anonymous, not both.")
     if oauth and os.environ.get("CI", "").lower() not in {"", "0", "false"}:
         raise Refused(_NOT_IN_CI)
     mention_token_in_environment()
@@ -65,7 +65,7 @@ def _wants_account(base_url: str) -> bool:
     if request_oauth_config(base_url) is None:
         return False
     click.echo(f"How do you want to log in to {base_url}?")
-    click.echo("  1  anonymously: at once, without an account, on this machine only")
+    click.echo("  1  anonymously: no account needed; stored on this machine only")
     click.echo("  2  with an account, in a browser")
     return bool(click.prompt("Which", default="1", type=click.Choice(["1", "2"])) == "2")
 
@@ -85,14 +85,14 @@ def _log_in_anonymously(backend: ChosenBackend, base_url: str, stored: Credentia
     click.echo(f"Logged in to {backend.name} {logged_in_how(fresh)}.")
     if _has_accounts(base_url):
         click.echo(
-            f"This identity lives on this machine only. Without {backend.file} nobody can reach its jobs and "
-            f"adapters again: keep a copy of that file, or use an account: arkor login --oauth{backend.flag}",
+            f"This identity is stored on this machine only. Without {backend.file} you lose access to its jobs and "
+            f"adapters: keep a copy of that file, or use an account: arkor login --oauth{backend.flag}",
             err=True,
         )
 
 
 def _has_accounts(base_url: str) -> bool:
-    """Say whether a backend is known to have accounts."""
+    """Say whether a backend has accounts, as far as it answers."""
     from arkor.auth.oauth import request_oauth_config
 
     with contextlib.suppress(ArkorError):  # not known, then
@@ -121,7 +121,7 @@ def _log_in_with_account(
 
 
 def _announce(base_url: str, url: str, *, open_browser: bool) -> None:
-    """Tell of the login page, and open it."""
+    """Print the address of the login page, and open it."""
     from arkor.auth.login import LOGIN_TIMEOUT_S
 
     click.echo(f"Log in to {base_url} on this page:\n\n  {url}\n")
@@ -129,13 +129,11 @@ def _announce(base_url: str, url: str, *, open_browser: bool) -> None:
         open_page(url)
     else:
         port = urlsplit(parse_qs(urlsplit(url).query)["redirect_uri"][0]).port
-        click.echo(f"A browser on another machine needs a way back to here: ssh -L {port}:127.0.0.1:{port} …")
-    click.echo(f"Waiting for {LOGIN_TIMEOUT_S / 60:g} minutes at most; Ctrl-C ends it.")
+        click.echo(f"For a browser on another machine, forward the port: ssh -L {port}:127.0.0.1:{port} …")
+    click.echo(f"Waiting up to {LOGIN_TIMEOUT_S / 60:g} minutes. Ctrl-C cancels.")
 
 
 def _loss(stored: Credentials) -> str:
     if stored.mode == "oauth":
-        return "An anonymous identity would take the place of the account's login."
-    return (
-        "The anonymous identity would be replaced. It cannot be restored: nobody can reach its jobs and adapters then."
-    )
+        return "This replaces the login of your account with an anonymous identity."
+    return "This replaces the anonymous identity for good: you lose access to its jobs and adapters."

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from arkor.cli.backend import ChosenBackend, confirm, logged_in_how, mention_token_in_environment
 from arkor.cli.options import local_option
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
 @click.option("-f", "--force", is_flag=True, help="Remove an anonymous identity without asking.")
 @local_option
 def logout(*, force: bool, local: bool) -> None:
-    """Remove the identity that is stored for the backend.
+    """Log out, and remove the stored identity.
 
-    An account can log in again. An anonymous identity is lost.
+    With an account you can log in again. An anonymous identity is lost for good.
 
     \b
     Example: arkor logout
@@ -34,6 +29,6 @@ def logout(*, force: bool, local: bool) -> None:
         return
     if stored.mode == "anon":
         click.echo(f"You are logged in to {backend.name} {logged_in_how(stored)}.")
-        confirm("An anonymous identity cannot be restored: nobody can reach its jobs and adapters then.", force=force)
+        confirm("This removes the anonymous identity for good: you lose access to its jobs and adapters.", force=force)
     log_out(backend.host)
     click.echo(f"Logged out of {backend.name}; {backend.file} was removed.")

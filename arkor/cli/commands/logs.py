@@ -24,37 +24,39 @@ LONGEST_ERROR = 2000
 
 @click.command()
 @click.argument("job_id", metavar="ID")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until the job has ended.")
-@click.option("--since", metavar="EVENT", help="Begin behind the event of this id, see --ids.")
-@click.option("--ids", "with_ids", is_flag=True, help="Begin each line with the event's id.")
-@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object, with its id.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new events until the job ends.")
+@click.option("--since", metavar="EVENT", help="Start after the event with this id (see --ids).")
+@click.option("--ids", "with_ids", is_flag=True, help="Start each line with the event's id.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a JSON object on one line, with its id.")
 @local_option
 def logs(job_id: str, *, follow: bool, since: str | None, with_ids: bool, as_json: bool, local: bool) -> None:
-    """Show what a job has told so far, the oldest first.
+    """Print a job's events.
 
-    ID is the job's id, or so much of its beginning that it is the only one. With --follow, Ctrl-C ends following, not
-    the job. The exit code does not tell how the job ended: that is what arkor attach is for.
+    Prints the stored events, oldest first. With --follow, Ctrl-C stops following; the job keeps running. The exit code
+    does not depend on the job's status; use arkor attach for that.
+
+    ID: a job id, or a unique prefix of one.
 
     \b
     Example: arkor logs job_x4k2 --follow --local
     """
     client, scope = project_of(local)
     job = client.find_job(scope, job_id)
-    told, figures = since is not None, Figures(job)
+    found, figures = since is not None, Figures(job)
     for event_id, body in client.job_events(scope, job.id, after=since, follow=follow):
-        told = True
+        found = True
         if as_json:
             click.echo(json_line(body if event_id is None else {**body, "id": event_id}))
         elif (event := parse_event(body, event_id)) and (line := _line(figures, event)):
             click.echo(f"{one_line(event_id or '-'):>4}  {line}" if with_ids else line)
         if is_closed(sys.stdout):  # as of arkor logs -f | head -1
             return
-    if not told:
-        click.echo(one_line(f"Job {job.id} is {job.status} and has told nothing yet."), err=True)
+    if not found:
+        click.echo(one_line(f"Job {job.id} ({job.status}) has no events."), err=True)
 
 
 def _line(figures: Figures, event: Event) -> str:
-    """Return an event as ``arkor attach`` shows it, and the end of a job, of which attach makes its last line."""
+    """Return an event as ``arkor attach`` prints it, and the job's last event, which attach prints as its last line."""
     figures.take(event)
     match event:
         case TrainingCompletedEvent():

@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("job_id", metavar="ID")
-@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, with a first line of names.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values with a header line.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 @local_option
 def metrics(job_id: str, *, as_csv: bool, as_json: bool, local: bool) -> None:
-    """Show the history of a job's figures: loss, eval loss, learning rate, epoch, samples a second.
+    """Print a job's metrics: loss, learning rate, speed.
 
-    ID is the job's id, or so much of its beginning that it is the only one. There is a line for each log event; an
-    evaluation has one of its own.
+    Each log event is one line. An evaluation has a line of its own.
+
+    ID: a job id, or a unique prefix of one.
 
     \b
     Example: arkor metrics job_x4k2 --csv --local > metrics.csv
     """
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json exclude each other.")
+        raise click.UsageError("Use --csv or --json, not both.")
     client, scope = project_of(local)
     job = client.find_job(scope, job_id)
     found = client.job_metrics(scope, job.id)
@@ -43,7 +44,7 @@ def metrics(job_id: str, *, as_csv: bool, as_json: bool, local: bool) -> None:
     elif found:
         _print_table(found)
     else:
-        click.echo(one_line(f"Job {job.id} is {job.status} and has logged nothing yet."), err=True)
+        click.echo(one_line(f"Job {job.id} ({job.status}) has no metrics."), err=True)
 
 
 def _print_csv(found: Metrics) -> None:

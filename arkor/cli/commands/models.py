@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from arkor.cli.display.phase_bars import PhaseBars
+from arkor.cli.suggestions import SuggestingGroup
 from arkor.errors import ModelError
 from arkor.system.processes import child, module_command
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def models() -> None:
-    """Models that the backend on this machine knows by name.
+    """List and fetch models for training on this machine.
 
     \b
     Example: arkor models list
@@ -27,7 +28,9 @@ def models() -> None:
 @models.command()
 @click.argument("name")
 def pull(name: str) -> None:
-    """Fetch a model and make it ready for training.
+    """Fetch a model, so that training starts without a download.
+
+    NAME: a name from arkor models list.
 
     \b
     Example: arkor models pull smollm2-135m
@@ -45,9 +48,9 @@ def pull(name: str) -> None:
 
 @models.command("list")
 def list_models() -> None:
-    """List the models and whether they are ready.
+    """List the named models and whether they are ready.
 
-    Any Hugging Face id and any folder with a model can be named as well.
+    Besides these names, a trainer accepts any Hugging Face model id and any folder with a model.
 
     \b
     Example: arkor models list
@@ -71,4 +74,4 @@ def _lines(*arguments: str) -> Iterator[dict[str, Any]]:
                 if isinstance(report, dict):
                     yield report
     if process.returncode != 0:
-        raise ModelError(f"The command that looks after models ended with exit code {process.returncode}.")
+        raise ModelError(f"The model command failed with exit code {process.returncode}.")

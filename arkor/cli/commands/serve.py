@@ -12,14 +12,27 @@ DEFAULT_PORT = 4747
 
 @click.command()
 @click.option(
-    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+    "--port",
+    default=DEFAULT_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 picks a free one.",
 )
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Where jobs live [~/.arkor/server].")
-@click.option("--max-parallel", default=1, show_default=True, type=click.IntRange(1), help="Jobs that run at once.")
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="Data folder.  [default: ~/.arkor/server]"
+)
+@click.option(
+    "--max-parallel",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Maximum number of jobs that run at the same time.",
+)
 def serve(port: int, data: Path | None, max_parallel: int) -> None:
-    """Run a backend on this machine until Ctrl-C.
+    """Run a backend that other programs reach by its URL.
 
-    Scripts reach it through ARKOR_CLOUD_API_URL. Jobs that run when it stops are resumed when it starts again.
+    Point scripts and commands to it with the variable ARKOR_CLOUD_API_URL. Ctrl-C stops the backend; jobs that were
+    running resume at its next start.
 
     \b
     Example: arkor serve --port 4747
@@ -33,6 +46,6 @@ def serve(port: int, data: Path | None, max_parallel: int) -> None:
     options = ["--data", str(folder), "--port", str(port), "--max-parallel", str(max_parallel)]
     command = module_command("arkor.backend", *options)
     if port:
-        click.echo(f"Scripts reach it with ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}; Ctrl-C stops it.")
+        click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")
     # In place of this process: signals reach the backend itself.
     os.execv(command[0], command)

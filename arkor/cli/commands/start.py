@@ -29,30 +29,32 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 80
 _TOO_EARLY = (
-    "The entry starts its job while it is imported: --local, --dry-run and --if-running come too late. "
-    "Put what starts it under if __name__ == '__main__'."
+    "The entry starts its job while it is imported, too early for --local, --dry-run and --if-running. "
+    "Put the call that starts it under if __name__ == '__main__'."
 )
 
 
 @click.command()
 @click.argument("entry", required=False, type=click.Path(path_type=Path))
 @local_option
-@click.option("--dry-run", is_flag=True, help="Run the whole path on a few rows for a few steps.")
-@click.option("--detach", is_flag=True, help="Submit the job, print its id, and leave.")
+@click.option("--dry-run", is_flag=True, help="Train a few steps on a few rows, to test the whole path.")
+@click.option("--detach", is_flag=True, help="Submit the job, print its id, and exit.")
 @events_option
-@click.option("--timeout", metavar="TIME", callback=duration, help="Longest wait, as 2h, 15m or 90s; the job goes on.")
+@click.option(
+    "--timeout", metavar="TIME", callback=duration, help="Maximum wait, such as 2h, 15m or 90s. The job keeps running."
+)
 @click.option(
     "--if-running",
     type=click.Choice(["skip", "attach", "fail"]),
-    help="Where a job of the same name is queued or running: leave at once, follow that one, or exit 1. "
-    "By default another is started.",
+    help="If a job of the same name is queued or running: exit 0, follow that job, or exit 1. "
+    "By default a second job is started.",
 )
 @click.option(
     "--on-interrupt",
     type=click.Choice(["detach", "cancel"]),
     default="detach",
     show_default=True,
-    help="What Ctrl-C does to the job; one that was started elsewhere is only left.",
+    help="Ctrl-C leaves the job running, or cancels it. A job started elsewhere is never cancelled.",
 )
 def start(
     entry: Path | None,
@@ -65,11 +67,13 @@ def start(
     if_running: str | None,
     on_interrupt: str,
 ) -> int:
-    """Run the project's trainer and wait for its end.
+    """Run the project's trainer.
 
-    Builds and runs ENTRY, by default src/arkor/index.py. Without ENTRY, an artifact of 'arkor build' or of 'arkor start
-    ENTRY' is run as it is: run 'arkor build' after editing. Ctrl-C ends the wait; the job goes on, unless
-    --on-interrupt says otherwise.
+    Submits a job and follows it to its end. Ctrl-C stops following; the job keeps running unless you pass
+    --on-interrupt cancel.
+
+    ENTRY: the source file to build and run. Without it, runs src/arkor/index.py and rebuilds it after an edit; an
+    artifact of 'arkor build' or 'arkor start ENTRY' runs as it is.
 
     \b
     Example: arkor start --local

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @local_option
 def whoami(*, as_json: bool, local: bool) -> None:
-    """Say who you are to the backend, and which project this folder is.
+    """Show your identity and the project of this folder.
 
-    It asks the backend, and exits 3 where it cannot find out.
+    Asks the backend. Exits with 3 if it does not answer or you are not logged in.
 
     \b
     Example: arkor whoami --json
@@ -54,7 +54,7 @@ def _ask_who(backend: ChosenBackend, base_url: str, identity: Identity) -> dict[
             raise
         source, way = str(backend.file), f"Log in again with: arkor login --oauth{backend.flag}"
         if identity.credentials is None:
-            source, way = "ARKOR_TOKEN", "Set another one, or none."
+            source, way = "ARKOR_TOKEN", "Set another token, or unset the variable."
         elif identity.credentials.mode == "anon":
             way = f"Get a new one with: arkor login --anonymous --force{backend.flag}"
         raise CredentialsError(f"{base_url} does not accept the token of {source} ({exc}). {way}") from exc

@@ -54,7 +54,7 @@ def test_a_callback_that_ends_the_wait_leaves_a_word(reason: BaseException, caps
     """The job goes on, and how to reach it, also where the callback called exit()."""
     with pytest.raises(type(reason)), telling_how_to_go_on(following()):
         raise reason
-    assert "Job job_1 goes on.\n  follow it: arkor attach job_1\n" in capsys.readouterr().err
+    assert "Job job_1 keeps running.\n  follow it: arkor attach job_1\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_script_does_not_replace_an_account_by_accident(run: Run, cloud: Cloud
     assert (ended.code, ended.out.splitlines()[-1]) == (0, "Nothing was changed.")
     ended = run("login", "--anonymous")
     assert ended.code == 2
-    assert "take the place of the account's login" in ended.err
+    assert "replaces the login of your account" in ended.err
     assert "--force" in ended.err
     assert stored(cloud) == before
     assert run("login", "--anonymous", "-f").code == 0
@@ -109,7 +109,7 @@ def test_a_script_replaces_an_anonymous_identity_only_by_force(run: Run, cloud: 
     before = stored(cloud)
     ended = run("login", "--oauth")
     assert (ended.code, stored(cloud)) == (2, before)
-    for part in ("cannot be restored", "Nothing was changed", "--force"):
+    for part in ("you lose access to its jobs and adapters", "Nothing was changed", "--force"):
         assert part in ended.err
     assert auth0.requests == []
     ended = run("login", "--anonymous", "--force")
@@ -140,7 +140,7 @@ def test_oauth_where_there_are_no_accounts_says_so(run: Run, cloud: Cloud) -> No
 
 
 def test_two_ways_at_once_are_refused(run: Run) -> None:
-    """They exclude each other."""
+    """One of them is wrong."""
     assert run("login", "--oauth", "--anonymous").code == 2
 
 
@@ -211,7 +211,7 @@ def test_a_token_in_the_environment_stays_and_wins(
     monkeypatch.setenv("ARKOR_TOKEN", "secret-ci")
     ended = run(*arguments)
     assert ended.code == 0
-    assert "ARKOR_TOKEN is set. It wins over every stored identity, and stays." in ended.err
+    assert "ARKOR_TOKEN is set. It takes precedence over stored identities and is not changed." in ended.err
     assert "secret" not in ended.out + ended.err
 
 
