@@ -8,6 +8,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from arkor.protocol.metrics import METRICS
 from tests.browser.jobview import axis, charted, lines, logged, saved, switch, trace
 from tests.browser.page import Page
 from tests.support.eventually import eventually
@@ -64,7 +65,8 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     label = str(page.the(".plot").get_attribute("aria-label"))
     assert "Last: step 3, loss 1.2500. Last evaluation: step 1, loss 2.7500." in label
     page.the("summary", "Show as table").click()
-    assert page.the(".figures tbody tr").text.split() == ["3", "1.2500", "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"]
+    shown = page.the(".figures tbody tr").text.split()
+    assert shown == ["3", "1.2500", *["\N{EN DASH}"] * (len(METRICS) - 1)]
     assert page.accessibility() == []
 
 
@@ -279,7 +281,7 @@ def test_zoom_is_kept_while_figures_come(page: Page, job: ScriptedJob) -> None:
 def test_the_chart_as_one_wants_it(page: Page, job: ScriptedJob) -> None:
     """A log axis, smoothing as in TensorBoard, and the rates below it."""
     for step, loss in enumerate((4.0, 2.0, None, 1.0), 1):
-        job.log(step, loss=loss, learningRate=0.1 * step, samplesPerSecond=10)
+        job.log(step, loss=loss, learningRate=0.1 * step, samplesPerSecond=10, gradNorm=0.5 * step)
     job.log(4, evalLoss=1.5, samplesPerSecond=90)
     page.open(ROUTE)
     charted(page, 4)
@@ -296,6 +298,8 @@ def test_the_chart_as_one_wants_it(page: Page, job: ScriptedJob) -> None:
     speeds = ["samples/s", "y3", [10] * 4]  # of the training: an evaluation has a speed of its own
     eventually(lambda: speeds in page.run(script), "samples/s")
     assert ["learning rate", "y2"] in [figures[:2] for figures in page.run(script)]
+    switch(page, "Gradient norm")
+    eventually(lambda: ["gradient norm", "y4", [0.5, 1, 1.5, 2]] in page.run(script), "the gradient norm")
 
 
 def test_other_runs_are_laid_over_it(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, unquote
 import attrs
 
 from arkor.studio.guard import HEADERS, TOKEN_HEADER
-from arkor.studio.routes.page import STATIC, TOKEN_PLACE
+from arkor.studio.routes.page import STATIC, TOKEN_PLACE, metrics_module
 from tests.support.studio_job import ScriptedJob
 
 ABOUT: Mapping[str, Any] = {
@@ -336,12 +336,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._call(self.path)
 
     def _send_file(self, name: str) -> None:
+        if name == "job/metrics.js":
+            return self._send(200, _TYPES[".js"], metrics_module().encode())
         file = _plotly() if name == "plotly.min.js" else STATIC / name
         if file.is_file() and file.suffix in _TYPES:
             kept = (("Cache-Control", "max-age=3600"),) if name == "plotly.min.js" else ()
-            self._send(200, _TYPES[file.suffix], file.read_bytes(), *kept)
-        else:
-            self._send(404, "text/plain", b"")
+            return self._send(200, _TYPES[file.suffix], file.read_bytes(), *kept)
+        return self._send(404, "text/plain", b"")
 
     def _events(self, quoted: str) -> None:
         query = parse_qs(self.path.partition("?")[2])

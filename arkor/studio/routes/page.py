@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path, PurePosixPath
 
 from flask import Blueprint, Response, send_file, send_from_directory
 
+from arkor.protocol.metrics import METRICS
 from arkor.serving.refusal import Refusal
 from arkor.studio.routes.access import studio
 
@@ -45,6 +47,17 @@ def static(name: str) -> Response:
 def plotly() -> Response:
     """Answer with the script that the plotly package brings."""
     return send_file(_plotly_file(), mimetype=_TYPES[".js"])
+
+
+@blueprint.get("/static/job/metrics.js")
+def metrics() -> Response:
+    """Answer with the table of metrics, as a module of the page."""
+    return Response(metrics_module(), mimetype=_TYPES[".js"])
+
+
+def metrics_module() -> str:
+    """Return the page's module that has the table of metrics."""
+    return f"export const METRICS = {json.dumps([metric.to_wire() for metric in METRICS])};\n"
 
 
 @functools.cache

@@ -54,3 +54,8 @@ export function bytes(count) {
 function two(value) {
   return String(value).padStart(2, "0");
 }
+
+/** A text that begins with a capital letter. */
+export function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}

@@ -1,7 +1,8 @@
 // The curve of a run: few enough points to draw, however many events there were.
 
+import { METRICS } from "./metrics.js";
+
 export const MOST_POINTS = 2000;
-export const FIGURES = ["loss", "evalLoss", "learningRate", "epoch", "samplesPerSecond"];
 
 /** The points of a run, each `{step, loss, evalLoss, …}` with null for what it lacks; at most twice `MOST_POINTS`. */
 export class Curve {
@@ -75,7 +76,7 @@ function gaps(points) {
 
 function point(event) {
   const found = { step: figure(event.step) ?? 0 };
-  for (const name of FIGURES) found[name] = figure(event[name]);
+  for (const { name } of METRICS) found[name] = figure(event[name]);
   return found;
 }
 

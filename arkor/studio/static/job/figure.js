@@ -1,9 +1,11 @@
 // What Plotly is to draw, from the curves of one or more runs.
 
 import { lossPoints, smoothed } from "./curve.js";
+import { METRICS } from "./metrics.js";
 import { fittedRange } from "./fit.js";
 
-export const RATES = { learningRate: "learning rate", samplesPerSecond: "samples/s" };
+/** The metrics that have a chart of their own on request: name and label. */
+export const RATES = Object.fromEntries(METRICS.filter(({ chart }) => chart === "request").map(({ name, label }) => [name, label]));
 export const MOST_RUNS = 5;
 
 const MAIN_PX = 380;

@@ -5,14 +5,14 @@ import { createComparison } from "./comparison.js";
 import { Curve } from "./curve.js";
 import { h, replace, setText } from "../dom.js";
 import { RATES } from "./figure.js";
-import { number } from "../format.js";
+import { capital, number } from "../format.js";
+import { METRICS } from "./metrics.js";
 import { loadPlotly } from "./plotly.js";
 import { jobName } from "../record.js";
 import { addressOf, MOST_SMOOTHING, readView } from "./view.js";
 
 const LAST_ROWS = 20;
-const COLUMNS = [["step", "Step"], ["loss", "Loss"], ["evalLoss", "Eval loss"], ["learningRate", "Learning rate"],
-  ["samplesPerSecond", "Samples/s"]];
+const COLUMNS = [["step", "Step"], ...METRICS.map(({ name, label }) => [name, capital(label)])];
 
 /** The panel: `begin(points)`, `push(event)`, `reset()`, `named(name)`, `close()`, `element`. `query` is the address's. */
 export function createLossPanel({ api, announce, jobs, readdress }, jobId, query) {
@@ -36,7 +36,7 @@ export function createLossPanel({ api, announce, jobs, readdress }, jobId, query
   const controls = h("div", { class: "chart-controls" },
     h("label", { class: "chart-smoothing" }, "Smoothing", weight, weightShown),
     toggle("Log axis", shown.log, (on) => { shown.log = on; }),
-    Object.entries(RATES).map(([name, label]) => toggle(label[0].toUpperCase() + label.slice(1), shown.rates.includes(name), (on) => {
+    Object.entries(RATES).map(([name, label]) => toggle(capital(label), shown.rates.includes(name), (on) => {
       shown.rates = Object.keys(RATES).filter((rate) => (rate === name ? on : shown.rates.includes(rate)));
     })),
     comparison.element);

@@ -3,6 +3,7 @@
 import { h, replace, setText } from "../dom.js";
 import { createFeed } from "../feed.js";
 import { field } from "../field.js";
+import { capital } from "../format.js";
 import { isDryRun, jobName } from "../record.js";
 import { choiceOf, firstChoice, labelOf, loadSaved, problemOf, versionName, versionsOf } from "./targets.js";
 
@@ -219,8 +220,4 @@ function twinsOf(names) {
   const twice = new Set();
   for (const name of names) (seen.has(name) ? twice : seen).add(name);
   return twice;
-}
-
-function capital(text) {
-  return text[0].toUpperCase() + text.slice(1);
 }
