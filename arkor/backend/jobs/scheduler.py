@@ -10,13 +10,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 
 from arkor.backend.jobs.job_folder import log_path, log_tail, spec_path, write_spec
 from arkor.backend.processes.engine import Engine, WorkerHandle
-from arkor.backend.processes.exit_reasons import RESUMABLE_EXIT_CODES, describe_exit
+from arkor.backend.processes.exit_reasons import NO_BACKEND_EXIT_CODE, RESUMABLE_EXIT_CODES, describe_exit
 from arkor.backend.settings import Settings
 from arkor.backend.store.queue import ClaimedJob, Queue, RunningAttempt
 
@@ -24,7 +25,8 @@ log = logging.getLogger("arkor.backend")
 
 _LOOK_S = 0.5  # between two looks at a worker that an earlier backend process started
 _RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
-_LATE_S = 1.0  # how late the scheduler may wake before it mistrusts its clock
+_TICK_S = 0.25  # between two signs that this process is awake, where no lease asks for finer ones
+_TICKS_A_LEASE = 20
 
 
 @attrs.define
@@ -34,10 +36,12 @@ class _Run:
     Attributes:
         job_id: the job's.
         attempt: its number, from 1.
-        lease_until: the monotonic time until which its worker may be silent.
+        lease_s: seconds that its worker may be silent; only time in which this process is awake counts.
+        lease_left_s: how much of that is left.
         handle: its worker's process, where it is known.
-        adopted: whether an earlier backend process started it, so that nobody tells of its end.
-        end_by: the monotonic time at which the worker is killed, or None.
+        adopted: whether an earlier backend process started it, so that no thread waits for its end.
+        grace_left_s: seconds until the worker is killed, or None; counted as the lease is.
+        held_up_s: the longest pause of this process during the attempt.
         silent: whether its lease ran out, or the grace it was given.
         gone: whether the worker has ended.
         exit_code: how it ended, where that is known.
@@ -45,17 +49,34 @@ class _Run:
 
     job_id: str
     attempt: int
-    lease_until: float
+    lease_s: float
+    lease_left_s: float = attrs.field(init=False)
     handle: WorkerHandle | None = None
     adopted: bool = False
-    end_by: float | None = None
+    grace_left_s: float | None = None
+    held_up_s: float = 0.0
     silent: bool = False
     gone: bool = False
     exit_code: int | None = None
 
+    @lease_left_s.default
+    def _whole_lease(self) -> float:
+        return self.lease_s
+
     @property
-    def due(self) -> float:
-        return self.lease_until if self.end_by is None else min(self.end_by, self.lease_until)
+    def due_s(self) -> float:
+        """Seconds until its worker is killed, as things are now."""
+        return self.lease_left_s if self.grace_left_s is None else min(self.grace_left_s, self.lease_left_s)
+
+    def pass_time(self, seconds: float) -> None:
+        """Count time in which the worker could have been heard."""
+        self.lease_left_s -= seconds
+        if self.grace_left_s is not None:
+            self.grace_left_s -= seconds
+
+    def begin_lease(self, lease_s: float) -> None:
+        """Give the worker a whole lease from now on."""
+        self.lease_s = self.lease_left_s = lease_s
 
 
 class Scheduler:
@@ -63,19 +84,35 @@ class Scheduler:
 
     One thread does all of it; the other methods only leave a note and wake it.
 
+    A worker cannot be heard while this process is held up: stopped by a signal, or without its share of the machine.
+    So leases are counted in ticks. The time between two ticks counts, up to the length of one. Ticks that are more than
+    two lengths apart mean that this process was held up, and every lease begins again. A pause that is too short to be
+    noticed costs a lease at most one tick, a twentieth of it.
+
     Args:
         queue: the jobs.
         engine: starts and ends workers.
         settings: how many at a time, and every patience.
         backend_url: where workers report.
+        monotonic: the clock, in seconds.
     """
 
-    def __init__(self, queue: Queue, engine: Engine, settings: Settings, backend_url: str) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        engine: Engine,
+        settings: Settings,
+        backend_url: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._queue = queue
         self._engine = engine
         self._settings = settings
         self._backend_url = backend_url
         self._threads = max(1, (os.cpu_count() or 1) // settings.max_parallel)
+        self._monotonic = monotonic
+        self._tick_s = min(_TICK_S, settings.lease_s / _TICKS_A_LEASE)
+        self._ticked_at = monotonic()
         self._runs: dict[str, _Run] = {}
         self._wake = threading.Condition()
         self._news = False
@@ -108,16 +145,19 @@ class Scheduler:
             run = self._runs.get(job_id)
             if run is None or run.attempt != attempt:
                 return
-            former, run.lease_until = run.lease_until, time.monotonic() + self._settings.lease_s
-        if run.lease_until < former:  # the first report ends the longer patience of the start
+            self._tick()
+            is_first = run.lease_s > self._settings.lease_s
+            run.begin_lease(self._settings.lease_s)
+        if is_first:  # the first report ends the longer patience of the start
             self._notify()
 
     def ending(self, job_id: str) -> None:
         """Hear that a job was cancelled or has ended: its worker has to go soon."""
         with self._wake:
             run = self._runs.get(job_id)
-            if run is not None and run.end_by is None:
-                run.end_by = time.monotonic() + self._settings.cancel_grace_s
+            if run is not None and run.grace_left_s is None:
+                self._tick()
+                run.grace_left_s = self._settings.cancel_grace_s
         self._notify()
 
     def stop(self) -> None:
@@ -153,35 +193,50 @@ class Scheduler:
 
     def _loop(self) -> None:
         delay: float | None = 0.0
-        while True:
-            planned = None if delay is None else time.monotonic() + delay
-            with self._wake:
-                self._wake.wait_for(lambda: self._news or self._stopping, delay)
-                if self._stopping:
-                    return
-                self._news = False
-            self._forgive(planned)
+        while self._await_news(delay):
             try:
-                delay = self._turn()
+                delay = self.turn()
             except Exception:  # a full disk, say: what could not be done now is done later, and never dropped
                 log.exception("The scheduler failed; it tries again in %g s", _RETRY_S)
                 delay = _RETRY_S
 
-    def _forgive(self, planned: float | None) -> None:
-        """Renew the leases when this process itself was held up: then silence is not the workers' fault."""
-        now = time.monotonic()
-        if planned is None or now - planned < _LATE_S:
-            return
+    def _await_news(self, delay: float | None) -> bool:
+        """Wait for a note, for so many seconds at most, ticking; return False when there is nothing more to do."""
+        until = None if delay is None else self._monotonic() + delay
         with self._wake:
-            for run in self._runs.values():
-                run.lease_until = max(run.lease_until, now + self._settings.lease_s)
+            while not self._news and not self._stopping:
+                self._tick()
+                left = None if until is None else until - self._monotonic()
+                if left is not None and left <= 0:
+                    break
+                self._wake.wait(None if left is None else min(left, self._tick_s))
+            self._news = False
+            return not self._stopping
 
-    def _turn(self) -> float | None:
-        """Do what is due now; return the seconds until something may be due again, or None."""
+    def _tick(self) -> None:
+        """Count the time since the last tick, or begin every lease again where it was too long. Needs the lock."""
+        now = self._monotonic()
+        passed, self._ticked_at = now - self._ticked_at, now
+        for run in self._runs.values():
+            if passed > 2 * self._tick_s:
+                run.held_up_s = max(run.held_up_s, passed)
+                run.begin_lease(run.lease_s)
+            else:
+                run.pass_time(min(passed, self._tick_s))
+
+    def turn(self) -> float | None:
+        """Do what is due now; return the seconds until something may be due again, or None.
+
+        The scheduler's own thread calls it, and a test in place of that thread.
+        """
         self._look_at_adopted()
-        for run in list(self._runs.values()):
-            if not run.gone and run.due <= time.monotonic():
-                run.silent = True
+        with self._wake:
+            self._tick()
+            runs = list(self._runs.values())
+            for run in runs:
+                run.silent = run.silent or (not run.gone and run.due_s <= 0)
+        for run in runs:
+            if run.silent:
                 self._kill(run)
             if run.gone or run.silent:
                 self._settle(run)
@@ -191,14 +246,13 @@ class Scheduler:
                 break
             self._begin(job)
         with self._wake:
-            waits = [run.due - time.monotonic() for run in self._runs.values()]
+            waits = [run.due_s for run in self._runs.values()]
             waits += [_LOOK_S for run in self._runs.values() if run.adopted]
         return max(0.0, min(waits)) if waits else None
 
     def _begin(self, job: ClaimedJob) -> None:
-        run = _Run(job.id, job.attempt, time.monotonic() + self._settings.first_lease_s)
-        with self._wake:
-            self._runs[job.id] = run
+        run = _Run(job.id, job.attempt, self._settings.first_lease_s)
+        self._take_in(run)
 
         def note_exit(code: int) -> None:
             run.exit_code, run.gone = code, True
@@ -217,14 +271,18 @@ class Scheduler:
         self._queue.record_process(job.id, job.attempt, run.handle.pid, run.handle.created)
 
     def _adopt(self, attempt: RunningAttempt) -> None:
-        run = _Run(attempt.job_id, attempt.attempt, time.monotonic() + self._settings.lease_s, adopted=True)
+        run = _Run(attempt.job_id, attempt.attempt, self._settings.lease_s, adopted=True)
         if attempt.pid is not None and attempt.pid_created is not None:
             run.handle = WorkerHandle(attempt.pid, attempt.pid_created)
-        with self._wake:
-            self._runs[run.job_id] = run
+        self._take_in(run)
         if self._queue.is_cancelling(run.job_id):
             self.ending(run.job_id)
         log.info("Job %s, attempt %d: found running, process %s", run.job_id, run.attempt, attempt.pid)
+
+    def _take_in(self, run: _Run) -> None:
+        with self._wake:
+            self._tick()  # the time before is not this run's
+            self._runs[run.job_id] = run
 
     def _look_at_adopted(self) -> None:
         for run in list(self._runs.values()):
@@ -244,6 +302,8 @@ class Scheduler:
             self._lose(run, "its worker stopped reporting")
         elif run.exit_code is None:
             self._lose(run, "its worker's process was gone")
+        elif run.exit_code == NO_BACKEND_EXIT_CODE and run.held_up_s >= self._settings.lease_s:
+            self._queue.give_back(run.job_id, run.attempt)  # it had no answer because this process was held up
         elif run.exit_code in RESUMABLE_EXIT_CODES:
             self._lose(run, f"its worker ended with exit code {run.exit_code}")
         else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 
-# What a worker exits with when it left a checkpoint and no verdict: it was told to stop (4), or lost its backend (3).
-RESUMABLE_EXIT_CODES = frozenset({3, 4})
+NO_BACKEND_EXIT_CODE = 3
+# What a worker exits with when it left a checkpoint and no verdict: it was told to stop (4), or lost its backend.
+RESUMABLE_EXIT_CODES = frozenset({NO_BACKEND_EXIT_CODE, 4})
 
 
 def describe_exit(exit_code: int, tail: str) -> str:

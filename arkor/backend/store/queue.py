@@ -105,7 +105,7 @@ class Queue:
             return bool(connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == job_id)).scalar_one())
 
     def give_back(self, job_id: str, attempt: int) -> None:
-        """Queue a job again whose attempt was ended by the backend's own stop."""
+        """Queue a job again whose attempt was ended by a stop or a pause of the backend itself."""
         with self._database.write() as connection:
             if _end_attempt(connection, job_id, attempt) is not None:
                 _update(connection, job_id, status=JobStatus.QUEUED.value)

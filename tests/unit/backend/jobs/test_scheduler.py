@@ -45,6 +45,16 @@ class ScriptedEngine:
         self.killed.append(handle)
 
 
+@attrs.define
+class Clock:
+    """A time that passes only when the test says so."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @attrs.frozen
 class House:
     """A store with a project in it, an engine, and settings."""
@@ -56,6 +66,10 @@ class House:
 
     def submit(self, name: str = "job") -> str:
         return self.store.jobs.create(self.project, NewJob(name=name, config=CONFIG), CONFIG)[0].id
+
+    def paused_at(self, clock: Clock) -> Scheduler:
+        """Return a scheduler without its thread: the test takes the turns, and the time is the test's."""
+        return Scheduler(self.store.queue, self.engine, self.settings, "http://127.0.0.1:1", clock)
 
     def scheduler(self) -> Scheduler:
         scheduler = Scheduler(self.store.queue, self.engine, self.settings, "http://127.0.0.1:1")
@@ -155,3 +169,137 @@ def test_a_cancel_before_the_start_is_not_forgotten(house: House, monkeypatch: p
     eventually(lambda: house.status(job_id) == "cancelled", "the job is cancelled")
     assert len(house.engine.killed) == 1
     scheduler.stop()
+
+
+class Run:
+    """A scheduler without a thread, and one job whose worker has reported once.
+
+    Args:
+        house: its lease is half a second.
+    """
+
+    def __init__(self, house: House) -> None:
+        self.house, self.clock = house, Clock()
+        self.scheduler = house.paused_at(self.clock)
+        self.job_id = house.submit()
+        self.scheduler.turn()
+        self.report()
+
+    def report(self) -> None:
+        self.scheduler.heard_from(self.job_id, 1)
+
+    def awake(self, seconds: float) -> None:
+        """Let time pass in which the scheduler gets its turns."""
+        for _ in range(round(seconds / TICK_S)):
+            self.clock.now += TICK_S
+            self.scheduler.turn()
+
+    def hold_up(self, seconds: float) -> None:
+        """Let time pass in which this process gets no turn; then one."""
+        self.clock.now += seconds
+        self.scheduler.turn()
+
+    @property
+    def is_blamed(self) -> bool:
+        return bool(self.house.engine.killed)
+
+
+LEASE_S = 0.5
+TICK_S = 0.02  # a scheduler's own is a twentieth of the lease: 0.025
+
+
+def test_a_silent_worker_is_given_up_when_its_lease_is_over(house: House) -> None:
+    """Not sooner, and its job is tried again."""
+    run = Run(house)
+    run.awake(LEASE_S - TICK_S)
+    assert not run.is_blamed
+    run.awake(2 * TICK_S)
+    assert run.is_blamed
+    assert [attempt.attempt for attempt in house.store.queue.running()] == [2]
+
+
+@pytest.mark.parametrize("silent_s", [0.0, 0.2, 0.48])
+@pytest.mark.parametrize("overtime_s", [-0.1, -0.001, 0.0, 0.001, 0.1, 0.9, 1.1, 1000.0])
+def test_a_pause_of_the_backend_gives_a_worker_a_whole_lease(house: House, silent_s: float, overtime_s: float) -> None:
+    """Wherever it ends: before the end of the lease, with it, or after it."""
+    run = Run(house)
+    run.awake(silent_s)
+    run.hold_up(max(LEASE_S - silent_s + overtime_s, 0.06))
+    run.awake(LEASE_S - TICK_S)
+    assert not run.is_blamed
+    run.awake(2 * TICK_S)
+    assert run.is_blamed
+
+
+@pytest.mark.parametrize("pause_s", [0.06, 0.3, 0.6])
+def test_several_short_pauses_do_not_blame_a_worker(house: House, pause_s: float) -> None:
+    """Together they are longer than the lease, and it can report after each of them only."""
+    run = Run(house)
+    for _ in range(20):
+        run.hold_up(pause_s)
+        run.awake(0.4)
+        run.report()
+        assert not run.is_blamed
+    run.awake(LEASE_S + TICK_S)
+    assert run.is_blamed
+
+
+def test_pauses_that_are_too_short_to_notice_cost_a_tick_each(house: House) -> None:
+    """A worker that could be heard half of the time has more than half of its lease."""
+    run = Run(house)
+    for _ in range(10):  # 0.45 s, of which 0.25 s count
+        run.clock.now += 0.045
+        run.scheduler.turn()
+    run.awake(0.24)
+    assert not run.is_blamed
+    run.awake(0.04)
+    assert run.is_blamed
+
+
+def test_a_report_after_a_pause_may_come_before_the_schedulers_turn(house: House) -> None:
+    """Reports are taken in by other threads."""
+    run = Run(house)
+    run.awake(0.4)
+    run.clock.now += 5.0
+    run.report()
+    run.awake(LEASE_S - TICK_S)
+    assert not run.is_blamed
+
+
+def test_a_pause_gives_a_new_worker_its_first_lease_again(house: House) -> None:
+    """It takes its time to load its libraries."""
+    clock = Clock()
+    scheduler = house.paused_at(clock)
+    house.submit()
+    scheduler.turn()
+    clock.now += 60.0
+    for _ in range(200):  # 4 s of 5 s
+        clock.now += TICK_S
+        scheduler.turn()
+    assert not house.engine.killed
+    for _ in range(60):
+        clock.now += TICK_S
+        scheduler.turn()
+    assert house.engine.killed
+
+
+def test_a_pause_does_not_use_up_the_grace_of_a_cancel(house: House) -> None:
+    """The worker hears of the cancel with its next report, and then needs its time to save."""
+    run = Run(house)
+    run.scheduler.ending(run.job_id)
+    run.awake(0.04)
+    run.hold_up(60.0)
+    run.awake(0.04)
+    assert not run.is_blamed
+    run.awake(0.04)
+    assert run.is_blamed
+
+
+@pytest.mark.parametrize(("pause_s", "status"), [(60.0, "running"), (0.4, "failed")])
+def test_a_worker_that_left_a_paused_backend_is_not_a_lost_attempt(house: House, pause_s: float, status: str) -> None:
+    """Exit code 3 means that it got no answer; a pause that is shorter than the lease is not the reason."""
+    run = Run(attrs.evolve(house, settings=attrs.evolve(house.settings, max_attempts=1)))
+    run.hold_up(pause_s)
+    house.engine.exits[0](3)
+    run.scheduler.turn()
+    assert house.status(run.job_id) == status
