@@ -170,7 +170,7 @@ def _list(page: Page, job_id: str) -> None:
     [cells] = page.run("return [...document.querySelectorAll('tbody tr')].map((row) => "
                        "[...row.cells].map((cell) => cell.textContent))")  # fmt: skip
     status, name, _, duration, loss, shown_id = cells
-    assert (status, name) == ("completed", "lamps")
+    assert (status, name.strip()) == ("completed", "lamps")
     assert re.fullmatch(r"(\d+ min )?\d+ s", duration)
     assert re.fullmatch(rf"\d\.\d{{4}}step {STEPS}", loss)
     assert shown_id.startswith(job_id)

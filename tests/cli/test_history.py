@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from arkor.protocol.metrics import COLUMNS
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, Ended, run
 from tests.support.contract import STREAM, Answer, Stream
@@ -148,7 +149,7 @@ def test_the_figures_of_a_job_are_a_table(job: Cloud) -> None:
 def test_the_figures_of_a_job_for_programs(job: Cloud) -> None:
     """As CSV and as JSON; what is absent is empty, or null."""
     out = run("metrics", "job", "--csv").out
-    assert out.splitlines()[0] == "step,loss,eval_loss,learning_rate,epoch,samples_per_second,timestamp"
+    assert out.splitlines()[0] == ",".join(COLUMNS)
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [(row["step"], row["loss"], row["eval_loss"]) for row in rows] == [
         ("1", "2.5", ""),
