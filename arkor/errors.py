@@ -121,14 +121,27 @@ class ConnectionFailed(ArkorError, ConnectionError):
 
     Attributes:
         sent: False where it is certain that the backend never saw the request.
+        is_cloud: whether the backend is Arkor Cloud.
     """
 
-    def __init__(self, message: str, sent: bool = True) -> None:
-        super().__init__(message, sent)
+    def __init__(self, message: str, sent: bool = True, is_cloud: bool = False) -> None:
+        super().__init__(message, sent, is_cloud)
         self.sent = sent
+        self.is_cloud = is_cloud
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return self.advising('pass backend="local" to Trainer')
+
+    def advising(self, way: str) -> str:
+        """Return the message. If Arkor Cloud is out of reach, it ends with a way to do without.
+
+        Args:
+            way: how the reader chooses the backend on this machine, in the imperative: a script does it differently
+                from the command line.
+        """
+        message = str(self.args[0])
+        is_out_of_reach = self.is_cloud and not self.sent
+        return f"{message} To train on this machine instead, {way}." if is_out_of_reach else message
 
 
 class StreamError(ArkorError):

@@ -22,10 +22,9 @@ import attrs
 
 from arkor.errors import ArkorError, CredentialsError
 from arkor.http.abort import pause
+from arkor.http.cloud import CLOUD_API_URL
 from arkor.protocol import wire
 from arkor.system.files import arkor_home, file_lock, write_atomically
-
-CLOUD_API_URL = "https://api.arkor.ai"
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import attrs
 
 from arkor.auth.credentials import (
-    CLOUD_API_URL,
     AnonymousCredentials,
     Credentials,
     credentials_path,
@@ -25,6 +24,7 @@ from arkor.auth.credentials import (
 from arkor.auth.refresh import RenewedToken
 from arkor.errors import CredentialsError
 from arkor.http.bearer import TokenSource, token_source
+from arkor.http.cloud import CLOUD_API_URL
 from arkor.http.transport import Transport, path, split_base_url
 from arkor.protocol import wire
 

@@ -117,8 +117,8 @@ def message(exc: BaseException) -> str:
 
     if isinstance(exc, (Interrupted, KeyboardInterrupt, click.Abort)):
         return str(exc) or "Interrupted."
-    if isinstance(exc, ConnectionFailed) and "//api.arkor.ai" in str(exc):
-        return f"Error: {exc} To train on this machine instead, add --local."
+    if isinstance(exc, ConnectionFailed):
+        return f"Error: {exc.advising('add --local')}"
     if isinstance(exc, EntryError) and exc.__cause__ and not isinstance(exc.__cause__, ArkorError):
         return f"Error: {exc} {_MORE}"
     if isinstance(exc, ArkorError):

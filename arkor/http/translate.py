@@ -18,6 +18,7 @@ import requests
 import urllib3
 
 from arkor.errors import ArkorError, CloudApiError, ConfigError, ConnectionFailed, error_for_status
+from arkor.http.cloud import CLOUD_API_URL
 from arkor.system.upgrade import upgrade_command
 from arkor.text import one_line
 from arkor.version import __version__
@@ -45,7 +46,8 @@ def translated(base_url: str) -> Iterator[None]:
     ) as exc:
         raise ConfigError("backend", f"{base_url!r} cannot be used as a URL: {exc}") from exc
     except _FOREIGN as exc:
-        raise ConnectionFailed(f"No answer from {base_url}: {_reason(exc)}", _was_sent(exc)) from exc
+        message, is_cloud = f"No answer from {base_url}: {_reason(exc)}", base_url.rstrip("/") == CLOUD_API_URL
+        raise ConnectionFailed(message, _was_sent(exc), is_cloud) from exc
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

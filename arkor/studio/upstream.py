@@ -153,6 +153,8 @@ def refusal_of(error: ArkorError) -> Refusal:
             )
         case UnsupportedByBackend():
             return Refusal(501, str(error), feature=error.capability)
+        case ConnectionFailed():
+            return Refusal(502, error.advising("start Studio with: arkor dev --local"))
         case WaitTimeout():
             return Refusal(502, f"The backend did not answer within {PATIENCE_S:g} s. Is it stuck?")
         case _:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -496,3 +499,31 @@ def test_cancel_of_a_job_that_has_ended_says_so(routed_cloud: Cloud) -> None:
     routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "completed"}
     ended = run("cancel", "job_9")
     assert (ended.code, ended.err) == (3, "Error: The job is completed already\n")
+
+
+# Without the network
+
+
+@pytest.mark.parametrize(
+    ("program", "way"),
+    [
+        (("-m", "arkor.cli", "start", "src/arkor/index.py"), "add --local."),
+        (("-c", "import arkor_entry; arkor_entry.trainer.wait()"), 'pass backend="local" to Trainer.'),
+    ],
+    ids=["command", "script"],
+)
+def test_without_the_network_training_on_this_machine_is_suggested(
+    program: tuple[str, ...], way: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of whoever asked: an option of the command, or a keyword of the script."""
+    write_entry()
+    write_entry("arkor_entry.py")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nobody listens there, whatever this machine's network is
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project), *os.environ.get("PYTHONPATH", "").split()]))
+    ended = subprocess.run(
+        [sys.executable, *program], capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=dict(os.environ)
+    )
+    assert ended.returncode != 0
+    last = ended.stderr.splitlines()[-1]
+    assert "No answer from https://api.arkor.ai: " in last
+    assert last.endswith(f" To train on this machine instead, {way}")

@@ -55,6 +55,19 @@ def test_every_error_has_an_example_here() -> None:
     assert set(EXAMPLES) == set(ERRORS)
 
 
+@pytest.mark.parametrize(
+    ("sent", "is_cloud", "ending"),
+    [
+        (False, True, ' To train on this machine instead, pass backend="local" to Trainer.'),
+        (True, True, ""),
+        (False, False, ""),
+    ],
+)
+def test_a_cloud_out_of_reach_has_a_way_to_do_without(sent: bool, is_cloud: bool, ending: str) -> None:
+    """Not one that answered late or was cut, nor a backend of one's own."""
+    assert str(errors.ConnectionFailed("No answer.", sent, is_cloud)) == f"No answer.{ending}"
+
+
 def test_every_error_is_an_arkor_error() -> None:
     """One except clause catches them all."""
     assert [name for name, cls in ERRORS.items() if not issubclass(cls, errors.ArkorError)] == []

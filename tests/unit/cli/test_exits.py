@@ -63,18 +63,18 @@ def test_an_error_has_its_exit_code(error: BaseException, code: int) -> None:
     assert exit_code(error) == code
 
 
-@pytest.mark.parametrize(("host", "hint"), [("api.arkor.ai", True), ("127.0.0.1:1", False)])
-def test_whoever_cannot_reach_the_cloud_is_told_of_the_other_way(
-    host: str, hint: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("is_cloud", "hint"), [(True, " To train on this machine instead, add --local."), (False, "")])
+def test_without_the_cloud_the_backend_on_this_machine_is_suggested(
+    is_cloud: bool, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A backend of one's own that is away has no such way out."""
+    """In the words of the command line; a backend of one's own that is away has no such way out."""
 
     def fail() -> None:
-        raise errors.ConnectionFailed(f"No answer from https://{host}: connection refused.")
+        raise errors.ConnectionFailed("No answer.", sent=False, is_cloud=is_cloud)
 
     with pytest.raises(SystemExit, match="3"):
         run_and_exit(click.Command("start", callback=fail), [])
-    assert ("To train on this machine instead, add --local." in capsys.readouterr().err) is hint
+    assert capsys.readouterr().err == f"Error: No answer.{hint}\n"
 
 
 def test_a_folder_that_was_removed_is_told(
