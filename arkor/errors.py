@@ -24,6 +24,7 @@
     ├── ScaffoldError            a project that cannot be set up
     ├── CredentialsError         an identity that cannot be read or obtained
     ├── ProjectStateError        a project that cannot be routed
+    ├── InterpreterMissing       the Python that runs arkor is gone (also a FileNotFoundError)
     ├── LocalBackendError        this machine's own backend cannot start, or died
     ├── StudioError              Studio cannot start
     ├── ModelError               a model that cannot be fetched or loaded
@@ -244,6 +245,18 @@ class CredentialsError(ArkorError):
 
 class ProjectStateError(ArkorError):
     """``.arkor/state.json`` does not fit this identity, or cannot be made."""
+
+
+class InterpreterMissing(ArkorError, FileNotFoundError):
+    """The Python that runs arkor cannot be started again: its file is gone, or may not be run.
+
+    Attributes:
+        errno: ``ENOENT``.
+        strerror: the message.
+    """
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class LocalBackendError(ArkorError):

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from arkor.errors import ArkorError
+from arkor.errors import ArkorError, InterpreterMissing
 from arkor.serving.refusal import Refusal
 from arkor.studio.log import Log
 from arkor.studio.processes import start_child
@@ -55,6 +55,7 @@ class Runs:
 
         Raises:
             Refusal: 409, another one is under way; 500, the process cannot be started.
+            InterpreterMissing: there is no Python to run it.
         """
         with self._lock:
             if self._closed or (self.last is not None and self.last.is_running):
@@ -63,6 +64,8 @@ class Runs:
             number = 1 if self.last is None else self.last.number + 1
             try:
                 self.last = Run.begin(number, arguments, self._project_dir, dry_run=dry_run)
+            except InterpreterMissing:
+                raise
             except OSError as exc:
                 raise Refusal(500, f"arkor start cannot be run in {self._project_dir}: {exc.strerror}.") from exc
             return self.last

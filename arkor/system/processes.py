@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -10,13 +11,24 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from arkor.errors import InterpreterMissing
+
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of this installation with this interpreter.
 
     Files in the working folder never replace libraries of the same name: that is what ``-P`` does, which Python has
     since 3.11.
+
+    Raises:
+        InterpreterMissing: the interpreter's file is gone, as after an upgrade of Python under a running program.
     """
+    if not sys.executable or not os.access(sys.executable, os.X_OK):
+        raise InterpreterMissing(
+            errno.ENOENT,
+            f"The Python that runs arkor cannot be started again: {sys.executable or 'its path is not known'}. "
+            "Was it upgraded or moved meanwhile? Create the virtual environment again, then restart this program.",
+        )
     safe_path = ["-P"] if sys.version_info >= (3, 11) else []
     return [sys.executable, *safe_path, "-m", module, *arguments]
 

@@ -501,6 +501,21 @@ def test_cancel_of_a_job_that_has_ended_says_so(routed_cloud: Cloud) -> None:
     assert (ended.code, ended.err) == (3, "Error: The job is completed already\n")
 
 
+# Without an interpreter
+
+
+@pytest.mark.parametrize("arguments", [("jobs", "--local"), ("models", "list"), ("models", "pull", "x"), ("serve",)])
+def test_a_python_that_is_gone_is_named(arguments: tuple[str, ...], project: Path) -> None:
+    """As after an upgrade in the middle of a session; neither the folder nor a file of the user is to blame."""
+    script = f"import sys; sys.executable = {str(project / 'bin/python')!r}; from arkor.cli import main; main()"
+    ended = Command(*arguments, program=("-c", script)).end()
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err == (
+        f"Error: The Python that runs arkor cannot be started again: {project / 'bin/python'}. "
+        "Was it upgraded or moved meanwhile? Create the virtual environment again, then restart this program.\n"
+    )
+
+
 # Without the network
 
 

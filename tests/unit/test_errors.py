@@ -38,6 +38,7 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "ScaffoldError": errors.ScaffoldError("words"),
     "CredentialsError": errors.CredentialsError("words"),
     "ProjectStateError": errors.ProjectStateError("words"),
+    "InterpreterMissing": errors.InterpreterMissing(2, "words"),
     "LocalBackendError": errors.LocalBackendError("words"),
     "StudioError": errors.StudioError("words"),
     "ModelError": errors.ModelError("words"),
@@ -101,6 +102,7 @@ def test_every_error_survives_pickling_and_copying(name: str, way: Any) -> None:
     ("name", "base"),
     [
         ("ConnectionFailed", ConnectionError),
+        ("InterpreterMissing", FileNotFoundError),
         ("WaitTimeout", TimeoutError),
         ("ConfigError", ValueError),
         ("DatasetError", ValueError),

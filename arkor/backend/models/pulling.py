@@ -16,7 +16,7 @@ from pathlib import Path
 
 from arkor.backend.models import children
 from arkor.backend.models.catalogue import CATALOGUE, CatalogueModel, Report, is_model_folder, models_dir
-from arkor.errors import ModelError
+from arkor.errors import InterpreterMissing, ModelError
 from arkor.system.files import file_lock
 
 """Called with a phase (``downloading``, ``checking``, ``converting``), what is done of it and the total."""
@@ -51,6 +51,8 @@ def pull(name: str, report: Report = _silent) -> Path:
         with file_lock(models_dir() / f".{name}.lock"):
             if not is_model_folder(folder):
                 _make(model, folder, report)
+    except InterpreterMissing:
+        raise
     except OSError as exc:
         raise ModelError(_disk_problem(exc, model)) from exc
     return folder

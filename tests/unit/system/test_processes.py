@@ -1,0 +1,42 @@
+"""Child processes of the same Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arkor.errors import InterpreterMissing
+from arkor.system.processes import module_command
+
+
+def test_a_module_runs_with_this_interpreter() -> None:
+    """With its arguments as they are."""
+    command = module_command("json.tool", "--help")
+    assert command[0] == sys.executable
+    assert "usage" in subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_interpreter_that_cannot_be_run_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """One that is gone, and one without the right to run it. It is no error of some folder."""
+    python = tmp_path / "python"
+    if is_there:
+        python.write_text("")
+        python.chmod(0o600)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(InterpreterMissing, match=str(python)) as raised:
+        module_command("json.tool")
+    assert isinstance(raised.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize("unknown", ["", None])
+def test_an_interpreter_that_python_does_not_know_is_said(monkeypatch: pytest.MonkeyPatch, unknown: str | None) -> None:
+    """In an embedded Python."""
+    monkeypatch.setattr(sys, "executable", unknown)
+    with pytest.raises(InterpreterMissing, match="its path is not known"):
+        module_command("json.tool")
