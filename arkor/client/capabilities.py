@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from arkor.client.session import BackendSession
-from arkor.errors import CloudApiError, UnsupportedByBackend
+from arkor.errors import ArkorError, AuthenticationError, CloudApiError, UnsupportedByBackend, UpgradeRequired
 from arkor.http.transport import path
 from arkor.protocol import wire
+
+_NOT_IMPLEMENTED = 501
+_PASSING = frozenset({408, 429})  # beside 5xx: they say nothing about what the backend can do
 
 
 class CapabilityCalls(BackendSession):
@@ -19,33 +22,71 @@ class CapabilityCalls(BackendSession):
     _features: frozenset[str] | None = None
 
     def capabilities(self) -> dict[str, Any]:
-        """Return what the backend says of itself: ``backend``, ``version``, ``features``; empty where it does not.
+        """Ask what the backend says of itself: ``backend``, ``version``, ``features``; empty if it has no such call.
 
-        From then on ``features`` are those that it has said: another version may have taken its place.
+        From then on ``features`` are the ones in this answer: another version may have taken the backend's place.
+
+        Raises:
+            CloudApiError: 401, 426, or a failure that may pass: 408, 429, 5xx.
+            ArkorError: the answer is not a JSON object.
         """
-        try:
-            told = wire.json_object(self._transport.call("GET", path("v1", "capabilities")))
-        except CloudApiError as exc:
-            if exc.status not in {404, 405, 501}:
-                raise
-            told = {}
-        features = told.get("features")
-        self._features = frozenset(map(str, features)) if isinstance(features, list) else frozenset()
-        return told
+        said, fault = self._probe()
+        if fault is not None:
+            raise fault
+        return said
 
     @property
     def features(self) -> frozenset[str]:
-        """What the backend can do beyond Arkor Cloud's contract, asked once; empty where it does not say."""
-        if self._features is None:
-            self.capabilities()
-        return self._features or frozenset()
+        """What the backend can do beyond Arkor Cloud's contract; empty if it does not say.
+
+        Asked once. While the backend answers with a failure it has no features, and is asked again next time.
+
+        Raises:
+            AuthenticationError: 401.
+            UpgradeRequired: 426.
+            ConnectionFailed: the backend does not answer.
+        """
+        return self._known_features()[0]
 
     def require(self, feature: str, what: str) -> None:
-        """Raise UnsupportedByBackend where the backend lacks a feature.
+        """Raise an error if the backend lacks a feature.
 
         Args:
             feature: its name in the backend's capabilities.
             what: what to call it in the error.
+
+        Raises:
+            UnsupportedByBackend: the backend lacks it.
+            CloudApiError: the backend failed, so that nobody knows; it is the backend's own error.
+            ArkorError: the answer is not a JSON object.
         """
-        if feature not in self.features:
+        features, fault = self._known_features()
+        if fault is not None:
+            raise fault
+        if feature not in features:
             raise UnsupportedByBackend(what, self._transport.base_url, capability=feature)
+
+    def _known_features(self) -> tuple[frozenset[str], ArkorError | None]:
+        fault = self._probe()[1] if self._features is None else None
+        return self._features or frozenset(), fault
+
+    def _probe(self) -> tuple[dict[str, Any], ArkorError | None]:
+        """Ask; return the answer, or why it says nothing. Only an answer that says something is remembered."""
+        said, fault = self._answer()
+        features = said.get("features")
+        found = frozenset(map(str, features)) if isinstance(features, list) else frozenset()
+        self._features = None if fault is not None else found
+        return said, fault
+
+    def _answer(self) -> tuple[dict[str, Any], ArkorError | None]:
+        try:
+            answer = self._transport.call("GET", path("v1", "capabilities"))
+        except (AuthenticationError, UpgradeRequired):
+            raise
+        except CloudApiError as exc:
+            may_pass = exc.status in _PASSING or (exc.status >= 500 and exc.status != _NOT_IMPLEMENTED)
+            return {}, exc if may_pass else None
+        try:
+            return wire.json_object(answer), None
+        except ArkorError as exc:  # a proxy's page, or nothing at all
+            return {}, exc

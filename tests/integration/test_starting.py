@@ -107,6 +107,23 @@ def test_the_timeout_of_a_wait_bounds_its_start_too(cloud: Cloud, method: str, p
     assert (trainer.job, posts(cloud)) == (None, 0)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(status=410), id="410"),
+        pytest.param(Answer(status=403), id="403"),
+        pytest.param(Answer(status=500, headers={"Retry-After": "0"}), id="500"),
+        pytest.param(Answer(status=429, headers={"Retry-After": "0"}), id="429"),
+        pytest.param(Answer(body=b"<html>A proxy</html>"), id="page"),
+    ],
+)
+def test_a_backend_that_does_not_say_what_it_can_do_still_trains(cloud: Cloud, answer: Answer) -> None:
+    """A job that needs no more than Arkor Cloud's contract is not ended by an optional question."""
+    cloud.answer("GET", "/v1/capabilities", *[answer] * 20)
+    assert make_trainer(cloud).wait(check=True).status == "completed"
+    assert posts(cloud) == 1
+
+
 def test_a_submission_under_way_is_waited_for_beyond_the_timeout(cloud: Cloud) -> None:
     """Else there would be a job that nobody knows; the next wait follows that job."""
     gate = threading.Event()

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 from arkor.client.client import CloudApiClient, ModelStatus, Project
-from arkor.errors import ConfigError, NotFound, ServerError, StreamError, UnsupportedByBackend
+from arkor.errors import (
+    ArkorError,
+    AuthenticationError,
+    CloudApiError,
+    ConfigError,
+    NotFound,
+    RateLimited,
+    ServerError,
+    StreamError,
+    UnsupportedByBackend,
+    UpgradeRequired,
+)
 from arkor.protocol.jobs import Scope
 from arkor.protocol.metrics import COLUMNS, UNNAMED_WIRE_COLUMNS, WIRE_COLUMNS
 from tests.support.cloud import Cloud
@@ -41,21 +52,56 @@ def test_what_a_backend_says_later_counts(cloud: Cloud, client: CloudApiClient) 
     assert client.features == {"models"}
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 410, 418, 422, 501])
 def test_a_backend_that_does_not_say_can_do_nothing_more(cloud: Cloud, client: CloudApiClient, status: int) -> None:
-    """Arkor Cloud, for one: a feature is then refused by its name."""
+    """Arkor Cloud, for one: a feature is then refused by its name, and the backend is asked once."""
     cloud.answer("GET", "/v1/capabilities", Answer(status=status))
+    assert client.features == frozenset()
     with pytest.raises(UnsupportedByBackend, match=f"{cloud.url} does not support listing artifacts") as raised:
         client.list_artifacts(SCOPE, "job_1")
     assert raised.value.feature == "listing artifacts"
+    assert len(cloud.requests) == 1
 
 
-def test_a_backend_that_fails_to_say_is_asked_again(cloud: Cloud, client: CloudApiClient) -> None:
-    """A failure is no answer, and is not remembered."""
-    cloud.answer("GET", "/v1/capabilities", *[Answer(status=500, headers={"Retry-After": "0"})] * 3)
-    with pytest.raises(ServerError):
-        _ = client.features
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(408, CloudApiError), (429, RateLimited), (500, ServerError), (503, ServerError), (507, ServerError)],
+)
+def test_a_backend_that_fails_to_say_is_asked_again(
+    cloud: Cloud, client: CloudApiClient, status: int, error: type[CloudApiError]
+) -> None:
+    """A failure is no answer. What needs no feature goes on; what needs one raises the backend's own error."""
+    failure = Answer(status=status, body={"error": "busy"}, headers={"Retry-After": "0"})
+    once = 1 if status in {408, 507} else 3  # how often one question is asked
+    cloud.answer("GET", "/v1/capabilities", *[failure] * (3 * once))
+    assert client.features == frozenset()
+    with pytest.raises(error, match="busy") as raised:
+        client.list_artifacts(SCOPE, "job_1")
+    assert (type(raised.value), raised.value.status) == (error, status)
+    with pytest.raises(error, match="busy"):
+        client.capabilities()
     assert client.features == {"artifacts"}
+
+
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"[]", b'"artifacts"', b""])
+def test_a_page_that_is_no_answer_is_asked_again(cloud: Cloud, client: CloudApiClient, body: bytes) -> None:
+    """A proxy's, say: it neither ends what needs no feature, nor says that the backend has none."""
+    cloud.answer("GET", "/v1/capabilities", *[Answer(body=body)] * 2)
+    assert client.features == frozenset()
+    with pytest.raises(ArkorError, match=r"JSON object|was cut") as raised:
+        client.list_artifacts(SCOPE, "job_1")
+    assert not isinstance(raised.value, UnsupportedByBackend)
+    assert client.features == {"artifacts"}
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, AuthenticationError), (426, UpgradeRequired)])
+def test_what_the_user_has_to_do_is_raised(
+    cloud: Cloud, client: CloudApiClient, status: int, error: type[CloudApiError]
+) -> None:
+    """To log in, or to upgrade: nothing else would work either."""
+    cloud.answer("GET", "/v1/capabilities", Answer(status=status))
+    with pytest.raises(error):
+        _ = client.features
 
 
 @pytest.mark.parametrize("body", [{}, {"features": None}, {"features": "artifacts"}, {"features": {"artifacts": True}}])
