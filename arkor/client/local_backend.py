@@ -20,6 +20,7 @@ from arkor.errors import ArkorError, ConnectionFailed, LocalBackendError
 from arkor.http.abort import pause
 from arkor.http.transport import Transport
 from arkor.system.files import arkor_home, file_lock, read_end
+from arkor.system.origin import install_command
 from arkor.system.processes import module_command
 from arkor.text import last_lines
 
@@ -119,7 +120,7 @@ def check_packages() -> None:
     if missing:
         raise LocalBackendError(
             f"The local backend needs {', '.join(missing)}. "
-            "Install what is missing with: pip install 'arkor[local]' (Python 3.11 or newer)"
+            f"Install what is missing with: {install_command('local')} (Python 3.11 or newer)"
         )
 
 

@@ -127,8 +127,8 @@ def _upgrade_message(body: Mapping[str, Any]) -> str:
     supported = body.get("supportedRange")
     wanted = f" (it supports {one_line(supported)})" if isinstance(supported, str) else ""
     how, hint = upgrade_command(), body.get("upgrade")
-    if how.startswith("pip ") and isinstance(hint, str) and hint.startswith("pip "):
-        how = one_line(hint)  # it may name a range; for a copy that pip did not install it would be wrong
+    if how == "pip install --upgrade arkor" and isinstance(hint, str) and hint.startswith("pip "):
+        how = one_line(hint)  # it may name a range; for a copy that pip did not take from an index it would be wrong
     return f"The backend no longer speaks to arkor {__version__}{wanted}. Upgrade with: {how}"
 
 

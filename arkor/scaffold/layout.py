@@ -22,14 +22,18 @@ from arkor.scaffold.requirements import (
     is_project,
     named_in_pyproject,
     parse_pyproject,
+    takes_addresses,
     with_requirement,
 )
 from arkor.scaffold.templates import ENTRY, GITIGNORE, Template
 from arkor.system.files import write_atomically
+from arkor.system.origin import requirement
 
 PYPROJECT = "pyproject.toml"
 REQUIREMENTS = "requirements.txt"
 IGNORED = (".arkor/", "adapters/")
+_EXAMPLES = ("file:///path/to/arkor.whl", "git+https://host/owner/arkor.git@COMMIT")
+_HATCHLING = "hatchling accepts the address of arkor only with allow-direct-references = true in [tool.hatch.metadata]."
 # Each would be imported in place of the installed arkor: the project's root is importable when its entry runs.
 SHADOWS = ("src/arkor/__init__.py", "src/arkor.py", "arkor/__init__.py", "arkor.py")
 
@@ -153,44 +157,72 @@ def _ignored(folder: Path, content: bytes) -> Change:
 
 
 def _dependency(folder: Path, template: Template) -> tuple[Change, str, list[str]]:
-    """Return where the project's need for arkor is written, the command that installs it, and what is left to do."""
+    """Return the file that names arkor, the command that installs what it names, and notes about what is missing."""
+    need = requirement(template.extra)
     if (folder / PYPROJECT).is_file():
-        found = _in_pyproject(folder, template)
+        found = _in_pyproject(folder, template, need)
         if found is not None:
             return found
-    path, requirement = PurePosixPath(REQUIREMENTS), template.requirement
-    install = f"pip install -r {REQUIREMENTS}"
+    path, install = PurePosixPath(REQUIREMENTS), f"pip install -r {REQUIREMENTS}"
     if not (folder / path).is_file():
-        return _file(folder, path, f"{requirement}\n".encode()), install, []
+        notes = [] if need else [f"{REQUIREMENTS} does not install arkor yet. {_by_hand(template, need)}"]
+        return _file(folder, path, _requirements(template, need).encode()), install, notes
     lines = _read(folder / path).decode(errors="replace").splitlines()
-    return Change(path, Action.KEPT), install, _missing(REQUIREMENTS, arkor_extras(lines), template)
+    return Change(path, Action.KEPT), install, _missing(REQUIREMENTS, arkor_extras(lines), template, need)
 
 
-def _in_pyproject(folder: Path, template: Template) -> tuple[Change, str, list[str]] | None:
-    """Return the same of a project's ``pyproject.toml``; None where it only has the settings of tools."""
-    path, requirement = PurePosixPath(PYPROJECT), template.requirement
+def _requirements(template: Template, need: str | None) -> str:
+    """Return the content of a ``requirements.txt``."""
+    if need:
+        return f"# arkor is on no package index yet. This copy came from:\n{need}\n"
+    lines = ["arkor is on no package index yet, and this copy does not record its origin. Add a line such as:"]
+    lines += [f"{_name(template)} @ {address}" for address in _EXAMPLES]
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _in_pyproject(folder: Path, template: Template, need: str | None) -> tuple[Change, str, list[str]] | None:
+    """Return the same of a project's ``pyproject.toml``; None if it has only the settings of tools."""
+    path, shown = PurePosixPath(PYPROJECT), need or _placeholder(template)
     # Not "pip install .": that would put the project's own src/arkor beside, or over, the installed package.
-    install = "uv sync" if (folder / "uv.lock").is_file() else f"pip install {shlex.quote(requirement)}"
-    content = _read(folder / path)
+    install = "uv sync" if (folder / "uv.lock").is_file() else f"pip install {shlex.quote(shown)}"
+    kept, content = Change(path, Action.KEPT), _read(folder / path)
     try:
         pyproject = parse_pyproject(content)
         if not is_project(pyproject):
             return None
         extras = arkor_extras(named_in_pyproject(pyproject))
         if extras is not None:
-            return Change(path, Action.KEPT), install, _missing(PYPROJECT, extras, template)
-        return Change(path, Action.PATCHED, with_requirement(content, requirement), requirement), install, []
+            return kept, install, _missing(PYPROJECT, extras, template, need)
+        if need is None:
+            return kept, install, [f"{PYPROJECT} does not name arkor. {_by_hand(template, need)}"]
+        notes = [] if takes_addresses(pyproject) else [f"{PYPROJECT}: {_HATCHLING}"]
+        return Change(path, Action.PATCHED, with_requirement(content, need), need), install, notes
     except NotPatched as exc:
-        return Change(path, Action.KEPT), install, [f'{PYPROJECT}: {exc}; add the dependency "{requirement}" by hand.']
+        return kept, install, [f"{PYPROJECT}: {exc}. {_by_hand(template, need)}"]
 
 
-def _missing(file: str, extras: set[str] | None, template: Template) -> list[str]:
-    """Return what a file that names arkor, or does not, still lacks."""
+def _missing(file: str, extras: set[str] | None, template: Template, need: str | None) -> list[str]:
+    """Return notes about what a file that the user wrote lacks."""
     if extras is None:
-        return [f'{file} does not name arkor; add the line "{template.requirement}".']
-    if template.is_local and "local" not in extras:
-        return [f'{file} names arkor without what training on this machine needs: "{template.requirement}".']
+        return [f"{file} does not name arkor. {_by_hand(template, need)}"]
+    if template.extra and template.extra not in extras:
+        return [f"{file} names arkor without the extra for training on this machine. {_by_hand(template, need)}"]
     return []
+
+
+def _by_hand(template: Template, need: str | None) -> str:
+    if need:
+        return f'Add this requirement: "{need}"'
+    unknown = "This copy does not record its origin: put the path of its wheel or the address of its repository there."
+    return f'Add this requirement: "{_placeholder(template)}". {unknown}'
+
+
+def _placeholder(template: Template) -> str:
+    return f"{_name(template)} @ ADDRESS"
+
+
+def _name(template: Template) -> str:
+    return f"arkor[{template.extra}]" if template.extra else "arkor"
 
 
 def _shadows(folder: Path) -> Iterator[str]:

@@ -55,6 +55,13 @@ def is_project(pyproject: Mapping[str, Any]) -> bool:
     return "project" in pyproject or bool(_table(pyproject, "tool", "poetry"))
 
 
+def takes_addresses(pyproject: Mapping[str, Any]) -> bool:
+    """Say whether the build backend accepts a dependency with an address: ``name @ url``."""
+    backend = str(_table(pyproject, "build-system").get("build-backend", ""))
+    allowed = _table(pyproject, "tool", "hatch", "metadata").get("allow-direct-references") is True
+    return allowed or not backend.startswith("hatchling")
+
+
 def parse_pyproject(content: bytes) -> dict[str, Any]:
     """Parse a ``pyproject.toml``.
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import importlib.resources
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import attrs
-
-from arkor.version import __version__
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable  # Python 3.11; the type checker alone reads it
@@ -35,6 +33,7 @@ class Template:
         summary: what it is, in a line.
         about: what its README begins with, where that is not the file's own text.
         is_local: whether it trains on the user's own machine.
+        before: what to do before the first training, as lines of a shell.
         start: the command that trains.
         sources: the files in ``files/`` by their paths in the project. The entry is the last one, so that no project
             whose making was broken off looks complete.
@@ -44,13 +43,14 @@ class Template:
     summary: str
     about: str = ""
     is_local: bool = True
+    before: Sequence[str] = ()
     start: str = "arkor start --local"
     sources: Mapping[str, str] = attrs.field(factory=lambda: _OWN, hash=False)
 
     @property
-    def requirement(self) -> str:
-        """What the project needs to be installed, as pip writes it."""
-        return f"arkor{'[local]' * self.is_local}>={__version__}"
+    def extra(self) -> str:
+        """The extra of arkor that the project needs; empty if it needs none."""
+        return "local" if self.is_local else ""
 
     def render(self, name: str, install: str) -> dict[PurePosixPath, bytes]:
         """Return the content of each file of a project, by its path in it.
@@ -126,7 +126,11 @@ TEMPLATES: Mapping[str, Template] = {
             start="arkor start",
             sources=_CLOUD,
         ),
-        Template(name="blank", summary="the smallest trainer, for your own rows"),
+        Template(
+            name="blank",
+            summary="the smallest trainer, for your own rows",
+            before=("# put your rows into data/rows.jsonl", "arkor dataset check data/rows.jsonl"),
+        ),
     )
 }
 DEFAULT = TEMPLATES["local"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from arkor.errors import ArkorError, StudioError
 from arkor.serving.stopping import StopRequest
 from arkor.system.files import arkor_home, write_atomically
+from arkor.system.origin import install_command
 
 if TYPE_CHECKING:
     from arkor.studio.state import Studio
@@ -93,7 +94,7 @@ def _end_run(studio: Studio, say: Callable[[str], object]) -> None:
 def _check_packages() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise StudioError(f"Studio needs {', '.join(missing)}. Install it with: pip install 'arkor[studio]'")
+        raise StudioError(f"Studio needs {', '.join(missing)}. Install it with: {install_command('studio')}")
 
 
 @contextlib.contextmanager

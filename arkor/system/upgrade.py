@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-NAME = "arkor"
+from arkor.system.origin import NAME, origin
 
 
 def upgrade_command(package: Path | None = None, environment: Path | None = None) -> str:
@@ -28,11 +28,18 @@ def upgrade_command(package: Path | None = None, environment: Path | None = None
         return f"pipx upgrade {name}" if _is_pipx_own(environment) else f"pipx upgrade --include-injected {name}"
     if (environment / "uv-receipt.toml").is_file():
         return f"uv tool upgrade {name}"
-    if _installer(folder) != "uv":
-        return f"pip install --upgrade {NAME}"
-    if _is_locked(environment.parent / "uv.lock"):
+    is_uv = _installer(folder) == "uv"
+    if is_uv and _is_locked(environment.parent / "uv.lock"):
         return f"uv sync --upgrade-package {NAME}"
-    return f"uv pip install --upgrade {NAME}"
+    return f"{'uv ' * is_uv}pip install --upgrade {shlex.quote(_newest(folder / NAME))}"
+
+
+def _newest(package: Path) -> str:
+    """Return what pip installs to upgrade a copy: its name alone only if a package index has it."""
+    found = origin(package)
+    if found is None:
+        return NAME
+    return "PATH-OF-A-NEWER-WHEEL" if found.newest is None else f"{NAME} @ {found.newest}"
 
 
 def _is_pipx_own(environment: Path) -> bool:

@@ -19,6 +19,7 @@ from arkor.cli import cli
 from arkor.entry.bundle import build
 from arkor.scaffold.layout import plan
 from arkor.scaffold.templates import TEMPLATES, Template
+from arkor.system.origin import requirement
 from tests.support.backend import ROOT, BackendProcess
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
@@ -32,7 +33,7 @@ NEXT = """\
 Next:
   cd my-bot
   pip install -r requirements.txt
-  arkor start"""
+"""
 # What each template's check is glad about, and an answer of the right form that it is not glad about.
 ANSWERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "triage": (
@@ -74,7 +75,9 @@ def test_a_project_of_each_template_can_be_built(template: str, project: Path) -
     assert (ended.code, ended.err) == (0, "")
     listed = re.findall(r"^  created  (.+)$", ended.out, re.MULTILINE)
     assert set(listed) == {*files(project / "my-bot"), ".git"}
-    assert f"\n{NEXT}{' --local' if TEMPLATES[template].is_local else ''}\n" in ended.out
+    before = "".join(f"  {line}\n" for line in TEMPLATES[template].before)
+    assert ended.out.endswith(f"\n{NEXT}{before}  arkor start{' --local' if TEMPLATES[template].is_local else ''}\n")
+    assert ("# put your rows into data/rows.jsonl\n" in ended.out) is (template == "blank")
     assert build(project_dir=project / "my-bot").is_file()
 
 
@@ -109,9 +112,8 @@ def test_what_is_there_is_kept_or_patched_and_what_is_left_to_do_is_said(project
     assert "  kept     pyproject.toml\n" in ended.out
     assert "  patched  .gitignore: added .arkor/, adapters/\n" in ended.out
     assert (project / ".gitignore").read_bytes() == b"*.log\r\n.arkor/\r\nadapters/\r\n"
-    requirement = TEMPLATES["blank"].requirement
     assert ended.err.splitlines() == [
-        f'Note: pyproject.toml: its dependencies are dynamic; add the dependency "{requirement}" by hand.',
+        f'Note: pyproject.toml: its dependencies are dynamic. Add this requirement: "{requirement("local")}"',
         "Note: src/arkor/__init__.py hides the installed arkor when the project runs; move or remove it.",
     ]
 

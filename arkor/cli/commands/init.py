@@ -123,8 +123,8 @@ def _print_next_steps(layout: Layout) -> None:
     if layout.folder.resolve() != Path.cwd():
         click.echo(f"  cd {_quoted(layout.folder)}")
     click.echo(f"  {layout.install}")
-    if layout.template.start:
-        click.echo(f"  {layout.template.start}")
+    for line in filter(None, (*layout.template.before, layout.template.start)):
+        click.echo(f"  {line}")
 
 
 def _quoted(folder: Path) -> str:

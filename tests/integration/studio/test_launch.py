@@ -17,6 +17,7 @@ import requests
 
 from arkor.errors import StudioError
 from arkor.studio import launch
+from arkor.system.origin import install_command
 from tests.support.cloud import Cloud
 from tests.support.commands import run
 from tests.support.contract import Stream
@@ -118,7 +119,7 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     code = "import sys; sys.modules['plotly'] = None; from arkor.cli import main; main(['dev'])"
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "Error: Studio needs plotly. Install it with: pip install 'arkor[studio]'\n"
+    assert ended.stderr == f"Error: Studio needs plotly. Install it with: {install_command('studio')}\n"
 
 
 def test_the_page_is_opened_when_it_is_there(arkor_cloud: Cloud, project: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from arkor.data.files import check_file
 from arkor.errors import ScaffoldError
-from arkor.scaffold import git
+from arkor.scaffold import git, layout
 from arkor.scaffold.ignoring import with_ignored
 from arkor.scaffold.layout import Action, Layout, has_entry, plan
 from arkor.scaffold.templates import DEFAULT, ENTRY, TEMPLATES, Template, python_literal
@@ -117,7 +117,10 @@ def test_the_package_that_is_installed_has_the_templates(tmp_path: Path) -> None
     assert ended.stdout.strip() == str(tmp_path / "lib" / "arkor" / "__init__.py")
     for name, template in TEMPLATES.items():
         apply(tmp_path / "here" / name, template)
-    assert snapshot(tmp_path / "installed") == snapshot(tmp_path / "here")
+    files = {folder: snapshot(tmp_path / folder) for folder in ("installed", "here")}
+    for name in TEMPLATES:  # they come from different places
+        assert files["here"].pop(f"{name}/requirements.txt") != files["installed"].pop(f"{name}/requirements.txt")
+    assert files["installed"] == files["here"]
 
 
 # What is there
@@ -242,19 +245,68 @@ def dependency(layout: Layout) -> tuple[str, str]:
     return str(layout.changes[0].path), layout.changes[0].action.value
 
 
-def test_requirements_txt_says_what_is_needed(project: Path) -> None:
-    """Training on this machine needs the local extra, the cloud does not."""
+WHEEL = "file:///downloads/arkor-0.1.0-py3-none-any.whl"
+
+
+@pytest.fixture
+def from_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this copy come from a wheel."""
+    monkeypatch.setattr(layout, "requirement", lambda extra: f"arkor{f'[{extra}]' * bool(extra)} @ {WHEEL}")
+
+
+@pytest.fixture
+def of_unknown_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this copy not say where it came from."""
+    monkeypatch.setattr(layout, "requirement", lambda _: None)
+
+
+@pytest.mark.usefixtures("from_wheel")
+def test_requirements_txt_installs_the_same_copy(project: Path) -> None:
+    """Training on this machine needs the local extra, the cloud does not. The bare name is never written."""
     apply(project / "a", DEFAULT)
     apply(project / "b", TEMPLATES["triage"])
-    assert (project / "a" / "requirements.txt").read_text().startswith("arkor[local]>=")
-    assert (project / "b" / "requirements.txt").read_text().startswith("arkor>=")
+    comment = "# arkor is on no package index yet. This copy came from:\n"
+    assert (project / "a" / "requirements.txt").read_text() == f"{comment}arkor[local] @ {WHEEL}\n"
+    assert (project / "b" / "requirements.txt").read_text() == f"{comment}arkor @ {WHEEL}\n"
+    assert plan(project / "a", DEFAULT, "bot").notes == ()
 
 
+@pytest.mark.usefixtures("of_unknown_origin")
+def test_a_copy_of_unknown_origin_writes_no_requirement(project: Path) -> None:
+    """A comment says what belongs there, and a note that it is missing, as long as it is."""
+    layout = plan(project, DEFAULT, "bot")
+    assert [note.partition(" Add this requirement: ")[0] for note in layout.notes] == [
+        "requirements.txt does not install arkor yet."
+    ]
+    apply(project, DEFAULT)
+    lines = (project / "requirements.txt").read_text().splitlines()
+    assert lines[1:] == [
+        "# arkor[local] @ file:///path/to/arkor.whl",
+        "# arkor[local] @ git+https://host/owner/arkor.git@COMMIT",
+    ]
+    assert all(line.startswith("# ") for line in lines)
+    assert plan(project, DEFAULT, "bot").notes[0].startswith("requirements.txt does not name arkor.")
+    (project / "requirements.txt").write_text("arkor[local] @ file:///found.whl\n")
+    assert plan(project, DEFAULT, "bot").notes == ()
+
+
+@pytest.mark.usefixtures("of_unknown_origin")
+def test_a_copy_of_unknown_origin_leaves_pyproject_toml_alone(project: Path) -> None:
+    """The note names the requirement."""
+    (project / "pyproject.toml").write_text('[project]\nname = "x"\n')
+    layout = plan(project, DEFAULT, "bot")
+    assert dependency(layout) == ("pyproject.toml", "kept")
+    assert layout.notes[0].startswith(
+        'pyproject.toml does not name arkor. Add this requirement: "arkor[local] @ ADDRESS". '
+    )
+
+
+@pytest.mark.usefixtures("from_wheel")
 @pytest.mark.parametrize(
     ("content", "note"),
     [
-        ("click\n", "requirements.txt does not name arkor; add the line"),
-        ("arkor\n", "requirements.txt names arkor without what training on this machine needs"),
+        ("click\n", f'requirements.txt does not name arkor. Add this requirement: "arkor[local] @ {WHEEL}"'),
+        ("arkor\n", "requirements.txt names arkor without the extra for training on this machine. Add this"),
         ("arkor[local] @ file:///x\n", None),
     ],
 )
@@ -266,17 +318,29 @@ def test_an_own_requirements_txt_is_kept(project: Path, content: str, note: str 
     assert [told.startswith(note or "") for told in layout.notes] == [True] * (note is not None)
 
 
+@pytest.mark.usefixtures("from_wheel")
 def test_a_project_of_pyproject_toml_gets_an_entry_there(project: Path) -> None:
     """And no requirements.txt; the command installs arkor alone, never the project over it."""
     (project / "pyproject.toml").write_text('[project]\nname = "x"\ndependencies = ["click"]\n')
     layout = plan(project, DEFAULT, "bot")
     assert dependency(layout) == ("pyproject.toml", "patched")
-    assert layout.install == f"pip install '{DEFAULT.requirement}'"
+    assert layout.install == f"pip install 'arkor[local] @ {WHEEL}'"
     assert set(apply(project, DEFAULT)) >= {"pyproject.toml"}
     assert not (project / "requirements.txt").exists()
-    assert (project / "pyproject.toml").read_text().endswith(f'["click", "{DEFAULT.requirement}"]\n')
+    assert (project / "pyproject.toml").read_text().endswith(f'["click", "arkor[local] @ {WHEEL}"]\n')
     assert layout.install in (project / "README.md").read_text()
     assert dependency(plan(project, DEFAULT, "bot")) == ("pyproject.toml", "kept")
+
+
+@pytest.mark.usefixtures("from_wheel")
+@pytest.mark.parametrize("allowed", [True, False])
+def test_hatchling_has_to_be_asked_to_take_an_address(project: Path, allowed: bool) -> None:
+    """It refuses to build the project otherwise; the note says what to add."""
+    setting = "[tool.hatch.metadata]\nallow-direct-references = true\n" * allowed
+    build = "[build-system]\nbuild-backend = 'hatchling.build'\n"
+    (project / "pyproject.toml").write_text(f'[project]\nname = "x"\n{build}{setting}')
+    notes = plan(project, DEFAULT, "bot").notes
+    assert ["allow-direct-references = true" in note for note in notes] == [True] * (not allowed)
 
 
 def test_a_project_of_uv_is_installed_by_uv(project: Path) -> None:
@@ -286,6 +350,7 @@ def test_a_project_of_uv_is_installed_by_uv(project: Path) -> None:
     assert plan(project, DEFAULT, "bot").install == "uv sync"
 
 
+@pytest.mark.usefixtures("from_wheel")
 @pytest.mark.parametrize("content", ["[project]\ndynamic = ['dependencies']\n", "[tool.poetry]\nname = 'x'\n", "[pro"])
 def test_a_pyproject_toml_that_cannot_be_patched_is_kept(project: Path, content: str) -> None:
     """One line says what to add by hand."""
@@ -293,7 +358,7 @@ def test_a_pyproject_toml_that_cannot_be_patched_is_kept(project: Path, content:
     layout = plan(project, DEFAULT, "bot")
     assert dependency(layout) == ("pyproject.toml", "kept")
     assert len(layout.notes) == 1
-    assert layout.notes[0].endswith(f'; add the dependency "{DEFAULT.requirement}" by hand.')
+    assert layout.notes[0].endswith(f'. Add this requirement: "arkor[local] @ {WHEEL}"')
     apply(project, DEFAULT)
     assert (project / "pyproject.toml").read_text() == content
 

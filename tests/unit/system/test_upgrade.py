@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -131,9 +132,10 @@ def test_a_real_installation_is_recognised(tmp_path: Path) -> None:
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path(subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip())
     (site / "arkor" / "system").mkdir(parents=True)
-    for name in ("__init__.py", "version.py", "system/__init__.py", "system/upgrade.py"):
+    for name in ("__init__.py", "version.py", "system/__init__.py", "system/origin.py", "system/upgrade.py"):
         (site / "arkor" / name).write_bytes((PACKAGE / name).read_bytes())
     (environment / "uv-receipt.toml").write_text("[tool]\n")
     code = "from arkor.system.upgrade import upgrade_command; print(upgrade_command())"
-    told = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    told = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path, env=alone)
     assert told.stdout == "uv tool upgrade arkor\n"
