@@ -28,6 +28,7 @@ from arkor.protocol.jobs import AdapterRef
 READ_BYTES = 64 * 1024
 IDLE_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 600.0  # without a stream, nothing arrives before the whole answer is made
+SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1
 CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object")
 
 
@@ -43,6 +44,8 @@ class ChatOptions(_Question, total=False):
         temperature: randomness, at least 0; 0 always takes the likeliest token.
         top_p: the share of probability that is sampled from, above 0, at most 1.
         max_tokens: longest answer in tokens, at least 1.
+        seed: the same seed repeats the answer to a question, at any temperature; a whole number from -2**63 to
+            2**64 - 1.
         stream: whether the answer is sent as it is made; True where not given.
         tools: functions that the model may call.
         tool_choice: ``auto``, ``none``, ``required``, or which function.
@@ -55,6 +58,7 @@ class ChatOptions(_Question, total=False):
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
+    seed: int | None
     stream: bool
     tools: Sequence[Mapping[str, Any]] | None
     tool_choice: str | Mapping[str, Any] | None
@@ -106,6 +110,13 @@ def _check_sampling(options: Mapping[str, Any]) -> None:
         raise ConfigError("top_p", f"must be a number above 0, at most 1, not {options['top_p']!r}")
     if options.get("max_tokens") is not None and (max_tokens is None or max_tokens < 1 or max_tokens % 1):
         raise ConfigError("max_tokens", f"must be a whole number, 1 or more, not {options['max_tokens']!r}")
+    _check_seed(options.get("seed"))
+
+
+def _check_seed(seed: Any) -> None:
+    is_whole = isinstance(seed, int) and not isinstance(seed, bool)
+    if seed is not None and not (is_whole and SMALLEST_SEED <= seed <= LARGEST_SEED):
+        raise ConfigError("seed", f"must be a whole number from -2**63 to 2**64 - 1, not {seed!r:.100}")
 
 
 def check_constraints(response_format: Mapping[str, Any] | None, structured_outputs: Mapping[str, Any] | None) -> None:

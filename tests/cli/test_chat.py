@@ -52,6 +52,17 @@ def test_a_prompt_is_answered_once(routed_cloud: Cloud) -> None:
     ]
 
 
+def test_a_seed_is_passed_on(routed_cloud: Cloud) -> None:
+    """0 and negative ones too; one that is too large is refused."""
+    routed_cloud.says(HELLO, HELLO)
+    for seed in (0, -7):
+        assert run("chat", "job_1", "hi", "--temperature", "1", "--seed", str(seed)).code == 0
+        assert (sent(routed_cloud)["temperature"], sent(routed_cloud)["seed"]) == (1.0, seed)
+    refused = run("chat", "job_1", "hi", "--seed", str(2**64))
+    assert (refused.code, refused.out) == (2, "")
+    assert "seed: must be a whole number from -2**63 to 2**64 - 1, not 18446744073709551616" in refused.err
+
+
 def test_a_checkpoint_and_a_model_can_be_named(routed_cloud: Cloud) -> None:
     """``--step`` of a job; what is no job is a model."""
     routed_cloud.says(HELLO, HELLO)

@@ -172,13 +172,29 @@ def test_eight_at_once_with_and_without_adapters(world: World) -> None:
     assert max(began for _, began, _ in together) < min(ended for _, _, ended in together)
 
 
+def test_a_seed_repeats_an_answer_also_beside_other_chats(world: World) -> None:
+    """At a temperature at which every answer is another one, with and without an adapter."""
+    story = {"text": "Tell me a story about a dog.", "temperature": 1.2, "maxTokens": 12}
+    kinds: list[dict[str, Any]] = [{}, {"adapter": world.adapter(2)}]
+
+    def ask(fields: dict[str, Any]) -> str:
+        return world.text(**{**story, **fields})
+
+    alone = [ask({**kind, "seed": 7}) for kind in kinds]
+    others = [{"text": f"Describe {topic}.", **kinds[0]} for topic in ("the sea", "a king", "the moon")]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(ask, [*others, *({**kind, "seed": 7} for kind in kinds), {"seed": 8}]))
+    assert together[3:5] == alone
+    assert len({*alone, *together}) == 6
+
+
 def test_a_schema_is_kept_at_any_temperature(world: World) -> None:
     """The untrained model writes JSON that parses and has the right fields, every time."""
 
     def ask(number: int) -> Any:
         schema = {"type": "json_schema", "json_schema": {"name": "ticket", "schema": TICKET, "strict": True}}
         question = f"Ticket {number}: my invoice is wrong and the app is slow!"
-        choice = world.said(question, temperature=1.5, seed=number, maxTokens=80, responseFormat=schema)
+        choice = world.said(question, temperature=1.5, maxTokens=80, responseFormat=schema)
         assert choice["finish_reason"] == "stop"
         return json.loads(choice["message"]["content"])
 

@@ -38,6 +38,7 @@ class FakeRow:
     prompt: list[int]
     count: int
     adapter: str | None = None
+    alone: bool = False
     done: bool = False
     last: int | None = None
     made: list[int] = attrs.Factory(list)
@@ -46,6 +47,14 @@ class FakeRow:
         self.last = int(logits.argmax())
         self.made.append(self.last)
         self.done = len(self.made) >= self.count
+
+
+class ExactRow(FakeRow):
+    """Also notes how likely its token was: a bit that is rounded otherwise shows."""
+
+    def advance(self, logits: Any) -> None:
+        super().advance(logits)
+        self.made.append(float(logits.max()))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -161,6 +170,28 @@ def test_rows_with_different_adapters_do_not_mix(load: Callable[[], Any], adapte
     run(base, rows)
     assert [row.made for row in rows] == [generated(base, row) for row in rows]
     assert [row.made == made for row, made in zip(rows, plain, strict=True)] == [True, False, False] * 2
+
+
+@pytest.mark.parametrize("piece", [16, 256])
+def test_a_row_that_is_to_be_alone_is_the_same_in_company(
+    folder: Path, adapter: Callable[[int], str], monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    """To the last bit of its logits, in bfloat16, with prompts that are read in pieces and adapters that change."""
+    from arkor.backend.inference_worker.base import Base
+
+    monkeypatch.setattr("arkor.backend.inference_worker.batch.PIECE_TOKENS", piece)
+    base = Base(str(folder))
+    names = [None, *[base.adapters.load(str(seed), adapter(seed), ()) for seed in (1, 2)]]
+
+    def rows(*, alone: bool) -> list[FakeRow]:
+        return [ExactRow(prompt, 12, names[place % 3], alone) for place, prompt in enumerate(PROMPTS)]
+
+    expected = rows(alone=True)
+    for row in expected:
+        run(base, [row])
+    company, joined = rows(alone=True), rows(alone=False)
+    run(base, [*joined[:2], company[0], company[1], joined[2], *company[2:], *joined[3:]])
+    assert [row.made for row in company] == [row.made for row in expected]
 
 
 def test_the_least_recently_used_adapter_goes(load: Callable[[], Any], adapter: Callable[[int], str]) -> None:

@@ -18,6 +18,8 @@ from arkor.protocol import wire
 from arkor.serving.refusal import Refusal
 
 DEFAULT_MAX_TOKENS = 512
+LARGEST_WHOLE = 2**63 - 1
+SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1  # what torch.Generator takes
 
 _FIELDS = frozenset(
     (
@@ -51,14 +53,15 @@ class ChatRequest:
 
     The defaults are those of chat completions. So a model answers at temperature 1 where nothing was asked for, which
     makes small models ramble; 0 is greedy, and gives the same answer to the same question. (In company of other
-    questions bfloat16 rounds otherwise, and two tokens that are as good as equal may change places.)
+    questions bfloat16 rounds otherwise, and two tokens that are as good as equal may change places, unless there is a
+    seed.)
 
     Attributes:
         messages: the conversation, normalised.
         temperature: divides the logits, at least 0; 0 always takes the likeliest token.
         top_p: the share of probability that is sampled from, above 0, at most 1.
         max_tokens: longest answer in tokens, at least 1; the model's context may end it sooner.
-        seed: makes sampling repeatable, or None.
+        seed: gives the same answer to the same question, also beside other chats, or None.
         tools: what the model may call, or None.
         constraint: what the answer is held to, or None.
     """
@@ -123,7 +126,7 @@ def read_request(fields: Mapping[str, Any]) -> ChatRequest:
         temperature=_number(fields, "temperature", 1.0, "0 or more", lambda value: value >= 0),
         top_p=_number(fields, "topP", 1.0, "above 0 and at most 1", lambda value: 0 < value <= 1),
         max_tokens=_whole(fields, "maxTokens", 1) or DEFAULT_MAX_TOKENS,
-        seed=_whole(fields, "seed", -(2**63)),
+        seed=_whole(fields, "seed", SMALLEST_SEED, LARGEST_SEED),
         tools=tools,
         constraint=constraint,
     )
@@ -137,10 +140,11 @@ def _number(fields: Mapping[str, Any], name: str, default: float, range_: str, g
     return number
 
 
-def _whole(fields: Mapping[str, Any], name: str, minimum: int) -> int | None:
+def _whole(fields: Mapping[str, Any], name: str, smallest: int, largest: int | None = None) -> int | None:
     if name not in fields:
         return None
     number = wire.whole_number(fields[name])
-    if number is None or not minimum <= number < 2**63:
-        raise Refusal(400, f"{name}: must be a whole number, {minimum} or more, not {fields[name]!r:.100}.")
+    if number is None or not smallest <= number <= (LARGEST_WHOLE if largest is None else largest):
+        range_ = f"{smallest} or more" if largest is None else f"{smallest} to {largest}"
+        raise Refusal(400, f"{name}: must be a whole number, {range_}, not {fields[name]!r:.100}.")
     return number

@@ -1,6 +1,9 @@
 """Several answers made together, a token each at a time; answers join and leave between any two tokens.
 
 Rows have different lengths, so they are aligned at their ends, with padding before the shorter ones.
+
+bfloat16 rounds otherwise in company: a product of a larger matrix is summed in another order. For most answers that
+does not matter. One that has to be repeatable is computed alone, its prompt in the same pieces each time.
 """
 
 from __future__ import annotations
@@ -27,16 +30,21 @@ class Batch:
 
     def __init__(self, base: Base) -> None:
         self._base = base
+        self._forget()
+
+    def _forget(self) -> None:
         self._reading: list[Row] = []
         self._read_cache: DynamicCache | None = None  # of the first row in _reading
         self._rows: list[Row] = []
         self._padding: list[int] = []
         self._cache: DynamicCache | None = None
+        self._alone: list[tuple[Row, DynamicCache]] = []
 
     @property
     def rows(self) -> list[Row]:
         """The answers that are not done."""
-        return [row for row in (*self._rows, *self._reading) if not row.done]
+        alone = [row for row, _ in self._alone]
+        return [row for row in (*self._rows, *alone, *self._reading) if not row.done]
 
     def add(self, row: Row) -> None:
         """Take an answer in."""
@@ -45,7 +53,7 @@ class Batch:
     def clear(self) -> list[Row]:
         """Let go of every answer; return those that were not done."""
         rows = self.rows
-        self.__init__(self._base)  # type: ignore[misc]  # there is nothing to keep
+        self._forget()
         return rows
 
     def turn(self, advance: Callable[[Row, torch.Tensor], None]) -> None:
@@ -60,12 +68,14 @@ class Batch:
             room -= self._read(advance, room)
         if self._rows:
             self._step(advance)
+        for row, cache in self._alone:
+            self._step_alone(row, cache, advance)
 
     def _read(self, advance: Callable[[Row, torch.Tensor], None], room: int) -> int:
         """Read on in the first prompt; return how many tokens that were."""
         row, cache = self._reading[0], self._read_cache or self._base.new_cache()
         start = cache.get_seq_length()
-        piece = row.prompt[start : start + room]
+        piece = row.prompt[start : start + (PIECE_TOKENS if row.alone else room)]
         logits = self._base.forward([piece], cache, [row.adapter], once=True)
         self._read_cache = cache
         if start + len(piece) < len(row.prompt):
@@ -73,7 +83,9 @@ class Batch:
         self._reading.pop(0)
         self._read_cache = None
         advance(row, logits[0])
-        if not row.done:
+        if not row.done and row.alone:
+            self._alone.append((row, cache))
+        elif not row.done:
             self._join(row, cache)
         return len(piece)
 
@@ -90,6 +102,11 @@ class Batch:
         for row, logits_V in zip(self._rows, logits, strict=True):  # noqa: N806
             advance(row, logits_V)
 
+    def _step_alone(self, row: Row, cache: DynamicCache, advance: Callable[[Row, torch.Tensor], None]) -> None:
+        has_company = bool(self._rows) or len(self._alone) > 1
+        logits = self._base.forward([[row.last or 0]], cache, [row.adapter], once=has_company)
+        advance(row, logits[0])
+
     def _join(self, row: Row, cache: DynamicCache) -> None:
         if self._cache is None:
             self._rows, self._padding, self._cache = [row], [0], cache
@@ -104,6 +121,7 @@ class Batch:
         if self._reading and self._reading[0].done:
             self._read_cache = None
         self._reading = [row for row in self._reading if not row.done]
+        self._alone = [(row, cache) for row, cache in self._alone if not row.done]
         kept = [place for place, row in enumerate(self._rows) if not row.done]
         if len(kept) == len(self._rows):
             return

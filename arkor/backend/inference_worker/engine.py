@@ -189,6 +189,7 @@ class Engine:
             sampler=_sampler(request),
             output=_output(request, tagged=tagged),
             matcher=matcher,
+            alone=request.seed is not None,
         )
 
     def _turn(self, lane: _Lane) -> None:

@@ -29,6 +29,7 @@ class Row:
         sampler: chooses them.
         output: what of its text is shown.
         matcher: what it is held to, or None.
+        alone: whether it is computed without company, so that the same question gives the same answer.
 
     Attributes:
         done: whether it has ended, or nobody waits for it any more.
@@ -47,10 +48,12 @@ class Row:
         sampler: Sampler,
         output: Output,
         matcher: Matcher | None = None,
+        alone: bool = False,
     ) -> None:
         self.say = say
         self.prompt = prompt
         self.adapter = adapter
+        self.alone = alone
         self.done = False
         self.last: int | None = None
         self._max_tokens = max_tokens

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     help="Randomness; 0 always gives the same answer.",
 )
 @click.option("--max-tokens", type=click.IntRange(1), help="Maximum length of an answer, in tokens.")
+@click.option("--seed", type=int, help="Repeats an answer: the same seed gives the same one, at any temperature.")
 @click.option("--json", "as_json", is_flag=True, help="Print the backend's whole answer as JSON.")
 @local_option
 def chat(
@@ -45,6 +46,7 @@ def chat(
     system: str | None,
     temperature: float,
     max_tokens: int | None,
+    seed: int | None,
     as_json: bool,
     local: bool,
 ) -> None:
@@ -74,7 +76,7 @@ def chat(
     client = CloudApiClient.connect(backend_of(local))
     scope = ensure_project(client, Path.cwd(), create=bool(target))
     model = _model(client, scope, target, step, is_alone=is_alone)
-    options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
+    options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
     if prompt is None:
         Conversation(client, scope, model, options, system).run()
         return

@@ -26,6 +26,7 @@ def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
     options = {
         "messages": MESSAGES,
         "max_tokens": 5,
+        "seed": 0,
         "tool_choice": None,
         "abort_event": threading.Event(),
         "timeout": 3,
@@ -34,6 +35,7 @@ def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
         "messages": MESSAGES,
         "adapter": {"kind": "checkpoint", "jobId": "job_1", "step": 30},
         "maxTokens": 5,
+        "seed": 0,
         "stream": True,
     }
     assert chat_body(None, "m", {"messages": MESSAGES, "stream": False, **schema(CLOSED)}) == {
@@ -55,6 +57,11 @@ def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
         ({"top_p": 1.1}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"seed": "4"}, "seed"),
+        ({"seed": 2**64}, "seed"),
+        ({"seed": -(2**63) - 1}, "seed"),
         ({"structured_outputs": {}}, "structured_outputs"),
         ({"structured_outputs": {"json": {}, "regex": "a"}}, "structured_outputs"),
         ({"structured_outputs": {"yaml": {}}}, "structured_outputs"),
@@ -82,6 +89,9 @@ def test_a_question_that_contradicts_itself_is_named(options: dict[str, Any], fi
         schema({**CLOSED, "properties": {"a": {"enum": [{"properties": {}}]}}}, strict=True),
         {"structured_outputs": {"choice": ["a", "b"]}, "response_format": {"type": "text"}},
         {"temperature": 0, "top_p": 1},
+        {"temperature": 1, "seed": 0},
+        {"seed": -(2**63)},
+        {"seed": 2**64 - 1},
     ],
 )
 def test_good_questions_pass(options: dict[str, Any]) -> None:

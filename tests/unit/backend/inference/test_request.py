@@ -44,6 +44,17 @@ def test_both_spellings_and_nulls_are_understood() -> None:
     assert snake == read(maxTokens=3, topP=0.5) == read(max_completion_tokens=3, top_p=0.5, logprobs=False)
 
 
+@pytest.mark.parametrize("seed", [-(2**63), -1, 0, 3.0, 2**63, 2**64 - 1])
+def test_a_seed_may_be_what_torch_takes(seed: float) -> None:
+    """From the smallest to the largest."""
+    import torch
+
+    read_seed = read(seed=seed).seed
+    assert read_seed == seed
+    assert isinstance(read_seed, int)
+    assert torch.Generator().manual_seed(read_seed) is not None
+
+
 def test_a_request_survives_the_pipe() -> None:
     """As JSON, to the chat process."""
     for request in (read(), read(tools=[WEATHER], toolChoice="required"), read(responseFormat={"type": "json_object"})):
@@ -62,6 +73,14 @@ def test_a_request_survives_the_pipe() -> None:
         ({"max_tokens": 1.5}, "maxTokens"),
         ({"max_tokens": 1, "maxTokens": 1}, "maxTokens: is given twice"),
         ({"seed": "x"}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        (
+            {"seed": 2**64},
+            "seed: must be a whole number, -9223372036854775808 to 18446744073709551615, not 1844674",
+        ),
+        ({"seed": -(2**63) - 1}, "seed"),
+        ({"max_tokens": 2**63}, "maxTokens: must be a whole number, 1 or more, not"),
         ({"n": 2}, "n: this backend cannot do that"),
         ({"stop": ["END"]}, "stop: this backend cannot do that"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
