@@ -30,15 +30,23 @@ class Activity:
         """Wrap an application so that its requests are counted until their last byte."""
 
         def watched(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            self._count(1)
+            self.begin()
             try:
                 body = app(environ, start_response)
             except BaseException:
-                self._count(-1)
+                self.end()
                 raise
-            return ClosingIterator(body, lambda: self._count(-1))
+            return ClosingIterator(body, self.end)
 
         return watched
+
+    def begin(self) -> None:
+        """Count an answer that is under way."""
+        self._count(1)
+
+    def end(self) -> None:
+        """Count an answer as done."""
+        self._count(-1)
 
     def _count(self, change: int) -> None:
         with self._lock:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 from arkor.backend.activity import Activity
+from arkor.backend.event_streams import EventStreams
 from arkor.backend.inference import Inference, Targets
 from arkor.backend.jobs.deletion import Deleter
 from arkor.backend.jobs.scheduler import Scheduler
@@ -53,7 +52,8 @@ class Backend:
         self.targets = Targets(settings, self.store)
         self.deleter = Deleter(settings, self.store.deletions, self.targets)
         self.activity = Activity()
-        self.stream_slots = threading.BoundedSemaphore(settings.stream_cap)
+        self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
+        self.feed.listen(self.streams.publish)
         self.stopping = False
 
     def start(self) -> None:
@@ -71,7 +71,7 @@ class Backend:
         Workers are still listened to meanwhile, so that nothing they did is lost.
         """
         self.stopping = True
-        self.feed.close()
+        self.streams.close()
         self.pulls.close()
         self.inference.close()
         self.scheduler.stop()

@@ -16,11 +16,12 @@ from arkor.backend.settings import Settings
 from arkor.errors import LocalBackendError
 from arkor.serving.httpserver import HttpServer
 from arkor.serving.stopping import StopRequest
+from arkor.serving.takeover import TakeOverChannel
 
 log = logging.getLogger("arkor.backend")
 
 HOST = "127.0.0.1"
-_SPARE_THREADS = 16  # for everything that is neither an event stream nor a chat
+_SPARE_THREADS = 16  # for everything that is not a chat; event streams need no thread
 _SHUTDOWN_S = 5.0
 # The application has its own limits and answers with JSON; this one only ends what nobody could mean.
 _MAX_BODY_BYTES = 64 * 1024**3
@@ -39,8 +40,15 @@ def serve(settings: Settings) -> None:
         url = f"http://{HOST}:{bound.getsockname()[1]}"
         backend = Backend(settings, url)
         app = backend.activity.watch(create_app(backend).wsgi_app)
-        threads = settings.stream_cap + settings.chat_cap + _SPARE_THREADS
-        http = HttpServer(app, bound, threads=threads, max_body_bytes=_MAX_BODY_BYTES, shutdown_s=_SHUTDOWN_S)
+        threads = settings.chat_cap + _SPARE_THREADS
+        http = HttpServer(
+            app,
+            bound,
+            threads=threads,
+            max_body_bytes=_MAX_BODY_BYTES,
+            shutdown_s=_SHUTDOWN_S,
+            channel=TakeOverChannel,
+        )
         backend.start()
         http.start()
         try:

@@ -41,7 +41,7 @@ class Settings:
     max_parallel: int = 1
     worker_module: str = "arkor.backend.training_worker"
     models_module: str = "arkor.backend.models"
-    stream_cap: int = 64
+    stream_cap: int = 1000
     chat_module: str = "arkor.backend.inference_worker"
     chat_cap: int = 32
     chat_idle_s: float = 300.0

@@ -6,20 +6,19 @@ Protocol: docs/protocol.md, "The event stream" and "Stored events".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from flask import Blueprint, Response, request
 
-from arkor.backend.backend import Backend
+from arkor.backend.event_streams import NoRoom
 from arkor.backend.routes.access import backend, require_job
 from arkor.backend.store.events import JobDeleted
 from arkor.protocol.metrics import UNNAMED_WIRE_COLUMNS
 from arkor.serving.refusal import Refusal
+from arkor.serving.takeover import take_over
 
 blueprint = Blueprint("stream", __name__)
 
-PING = "event: ping\ndata: {}\n\n"
-END = "event: end\ndata: {}\n\n"
 _RETRY_AFTER_S = 5
 _MOST_EVENTS = 5000
 _MOST_FIGURES = 25_000
@@ -33,13 +32,17 @@ def stream(job_id: str) -> Response:
     """Send the events behind ``Last-Event-ID``, then each new one, a ping in between, and ``end`` behind the last."""
     job, serving = require_job(job_id), backend()
     after = _event_id(request.headers.get("Last-Event-ID", ""), "Last-Event-ID")
-    if not serving.stream_slots.acquire(blocking=False):
+    try:
+        taker = serving.streams.open(job.id, after, job.org_id)
+    except NoRoom:
         cap = serving.settings.stream_cap
         raise Refusal(
             503, f"All {cap} event streams of this backend are taken.", headers={"Retry-After": str(_RETRY_AFTER_S)}
-        )
-    response = Response(_frames(serving, job.id, after), mimetype="text/event-stream")
-    response.call_on_close(serving.stream_slots.release)  # also where nobody read a byte
+        ) from None
+    except JobDeleted:
+        raise Refusal(404, f"Job {job.id} was deleted.") from None
+    take_over(request.environ, taker)
+    response = Response(iter(()), mimetype="text/event-stream")  # a body of no known length
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -85,29 +88,3 @@ def _event_id(given: str, name: str) -> int:
     if not value.isascii() or not value.isdigit() or len(value) > 18:
         raise Refusal(400, f"{name} must be the id of an event of this job, not {value!r:.50}")
     return int(value)
-
-
-def _frames(serving: Backend, job_id: str, after: int) -> Iterator[str]:
-    """Yield the frames of one read of the database at once: a long history would be a hundred thousand small writes."""
-    has_caught_up = False
-    with serving.feed.listen(job_id) as signal:
-        while True:
-            signal.clear()
-            if serving.feed.closed:
-                return
-            try:
-                events, ended = serving.store.events.after(job_id, after)
-            except JobDeleted:
-                return  # without an end: a reader that comes back is told
-            frames = [f"id: {event.id}\nevent: {event.type}\ndata: {event.data}\n\n" for event in events]
-            if ended:
-                yield "".join([*frames, END])
-                return
-            if events:
-                yield "".join(frames)
-                after = events[-1].id
-            elif not has_caught_up:
-                has_caught_up = True
-                yield PING  # the client gets its headers at once, and learns that this is all so far
-            elif not signal.wait(serving.settings.ping_s):
-                yield PING

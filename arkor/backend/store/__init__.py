@@ -32,7 +32,7 @@ class Store:
         self.events = Events(self._database)
         self.reports = Reports(self._database, feed)
         self.datasets = Datasets(self._database, datasets_folder)
-        self.deletions = Deletions(self._database)
+        self.deletions = Deletions(self._database, feed)
 
     def close(self) -> None:
         """Close the database."""

@@ -12,6 +12,7 @@ import attrs
 from sqlalchemy import Connection, Table, delete, func, select
 
 from arkor.backend.store.database import Database
+from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import artifacts, attempts, datasets, events, jobs
 
 
@@ -31,8 +32,9 @@ class Unneeded:
 class Deletions:
     """Deleting jobs. Thread-safe."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, feed: Feed) -> None:
         self._database = database
+        self._feed = feed
 
     def delete(self, job_id: str) -> Unneeded:
         """Delete a job that has ended, with its events, attempts and artifacts.
@@ -51,10 +53,12 @@ class Deletions:
             for table in (events, attempts, artifacts):
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
-            return Unneeded(
+            unneeded = Unneeded(
                 _delete_dataset(connection, row.project_id, row.config),
                 frozenset(sha256 for sha256 in made if not _has(connection, artifacts, sha256)),
             )
+        self._feed.publish(job_id)  # whoever reads its events is to learn of it
+        return unneeded
 
 
 def _delete_dataset(connection: Connection, project_id: str, config: Mapping[str, Any]) -> str | None:

@@ -41,36 +41,55 @@ class StoredEvent(NamedTuple):
     data: str
 
 
-def append(
-    connection: Connection, job_id: str, kind: str, fields: Mapping[str, Any], origin: Origin | None = None
-) -> None:
-    """Store an event under the job's next id; a last event ends the job in the same transaction.
+@attrs.frozen
+class NewEvent:
+    """An event that is to be stored.
+
+    Attributes:
+        type: the event's type.
+        fields: the payload's other fields; ``timestamp`` is now if it is absent.
+        origin: absent for an event of the backend itself.
+    """
+
+    type: str
+    fields: Mapping[str, Any]
+    origin: Origin | None = None
+
+
+def append(connection: Connection, job_id: str, new: Sequence[NewEvent]) -> None:
+    """Store events under the job's next ids; a last event ends the job in the same transaction.
 
     Args:
         connection: a writing one.
         job_id: the job, which must not have ended.
-        kind: the event's type.
-        fields: the payload's other fields; ``timestamp`` is now where it is absent.
-        origin: absent for an event of the backend itself.
+        new: the events, oldest first; only the last of them may be one that ends the job.
     """
-    progress = _progress(fields) if kind == "training.log" else {}
-    query = update(jobs).where(jobs.c.id == job_id).values(last_event_id=jobs.c.last_event_id + 1, **progress)
-    event_id = connection.execute(query.returning(jobs.c.last_event_id)).scalar_one()
-    payload = {"timestamp": now(), **fields, "type": kind, "jobId": job_id}
-    connection.execute(
-        insert(events).values(
-            job_id=job_id,
-            id=event_id,
-            attempt=origin and origin.attempt,
-            seq=origin and origin.seq,
-            type=kind,
-            step=wire.whole_number(fields.get("step")),
-            is_evaluation=fields.get("evalLoss") is not None,
-            data=json.dumps(payload, ensure_ascii=False, allow_nan=False),
-        )
-    )
-    if kind in STATUS_OF_LAST_EVENT:
-        _end_job(connection, job_id, kind, fields)
+    if not new:
+        return
+    progress: dict[str, Any] = {}
+    for event in new:
+        if event.type == "training.log":
+            progress |= _progress(event.fields)
+    query = update(jobs).where(jobs.c.id == job_id).values(last_event_id=jobs.c.last_event_id + len(new), **progress)
+    last_id = connection.execute(query.returning(jobs.c.last_event_id)).scalar_one()
+    first_id = last_id - len(new) + 1
+    connection.execute(insert(events), [_row(job_id, event_id, event) for event_id, event in enumerate(new, first_id)])
+    if new[-1].type in STATUS_OF_LAST_EVENT:
+        _end_job(connection, job_id, new[-1])
+
+
+def _row(job_id: str, event_id: int, event: NewEvent) -> dict[str, Any]:
+    payload = {"timestamp": now(), **event.fields, "type": event.type, "jobId": job_id}
+    return {
+        "job_id": job_id,
+        "id": event_id,
+        "attempt": event.origin and event.origin.attempt,
+        "seq": event.origin and event.origin.seq,
+        "type": event.type,
+        "step": wire.whole_number(event.fields.get("step")),
+        "is_evaluation": event.fields.get("evalLoss") is not None,
+        "data": json.dumps(payload, ensure_ascii=False, allow_nan=False),
+    }
 
 
 def _progress(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,12 +102,12 @@ def _progress(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _end_job(connection: Connection, job_id: str, kind: str, fields: Mapping[str, Any]) -> None:
-    error = wire.optional_text(fields.get("error")) if kind == "training.failed" else None
+def _end_job(connection: Connection, job_id: str, last: NewEvent) -> None:
+    error = wire.optional_text(last.fields.get("error")) if last.type == "training.failed" else None
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id)
-        .values(status=STATUS_OF_LAST_EVENT[kind].value, error=error, completed_at=now(), blob_token=None)
+        .values(status=STATUS_OF_LAST_EVENT[last.type].value, error=error, completed_at=now(), blob_token=None)
     )
 
 
@@ -109,6 +128,18 @@ class Events:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def last_id(self, job_id: str) -> int:
+        """Return the id of a job's last event so far; 0 if there is no event.
+
+        Raises:
+            JobDeleted: there is no such job any more.
+        """
+        with self._database.read() as connection:
+            found = connection.execute(select(jobs.c.last_event_id).where(jobs.c.id == job_id)).scalar_one_or_none()
+        if found is None:
+            raise JobDeleted
+        return int(found)
 
     def after(self, job_id: str, event_id: int, limit: int = 500) -> tuple[list[StoredEvent], bool]:
         """Return a job's events behind an id, in order, and whether these are the last ever.

@@ -14,7 +14,7 @@ import attrs
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from arkor.backend.store.database import Database, new_id, now
-from arkor.backend.store.events import append
+from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import jobs
 from arkor.backend.store.tenants import Project
@@ -128,7 +128,7 @@ class Jobs:
                 return False
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
             if status == JobStatus.QUEUED:
-                append(connection, job_id, "training.cancelled", {})
+                append(connection, job_id, [NewEvent("training.cancelled", {})])
         self._feed.publish(job_id)
         return True
 

@@ -8,7 +8,7 @@ import attrs
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from arkor.backend.store.database import Database, digest, new_token, now
-from arkor.backend.store.events import append
+from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, jobs
 from arkor.protocol.jobs import JobStatus
@@ -124,7 +124,7 @@ class Queue:
             row = _end_attempt(connection, job_id, attempt)
             if row is not None and row.lost_attempts + 1 >= max_attempts:
                 error = f"Gave up after {row.lost_attempts + 1} lost attempts; in the last one {reason}"
-                append(connection, job_id, "training.failed", {"error": error})
+                append(connection, job_id, [NewEvent("training.failed", {"error": error})])
             elif row is not None:
                 _update(connection, job_id, status=JobStatus.QUEUED.value, lost_attempts=row.lost_attempts + 1)
         self._feed.publish(job_id)
@@ -133,7 +133,7 @@ class Queue:
         """Fail a job whose worker ended without a word."""
         with self._database.write() as connection:
             if _end_attempt(connection, job_id, attempt) is not None:
-                append(connection, job_id, "training.failed", {"error": error})
+                append(connection, job_id, [NewEvent("training.failed", {"error": error})])
         self._feed.publish(job_id)
 
 
@@ -150,7 +150,7 @@ def _end_attempt(connection: Connection, job_id: str, attempt: int) -> Row[Any] 
     if row.status != JobStatus.RUNNING or row.attempt != attempt:
         return None
     if row.cancel_requested:
-        append(connection, job_id, "training.cancelled", {})
+        append(connection, job_id, [NewEvent("training.cancelled", {})])
         return None
     return row
 

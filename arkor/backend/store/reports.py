@@ -6,6 +6,8 @@ Protocol: docs/protocol.md, "Worker reports".
 from __future__ import annotations
 
 import hmac
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +15,12 @@ import attrs
 from sqlalchemy import Connection, Row, func, select, update
 
 from arkor.backend.store.database import Database, digest
-from arkor.backend.store.events import STATUS_OF_LAST_EVENT, Origin, append, register_artifacts
+from arkor.backend.store.events import STATUS_OF_LAST_EVENT, NewEvent, Origin, append, register_artifacts
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, events, jobs
 from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus
+
+_MOST_REPLAYS = 64  # attempts that run at the same time, and a few that have just ended
 
 
 @attrs.frozen
@@ -68,6 +72,8 @@ class Reports:
     def __init__(self, database: Database, feed: Feed) -> None:
         self._database = database
         self._feed = feed
+        self._lock = threading.Lock()
+        self._replays: OrderedDict[tuple[str, int], _Replay] = OrderedDict()
 
     def receive(self, job_id: str, attempt: int, token: str, reported: Sequence[WorkerEvent]) -> Receipt:
         """Store a report's events that are new; without any it is a sign of life.
@@ -82,10 +88,25 @@ class Reports:
         with self._database.write() as connection:
             row = _attempt(connection, job_id, attempt, token)
             if row.status not in TERMINAL_STATUSES:
-                _store(connection, job_id, row, reported)
+                _store(connection, job_id, row, reported, self._replay_of(connection, job_id, row.number))
             receipt = _receipt(_attempt(connection, job_id, attempt, token))
         self._feed.publish(job_id)
         return receipt
+
+    def _replay_of(self, connection: Connection, job_id: str, attempt: int) -> _Replay:
+        """Return what earlier attempts have reported. It does not change while the attempt runs, so it is read once."""
+        if attempt == 1:
+            return _Replay()
+        key = (job_id, attempt)
+        with self._lock:
+            known = self._replays.get(key)
+        if known is None:
+            known = _Replay.of(connection, job_id, attempt)
+            with self._lock:
+                self._replays[key] = known
+                while len(self._replays) > _MOST_REPLAYS:
+                    self._replays.popitem(last=False)
+        return known
 
 
 def _attempt(connection: Connection, job_id: str, attempt: int, token: str) -> Row[Any]:
@@ -107,16 +128,19 @@ def _receipt(row: Row[Any]) -> Receipt:
     return Receipt(cancel=ended or row.cancel_requested, ended=ended)
 
 
-def _store(connection: Connection, job_id: str, row: Row[Any], reported: Sequence[WorkerEvent]) -> None:
-    replay = _Replay.of(connection, job_id, row.number) if row.number > 1 else _Replay()
+def _store(
+    connection: Connection, job_id: str, row: Row[Any], reported: Sequence[WorkerEvent], replay: _Replay
+) -> None:
+    new = []
     for event in reported:
         if event.seq <= row.last_seq:
             continue
         register_artifacts(connection, job_id, event.artifacts)
         if not replay.has(event):
-            append(connection, job_id, event.type, event.fields, Origin(row.number, event.seq))
+            new.append(NewEvent(event.type, event.fields, Origin(row.number, event.seq)))
         if event.type in STATUS_OF_LAST_EVENT:
             break
+    append(connection, job_id, new)
     last_seq = max(row.last_seq, reported[-1].seq)
     connection.execute(
         update(attempts).where(attempts.c.job_id == job_id, attempts.c.number == row.number).values(last_seq=last_seq)

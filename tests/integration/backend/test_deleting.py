@@ -5,16 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import requests
 
-from arkor.backend.routes.stream import _frames
-from arkor.backend.store import Store
-from arkor.backend.store.events import JobDeleted
-from arkor.backend.store.feed import Feed
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually
 
@@ -141,15 +135,15 @@ def test_a_chat_outlives_its_adapter(start: Callable[..., BackendProcess], confi
     assert client.request("POST", "/v1/inference/chat", json=question).status_code == 404
 
 
-def test_a_reader_of_a_deleted_job_is_cut_off(tmp_path: Path) -> None:
+def test_a_reader_of_a_deleted_job_is_cut_off(start: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
     """Without an end: what it has is not all, and it is told so when it comes back."""
-    feed = Feed()
-    store = Store(tmp_path / "db.sqlite3", feed, tmp_path)
-    with pytest.raises(JobDeleted):
-        store.events.after("job_gone", 500)
-    serving: Any = SimpleNamespace(feed=feed, store=store)
-    assert list(_frames(serving, "job_gone", 500)) == []
-    store.close()
+    client = start(ping=60.0).client()
+    job_id = client.submit("complete:1", config).json()["job"]["id"]
+    last = client.events(job_id)[-1].id or 0
+    reader = client.open_stream(job_id, last_event_id=last + 5)  # nothing is sent to it before an event of that id
+    assert gone(client, job_id) == 204
+    assert [frame.event for frame in reader] in ([], ["end"])
+    assert client.get(f"/v1/jobs/{job_id}/events/stream").status_code == 404
 
 
 def test_what_a_kill_left_is_removed_at_the_next_start(prepare: Callable[..., BackendProcess]) -> None:

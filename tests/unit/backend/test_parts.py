@@ -44,18 +44,6 @@ def test_a_log_tail_is_of_the_last_attempt(tmp_path: Path) -> None:
     assert log_tail(log) == "\n".join(["�"] * 15)
 
 
-def test_a_feed_wakes_the_listeners_of_a_job() -> None:
-    """Of that one alone; closing wakes all."""
-    feed = Feed()
-    feed.publish("a")
-    with feed.listen("a") as first, feed.listen("a") as second, feed.listen("b") as other:
-        feed.publish("a")
-        assert (first.is_set(), second.is_set(), other.is_set()) == (True, True, False)
-        feed.close()
-        assert other.is_set()
-        assert feed.closed
-
-
 @pytest.mark.parametrize(
     "content",
     [None, b"", b"{", b"\xff", b"[]", b"{}", b'{"url": 3}', b'{"url": "http://127.0.0.1:99999"}', b'{"url": null}'],

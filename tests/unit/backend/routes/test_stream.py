@@ -10,9 +10,10 @@ from flask.testing import FlaskClient
 from arkor.backend.backend import Backend
 from arkor.backend.routes import stream
 from arkor.backend.store.database import Database
-from arkor.backend.store.events import append
+from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.jobs import NewJob
 
+NOTE = "größer"
 CLIENT = {"X-Arkor-Client": "arkor/0"}
 
 
@@ -31,7 +32,7 @@ class Reader:
         database = Database(backend.settings.database_path)
         with database.write() as connection:
             for step in range(1, 6):
-                append(connection, job.id, "training.log", {"step": step, "loss": step / 3, "note": "größer"})
+                append(connection, job.id, [NewEvent("training.log", {"step": step, "loss": step / 3, "note": NOTE})])
         database.close()
         self.job_id = job.id
         self._http = http
