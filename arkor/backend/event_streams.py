@@ -95,9 +95,9 @@ class EventStreams:
         self._activity.end()
 
     def _make_room(self, owner: str) -> None:
-        if len(self._watchers) < self._cap:
-            return
         held = Counter(watcher.owner for watcher in self._watchers if not watcher.is_dismissed)
+        if sum(held.values()) < self._cap:
+            return
         largest, most = max(held.items(), key=lambda item: item[1], default=(owner, 0))
         if most <= held[owner] + 1:
             raise NoRoom
