@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -26,6 +27,7 @@ _SHUTDOWN_S = 5.0
 # The application has its own limits and answers with JSON; this one only ends what nobody could mean.
 _MAX_BODY_BYTES = 64 * 1024**3
 _IDLE_LOOK_S = 1.0
+_SPARE_FILES = 1500  # connections that waitress holds, the database, workers' pipes
 
 
 def serve(settings: Settings) -> None:
@@ -49,6 +51,7 @@ def serve(settings: Settings) -> None:
             shutdown_s=_SHUTDOWN_S,
             channel=TakeOverChannel,
         )
+        _allow_files(settings.stream_cap + _SPARE_FILES)
         backend.start()
         http.start()
         try:
@@ -82,6 +85,15 @@ def _left(backend: Backend, idle_exit_s: float, server_file: ServerFile | None) 
             return False
         server_file.remove_if_ours()
         return True
+
+
+def _allow_files(count: int) -> None:
+    """Let this process have so many files open, as far as the system lets it: each stream is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS refuses more than its kernel allows
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextlib.contextmanager

@@ -267,7 +267,7 @@ class EventStream:
         """Count a failure, or raise one that another attempt cannot mend."""
         if isinstance(failure, CloudApiError) and failure.status in FINAL_STATUSES:
             raise failure
-        if is_refusal(failure) and self._refused_since is None:
+        if isinstance(failure, CloudApiError) and self._refused_since is None:
             self._refused_since = time.monotonic()
         self._failures += 1
 
@@ -281,10 +281,12 @@ class EventStream:
             self._check_alive()
         elif failure is None or isinstance(failure, StreamError):
             return (self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted()) and self._is_over()
-        elif is_refusal(failure) and self._refused_for_s() >= BOUNDED_RETRY_S:
+        elif self._refused_for_s() >= BOUNDED_RETRY_S:
             if self._is_over():
                 return True
-            raise failure
+            if is_refusal(failure):
+                raise failure
+            self._refused_since = None  # busy or broken for long, but the job goes on: ask again after as long
         return False
 
     def _refused_for_s(self) -> float:

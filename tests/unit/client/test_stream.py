@@ -282,6 +282,18 @@ def test_a_lasting_refusal_of_a_job_that_is_over_is_its_end(
     assert len(connections.asked) == 1
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_backend_that_is_busy_for_long_is_asked_for_the_job(
+    delays: list[float], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """A job that is over has its end although every stream is taken; for one that runs the stream is tried on."""
+    monkeypatch.setattr(stream, "BOUNDED_RETRY_S", 0.0)
+    answers = iter([False, False, True])
+    connections = Connections(*[CloudApiError(status, "busy")] * 9)
+    read(connections, is_over=lambda: next(answers))
+    assert len(connections.asked) == 3
+
+
 def test_a_stream_that_only_ends_is_asked_about_from_the_third_time_on(delays: list[float]) -> None:
     """One empty stream may be an accident, and the events still to be had."""
     connections = Connections(*[[b": nothing\n\n"]] * 9)
