@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from arkor.cli.display.closed_pipes import is_closed
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.exits import message
 from arkor.errors import ArkorError
@@ -49,7 +50,8 @@ class Model:
 def print_answer(pieces: Iterable[str], printed: list[str]) -> None:
     """Print an answer as it arrives.
 
-    Control characters are dropped on a terminal; a file or a pipe gets the text unchanged.
+    Control characters are dropped on a terminal; a file or a pipe gets the text unchanged. When the reader of a pipe has
+    left, the rest of the answer is not waited for.
 
     Args:
         pieces: the answer's text.
@@ -58,6 +60,8 @@ def print_answer(pieces: Iterable[str], printed: list[str]) -> None:
     for piece in pieces:
         printed.append(piece)
         click.echo(_CONTROLS.sub("", piece) if is_terminal(sys.stdout) else piece, nl=False)
+        if is_closed(sys.stdout):  # as of arkor chat … | head -c 80: nobody needs the rest
+            return
 
 
 class Conversation:

@@ -88,7 +88,7 @@ def _end_run(studio: Studio, say: Callable[[str], object]) -> None:
     if run is not None:
         flag = " --local" if studio.local else ""
         with contextlib.suppress(OSError):  # a terminal that was closed hears nothing any more
-            say(f"Job {run.job_id} goes on. Follow it with: arkor attach {run.job_id}{flag}")
+            say(f"Job {run.job_id} keeps running. Follow it with: arkor attach {run.job_id}{flag}")
 
 
 def _check_packages() -> None:

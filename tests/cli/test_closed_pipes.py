@@ -18,7 +18,7 @@ from tests.cli.test_commands import write_entry
 from tests.support.cloud import Cloud
 from tests.support.commands import TIMEOUT_S
 from tests.support.contract import Stream
-from tests.support.events import completed, failed, frame, log, started
+from tests.support.events import chunk, completed, failed, frame, log, started
 from tests.support.eventually import eventually
 
 # Prints in every way there is, and notes that it goes on.
@@ -203,3 +203,13 @@ def test_an_artifact_that_runs_by_itself_waits_too(arkor_cloud: Cloud) -> None:
     process.stdout.close()
     gate.set()
     assert ended(process) == Ended(0, "")
+
+
+def test_an_answer_without_a_reader_is_left(routed_cloud: Cloud) -> None:
+    """The rest of it is not waited for: nobody would see it."""
+    routed_cloud.jobs["job_1"] = {"id": "job_1", "status": "completed"}
+    gate = threading.Event()
+    routed_cloud.says(Stream(frames=[chunk("Once upon"), chunk(" a time")], gate=gate))
+    ended = unread("chat", "job_1", "Tell me a story.")
+    gate.set()
+    assert ended == Ended(0, "")

@@ -194,7 +194,7 @@ def test_a_signal_ends_the_children_and_leaves_the_job(
     children = studio.children()
     assert len(children) == 2
     assert studio.end(number) == 128 + number
-    assert "Job job_1 goes on. Follow it with: arkor attach job_1\n" in studio.shown
+    assert "Job job_1 keeps running. Follow it with: arkor attach job_1\n" in studio.shown
     eventually(lambda: all(map(_has_left, children)), "the children have left")
     assert arkor_cloud.jobs["job_1"]["status"] == "queued"
     assert not (Path.home() / ".arkor" / "studio-token").exists()

@@ -18,4 +18,4 @@ def test_the_command_that_follows_a_job_reaches_its_backend(local: bool, flag: s
     studio.runs = mock.Mock()
     studio.runs.close.return_value.job_id = "job_1"
     launch._end_run(studio, said.append)
-    assert said == [f"Job job_1 goes on. Follow it with: arkor attach job_1{flag}"]
+    assert said == [f"Job job_1 keeps running. Follow it with: arkor attach job_1{flag}"]
