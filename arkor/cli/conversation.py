@@ -50,7 +50,7 @@ class Model:
 def print_answer(pieces: Iterable[str], printed: list[str]) -> None:
     """Print an answer as it arrives.
 
-    Control characters are dropped on a terminal; a file or a pipe gets the text unchanged. When the reader of a pipe has
+    Control characters are dropped on a terminal; a file or a pipe gets the text unchanged. If the reader of a pipe has
     left, the rest of the answer is not waited for.
 
     Args:
