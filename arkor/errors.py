@@ -18,6 +18,7 @@
     ├── WaitTimeout              the deadline passed (also a TimeoutError)
     ├── TrainingFailed           raise_for_status() on a job that did not complete (in client/result.py)
     ├── ConfigError              a setting out of its range (also a ValueError)
+    │   └── UnknownOption        an option that does not exist (also a TypeError)
     ├── DatasetError             rows that cannot be trained on (also a ValueError)
     ├── EntryError               an entry without a trainer
     ├── BuildError               an entry that cannot be bundled
@@ -185,6 +186,20 @@ class ConfigError(ArkorError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.args[1]}"
+
+
+class UnknownOption(ConfigError, TypeError):
+    """A trainer, a chat or another call was given an option that does not exist: mostly a misspelt one.
+
+    Attributes:
+        field: the option as it was given.
+        suggestion: the option that was most likely meant, or None.
+    """
+
+    def __init__(self, field: str, message: str, suggestion: str | None = None) -> None:
+        super().__init__(field, message)
+        self.args = (field, message, suggestion)
+        self.suggestion = suggestion
 
 
 class DatasetError(ArkorError, ValueError):

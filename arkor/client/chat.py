@@ -22,6 +22,7 @@ from arkor.errors import ConfigError, ConnectionFailed, ServerError, StreamError
 from arkor.http.abort import AbortScope
 from arkor.http.sse import FrameReader
 from arkor.http.translate import translated
+from arkor.options import unknown_option
 from arkor.protocol import wire
 from arkor.protocol.jobs import AdapterRef
 
@@ -80,13 +81,15 @@ def chat_body(adapter: AdapterRef | None, base_model: str | None, options: Mappi
         options: see ``ChatOptions``.
 
     Raises:
+        UnknownOption: there is no such option.
         ConfigError: the request contradicts itself; nothing was sent.
-        TypeError: there is no such option, or ``messages`` is missing.
+        TypeError: ``messages`` is missing.
     """
-    unknown = [name for name in options if name not in ChatOptions.__annotations__ and name != "messages"]
-    if unknown or "messages" not in options:
-        fault = f"has no option {', '.join(unknown)}" if unknown else "needs messages"
-        raise TypeError(f"A chat {fault}.")
+    for name in options:
+        if name not in ChatOptions.__annotations__:
+            raise unknown_option("A chat", name, [*ChatOptions.__annotations__, "adapter", "base_model"])
+    if "messages" not in options:
+        raise TypeError("A chat needs messages.")
     if (adapter is None) == (base_model is None):
         raise ConfigError("adapter", "give either an adapter or a base_model")
     if not options["messages"]:

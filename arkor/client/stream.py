@@ -34,6 +34,7 @@ from arkor.http.abort import AbortScope, Deadline
 from arkor.http.connections import CONNECT_TIMEOUT_S
 from arkor.http.sse import Frame, FrameReader
 from arkor.http.translate import translated
+from arkor.options import known_options
 from arkor.protocol.config import real, whole
 
 READ_BYTES = 32 * 1024
@@ -50,6 +51,7 @@ _decode = json.JSONDecoder().decode
 logger = logging.getLogger(__name__)
 
 
+@known_options
 @attrs.frozen(kw_only=True)
 class ReconnectPolicy:
     """When a lost event stream is opened again.

@@ -17,6 +17,7 @@ from arkor.data.checked import CheckedDataset
 from arkor.data.files import check_file, open_rows
 from arkor.data.jsonl import DatasetSummary
 from arkor.errors import ConfigError
+from arkor.options import known_options
 from arkor.protocol import wire
 
 
@@ -33,6 +34,7 @@ def _path(value: Any) -> Path:
     return Path(value)
 
 
+@known_options
 @attrs.frozen
 class HuggingFaceDataset:
     """A data set of the Hugging Face hub.
@@ -52,6 +54,7 @@ class HuggingFaceDataset:
         return {"type": "huggingface", **wire.to_wire(self)}
 
 
+@known_options
 @attrs.frozen
 class BlobDataset:
     """A JSONL file behind a URL.
@@ -69,6 +72,7 @@ class BlobDataset:
         return {"type": "blob", **wire.to_wire(self)}
 
 
+@known_options
 @attrs.frozen
 class LocalDataset:
     """A file of rows on this machine, checked here and uploaded when the job starts.
@@ -112,6 +116,7 @@ class LocalDataset:
         return self.path if folder is None else folder / self.path
 
 
+@known_options
 @attrs.frozen
 class UploadedDataset:
     """A data set that the self-hosted backend already has.

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from arkor.errors import ConfigError
+from arkor.options import known_options
 from arkor.protocol import wire
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
@@ -107,6 +108,7 @@ def _in_words(value: Any) -> str:
     return f"`{value}`" if isinstance(value, str) else f"{value:g}"
 
 
+@known_options
 @attrs.frozen
 class LoraConfig:
     """The adapter's shape.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from arkor.errors import ArkorError, ConfigError
+from arkor.options import known_options
 from arkor.protocol import wire
 from arkor.protocol.events import (
     CheckpointSavedEvent,
@@ -89,6 +90,7 @@ class FailedContext:
     error: str
 
 
+@known_options
 @attrs.frozen(kw_only=True)
 class Callbacks:
     """Functions called by ``Trainer.wait()``, on its thread, one at a time, each with one context.

@@ -20,6 +20,7 @@ from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import Dataset, LocalDataset, parse_dataset
 from arkor.errors import ConfigError
 from arkor.http.abort import AbortScope, Deadline
+from arkor.options import known_options
 from arkor.protocol.config import JobConfig, LoraConfig
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
@@ -74,11 +75,13 @@ class Trainer:
 
     Raises:
         ConfigError: a setting is out of its range; nothing was sent.
+        UnknownOption: there is no such setting; the error names the nearest one.
 
     Thread-safety: every method may be called from any thread. Two threads in ``wait()`` share one stream and one
     result.
     """
 
+    @known_options
     def __init__(
         self,
         *,
@@ -151,6 +154,7 @@ class Trainer:
         )
 
     @classmethod
+    @known_options
     def attach(
         cls,
         job_id: str,

@@ -280,6 +280,15 @@ def test_a_setting_out_of_its_range_is_named(arkor_cloud: Cloud) -> None:
     assert arkor_cloud.requests == []
 
 
+def test_a_setting_that_does_not_exist_names_the_nearest(arkor_cloud: Cloud) -> None:
+    """One line too, and no traceback."""
+    file = write_entry(more="max_step=3")
+    ended = run("start")
+    assert ended.code == 2
+    assert ended.err == f"Error: {file}:3: max_step: Trainer has no such option; did you mean max_steps?\n"
+    assert arkor_cloud.requests == []
+
+
 def test_a_broken_row_is_named(arkor_cloud: Cloud) -> None:
     """Row 17 of the file, and why; no job is made."""
     rows = ['{"text": "a good row"}\n'] * 16 + ['{"text": broken}\n'] + ['{"text": "a good row"}\n'] * 3

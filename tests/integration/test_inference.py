@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from arkor import Callbacks, ChatResponse, CheckpointContext, CloudApiClient, HuggingFaceDataset, Scope, Trainer
-from arkor.errors import Aborted, ArkorError, CloudApiError, ConnectionFailed, ServerError, StreamError, WaitTimeout
+from arkor.errors import (
+    Aborted,
+    ArkorError,
+    CloudApiError,
+    ConnectionFailed,
+    ServerError,
+    StreamError,
+    UnknownOption,
+    WaitTimeout,
+)
 from tests.support.cloud import Cloud
 from tests.support.contract import CHAT, Answer, Stream
 from tests.support.events import DONE, chunk
@@ -167,6 +176,8 @@ def test_a_result_is_asked_and_its_base_too(routed_cloud: Cloud) -> None:
     result = Trainer(name="run", model="m", dataset=HuggingFaceDataset("a/b")).wait()
     assert result.chat(messages=MESSAGES, seed=5).text == "Hello"
     assert result.chat(messages=MESSAGES, base=True).text == "Hello"
+    with pytest.raises(UnknownOption, match="temprature: A chat has no such option; did you mean temperature"):
+        result.chat(messages=MESSAGES, temprature=0)  # type: ignore[call-arg]
     final, base = routed_cloud.calls("POST", CHAT)
     assert final.json()["adapter"] == {"kind": "final", "jobId": result.job.id}
     assert base.json()["baseModel"] == "m"

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the ground. A folder is one floor; a module may import its own floor and those below it.
 FLOORS = (
-    ("errors", "version", "text"),
+    ("errors", "version", "text", "options"),
     ("system", "serving"),
     ("protocol", "http", "scaffold"),
     ("auth", "data"),

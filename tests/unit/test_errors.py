@@ -32,6 +32,9 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "WaitTimeout": errors.WaitTimeout("words"),
     "TrainingFailed": TrainingFailed(RESULT),
     "ConfigError": errors.ConfigError("max_steps", "must be 1 or more, not -1"),
+    "UnknownOption": errors.UnknownOption(
+        "max_step", "Trainer has no such option; did you mean max_steps?", "max_steps"
+    ),
     "DatasetError": errors.DatasetError("rows.jsonl", "2 rows are bad", [(3, "empty"), (4, "empty")], 5),
     "EntryError": errors.EntryError("words"),
     "BuildError": errors.BuildError("words", Path("/a/b.py"), 7),
@@ -105,6 +108,9 @@ def test_every_error_survives_pickling_and_copying(name: str, way: Any) -> None:
         ("InterpreterMissing", FileNotFoundError),
         ("WaitTimeout", TimeoutError),
         ("ConfigError", ValueError),
+        ("UnknownOption", ValueError),
+        ("UnknownOption", TypeError),
+        ("UnknownOption", errors.ConfigError),
         ("DatasetError", ValueError),
     ],
 )
@@ -143,6 +149,7 @@ def test_a_status_gives_its_error(status: int, cls: type[errors.CloudApiError]) 
         ("ReconnectExhausted", "Trainer SSE stream failed 3 consecutive times; giving up."),
         ("TrainingFailed", "Job job_1 finished with status=failed: boom"),
         ("ConfigError", "max_steps: must be 1 or more, not -1"),
+        ("UnknownOption", "max_step: Trainer has no such option; did you mean max_steps?"),
         ("DatasetError", "rows.jsonl: 2 rows are bad\n  row 3: empty\n  row 4: empty\n  and 5 more"),
         ("BuildError", "/a/b.py:7: words"),
         (

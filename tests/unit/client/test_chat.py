@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arkor.client.chat import chat_body
-from arkor.errors import ConfigError
+from arkor.errors import ConfigError, UnknownOption
 from arkor.protocol.jobs import AdapterRef
 
 ADAPTER = AdapterRef("checkpoint", "job_1", 30)
@@ -106,8 +106,17 @@ def test_one_who_answers_is_needed() -> None:
             chat_body(adapter, base_model, {"messages": MESSAGES})
 
 
-@pytest.mark.parametrize("options", [{}, {"messages": MESSAGES, "max_token": 3}])
-def test_a_misspelt_option_is_a_type_error(options: dict[str, Any]) -> None:
-    """As for any keyword argument."""
-    with pytest.raises(TypeError):
-        chat_body(ADAPTER, None, options)
+@pytest.mark.parametrize(("name", "meant"), [("temprature", "temperature"), ("maxTokens", "max_tokens")])
+def test_a_misspelt_option_names_the_nearest(name: str, meant: str) -> None:
+    """It is arkor's own error, and a TypeError as for any keyword argument."""
+    with pytest.raises(UnknownOption, match=f"{name}: A chat has no such option; did you mean {meant}") as raised:
+        chat_body(ADAPTER, None, {"messages": MESSAGES, name: 0})
+    assert isinstance(raised.value, TypeError)
+    with pytest.raises(UnknownOption, match="did you mean adapter"):
+        chat_body(None, None, {"messages": MESSAGES, "adaptor": ADAPTER})
+
+
+def test_a_question_without_messages_is_a_type_error() -> None:
+    """As for any keyword argument that is missing."""
+    with pytest.raises(TypeError, match="needs messages"):
+        chat_body(ADAPTER, None, {})
