@@ -27,6 +27,7 @@ from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.wire import wire_name
 from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.follow import Follower, JobRecord
+from arkor.trainer.run_options import RunOptions
 from arkor.trainer.start import Attachment, Starter
 from arkor.trainer.submission import StartProgress, Submission
 
@@ -142,8 +143,7 @@ class Trainer:
             dry_run=dry_run,
             **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),
         )
-        self._set_up(
-            Submission(name=name, config=config, rows=rows),
+        options = RunOptions(
             callbacks=callbacks,
             abort_event=abort_event,
             reconnect=reconnect,
@@ -152,6 +152,7 @@ class Trainer:
             project_dir=project_dir,
             remember=remember,
         )
+        self._take(options.starter(Submission(name=name, config=config, rows=rows)), options)
 
     @classmethod
     @known_options
@@ -188,9 +189,7 @@ class Trainer:
             raise ConfigError("job_id", f"must be a text that is not empty, not {job_id!r}")
         if after is not None and (not isinstance(after, str) or not EVENT_ID.fullmatch(after)):
             raise ConfigError("after", f"must be the id of an event, not {after!r}")
-        trainer = cls.__new__(cls)
-        trainer._set_up(
-            Attachment(job_id, after),
+        options = RunOptions(
             callbacks=callbacks,
             abort_event=abort_event,
             reconnect=reconnect,
@@ -199,47 +198,19 @@ class Trainer:
             project_dir=project_dir,
             remember=remember,
         )
+        return cls._of(options.starter(Attachment(job_id, after)), options)
+
+    @classmethod
+    def _of(cls, starter: Starter, options: RunOptions) -> Trainer:
+        trainer = cls.__new__(cls)
+        trainer._take(starter, options)
         return trainer
 
-    def _set_up(
-        self,
-        source: Submission | Attachment,
-        *,
-        callbacks: Callbacks | Mapping[str, Any] | None,
-        abort_event: threading.Event | None,
-        reconnect: ReconnectPolicy | None,
-        client: CloudApiClient | None,
-        backend: str | None,
-        project_dir: str | Path | None,
-        remember: str | Path | None,
-    ) -> None:
-        _check_type("abort_event", abort_event, threading.Event, "a threading.Event")
-        _check_type("reconnect", reconnect, ReconnectPolicy, "a ReconnectPolicy")
-        _check_type("client", client, CloudApiClient, "a CloudApiClient")
-        _check_type("backend", backend, str, "a URL or 'local'")
-        _check_type("project_dir", project_dir, (str, Path), "a path")
-        _check_type("remember", remember, (str, Path), "a path")
-        starter = Starter(
-            source,
-            client=client,
-            backend=backend,
-            project_dir=Path.cwd() if project_dir is None else Path(project_dir),
-            remember=None if remember is None else Path(remember),
-            abort_event=abort_event,
-        )
-        self._take(starter, Callbacks.parse(callbacks), abort_event, reconnect or ReconnectPolicy())
-
-    def _take(
-        self,
-        starter: Starter,
-        callbacks: Callbacks,
-        abort_event: threading.Event | None,
-        reconnect: ReconnectPolicy,
-    ) -> None:
+    def _take(self, starter: Starter, options: RunOptions) -> None:
         self._starter = starter
-        self._callbacks = callbacks
-        self._abort_event = abort_event
-        self._reconnect = reconnect
+        self._callbacks = options.callbacks
+        self._abort_event = options.abort_event
+        self._reconnect = options.reconnect or ReconnectPolicy()
         self._start_lock = threading.Lock()
         self._turn = threading.Lock()
         self._turn_owner: int | None = None
@@ -423,9 +394,7 @@ class Trainer:
             starter = self._starter.running(self.name)
         if starter is None:
             return None
-        trainer = Trainer.__new__(Trainer)
-        trainer._take(starter, Callbacks(), self._abort_event, self._reconnect)
-        return trainer
+        return Trainer._of(starter, RunOptions(abort_event=self._abort_event, reconnect=self._reconnect))
 
     def cancel(self) -> None:
         """Ask the backend to stop the job; do nothing before ``start()``.
@@ -478,11 +447,6 @@ class Trainer:
 def create_trainer(**settings: Any) -> Trainer:
     """Return a Trainer; takes what ``Trainer`` takes."""
     return Trainer(**settings)
-
-
-def _check_type(field: str, value: Any, expected: type | tuple[type, ...], what: str) -> None:
-    if value is not None and not isinstance(value, expected):
-        raise ConfigError(field, f"must be {what}, not {value!r}")
 
 
 def _deadline(timeout: float | None) -> Deadline:
