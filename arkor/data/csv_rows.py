@@ -12,18 +12,11 @@ import logging
 from collections.abc import Generator, Sequence
 from typing import IO, Any
 
-from arkor.data.formats import NO_FORMAT, name_list, row_format
+from arkor.data.formats import FORMATS, NO_FORMAT, RowFormat, name_list, row_format
 from arkor.errors import DatasetError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
-_COLUMNS = {
-    "chatml": ("messages", "tools"),
-    "prompt_completion": ("prompt", "completion"),
-    "alpaca": ("instruction", "input", "output"),
-    "text": ("text",),
-}
-_OPTIONAL = frozenset({"input", "tools"})
 _NUL = "\udc00"  # what is no UTF-8 becomes surrogates from 0xdc80 on
 _JSON = frozenset({"messages", "tools"})
 
@@ -58,12 +51,12 @@ def read_csv(
         reason = reason or _unfit(header) or _header_problem(columns, delimiter)
         if reason is not None:
             raise DatasetError(source, "the first line cannot be used", [(line, reason)])
-        kept = _COLUMNS[row_format(dict.fromkeys(columns)) or ""]
-        dropped = [name for name in columns if name not in kept]
+        form = FORMATS[row_format(dict.fromkeys(columns)) or ""]
+        dropped = [name for name in columns if name not in form.columns]
         if dropped:
             logger.warning("%s: left away, as the format has no such columns: %s", source, name_list(dropped))
         for line, fields, fault in records:
-            yield (line, *((None, fault) if fault else _row(columns, fields, kept)))
+            yield (line, *((None, fault) if fault else _row(columns, fields, form)))
     finally:
         text.detach()
 
@@ -109,9 +102,7 @@ def _header_problem(columns: Sequence[str], delimiter: str) -> str | None:
     return None
 
 
-def _row(
-    columns: Sequence[str], fields: Sequence[str], kept: Sequence[str]
-) -> tuple[dict[str, Any] | None, str | None]:
+def _row(columns: Sequence[str], fields: Sequence[str], form: RowFormat) -> tuple[dict[str, Any] | None, str | None]:
     reason = _unfit(fields)
     if reason is None and len(fields) != len(columns):
         reason = f"has {len(fields)} field{'s' * (len(fields) != 1)}, where the first line names {len(columns)}"
@@ -119,9 +110,9 @@ def _row(
         return None, reason
     cells = dict(zip(columns, fields, strict=True))
     row: dict[str, Any] = {}
-    for name in kept:
+    for name in form.columns:
         cell = cells.get(name, "")
-        if name in _OPTIONAL and not cell.strip():
+        if name in form.optional and not cell.strip():
             continue
         try:
             row[name] = json.loads(cell) if name in _JSON else cell

@@ -1,12 +1,5 @@
 """The formats of a row, and why a row cannot be trained on.
 
-Row formats, detected by their keys:
-
-- ``chatml``: ``{"messages": [{"role", "content"}, …]}``
-- ``prompt_completion``: ``{"prompt", "completion"}``, both text or both message lists
-- ``alpaca``: ``{"instruction", "input"?, "output"}``
-- ``text``: ``{"text"}``
-
 Protocol: docs/protocol.md, "Jobs": the rows under "The config object".
 """
 
@@ -17,10 +10,41 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class RowFormat:
+    """The keys of one format.
+
+    Attributes:
+        required: the keys that each row has; the format is detected by them.
+        optional: the other keys that count. All further ones are dropped.
+        columns: the keys that a CSV file can give, in the order of the row that it becomes.
+    """
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    columns: tuple[str, ...]
+
+
+# In the order in which a row is tried. Messages are ``{"role", "content"}``; prompt and completion are both texts, or
+# both lists of messages.
+FORMATS = {
+    "chatml": RowFormat(required=("messages",), optional=("tools",), columns=("messages", "tools")),
+    "prompt_completion": RowFormat(
+        required=("prompt", "completion"), optional=("tools",), columns=("prompt", "completion")
+    ),
+    "alpaca": RowFormat(
+        required=("instruction", "output"), optional=("input",), columns=("instruction", "input", "output")
+    ),
+    "text": RowFormat(required=("text",), columns=("text",)),
+}
 ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
-NO_FORMAT = "has none of messages; prompt and completion; instruction and output; text"
+NO_FORMAT = f"has none of {'; '.join(' and '.join(one.required) for one in FORMATS.values())}"
 HALF_CHARACTER = "holds half a character (a lone surrogate)"
 
+_REQUIRED = tuple((name, frozenset(one.required)) for name, one in FORMATS.items())
 _MOST_NAMES = 20
 _LONGEST_NAME = 60
 _CONTENT_FORM = "content must be text, or a list of text parts"
@@ -28,13 +52,8 @@ _CONTENT_FORM = "content must be text, or a list of text parts"
 
 def row_format(row: Mapping[str, Any]) -> str | None:
     """Return the format a row's keys belong to, or None where they belong to none."""
-    if "messages" in row:
-        return "chatml"
-    if "prompt" in row and "completion" in row:
-        return "prompt_completion"
-    if "instruction" in row and "output" in row:
-        return "alpaca"
-    return "text" if "text" in row else None
+    keys = row.keys()
+    return next((name for name, required in _REQUIRED if required <= keys), None)
 
 
 def row_problem(row: Any) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arkor.backend.models import hardware
+from arkor.data.formats import FORMATS
 from arkor.errors import ConfigError
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
@@ -28,7 +29,6 @@ SCHEDULERS = (
     "linear",
     "polynomial",
 )
-FORMATS = ("alpaca", "chatml", "prompt_completion", "text")
 
 _SOURCE_KEYS = {
     "dataset": ({"id"}, set()),
@@ -102,7 +102,7 @@ def _check_format(config: JobConfig) -> None:
         return
     kind = config.dataset_format.get("type")
     if kind not in FORMATS:
-        raise ConfigError("dataset_format", f"type must be one of {', '.join(FORMATS)}, not {kind!r}")
+        raise ConfigError("dataset_format", f"type must be one of {', '.join(sorted(FORMATS))}, not {kind!r}")
     _check_keys("dataset_format", "a format", config.dataset_format, {"type"}, set())
     if kind == "text" and config.train_on_responses_only:
         raise ConfigError("train_on_responses_only", "cannot be True with text rows: nothing in them is a response")

@@ -15,20 +15,12 @@ import attrs
 from arkor.backend.training_worker.download import download_blob
 from arkor.backend.training_worker.hub_rows import load_hub_rows
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.data.formats import row_format, row_problem
+from arkor.data.formats import FORMATS, row_format, row_problem
 from arkor.data.jsonl import read_rows
 from arkor.errors import DatasetError
 
 DRY_RUN_TRAIN_ROWS = 8
 DRY_RUN_EVAL_ROWS = 4
-
-FORMAT_KEYS = {
-    "chatml": ("messages",),
-    "prompt_completion": ("prompt", "completion"),
-    "alpaca": ("instruction", "output"),
-    "text": ("text",),
-}
-_OPTIONAL_KEYS = {"chatml": ("tools",), "prompt_completion": ("tools",), "alpaca": ("input",), "text": ()}
 
 Row = dict[str, Any]
 
@@ -141,10 +133,10 @@ def _format_of(given: Mapping[str, Any] | None, rows: Sequence[NumberedRow], sou
 
 def _checked(rows: Iterable[NumberedRow], kind: str, source: str) -> list[NumberedRow]:
     """Keep of each row only what belongs to the format, so that extra columns cannot change what it is."""
-    checked = []
+    form, checked = FORMATS[kind], []
     for item in rows:
-        missing = [key for key in FORMAT_KEYS[kind] if key not in item.row]
-        row = {key: item.row[key] for key in (*FORMAT_KEYS[kind], *_OPTIONAL_KEYS[kind]) if key in item.row}
+        missing = [key for key in form.required if key not in item.row]
+        row = {key: item.row[key] for key in (*form.required, *form.optional) if key in item.row}
         reason = f"has no {' and no '.join(missing)}, which {kind} rows need" if missing else row_problem(row)
         if reason is not None:
             raise DatasetError(source, "a row cannot be trained on", [(item.number, reason)])

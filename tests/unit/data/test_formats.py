@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from arkor.data.formats import name_list, row_format, row_problem, row_size
+from arkor.data.formats import FORMATS, name_list, row_format, row_problem, row_size
 
 USER, ASSISTANT = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
 
@@ -127,6 +127,17 @@ def test_a_row_is_good_and_can_be_measured_or_there_is_a_reason(row: Any) -> Non
         assert min(row_size(row, row_format(row) or "")) >= 0
     else:
         assert reason
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_agrees_with_itself(name: str) -> None:
+    """Its required keys alone tell it, and a CSV file can give each of them and no key that does not count."""
+    form = FORMATS[name]
+    assert row_format(dict.fromkeys(form.required)) == name
+    assert set(form.required) <= set(form.columns) <= {*form.required, *form.optional}
+    assert row_problem({}) == (
+        "has none of messages; prompt and completion; instruction and output; text (its keys: none)"
+    )
 
 
 @pytest.mark.parametrize(
