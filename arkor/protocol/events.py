@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import attrs
 
 from arkor.protocol import wire
-from arkor.protocol.jobs import Artifact
+from arkor.protocol.jobs import Artifact, JobStatus
 from arkor.protocol.metrics import METRICS, LogMetrics
 
 
@@ -142,9 +142,13 @@ _READERS: dict[str, Callable[[str, str, Mapping[str, Any], str | None], Event]] 
 }
 
 EVENT_TYPES = frozenset(_READERS)
-LAST_EVENT_TYPES = frozenset(
-    {TrainingCompletedEvent.type, TrainingFailedEvent.type, TrainingCancelledEvent.type}
-)  # each ends its job
+# Each of these events ends its job, with this status.
+STATUS_OF_LAST_EVENT = {
+    TrainingCompletedEvent.type: JobStatus.COMPLETED,
+    TrainingFailedEvent.type: JobStatus.FAILED,
+    TrainingCancelledEvent.type: JobStatus.CANCELLED,
+}
+LAST_EVENT_TYPES = frozenset(STATUS_OF_LAST_EVENT)
 
 
 def parse_event(body: Mapping[str, Any], event_id: str | None = None) -> Event | None:

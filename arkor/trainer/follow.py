@@ -21,6 +21,7 @@ from arkor.client.stream import EventStream, ReconnectPolicy
 from arkor.errors import CloudApiError, ConnectionFailed, StreamError
 from arkor.http.abort import AbortScope, Deadline
 from arkor.protocol.events import (
+    STATUS_OF_LAST_EVENT,
     CheckpointSavedEvent,
     Event,
     TrainingCancelledEvent,
@@ -93,16 +94,16 @@ class JobRecord:
                 self.artifacts += tuple(item for item in event.artifacts if item not in self.artifacts)
             case TrainingCompletedEvent():
                 self.artifacts = event.artifacts or self.artifacts
-                self._end(event, JobStatus.COMPLETED)
+                self._end(event)
             case TrainingFailedEvent():
-                self._end(event, JobStatus.FAILED, event.error)
+                self._end(event, event.error)
             case TrainingCancelledEvent():
-                self._end(event, JobStatus.CANCELLED)
+                self._end(event)
 
-    def _end(self, event: Event, status: JobStatus, error: str = "") -> None:
+    def _end(self, event: Event, error: str = "") -> None:
         self.job = attrs.evolve(
             self.job,
-            status=status.value,
+            status=STATUS_OF_LAST_EVENT[event.type].value,
             error=error or self.job.error,
             completed_at=self.job.completed_at or event.timestamp or None,
         )

@@ -16,13 +16,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from arkor.backend.store.database import Database, now
 from arkor.backend.store.schema import artifacts, events, jobs
 from arkor.protocol import wire
-from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus
-
-STATUS_OF_LAST_EVENT = {
-    "training.completed": JobStatus.COMPLETED,
-    "training.failed": JobStatus.FAILED,
-    "training.cancelled": JobStatus.CANCELLED,
-}
+from arkor.protocol.events import STATUS_OF_LAST_EVENT
+from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact
 
 
 @attrs.frozen

@@ -15,9 +15,10 @@ import attrs
 from sqlalchemy import Connection, Row, func, select, update
 
 from arkor.backend.store.database import Database, digest
-from arkor.backend.store.events import STATUS_OF_LAST_EVENT, NewEvent, Origin, append, register_artifacts
+from arkor.backend.store.events import NewEvent, Origin, append, register_artifacts
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, events, jobs
+from arkor.protocol.events import LAST_EVENT_TYPES
 from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus
 
 _MOST_REPLAYS = 64  # attempts that run at the same time, and a few that have just ended
@@ -138,7 +139,7 @@ def _store(
         register_artifacts(connection, job_id, event.artifacts)
         if not replay.has(event):
             new.append(NewEvent(event.type, event.fields, Origin(row.number, event.seq)))
-        if event.type in STATUS_OF_LAST_EVENT:
+        if event.type in LAST_EVENT_TYPES:
             break
     append(connection, job_id, new)
     last_seq = max(row.last_seq, reported[-1].seq)

@@ -10,6 +10,8 @@ from hypothesis import given, strategies as st
 
 from arkor.protocol.events import (
     EVENT_TYPES,
+    LAST_EVENT_TYPES,
+    STATUS_OF_LAST_EVENT,
     CheckpointSavedEvent,
     Event,
     TrainingCancelledEvent,
@@ -19,7 +21,7 @@ from arkor.protocol.events import (
     TrainingStartedEvent,
     parse_event,
 )
-from arkor.protocol.jobs import Artifact
+from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact
 
 HEAD = {"jobId": "job_1", "timestamp": "2026-01-01T00:00:00Z"}
 AT = ("job_1", "2026-01-01T00:00:00Z")
@@ -115,3 +117,10 @@ def test_an_event_that_no_backend_sent_travels_by_its_fields() -> None:
         "artifacts": [{"name": "a", "kind": "adapter", "step": 3}],
     }
     assert parse_event(event.to_wire()) == event
+
+
+def test_each_final_status_has_the_one_event_that_ends_a_job_with_it() -> None:
+    """No other event ends a job."""
+    assert {status.value for status in STATUS_OF_LAST_EVENT.values()} == TERMINAL_STATUSES
+    assert set(STATUS_OF_LAST_EVENT) == LAST_EVENT_TYPES < EVENT_TYPES
+    assert len(STATUS_OF_LAST_EVENT) == len(TERMINAL_STATUSES)
