@@ -7,7 +7,7 @@ import json
 import click
 
 from arkor.cli.commands.jobs_deletion import delete, prune
-from arkor.cli.display.job_table import moment, print_table, took
+from arkor.cli.display.job_table import local_time, print_table, took
 from arkor.cli.display.output import job_as_json, json_lines
 from arkor.cli.options import local_option, project_of
 from arkor.cli.suggestions import SuggestingGroup
@@ -71,7 +71,7 @@ def show(job_id: str, *, as_json: bool, local: bool) -> None:
         "name": job.name,
         "status": job.status,
         "error": job.error,
-        "created": moment(job.created_at),
+        "created": local_time(job.created_at),
         "took": took(job),
     }
     _print_facts(facts)

@@ -20,7 +20,9 @@ DRY_RUN = "(dry run)"
 def print_table(found: Iterable[TrainingJob]) -> None:
     """Print jobs on one line each; a dry run is marked behind its name."""
     rows = [("ID", "STATUS", "NAME", "CREATED", "TOOK")]
-    rows += [(one_line(job.id), one_line(job.status), _named(job), moment(job.created_at), took(job)) for job in found]
+    rows += [
+        (one_line(job.id), one_line(job.status), _named(job), local_time(job.created_at), took(job)) for job in found
+    ]
     widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True))
@@ -37,8 +39,8 @@ def _columns(text: str) -> int:
     return sum(0 if combining(char) else 2 if east_asian_width(char) in {"W", "F"} else 1 for char in text)
 
 
-def moment(at: str | None) -> str:
-    """Return a moment of the wire in the user's own time zone; empty where there is none."""
+def local_time(at: str | None) -> str:
+    """Return a time on the wire in the user's own time zone, for people; empty if there is none."""
     time = wire.moment(at)
     with contextlib.suppress(OverflowError):  # the zero time of some backends is before the year 1 in some zones
         return f"{time.astimezone():%Y-%m-%d %H:%M}" if time else ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arkor.cli.display.job_table import moment, print_table, took
+from arkor.cli.display.job_table import local_time, print_table, took
 from arkor.protocol.jobs import TrainingJob
 
 
@@ -33,7 +33,7 @@ def _zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 def test_a_time_is_that_of_the_users_zone(at: str, shown: str) -> None:
     """One that the calendar lacks there is none: some backends write the first second of the year 1 for that."""
-    assert moment(at) == shown
+    assert local_time(at) == shown
 
 
 @pytest.mark.parametrize(
