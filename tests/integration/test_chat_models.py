@@ -194,6 +194,45 @@ def test_a_row_that_is_to_be_alone_is_the_same_in_company(
     assert [row.made for row in company] == [row.made for row in expected]
 
 
+def test_a_batch_that_is_cleared_forgets_all_its_rows(load: Callable[[], Any]) -> None:
+    """Those that are being made, alone or not, and those whose prompts are unread; it can be used again."""
+    from arkor.backend.inference_worker.batch import Batch
+
+    base = load()
+    batch = Batch(base)
+    rows = [FakeRow(PROMPTS[place], 8, alone=place == 1) for place in range(3)]
+    done = FakeRow(PROMPTS[3], 8)
+    for row in (*rows[:2], done):
+        batch.add(row)  # type: ignore[arg-type]
+    batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+    done.done = True
+    batch.add(rows[2])  # type: ignore[arg-type]
+    assert {id(row) for row in batch.clear()} == {id(row) for row in rows}
+    assert batch.rows == []
+    again = FakeRow(PROMPTS[0], 8)
+    batch.add(again)  # type: ignore[arg-type]
+    while batch.rows:
+        batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+    assert again.made == generated(base, again)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_row_that_is_no_longer_wanted_leaves_its_batch(load: Callable[[], Any], alone: bool) -> None:
+    """Nothing more is made of it, and the others go on."""
+    from arkor.backend.inference_worker.batch import Batch
+
+    batch = Batch(load())
+    left, stays = FakeRow(PROMPTS[0], 8, alone=alone), FakeRow(PROMPTS[1], 8)
+    for row in (left, stays):
+        batch.add(row)  # type: ignore[arg-type]
+    batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+    left.done = True
+    made = len(left.made)
+    while batch.rows:
+        batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+    assert (len(left.made), len(stays.made)) == (made, 8)
+
+
 def test_the_least_recently_used_adapter_goes(load: Callable[[], Any], adapter: Callable[[int], str]) -> None:
     """Never one that is in use; one that comes back gives the same answers."""
     from arkor.backend.inference_worker.adapters import Adapters

@@ -14,11 +14,11 @@ import attrs
 from arkor.backend.inference.constraints import Constraint, read_constraint
 from arkor.backend.inference.messages import Message, normalise
 from arkor.backend.inference.tools import Tools, read_tools
+from arkor.backend.whole_numbers import read_whole_number
 from arkor.protocol import wire
 from arkor.serving.refusal import Refusal
 
 DEFAULT_MAX_TOKENS = 512
-LARGEST_WHOLE = 2**63 - 1
 SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1  # what torch.Generator takes
 
 _FIELDS = frozenset(
@@ -125,8 +125,8 @@ def read_request(fields: Mapping[str, Any]) -> ChatRequest:
         messages=normalise(fields.get("messages")),
         temperature=_number(fields, "temperature", 1.0, "0 or more", lambda value: value >= 0),
         top_p=_number(fields, "topP", 1.0, "above 0 and at most 1", lambda value: 0 < value <= 1),
-        max_tokens=_whole(fields, "maxTokens", 1) or DEFAULT_MAX_TOKENS,
-        seed=_whole(fields, "seed", SMALLEST_SEED, LARGEST_SEED),
+        max_tokens=read_whole_number(fields.get("maxTokens", DEFAULT_MAX_TOKENS), "maxTokens", 1),
+        seed=read_whole_number(fields["seed"], "seed", SMALLEST_SEED, LARGEST_SEED) if "seed" in fields else None,
         tools=tools,
         constraint=constraint,
     )
@@ -137,14 +137,4 @@ def _number(fields: Mapping[str, Any], name: str, default: float, range_: str, g
     number = wire.number(value)
     if number is None or not math.isfinite(number) or not good(number):
         raise Refusal(400, f"{name}: must be a number, {range_}, not {value!r:.100}.")
-    return number
-
-
-def _whole(fields: Mapping[str, Any], name: str, smallest: int, largest: int | None = None) -> int | None:
-    if name not in fields:
-        return None
-    number = wire.whole_number(fields[name])
-    if number is None or not smallest <= number <= (LARGEST_WHOLE if largest is None else largest):
-        range_ = f"{smallest} or more" if largest is None else f"{smallest} to {largest}"
-        raise Refusal(400, f"{name}: must be a whole number, {range_}, not {fields[name]!r:.100}.")
     return number

@@ -17,6 +17,7 @@ from arkor.backend.models.naming import local_folder
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.tenants import Project
+from arkor.backend.whole_numbers import read_whole_number
 from arkor.protocol import wire
 from arkor.protocol.jobs import TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
 from arkor.serving.refusal import Refusal
@@ -116,14 +117,12 @@ def read_adapter(value: Any) -> AdapterRef:
         Refusal: 400, it is malformed.
     """
     fields = {wire.python_name(name): item for name, item in wire.mapping(value).items()}
-    kind, job_id, step = fields.get("kind"), fields.get("job_id"), wire.whole_number(fields.get("step"))
+    kind, job_id = fields.get("kind"), fields.get("job_id")
     if kind not in {"final", "checkpoint"} or not isinstance(job_id, str):
         raise Refusal(400, 'adapter: must be {"kind": "final", "jobId"} or {"kind": "checkpoint", "jobId", "step"}.')
     if kind == "final":
         return AdapterRef(kind, job_id)
-    if step is None:
-        raise Refusal(400, f"adapter: step must be a whole number, not {fields.get('step')!r:.100}.")
-    return AdapterRef(kind, job_id, step)
+    return AdapterRef(kind, job_id, read_whole_number(fields.get("step"), "adapter.step"))
 
 
 def ready_model(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from arkor.backend.store.reports import WorkerEvent
-from arkor.protocol import wire
+from arkor.backend.whole_numbers import read_whole_number
 from arkor.protocol.events import EVENT_TYPES
 from arkor.protocol.jobs import Artifact
 from arkor.serving.refusal import Refusal
@@ -38,7 +38,7 @@ def parse_report(body: Mapping[str, Any]) -> Report:
     Raises:
         Refusal: 400, something in it breaks the protocol.
     """
-    attempt, items = _whole(body.get("attempt"), "attempt", minimum=1), body.get("events")
+    attempt, items = read_whole_number(body.get("attempt"), "attempt", 1), body.get("events")
     if not isinstance(items, list):
         raise Refusal(400, "events: must be a list")
     events = [_event(item) for item in items]
@@ -52,11 +52,11 @@ def _event(item: Any) -> WorkerEvent:
     if not isinstance(item, Mapping):
         raise Refusal(400, "events: each must be an object")
     fields = dict(wire.finite(item))
-    seq, kind = _whole(fields.pop("seq", None), "seq", minimum=1), fields.pop("type", None)
+    seq, kind = read_whole_number(fields.pop("seq", None), "seq", 1), fields.pop("type", None)
     if not isinstance(kind, str) or kind not in EVENT_TYPES:
         raise Refusal(400, f"events: type must be one of {', '.join(sorted(EVENT_TYPES))}, not {kind!r:.100}")
     if kind in _NEED_STEP or fields.get("step") is not None:
-        fields["step"] = _whole(fields.get("step"), "step", minimum=0)
+        fields["step"] = read_whole_number(fields.get("step"), "step")
     if not isinstance(fields.get("timestamp"), str):
         fields.pop("timestamp", None)
     return WorkerEvent(seq, kind, fields, _artifacts(fields.get("artifacts")))
@@ -70,10 +70,3 @@ def _artifacts(items: Any) -> tuple[Artifact, ...]:
         if not _SHA256.fullmatch(artifact.sha256 or "") or (artifact.size_bytes or 0) < 1:
             raise Refusal(400, f"artifacts: {artifact.name} needs sizeBytes and sha256")
     return found
-
-
-def _whole(value: Any, name: str, *, minimum: int) -> int:
-    number = wire.whole_number(value)
-    if number is None or number < minimum:
-        raise Refusal(400, f"{name}: must be a whole number, {minimum} or more, not {value!r:.100}")
-    return number
