@@ -14,6 +14,7 @@ import attrs
 
 from arkor.backend.store.reports import WorkerEvent
 from arkor.backend.whole_numbers import read_whole_number
+from arkor.protocol import wire
 from arkor.protocol.events import EVENT_TYPES
 from arkor.protocol.jobs import Artifact
 from arkor.serving.refusal import Refusal
