@@ -21,6 +21,8 @@ from tests.support.adapters import write_adapter_tar
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually
 
+ANSWER_TIMEOUT_S = 90.0  # a real model on cores that others use too
+
 pytestmark = [pytest.mark.training, pytest.mark.timeout(120)]
 
 PATH = "/v1/inference/chat"
@@ -61,7 +63,10 @@ class World:
         """Ask the base model, greedily and in one piece unless the fields say otherwise."""
         where = {} if "adapter" in fields else {"baseModel": MODEL}
         body = {"messages": [{"role": "user", "content": text}], "temperature": 0, "maxTokens": 24, "stream": False}
-        return self.client.request("POST", PATH, json={**where, **body, **fields}, stream=bool(fields.get("stream")))
+        is_stream = bool(fields.get("stream"))
+        return self.client.request(
+            "POST", PATH, json={**where, **body, **fields}, stream=is_stream, timeout=ANSWER_TIMEOUT_S
+        )
 
     def said(self, *args: Any, **fields: Any) -> dict[str, Any]:
         """Ask; return the only choice."""

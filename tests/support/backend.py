@@ -249,8 +249,8 @@ class Client:
     def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request with the token, the client header and the scope."""
         headers = {**self._headers, **arguments.pop("headers", {})}
-        arguments.setdefault("params", self.scope)
-        return requests.request(method, self.url + path, headers=headers, timeout=TIMEOUT_S, **arguments)
+        arguments = {"params": self.scope, "timeout": TIMEOUT_S, **arguments}
+        return requests.request(method, self.url + path, headers=headers, **arguments)
 
     def get(self, path: str, **arguments: Any) -> requests.Response:
         """GET."""
