@@ -76,7 +76,9 @@ def split_base_url(base_url: str) -> SplitResult:
         parts = urlsplit(base_url)
         if parts.scheme in {"http", "https"} and parts.hostname:
             return parts
-    raise ConfigError("backend", f"{base_url!r} is not an http(s) URL; look at ARKOR_CLOUD_API_URL")
+    raise ConfigError(
+        "backend", f"{base_url!r} is neither 'local' nor an http(s) URL; it comes from backend= or ARKOR_CLOUD_API_URL"
+    )
 
 
 class Transport:

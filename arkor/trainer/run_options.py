@@ -12,6 +12,7 @@ import attrs
 from arkor.client.client import CloudApiClient
 from arkor.client.stream import ReconnectPolicy
 from arkor.errors import ConfigError
+from arkor.http.transport import split_base_url
 from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.start import Attachment, Starter
 from arkor.trainer.submission import Submission
@@ -27,6 +28,11 @@ def _of_type(expected: type | tuple[type, ...], what: str) -> Callable[[RunOptio
 
 def _callbacks(value: Callbacks | Mapping[str, Any] | None) -> Callbacks:
     return Callbacks.parse(value)
+
+
+def _address(_: object, _field: attrs.Attribute[Any], value: str | None) -> None:
+    if value is not None and value.rstrip("/") != "local":
+        split_base_url(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +51,7 @@ class RunOptions:
         default=None, validator=_of_type(ReconnectPolicy, "a ReconnectPolicy")
     )
     client: CloudApiClient | None = attrs.field(default=None, validator=_of_type(CloudApiClient, "a CloudApiClient"))
-    backend: str | None = attrs.field(default=None, validator=_of_type(str, "a URL or 'local'"))
+    backend: str | None = attrs.field(default=None, validator=[_of_type(str, "a URL or 'local'"), _address])
     project_dir: str | Path | None = attrs.field(default=None, validator=_of_type((str, Path), "a path"))
     remember: str | Path | None = attrs.field(default=None, validator=_of_type((str, Path), "a path"))
 

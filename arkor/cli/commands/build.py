@@ -33,5 +33,9 @@ def warn_if_stale(artifact: Path) -> None:
     changed = changed_source(artifact)
     if changed is not None:
         shown = changed.relative_to(Path.cwd()) if changed.is_relative_to(Path.cwd()) else changed
-        hint = f"{artifact.relative_to(Path.cwd())} is older than {shown}; run 'arkor build' to use what you edited."
-        click.echo(f"Warning: {hint}", err=True)
+        file = artifact.relative_to(Path.cwd())
+        click.echo(
+            f"Warning: running {file}, which is older than {shown}. To run your edit: 'arkor build'. "
+            f"To let 'arkor start' rebuild by itself: delete {file}.",
+            err=True,
+        )

@@ -75,7 +75,8 @@ class Figures:
         pace = self._pace()
         left = self._left(pace) if self.state == TRAINING else ""
         rate = f"{pace:.3g} steps/s" if pace else ""
-        return [part for part in (self._place(), *_losses(self._loss, self._eval_loss), left, rate) if part]
+        parts = (self._place(), *_losses(self._loss, None), left, *_losses(None, self._eval_loss), rate)
+        return [part for part in parts if part]
 
     def _take_log(self, event: TrainingLogEvent) -> None:
         self.step = event.step

@@ -99,7 +99,7 @@ def test_pace_and_time_left_are_those_of_the_backends_clock() -> None:
         event(log(30, evalLoss=1.5), 59),  # an evaluation is no step
         maxSteps=3630,
     )
-    assert known.parts() == ["30/3630", "loss 1.2500", "eval loss 1.5000", "2:00:00 left", "0.5 steps/s"]
+    assert known.parts() == ["30/3630", "loss 1.2500", "2:00:00 left", "eval loss 1.5000", "0.5 steps/s"]
     known.take(event(completed(), 60))
     assert known.parts() == ["30/3630", "loss 1.2500", "eval loss 1.5000", "0.5 steps/s"]
 
