@@ -268,12 +268,12 @@ class Scheduler:
         log.info("Job %s, attempt %d: worker %d started", job.id, job.attempt, run.handle.pid)
         if self._queue.is_cancelling(job.id):  # asked for before there was a run to be told
             self.ending(job.id)
-        self._queue.record_process(job.id, job.attempt, run.handle.pid, run.handle.created)
+        self._queue.record_process(job.id, job.attempt, run.handle.pid, run.handle.start)
 
     def _adopt(self, attempt: RunningAttempt) -> None:
         run = _Run(attempt.job_id, attempt.attempt, self._settings.lease_s, adopted=True)
-        if attempt.pid is not None and attempt.pid_created is not None:
-            run.handle = WorkerHandle(attempt.pid, attempt.pid_created)
+        if attempt.pid is not None and attempt.pid_start is not None:
+            run.handle = WorkerHandle(attempt.pid, attempt.pid_start)
         self._take_in(run)
         if self._queue.is_cancelling(run.job_id):
             self.ending(run.job_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -11,13 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
 from arkor.backend.processes.engine import WorkerHandle
+from arkor.backend.processes.process_start import is_running, process_start
 from arkor.system.processes import module_command, signal_group
 
-# The creation time of a process is counted from the boot, whose own time moves a little when the clock is set.
-_CREATED_TOLERANCE_S = 2.0
 _KILL_WAIT_S = 5.0
 _POLL_S = 0.02
 
@@ -31,6 +29,7 @@ class ProcessEngine:
 
     def __init__(self, module: str) -> None:
         self._module = module
+        self._children: dict[WorkerHandle, _Child] = {}
 
     def start(self, spec_path: Path, log_path: Path, on_exit: Callable[[int], None]) -> WorkerHandle:
         """Start a worker; see ``Engine.start``."""
@@ -39,44 +38,87 @@ class ProcessEngine:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        handle = WorkerHandle(process.pid, psutil.Process(process.pid).create_time())
-        watcher = threading.Thread(target=_watch, args=(process, on_exit), name=f"worker-{process.pid}", daemon=True)
-        watcher.start()
+        handle = WorkerHandle(process.pid, process_start(process.pid))
+        self._children[handle] = child = _Child(process)
+
+        def watch() -> None:
+            code = child.wait()
+            del self._children[handle]
+            on_exit(code)
+
+        try:
+            threading.Thread(target=watch, name=f"worker-{process.pid}", daemon=True).start()
+        except RuntimeError as exc:  # the machine has no thread left: without one its end would not be noticed
+            del self._children[handle]
+            signal_group(process.pid)
+            process.wait()
+            raise OSError(errno.EAGAIN, str(exc)) from exc
         return handle
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         """Whether that very process is still there and has not ended."""
-        try:
-            process = psutil.Process(handle.pid)
-            # A zombie has ended, also where nobody collects it.
-            return _is_same(process, handle) and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        child = self._children.get(handle)
+        return is_running(handle.pid, handle.start) if child is None else not child.ended.is_set()
 
     def terminate(self, handle: WorkerHandle) -> None:
         """Send SIGTERM to the worker alone: what it started is its own to end."""
-        if self.is_alive(handle):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(handle.pid, signal.SIGTERM)
+        self._signal(handle, _terminate)
 
     def kill(self, handle: WorkerHandle) -> None:
         """Send SIGKILL to the worker's process group and wait up to 5 s until it is gone."""
-        if not self.is_alive(handle):
+        if not self._signal(handle, signal_group):
             return
-        signal_group(handle.pid)
         pause, deadline = threading.Event(), time.monotonic() + _KILL_WAIT_S
         while self.is_alive(handle) and time.monotonic() < deadline:
             pause.wait(_POLL_S)
 
+    def _signal(self, handle: WorkerHandle, send: Callable[[int], None]) -> bool:
+        """Send a worker a signal unless it has ended; return whether it had not."""
+        child = self._children.get(handle)
+        if child is not None:
+            return child.signal(send)
+        alive = self.is_alive(handle)
+        if alive:
+            send(handle.pid)
+        return alive
 
-def _is_same(process: psutil.Process, handle: WorkerHandle) -> bool:
-    return abs(process.create_time() - handle.created) < _CREATED_TOLERANCE_S
+
+class _Child:
+    """A process that this one started. Thread-safe; one thread waits for it.
+
+    Until it is collected, its id is nobody else's. So it needs no comparison of start times.
+
+    Attributes:
+        ended: set when the process has ended.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._collecting = threading.Lock()
+        self.ended = threading.Event()
+
+    def signal(self, send: Callable[[int], None]) -> bool:
+        """Send it a signal unless it has ended; return whether it had not."""
+        with self._collecting:
+            alive = not self.ended.is_set()
+            if alive:
+                send(self._process.pid)
+            return alive
+
+    def wait(self) -> int:
+        """Wait for its end, end the processes that it left, and return its exit code."""
+        if hasattr(os, "waitid"):  # absent on older macOS
+            # Wait without collecting the process: while it is a zombie, the group that it left can be killed
+            # without hitting strangers.
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            with self._collecting:
+                self.ended.set()
+                signal_group(self._process.pid)
+        code = self._process.wait()
+        self.ended.set()
+        return code
 
 
-def _watch(process: subprocess.Popen[bytes], on_exit: Callable[[int], None]) -> None:
-    if hasattr(os, "waitid"):  # absent on older macOS
-        # Wait without collecting the process: as long as it is a zombie, its id is nobody else's, and the group
-        # of what it left behind can be killed without hitting strangers.
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        signal_group(process.pid)
-    on_exit(process.wait())
+def _terminate(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)

@@ -15,11 +15,12 @@ class WorkerHandle:
 
     Attributes:
         pid: its process id.
-        created: when the process was created, unix seconds: a process id alone may be another process's by now.
+        start: when the process started, as ``process_start`` writes it: a process id alone may be another process's
+            by now.
     """
 
     pid: int
-    created: float
+    start: str
 
 
 class Engine(Protocol):

@@ -41,13 +41,13 @@ class RunningAttempt:
         job_id: the job's.
         attempt: its number, from 1.
         pid: its worker's process, or None where the backend ended before it was known.
-        pid_created: when that process was created, unix seconds.
+        pid_start: when that process started, as ``process_start`` writes it.
     """
 
     job_id: str
     attempt: int
     pid: int | None
-    pid_created: float | None
+    pid_start: str | None
 
 
 class Queue:
@@ -72,19 +72,19 @@ class Queue:
             id=row.id, attempt=number, token=token, name=row.name, config=_with_token(row.config, row.blob_token)
         )
 
-    def record_process(self, job_id: str, attempt: int, pid: int, pid_created: float) -> None:
+    def record_process(self, job_id: str, attempt: int, pid: int, pid_start: str) -> None:
         """Remember which process works on an attempt, for a backend that starts anew."""
         with self._database.write() as connection:
             connection.execute(
                 update(attempts)
                 .where(attempts.c.job_id == job_id, attempts.c.number == attempt)
-                .values(pid=pid, pid_created=pid_created)
+                .values(pid=pid, pid_start=pid_start)
             )
 
     def running(self) -> list[RunningAttempt]:
         """Return the attempts that are under way, oldest job first."""
         query = (
-            select(jobs.c.id, jobs.c.attempt, attempts.c.pid, attempts.c.pid_created)
+            select(jobs.c.id, jobs.c.attempt, attempts.c.pid, attempts.c.pid_start)
             .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
             .where(jobs.c.status == JobStatus.RUNNING.value)
             .order_by(jobs.c.number)

@@ -21,7 +21,7 @@ from sqlalchemy import (
     false,
 )
 
-VERSION = 2  # of the tables below, kept in SQLite's user_version
+VERSION = 3  # of the tables below, kept in SQLite's user_version
 
 metadata = MetaData()
 
@@ -31,7 +31,11 @@ UPGRADES = {
         "ALTER TABLE jobs ADD COLUMN last_step INTEGER",
         "ALTER TABLE jobs ADD COLUMN last_loss FLOAT",
         "ALTER TABLE jobs ADD COLUMN last_eval_loss FLOAT",
-    )
+    ),
+    2: (  # pid_created stays where it is, unused: older versions of SQLite cannot drop a column
+        "ALTER TABLE attempts ADD COLUMN pid_start VARCHAR",
+        "UPDATE attempts SET pid_start = 'created:' || pid_created WHERE pid_created IS NOT NULL",
+    ),
 }
 
 orgs = Table(
@@ -108,7 +112,7 @@ attempts = Table(
     Column("number", Integer, primary_key=True),
     Column("token_hash", String, nullable=False),
     Column("pid", Integer),
-    Column("pid_created", Float),
+    Column("pid_start", String),  # when that process started, as process_start writes it
     Column("last_seq", Integer, nullable=False, server_default="0"),
     Column("ended", Boolean, nullable=False, server_default=false()),
 )

@@ -33,7 +33,7 @@ class ScriptedEngine:
         if self.error is not None:
             raise self.error
         self.exits.append(on_exit)
-        return WorkerHandle(len(self.exits), 0.0)
+        return WorkerHandle(len(self.exits), "start")
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         return handle not in self.killed
@@ -126,14 +126,14 @@ def test_an_adopted_worker_that_reports_is_left_alone(house: House) -> None:
     """As long as it does; then it is killed and its job tried again."""
     job_id = house.submit()
     house.store.queue.claim()
-    house.store.queue.record_process(job_id, 1, 77, 0.0)
+    house.store.queue.record_process(job_id, 1, 77, "start")
     scheduler, pause = house.scheduler(), threading.Event()
     for _ in range(15):
         scheduler.heard_from(job_id, 1)
         pause.wait(0.05)
     assert house.engine.killed == []
     eventually(lambda: house.engine.exits, "attempt 2 is started")
-    assert house.engine.killed == [WorkerHandle(77, 0.0)]
+    assert house.engine.killed == [WorkerHandle(77, "start")]
     scheduler.stop()
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import attrs
+import psutil
 import pytest
 
 from arkor.backend.processes.child_engine import ProcessEngine
@@ -73,13 +77,57 @@ def test_a_process_that_only_has_the_same_id_is_spared(module: Path, log: Path, 
     engine, codes = ProcessEngine(module.stem), list[int]()
     handle = engine.start(tmp_path / "child", log, codes.append)
     eventually((tmp_path / "child").exists, "the process runs")
-    stranger = attrs.evolve(handle, created=handle.created - 100)
+    stranger = attrs.evolve(handle, start=f"{handle.start}0")
     assert not engine.is_alive(stranger)
     engine.terminate(stranger)
     engine.kill(stranger)
     assert engine.is_alive(handle)
     engine.terminate(handle)
     assert eventually(lambda: codes, "the exit is told") == [-15]
+
+
+def test_a_step_of_the_wall_clock_changes_nothing(
+    module: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker is asked and killed all the same, by the backend that started it and by a later one."""
+    module.write_text(
+        "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _PARENT + "signal.pause()"
+    )
+    engine, later, codes = ProcessEngine(module.stem), ProcessEngine(module.stem), list[int]()
+    handle = engine.start(tmp_path / "child", log, codes.append)
+    eventually((tmp_path / "child").exists, "the process runs")
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) - 3600)
+    for one in (engine, later):
+        one.terminate(handle)
+        assert one.is_alive(handle)
+    later.kill(handle)
+    assert not later.is_alive(handle)
+    assert eventually(lambda: codes, "the exit is told") == [-9]
+    assert not engine.is_alive(handle)
+
+
+def test_a_worker_that_nobody_can_wait_for_is_not_left(
+    module: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine has no thread left: the start fails, and the process is gone."""
+    module.write_text("import signal; signal.pause()")
+    started = list[int]()
+    popen = subprocess.Popen
+
+    def note(*arguments: Any, **how: Any) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = popen(*arguments, **how)
+        started.append(process.pid)
+        return process
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(subprocess, "Popen", note)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(OSError, match="can't start new thread"):
+        ProcessEngine(module.stem).start(log, log, lambda _: None)
+    assert not is_running(started[0])
 
 
 def test_files_in_the_working_folder_are_not_imported(

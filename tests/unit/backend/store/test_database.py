@@ -9,10 +9,13 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+import psutil
 from sqlalchemy.exc import OperationalError
 
-from arkor.backend.store import schema
+from arkor.backend.processes.process_start import is_running, process_start
+from arkor.backend.store import Store, schema
 from arkor.backend.store.database import Database
+from arkor.backend.store.feed import Feed
 
 
 def fail_to_write(database: Database, reason: str) -> None:
@@ -35,11 +38,46 @@ def test_a_full_disk_frees_the_reserve_so_that_the_news_of_it_fits(tmp_path: Pat
     assert reserve.exists()
 
 
+def _to_version_2(database: sqlite3.Connection) -> None:
+    database.execute("ALTER TABLE attempts DROP COLUMN pid_start")
+    database.execute("ALTER TABLE attempts ADD COLUMN pid_created FLOAT")
+    database.execute("PRAGMA user_version = 2")
+
+
+def test_a_worker_that_an_older_version_started_is_taken_over(tmp_path: Path) -> None:
+    """It had the process's creation time alone; an attempt whose process was not known has neither."""
+    path, own = tmp_path / "backend.sqlite3", psutil.Process()
+    Database(path).close()
+    with sqlite3.connect(path) as old:
+        _to_version_2(old)
+        names = "id, org_id, project_id, name, status, config, created_at, request_hash, attempt"
+        for job_id, pid, created in (("job_1", own.pid, own.create_time()), ("job_2", None, None)):
+            old.execute(
+                f"INSERT INTO jobs ({names}) VALUES (?, 'org', 'project', 'old', 'running', '{{}}', 'then', 'hash', 1)",
+                (job_id,),
+            )
+            values = (job_id, 1, "hash", pid, created)
+            old.execute(
+                "INSERT INTO attempts (job_id, number, token_hash, pid, pid_created) VALUES (?, ?, ?, ?, ?)", values
+            )
+    old.close()
+    store = Store(path, Feed(), tmp_path)
+    known, unknown = store.queue.running()
+    assert known.pid == own.pid
+    assert known.pid_start is not None
+    assert is_running(own.pid, known.pid_start)
+    assert (unknown.pid, unknown.pid_start) == (None, None)
+    store.queue.record_process("job_2", 1, 7, process_start(own.pid))
+    assert store.queue.running()[1].pid_start == process_start(own.pid)
+    store.close()
+
+
 def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) -> None:
     """Rows stay; a job that was trained before has no progress to tell."""
     path = tmp_path / "backend.sqlite3"
     Database(path).close()
     with sqlite3.connect(path) as old:
+        _to_version_2(old)
         for column in ("last_step", "last_loss", "last_eval_loss"):
             old.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
         values = "'job_1', 'org', 'project', 'old', 'completed', '{}', 'then', 'hash'"
