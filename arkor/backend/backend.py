@@ -50,7 +50,7 @@ class Backend:
         self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
         self.inference = Inference(settings, self.scheduler.is_training)
         self.targets = Targets(settings, self.store)
-        self.deleter = Deleter(settings, self.store.deletions, self.targets)
+        self.deleter = Deleter(settings, self.store, self.targets)
         self.activity = Activity()
         self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
         self.feed.listen(self.streams.publish)

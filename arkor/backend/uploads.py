@@ -1,4 +1,4 @@
-"""Taking in a data set: streamed to a file, hashed and checked on the way, then renamed to its hash.
+"""Taking in a data set: streamed to a file, hashed and checked on the way, then handed on to be registered.
 
 Protocol: docs/protocol.md, "Datasets".
 """
@@ -10,8 +10,11 @@ import hashlib
 import os
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol
+
+import attrs
 
 from arkor.backend.store.datasets import StoredDataset
 from arkor.data.jsonl import check_rows
@@ -25,34 +28,51 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def receive(body: IO[bytes], encoding: str, sha256: str, folder: Path, max_bytes: int) -> StoredDataset:
-    """Store a data set under its hash.
+@attrs.frozen
+class Destination:
+    """The place that an upload goes to.
+
+    Attributes:
+        folder: where data sets are kept, and this one's file until it is registered.
+        max_bytes: how large it may be, uncompressed.
+        register: takes over the file; returns whether the data set is new.
+    """
+
+    folder: Path
+    max_bytes: int
+    register: Callable[[StoredDataset, Path], bool]
+
+
+def receive(body: IO[bytes], encoding: str, sha256: str, destination: Destination) -> tuple[StoredDataset, bool]:
+    """Check a data set and register it.
 
     Args:
         body: the request's body.
         encoding: its ``Content-Encoding``, empty for none.
         sha256: what the uncompressed bytes must hash to, lowercase hex.
-        folder: where data sets are kept.
-        max_bytes: how large it may be, uncompressed.
+        destination: where it goes.
+
+    Returns:
+        The data set, and whether it is new.
 
     Raises:
         Refusal: 400 for other bytes than announced, 413 too large, 415 another encoding, 422 bad rows.
         OSError: the disk is full.
     """
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".upload.")
+    handle, name = tempfile.mkstemp(dir=destination.folder, prefix=".upload.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w+b") as file:
-            found, size = _copy(_decoded(body, encoding), file, max_bytes)
+            found, size = _copy(_decoded(body, encoding), file, destination.max_bytes)
             if found != sha256:
                 raise Refusal(400, f"The bytes hash to {found}, not to {sha256}: the upload was changed or cut.")
             file.seek(0)
             rows = _count_rows(file)
             os.fsync(file.fileno())
-        temporary.replace(folder / f"{sha256}.jsonl")
+        dataset = StoredDataset(sha256, rows, size)
+        return dataset, destination.register(dataset, temporary)
     finally:
         temporary.unlink(missing_ok=True)
-    return StoredDataset(sha256, rows, size)
 
 
 def _decoded(body: IO[bytes], encoding: str) -> _Readable:

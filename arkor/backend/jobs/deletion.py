@@ -11,7 +11,7 @@ from pathlib import Path
 
 from arkor.backend.inference import Targets
 from arkor.backend.settings import Settings
-from arkor.backend.store.deletions import Deletions
+from arkor.backend.store import Store
 
 log = logging.getLogger("arkor.backend")
 
@@ -23,22 +23,22 @@ class Deleter:
 
     Args:
         settings: where the files are.
-        deletions: takes jobs out of the database.
+        store: takes jobs out of the database, and has the data sets.
         targets: has copies of their adapters.
     """
 
-    def __init__(self, settings: Settings, deletions: Deletions, targets: Targets) -> None:
+    def __init__(self, settings: Settings, store: Store, targets: Targets) -> None:
         self._settings = settings
-        self._deletions = deletions
+        self._store = store
         self._targets = targets
 
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended and whose worker has left."""
-        unneeded = self._deletions.delete(job_id)
+        unneeded = self._store.deletions.delete(job_id)
         try:
             self._remove_folder(self._settings.job_folder(job_id))
             if unneeded.dataset is not None:
-                (self._settings.datasets_folder / f"{unneeded.dataset}.jsonl").unlink(missing_ok=True)
+                self._store.datasets.remove_unneeded(unneeded.dataset)
             self._targets.forget(unneeded.adapters)
         except OSError as exc:  # the job is gone all the same
             log.warning("Not all files of job %s could be removed: %s", job_id, exc)

@@ -5,13 +5,14 @@ Protocol: docs/protocol.md, "Datasets".
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
 from flask import Blueprint, request
 
 from arkor.backend.routes.access import backend, require_project
-from arkor.backend.uploads import receive
+from arkor.backend.uploads import Destination, receive
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("datasets", __name__)
@@ -37,6 +38,7 @@ def upload(sha256: str) -> tuple[dict[str, Any], int]:
     limit = serving.settings.max_dataset_bytes
     request.max_content_length = limit
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    dataset = receive(request.stream, encoding, sha256, serving.settings.datasets_folder, limit)
-    is_new = serving.store.datasets.add(project.id, dataset)
+    register = functools.partial(serving.store.datasets.add, project.id)
+    destination = Destination(serving.settings.datasets_folder, limit, register)
+    dataset, is_new = receive(request.stream, encoding, sha256, destination)
     return {"dataset": dataset.to_wire()}, 201 if is_new else 200

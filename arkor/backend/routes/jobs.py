@@ -11,7 +11,7 @@ from flask import Blueprint, request
 
 from arkor.backend.jobs.admission import admit, check_name
 from arkor.backend.routes.access import backend, json_object, require_job, require_project
-from arkor.backend.store.jobs import KeyReused, NewJob
+from arkor.backend.store.jobs import DatasetGone, KeyReused, NewJob
 from arkor.backend.store.tenants import Project
 from arkor.protocol.jobs import TrainingJob
 from arkor.serving.refusal import Refusal
@@ -29,6 +29,8 @@ def create() -> tuple[dict[str, Any], int]:
         job, is_new = _create(project, new)
     except KeyReused:
         raise Refusal(409, "This Idempotency-Key came with another request before.") from None
+    except DatasetGone:
+        raise Refusal(422, "dataset_source: the data set was deleted a moment ago: upload it again") from None
     if is_new:
         backend().scheduler.submitted()
     return {"job": job.to_wire()}, 201 if is_new else 200

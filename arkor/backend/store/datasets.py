@@ -1,4 +1,7 @@
-"""Which project has uploaded which data set.
+"""Which project has uploaded which data set, and the files with the rows.
+
+A file is put into its place and removed by the database's one writer. So none is removed between an upload and its
+registration.
 
 Protocol: docs/protocol.md, "Datasets".
 """
@@ -9,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, insert, select
 
 from arkor.backend.store.database import Database, now
 from arkor.backend.store.schema import datasets
@@ -55,20 +57,41 @@ class Datasets:
         )
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
-        if row is None or not (self._folder / f"{sha256}.jsonl").is_file():
+        if row is None or not self._path(sha256).is_file():
             return None
         return StoredDataset(*row)
 
-    def add(self, project_id: str, dataset: StoredDataset) -> bool:
-        """Remember that a project has uploaded a data set.
+    def add(self, project_id: str, dataset: StoredDataset, file: Path) -> bool:
+        """Put a data set's file into its place, and remember that a project has uploaded it.
+
+        Args:
+            project_id: whose data set it is.
+            dataset: what the file holds.
+            file: a file in the same folder, which is moved.
 
         Returns:
             True where the project did not have it yet.
+
+        Raises:
+            OSError: the file cannot be moved.
         """
         values = {"sha256": dataset.id, "rows": dataset.rows, "size_bytes": dataset.size_bytes}
-        try:
-            with self._database.write() as connection:
-                connection.execute(insert(datasets).values(project_id=project_id, created_at=now(), **values))
-        except IntegrityError:
-            return False
-        return True
+        known = insert(datasets).prefix_with("OR IGNORE")
+        with self._database.write() as connection:
+            file.replace(self._path(dataset.id))
+            added = connection.execute(known.values(project_id=project_id, created_at=now(), **values))
+            return added.rowcount == 1
+
+    def remove_unneeded(self, sha256: str) -> None:
+        """Remove a data set's file unless a project has uploaded it, which may have happened a moment ago.
+
+        Raises:
+            OSError: the file cannot be removed.
+        """
+        query = select(func.count()).select_from(datasets).where(datasets.c.sha256 == sha256)
+        with self._database.write() as connection:
+            if not connection.execute(query).scalar_one():
+                self._path(sha256).unlink(missing_ok=True)
+
+    def _path(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.jsonl"

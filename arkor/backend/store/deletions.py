@@ -21,7 +21,7 @@ class Unneeded:
     """Files that nobody needs any more.
 
     Attributes:
-        dataset: the SHA-256 of a data set that no project has, or None.
+        dataset: the SHA-256 of a data set that no project had, or None; it may be uploaded again at any moment.
         adapters: the SHA-256 of artifacts that no job has.
     """
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from arkor.backend.store.database import Database, new_id, now
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
-from arkor.backend.store.schema import jobs
+from arkor.backend.store.schema import datasets, jobs
 from arkor.backend.store.tenants import Project
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
 from arkor.protocol.secrets import without_tokens
@@ -52,6 +52,10 @@ class KeyReused(Exception):
     """An idempotency key came with another request than the first time."""
 
 
+class DatasetGone(Exception):
+    """The project has no such data set any more: it went with the last job that used it."""
+
+
 class Jobs:
     """The jobs of every project. Thread-safe."""
 
@@ -72,11 +76,13 @@ class Jobs:
 
         Raises:
             KeyReused: the key named another request before.
+            DatasetGone: its data set was deleted since the settings were checked.
         """
         with self._database.write() as connection:
             first = _by_key(connection, project, new)
             if first is not None:
                 return first, False
+            _check_dataset(connection, project, kept["datasetSource"])
             values: dict[str, Any] = {
                 "id": new_id("job"),
                 "org_id": project.org_id,
@@ -141,6 +147,12 @@ def _by_key(connection: Connection, project: Project, new: NewJob) -> TrainingJo
     if row is not None and row[jobs.c.request_hash] != new.request_hash:
         raise KeyReused
     return None if row is None else _job(row)
+
+
+def _check_dataset(connection: Connection, project: Project, source: Mapping[str, Any]) -> None:
+    wanted = (datasets.c.project_id == project.id, datasets.c.sha256 == source.get("id"))
+    if source["type"] == "dataset" and connection.execute(select(datasets.c.sha256).where(*wanted)).first() is None:
+        raise DatasetGone
 
 
 def _job(row: RowMapping) -> TrainingJob:

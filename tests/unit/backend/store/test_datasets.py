@@ -1,0 +1,151 @@
+"""An upload and the deletion of the last job with the same bytes, at the same moment."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+from flask.testing import FlaskClient
+
+from arkor.backend.backend import Backend
+from arkor.backend.routes import jobs as job_routes
+from arkor.backend.store import datasets as module
+from arkor.backend.store.jobs import NewJob
+from arkor.backend.store.tenants import Project
+from arkor.version import __version__
+
+ROWS = b'{"text": "a row of this test"}\n'
+SHA256 = hashlib.sha256(ROWS).hexdigest()
+CONFIG = {"model": "m", "datasetSource": {"type": "dataset", "id": SHA256}}
+
+
+@attrs.frozen
+class Tenant:
+    """A user with a project, who speaks with the application."""
+
+    backend: Backend
+    http: FlaskClient
+    project: Project
+    headers: dict[str, str]
+    scope: str
+
+    def upload(self) -> int:
+        path = f"/v1/datasets/{SHA256}?{self.scope}"
+        return self.http.put(path, data=ROWS, headers=self.headers).status_code
+
+    def asks(self) -> int:
+        return self.http.get(f"/v1/datasets/{SHA256}?{self.scope}", headers=self.headers).status_code
+
+    def submits(self) -> tuple[int, str]:
+        body = {"name": "next", "config": CONFIG}
+        answer = self.http.post(f"/v1/jobs?{self.scope}", json=body, headers=self.headers)
+        return answer.status_code, answer.get_json().get("error", "")
+
+    def ended_job(self) -> str:
+        store = self.backend.store
+        job_id = store.jobs.create(self.project, NewJob(name="last", config=CONFIG), CONFIG)[0].id
+        assert store.jobs.cancel(job_id)
+        return job_id
+
+    @property
+    def file(self) -> Path:
+        return self.backend.settings.datasets_folder / f"{SHA256}.jsonl"
+
+
+@pytest.fixture
+def tenant(backend: Backend, http: FlaskClient) -> Tenant:
+    """A user who has uploaded the rows."""
+    token, identity = backend.store.tenants.create_anonymous("cli")
+    project = backend.store.tenants.create_project(identity.org, "p", "P")
+    assert project is not None
+    headers = {"Authorization": f"Bearer {token}", "X-Arkor-Client": f"arkor/{__version__}", "Host": "127.0.0.1"}
+    tenant = Tenant(backend, http, project, headers, f"orgSlug={identity.org.slug}&projectSlug=p")
+    assert tenant.upload() == 201
+    return tenant
+
+
+def test_rows_uploaded_after_the_rows_of_the_table_went_stay(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deletion has found that no project has them, and comes to the file only after the upload."""
+    job_id, deletions, answers = tenant.ended_job(), tenant.backend.store.deletions, list[int]()
+    delete = deletions.delete
+
+    def delete_then_upload(job_id: str) -> Any:
+        unneeded = delete(job_id)
+        assert unneeded.dataset == SHA256
+        answers.append(tenant.upload())
+        return unneeded
+
+    monkeypatch.setattr(deletions, "delete", delete_then_upload)
+    tenant.backend.deleter.delete(job_id)
+    assert answers == [201]
+    assert tenant.file.read_bytes() == ROWS
+    assert tenant.asks() == 200
+
+
+def test_rows_checked_before_a_deletion_and_registered_after_it_are_there(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole deletion happens between the two."""
+    job_id, datasets = tenant.ended_job(), tenant.backend.store.datasets
+    add = datasets.add
+
+    def delete_then_add(*arguments: Any) -> bool:
+        tenant.backend.deleter.delete(job_id)
+        assert not tenant.file.exists()
+        return add(*arguments)
+
+    monkeypatch.setattr(datasets, "add", delete_then_add)
+    assert tenant.upload() == 201
+    assert tenant.file.read_bytes() == ROWS
+    assert tenant.asks() == 200
+
+
+def test_a_deletion_waits_while_an_upload_is_registered(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is in its place, its row not yet: another project's deletion does not take it."""
+    job_id, now, deletions = tenant.ended_job(), module.now, list[threading.Thread]()
+    other = _another_project(tenant)
+
+    def now_while_deleting() -> str:
+        if not deletions:
+            deletions.append(threading.Thread(target=tenant.backend.deleter.delete, args=(job_id,)))
+            deletions[0].start()
+            deletions[0].join(0.3)
+            assert deletions[0].is_alive()
+            assert tenant.file.exists()
+        return now()
+
+    monkeypatch.setattr(module, "now", now_while_deleting)
+    assert other.upload() == 201
+    deletions[0].join(10)
+    assert tenant.backend.store.jobs.get(tenant.project, job_id) is None
+    assert (other.asks(), tenant.asks()) == (200, 404)
+
+
+def test_a_job_whose_rows_were_just_deleted_is_refused(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They went after its settings were checked: it would fail with nobody knowing why."""
+    job_id = tenant.ended_job()
+
+    def admit_then_delete(config: dict[str, Any], *_: Any) -> dict[str, Any]:
+        tenant.backend.deleter.delete(job_id)
+        return config
+
+    monkeypatch.setattr(job_routes, "admit", admit_then_delete)
+    status, error = tenant.submits()
+    assert (status, "upload it again" in error) == (422, True)
+    assert not tenant.backend.store.queue.has_work()
+
+
+def _another_project(tenant: Tenant) -> Tenant:
+    tenants = tenant.backend.store.tenants
+    identity = tenants.identity_of(tenant.headers["Authorization"].removeprefix("Bearer "))
+    assert identity is not None
+    project = tenants.create_project(identity.org, "q", "Q")
+    assert project is not None
+    return attrs.evolve(tenant, project=project, scope=tenant.scope.replace("projectSlug=p", "projectSlug=q"))
