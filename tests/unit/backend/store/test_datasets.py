@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from arkor.backend.backend import Backend
 from arkor.backend.routes import jobs as job_routes
 from arkor.backend.store import datasets as module
+from arkor.backend.store.database import now
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
 from arkor.version import __version__
@@ -109,7 +110,7 @@ def test_rows_checked_before_a_deletion_and_registered_after_it_are_there(
 
 def test_a_deletion_waits_while_an_upload_is_registered(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is in its place, its row not yet: another project's deletion does not take it."""
-    job_id, now, deletions = tenant.ended_job(), module.now, list[threading.Thread]()
+    job_id, deletions = tenant.ended_job(), list[threading.Thread]()
     other = _another_project(tenant)
 
     def now_while_deleting() -> str:
