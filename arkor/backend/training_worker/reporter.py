@@ -8,7 +8,9 @@ Protocol: docs/protocol.md, "Worker reports".
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import json
 import logging
 import threading
 import time
@@ -25,6 +27,7 @@ from arkor.version import __version__
 log = logging.getLogger("arkor.worker")
 
 _MAX_EVENTS_A_REPORT = 200
+_DEEPEST_VALUE = 20  # of values that are not JSON: one may contain itself
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 10.0
 
@@ -95,13 +98,15 @@ class Reporter:
 
         Args:
             kind: its type, ``training.log`` and so on.
-            fields: its fields in wire names; numbers that JSON cannot hold become null.
+            fields: its fields in wire names. Numbers that JSON cannot hold become null, and other values that it
+                cannot hold become numbers or texts.
         """
         timestamp = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        sendable = _sendable(kind, fields)
         with self._changed:
             self._last_seq += 1
             event = {"seq": self._last_seq, "type": kind, "timestamp": timestamp.replace("+00:00", "Z")}
-            self._pending.append({**event, **wire.finite(fields)})
+            self._pending.append({**event, **sendable})
             self._changed.notify_all()
 
     def flush(self, timeout_s: float | None = None) -> bool:
@@ -128,7 +133,11 @@ class Reporter:
     def _run(self) -> None:
         last_answer = time.monotonic()
         while not self._closing and not self._gone:
-            answered = self._report()
+            try:
+                answered = self._report()
+            except Exception:  # without this thread the worker would train on, and nobody would hear of it
+                log.exception("A report could not be sent; trying again")
+                answered = False
             if answered:
                 last_answer = time.monotonic()
             elif time.monotonic() - last_answer > self._timing.give_up_s and not self._gone:
@@ -188,3 +197,27 @@ class Reporter:
             self._gone = True
             self._changed.notify_all()
         tell()
+
+
+def _sendable(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event's fields as they travel, and say in the log if one of them is not JSON."""
+    try:
+        plain: dict[str, Any] = wire.finite(fields)
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        log.warning("A field of %s is not JSON (%s); it is sent as a number or a text", kind, exc)
+        return {name: _plain(value, _DEEPEST_VALUE) for name, value in fields.items()}
+    return plain
+
+
+def _plain(value: Any, levels: int) -> Any:
+    """Return a value as JSON, at most so many levels deep: NumPy's and torch's numbers as numbers, others as texts."""
+    if levels > 0 and isinstance(value, Mapping):
+        return {str(key): _plain(item, levels - 1) for key, item in value.items()}
+    if levels > 0 and isinstance(value, (list, tuple)):
+        return [_plain(item, levels - 1) for item in value]
+    with contextlib.suppress(AttributeError, TypeError, ValueError, RuntimeError):  # no single number
+        value = value.item()
+    if value is None or isinstance(value, (str, int, float)):
+        return wire.finite(value)
+    return f"{value!r:.200}"

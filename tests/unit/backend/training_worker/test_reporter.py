@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import requests
 
 from arkor.backend.training_worker.reporter import Reporter, Timing
 from arkor.version import __version__
@@ -76,6 +78,82 @@ def test_numbers_that_json_cannot_hold_become_null(receiver: Receiver, reporter:
     assert reporter.flush(5)
     assert receiver.events[0]["loss"] is None
     assert receiver.events[0]["nested"] == {"values": [None, 1.5]}
+
+
+class Opaque:
+    """A value that JSON does not know."""
+
+    def __repr__(self) -> str:
+        return "<opaque>"
+
+
+class Scalar:
+    """A number of NumPy's or torch's kind."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def item(self) -> float:
+        return self.number
+
+
+def test_values_that_are_not_json_do_not_silence_the_reporter(
+    receiver: Receiver, reporter: Reporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Numbers of other libraries stay numbers, the rest becomes text, and later events arrive too."""
+    loop: list[Any] = []
+    loop.append(loop)
+    values = {"loss": Scalar(0.5), "gradNorm": Scalar(float("nan")), "metadata": {("a", 1): Opaque(), "ok": [1, None]}}
+    reporter.start()
+    reporter.send("training.log", step=1, **values)
+    reporter.send("training.started", metadata={"set": {1}, "bytes": b"x", "loop": loop})
+    reporter.send("training.log", step=2, loss=0.25)
+    assert reporter.flush(5)
+    first, second, third = receiver.events
+    assert (first["step"], first["loss"], first["gradNorm"]) == (1, 0.5, None)
+    assert first["metadata"] == {"('a', 1)": "<opaque>", "ok": [1, None]}
+    assert (second["metadata"]["set"], second["metadata"]["bytes"]) == ("{1}", "b'x'")
+    assert third["loss"] == 0.25
+    assert "is not JSON" in caplog.text
+
+
+def test_a_fault_in_a_report_does_not_end_the_reporter(
+    receiver: Receiver,
+    reporter: Reporter,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is in the log, and the report is sent again."""
+    post, faults = requests.Session.post, [TypeError("not serializable"), RuntimeError("odd")]
+
+    def fail_first(*arguments: Any, **how: Any) -> requests.Response:
+        if faults:
+            raise faults.pop()
+        return post(*arguments, **how)
+
+    monkeypatch.setattr(requests.Session, "post", fail_first)
+    reporter.send("training.log", step=1)
+    reporter.start()
+    assert reporter.flush(5)
+    assert [event["step"] for event in receiver.events] == [1]
+    assert told.words == []
+    assert "not serializable" in caplog.text
+
+
+def test_a_fault_that_lasts_is_told_as_an_absent_backend(
+    reporter: Reporter, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker does not train on without being heard."""
+
+    def fail(*_: Any, **__: Any) -> requests.Response:
+        raise TypeError("not serializable")
+
+    monkeypatch.setattr(requests.Session, "post", fail)
+    reporter.send("training.log", step=1)
+    reporter.start()
+    assert not reporter.flush(10)
+    eventually(lambda: told.words == ["orphaned"], "the word")
 
 
 def test_events_survive_a_backend_that_is_away_for_a_while(receiver: Receiver, reporter: Reporter, told: Told) -> None:
