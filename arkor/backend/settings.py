@@ -30,7 +30,9 @@ class Settings:
         first_lease_s: the same from its start until its first report.
         cancel_grace_s: seconds from a cancel (or a last event) until the worker is killed.
         stop_grace_s: seconds that a stopping backend gives its workers to save what they have.
-        max_attempts: lost attempts after which a job fails, at least 1.
+        max_attempts: lost attempts in a row without progress after which a job fails, at least 1.
+        max_starts: tries to start a job's worker after which the job fails, at least 1.
+        start_retry_s: seconds until the second try; twice as long before each later one, at most a minute.
         max_dataset_bytes: largest data set, uncompressed.
     """
 
@@ -51,6 +53,8 @@ class Settings:
     cancel_grace_s: float = 20.0
     stop_grace_s: float = 10.0
     max_attempts: int = 3
+    max_starts: int = 12
+    start_retry_s: float = 1.0
     max_dataset_bytes: int = 4 * GIB
 
     @property

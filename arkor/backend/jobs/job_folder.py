@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Worker reports": the spec.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from arkor.backend.settings import Settings
@@ -17,6 +18,19 @@ from arkor.text import last_lines
 def spec_path(settings: Settings, job_id: str) -> Path:
     """Return where a job's spec is while an attempt is under way."""
     return settings.job_folder(job_id) / "spec.json"
+
+
+def left_specs(settings: Settings, under_way: Collection[str]) -> Iterator[Path]:
+    """Yield the specs, half-written ones included, that no attempt needs; each holds tokens.
+
+    Args:
+        settings: where the jobs' folders are.
+        under_way: the ids of the jobs whose workers may still read theirs.
+    """
+    for path in settings.data.glob("jobs/*/spec.json"):
+        if path.parent.name not in under_way:
+            yield path
+    yield from settings.data.glob("jobs/*/.spec.json.*")
 
 
 def log_path(settings: Settings, job_id: str) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from arkor.backend.jobs.job_folder import log_path, log_tail, spec_path, write_spec
+from arkor.backend.jobs.job_folder import left_specs, log_path, log_tail, spec_path, write_spec
 from arkor.backend.processes.engine import Engine, WorkerHandle
 from arkor.backend.processes.exit_reasons import NO_BACKEND_EXIT_CODE, RESUMABLE_EXIT_CODES, describe_exit
 from arkor.backend.settings import Settings
@@ -24,6 +24,7 @@ from arkor.backend.store.queue import ClaimedJob, Queue, RunningAttempt
 log = logging.getLogger("arkor.backend")
 
 _LOOK_S = 0.5  # between two looks at a worker that an earlier backend process started
+_LONGEST_START_RETRY_S = 60.0
 _RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
 _TICK_S = 0.25  # between two signs that this process is awake, where no lease asks for finer ones
 _TICKS_A_LEASE = 20
@@ -79,6 +80,19 @@ class _Run:
         self.lease_s = self.lease_left_s = lease_s
 
 
+@attrs.frozen
+class _FailedStart:
+    """A job whose worker could not be started.
+
+    Attributes:
+        tries: how often that was tried.
+        due: when it is tried again, by the scheduler's clock.
+    """
+
+    tries: int
+    due: float
+
+
 class Scheduler:
     """Starts the workers of queued jobs, and settles every job whose worker is gone. Thread-safe.
 
@@ -114,6 +128,7 @@ class Scheduler:
         self._tick_s = min(_TICK_S, settings.lease_s / _TICKS_A_LEASE)
         self._ticked_at = monotonic()
         self._runs: dict[str, _Run] = {}
+        self._failed_starts: dict[str, _FailedStart] = {}
         self._wake = threading.Condition()
         self._news = False
         self._stopping = False
@@ -123,6 +138,8 @@ class Scheduler:
         """Take over what an earlier backend process left running, and begin to work."""
         for attempt in self._queue.running():
             self._adopt(attempt)
+        for spec in left_specs(self._settings, self._runs):
+            _remove(spec)
         self._thread.start()
 
     def submitted(self) -> None:
@@ -154,6 +171,7 @@ class Scheduler:
     def ending(self, job_id: str) -> None:
         """Hear that a job was cancelled or has ended: its worker has to go soon."""
         with self._wake:
+            self._failed_starts.pop(job_id, None)
             run = self._runs.get(job_id)
             if run is not None and run.grace_left_s is None:
                 self._tick()
@@ -240,15 +258,27 @@ class Scheduler:
                 self._kill(run)
             if run.gone or run.silent:
                 self._settle(run)
-        while len(self._runs) < self._settings.max_parallel:
-            job = self._queue.claim()
-            if job is None:
-                break
-            self._begin(job)
+        put_off = self._start_queued()
         with self._wake:
             waits = [run.due_s for run in self._runs.values()]
             waits += [_LOOK_S for run in self._runs.values() if run.adopted]
+        waits += [due - self._monotonic() for due in put_off.values()]
         return max(0.0, min(waits)) if waits else None
+
+    def _start_queued(self) -> dict[str, float]:
+        """Start as many jobs as there is room for; return when each job is due that only has to wait."""
+        while len(self._runs) < self._settings.max_parallel:
+            put_off = self._put_off()
+            job = self._queue.claim(put_off)
+            if job is None:
+                return put_off
+            self._begin(job)
+        return {}
+
+    def _put_off(self) -> dict[str, float]:
+        now = self._monotonic()
+        with self._wake:
+            return {job_id: failed.due for job_id, failed in self._failed_starts.items() if failed.due > now}
 
     def _begin(self, job: ClaimedJob) -> None:
         run = _Run(job.id, job.attempt, self._settings.first_lease_s)
@@ -262,20 +292,39 @@ class Scheduler:
             path = write_spec(self._settings, job, self._backend_url, self._threads)
             run.handle = self._engine.start(path, log_path(self._settings, job.id), note_exit)
         except OSError as exc:
-            self._queue.fail(job.id, job.attempt, f"Its worker could not be started: {exc}")
+            self._note_failed_start(job, exc)
             self._forget(run)
             return
+        with self._wake:
+            self._failed_starts.pop(job.id, None)
         log.info("Job %s, attempt %d: worker %d started", job.id, job.attempt, run.handle.pid)
         if self._queue.is_cancelling(job.id):  # asked for before there was a run to be told
             self.ending(job.id)
         self._queue.record_process(job.id, job.attempt, run.handle.pid, run.handle.start)
+
+    def _note_failed_start(self, job: ClaimedJob, exc: OSError) -> None:
+        """Queue a job again whose worker could not be started, or fail it after too many tries."""
+        with self._wake:
+            former = self._failed_starts.pop(job.id, None)
+        tries = 1 if former is None else former.tries + 1
+        if tries >= self._settings.max_starts:
+            self._queue.fail(job.id, job.attempt, f"Its worker could not be started, {tries} times: {exc}")
+            return
+        delay = min(self._settings.start_retry_s * 2.0 ** (tries - 1), _LONGEST_START_RETRY_S)
+        log.warning(
+            "Job %s, attempt %d: its worker could not be started (%s); trying again in %g s",
+            *(job.id, job.attempt, exc, delay),
+        )
+        with self._wake:
+            self._failed_starts[job.id] = _FailedStart(tries, self._monotonic() + delay)
+        self._queue.give_back(job.id, job.attempt)
 
     def _adopt(self, attempt: RunningAttempt) -> None:
         run = _Run(attempt.job_id, attempt.attempt, self._settings.lease_s, adopted=True)
         if attempt.pid is not None and attempt.pid_start is not None:
             run.handle = WorkerHandle(attempt.pid, attempt.pid_start)
         self._take_in(run)
-        if self._queue.is_cancelling(run.job_id):
+        if attempt.job_ended or self._queue.is_cancelling(run.job_id):
             self.ending(run.job_id)
         log.info("Job %s, attempt %d: found running, process %s", run.job_id, run.attempt, attempt.pid)
 

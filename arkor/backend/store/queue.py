@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import attrs
@@ -10,8 +11,10 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from arkor.backend.store.database import Database, digest, new_token, now
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
-from arkor.backend.store.schema import attempts, jobs
-from arkor.protocol.jobs import JobStatus
+from arkor.backend.store.schema import attempts, events, jobs
+from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus
+
+_PROGRESS_TYPES = ("training.log", "checkpoint.saved")
 
 
 @attrs.frozen(kw_only=True)
@@ -35,19 +38,21 @@ class ClaimedJob:
 
 @attrs.frozen
 class RunningAttempt:
-    """An attempt that an earlier process of this backend started.
+    """An attempt that an earlier process of this backend started, and whose worker it did not see leave.
 
     Attributes:
         job_id: the job's.
         attempt: its number, from 1.
         pid: its worker's process, or None where the backend ended before it was known.
         pid_start: when that process started, as ``process_start`` writes it.
+        job_ended: whether the job has ended already, and its worker only has to leave.
     """
 
     job_id: str
     attempt: int
     pid: int | None
     pid_start: str | None
+    job_ended: bool
 
 
 class Queue:
@@ -57,11 +62,18 @@ class Queue:
         self._database = database
         self._feed = feed
 
-    def claim(self) -> ClaimedJob | None:
-        """Mark the oldest queued job as running and begin its next attempt; None where none is queued."""
+    def claim(self, put_off: Collection[str] = ()) -> ClaimedJob | None:
+        """Mark the oldest queued job as running and begin its next attempt.
+
+        Args:
+            put_off: the ids of jobs whose turn has not come.
+
+        Returns:
+            The job, or None if there is no other in the queue.
+        """
+        waiting = (jobs.c.status == JobStatus.QUEUED.value, jobs.c.id.not_in(put_off))
         with self._database.write() as connection:
-            oldest = select(jobs).where(jobs.c.status == JobStatus.QUEUED.value).order_by(jobs.c.number).limit(1)
-            row = connection.execute(oldest).one_or_none()
+            row = connection.execute(select(jobs).where(*waiting).order_by(jobs.c.number).limit(1)).one_or_none()
             if row is None:
                 return None
             token, number = new_token(), row.attempt + 1
@@ -82,11 +94,12 @@ class Queue:
             )
 
     def running(self) -> list[RunningAttempt]:
-        """Return the attempts that are under way, oldest job first."""
+        """Return the attempts whose workers are not known to have left, oldest job first."""
+        ended = jobs.c.status.in_(TERMINAL_STATUSES)
         query = (
-            select(jobs.c.id, jobs.c.attempt, attempts.c.pid, attempts.c.pid_start)
+            select(jobs.c.id, jobs.c.attempt, attempts.c.pid, attempts.c.pid_start, ended)
             .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
-            .where(jobs.c.status == JobStatus.RUNNING.value)
+            .where((jobs.c.status == JobStatus.RUNNING.value) | (ended & ~attempts.c.ended))
             .order_by(jobs.c.number)
         )
         with self._database.read() as connection:
@@ -112,7 +125,9 @@ class Queue:
         self._feed.publish(job_id)
 
     def lose(self, job_id: str, attempt: int, reason: str, max_attempts: int) -> None:
-        """Queue a job again whose attempt was lost, or fail it where too many were.
+        """Queue a job again whose attempt was lost, or fail it after too many in a row that made no progress.
+
+        Progress is a log or a checkpoint that no earlier attempt has reported.
 
         Args:
             job_id: the job's.
@@ -122,11 +137,13 @@ class Queue:
         """
         with self._database.write() as connection:
             row = _end_attempt(connection, job_id, attempt)
-            if row is not None and row.lost_attempts + 1 >= max_attempts:
-                error = f"Gave up after {row.lost_attempts + 1} lost attempts; in the last one {reason}"
-                append(connection, job_id, [NewEvent("training.failed", {"error": error})])
-            elif row is not None:
-                _update(connection, job_id, status=JobStatus.QUEUED.value, lost_attempts=row.lost_attempts + 1)
+            if row is not None:
+                lost = 0 if _made_progress(connection, job_id, attempt) else row.lost_attempts + 1
+                if lost >= max_attempts:
+                    error = f"Gave up after {lost} lost attempts; in the last one {reason}"
+                    append(connection, job_id, [NewEvent("training.failed", {"error": error})])
+                else:
+                    _update(connection, job_id, status=JobStatus.QUEUED.value, lost_attempts=lost)
         self._feed.publish(job_id)
 
     def fail(self, job_id: str, attempt: int, error: str) -> None:
@@ -153,6 +170,11 @@ def _end_attempt(connection: Connection, job_id: str, attempt: int) -> Row[Any] 
         append(connection, job_id, [NewEvent("training.cancelled", {})])
         return None
     return row
+
+
+def _made_progress(connection: Connection, job_id: str, attempt: int) -> bool:
+    new = (events.c.job_id == job_id, events.c.attempt == attempt, events.c.type.in_(_PROGRESS_TYPES))
+    return connection.execute(select(events.c.id).where(*new).limit(1)).first() is not None
 
 
 def _with_token(config: dict[str, Any], blob_token: str | None) -> dict[str, Any]:

@@ -129,6 +129,26 @@ def test_a_cancel_survives_a_killed_backend(start: Callable[..., BackendProcess]
     assert client.job(job_id)["status"] == "cancelled"
 
 
+def test_a_worker_that_stays_after_its_last_event_does_not_outlive_a_restart(
+    start: Callable[..., BackendProcess], config: dict[str, Any]
+) -> None:
+    """The backend was killed just after that event. The spec, which holds tokens, goes too; then the job can go."""
+    backend = start(cancel_grace=30.0)
+    client = backend.client()
+    job_id = client.submit("linger", config).json()["job"]["id"]
+    assert client.events(job_id)[-1].event == "training.completed"
+    pid, spec = backend.worker_pid(job_id), backend.job_dir(job_id) / "spec.json"
+    backend.kill()
+    assert (is_running(pid), spec.exists()) == (True, True)
+    backend.change(cancel_grace=2.0)
+    backend.start()
+    assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 503
+    eventually(lambda: not is_running(pid), "the worker is ended")
+    eventually(lambda: not spec.exists(), "the spec is gone")
+    assert client.job(job_id)["status"] == "completed"
+    assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 204
+
+
 def test_a_graceful_stop_keeps_the_work(start: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
     """The worker saves and goes, the job waits in the queue, and the next backend resumes it."""
     backend = start()

@@ -9,12 +9,14 @@ from pathlib import Path
 import attrs
 import pytest
 
+from arkor.backend.jobs.job_folder import spec_path, write_spec
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.processes.engine import WorkerHandle
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.jobs import NewJob
+from arkor.backend.store.reports import WorkerEvent
 from arkor.backend.store.tenants import Project
 from tests.support.eventually import eventually
 
@@ -39,7 +41,10 @@ class ScriptedEngine:
         return handle not in self.killed
 
     def terminate(self, handle: WorkerHandle) -> None:
-        self.exits[handle.pid - 1](4)
+        if handle.pid <= len(self.exits):
+            self.exits[handle.pid - 1](4)
+        else:  # an earlier backend's
+            self.killed.append(handle)
 
     def kill(self, handle: WorkerHandle) -> None:
         self.killed.append(handle)
@@ -96,18 +101,112 @@ def house(tmp_path: Path) -> Iterator[House]:
     store.close()
 
 
-def test_a_worker_that_cannot_be_started_fails_the_job(house: House) -> None:
-    """The reason is in its last event, and the next job gets its turn."""
+def test_a_worker_that_cannot_be_started_is_tried_again(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """Later each time; the log has the reason, and other jobs get their turn meanwhile."""
+    clock = Clock()
+    scheduler, job_id = house.paused_at(clock), house.submit()
     house.engine.error = OSError(28, "No space left on device")
-    job_id = house.submit()
-    scheduler = house.scheduler()
-    eventually(lambda: house.status(job_id) == "failed", "the job failed")
-    assert "could not be started" in house.last_event(job_id)
-    assert "No space left on device" in house.last_event(job_id)
+    assert scheduler.turn() == 1.0
+    assert "No space left on device" in caplog.text
+    assert (house.status(job_id), spec_path(house.settings, job_id).exists()) == ("queued", False)
+    clock.now += 0.9
+    assert scheduler.turn() == pytest.approx(0.1)
+    clock.now += 0.2
+    assert scheduler.turn() == 2.0
     house.engine.error = None
-    house.submit()
-    scheduler.submitted()
-    eventually(lambda: house.engine.exits, "the next job is started")
+    other = house.submit()
+    scheduler.turn()
+    assert (house.status(job_id), house.status(other)) == ("queued", "running")
+    clock.now += 2.1
+    house.engine.exits[0](1)
+    scheduler.turn()
+    assert (house.status(job_id), house.status(other)) == ("running", "failed")
+
+
+def test_a_worker_that_can_never_be_started_fails_the_job(house: House) -> None:
+    """After so many tries; a minute at most between two, and the reason is in the last event."""
+    clock, waits = Clock(), list[float | None]()
+    settings = attrs.evolve(house.settings, max_starts=9)
+    scheduler, job_id = attrs.evolve(house, settings=settings).paused_at(clock), house.submit()
+    house.engine.error = OSError(11, "Resource temporarily unavailable")
+    for _ in range(9):
+        waits.append(scheduler.turn())
+        clock.now += waits[-1] or 0.0
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, None]
+    assert house.status(job_id) == "failed"
+    assert "could not be started, 9 times" in house.last_event(job_id)
+    assert "Resource temporarily unavailable" in house.last_event(job_id)
+
+
+def test_a_job_that_waits_for_another_start_can_be_cancelled(house: House) -> None:
+    """At once, and nothing is started for it."""
+    clock = Clock()
+    scheduler, job_id = house.paused_at(clock), house.submit()
+    house.engine.error = OSError(28, "No space left on device")
+    scheduler.turn()
+    assert house.store.jobs.cancel(job_id)
+    scheduler.ending(job_id)
+    assert house.status(job_id) == "cancelled"
+    house.engine.error = None
+    assert scheduler.turn() is None
+    assert house.engine.exits == []
+
+
+def _power_cut(house: House, job_id: str, *steps: int) -> None:
+    """Run an attempt that reports these steps, and is gone with its backend."""
+    job = house.store.queue.claim()
+    assert job is not None
+    assert job.id == job_id
+    events = [WorkerEvent(seq, "training.log", {"step": step, "loss": 1.0}) for seq, step in enumerate(steps, 1)]
+    house.store.reports.receive(job_id, job.attempt, job.token, events)
+    house.store.queue.lose(job_id, job.attempt, "its worker's process was gone", house.settings.max_attempts)
+
+
+def test_power_cuts_do_not_fail_a_job_that_makes_progress(house: House) -> None:
+    """Each attempt comes further than the one before; the third without progress in a row is the last."""
+    job_id = house.submit()
+    for reached in range(1, 6):
+        _power_cut(house, job_id, *range(1, reached + 1))
+        assert house.status(job_id) == "queued"
+    for _ in range(2):
+        _power_cut(house, job_id, 1, 2, 3, 4, 5)
+        assert house.status(job_id) == "queued"
+    _power_cut(house, job_id, *range(1, 7))
+    for _ in range(2):
+        _power_cut(house, job_id, 1, 2)
+        assert house.status(job_id) == "queued"
+    _power_cut(house, job_id)
+    assert "Gave up after 3 lost attempts" in house.last_event(job_id)
+
+
+def test_a_worker_that_stays_after_its_last_event_is_ended_by_the_next_backend(house: House) -> None:
+    """The former one was killed just after that event: its spec goes too, and nothing is deleted meanwhile."""
+    job_id = house.submit()
+    job = house.store.queue.claim()
+    assert job is not None
+    spec = write_spec(house.settings, job, "http://127.0.0.1:1", 1)
+    house.store.queue.record_process(job_id, 1, 77, "start")
+    house.store.reports.receive(job_id, 1, job.token, [WorkerEvent(1, "training.completed", {"artifacts": []})])
+    scheduler = house.scheduler()
+    assert scheduler.is_under_way(job_id)
+    eventually(lambda: not scheduler.is_under_way(job_id), "the worker is ended")
+    assert house.engine.killed == [WorkerHandle(77, "start")]
+    assert not spec.exists()
+    assert (house.status(job_id), house.store.queue.running()) == ("completed", [])
+    scheduler.stop()
+
+
+def test_specs_that_no_worker_needs_go_at_the_start(house: House) -> None:
+    """The backend was killed before it removed them, or while it wrote one; they hold tokens."""
+    ended, running = house.submit(), house.submit()
+    jobs = [house.store.queue.claim(), house.store.queue.claim()]
+    specs = [write_spec(house.settings, job, "http://127.0.0.1:1", 1) for job in jobs if job is not None]
+    half = specs[0].with_name(".spec.json.x7f3")
+    half.write_text("half")
+    house.store.queue.fail(ended, 1, "gone")
+    house.store.queue.record_process(running, 1, 78, "start")
+    scheduler = house.scheduler()
+    assert [spec.exists() for spec in (*specs, half)] == [False, True, False]
     scheduler.stop()
 
 
