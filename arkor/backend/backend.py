@@ -33,17 +33,19 @@ class Backend:
     Args:
         settings: what it was told.
         url: where workers and clients reach it.
+        secret: what its server file carries, and what it proves to know; None where it has no such file.
 
     Raises:
         LocalBackendError: a newer arkor wrote its data.
         OSError: the data folder cannot be written.
     """
 
-    def __init__(self, settings: Settings, url: str) -> None:
+    def __init__(self, settings: Settings, url: str, secret: str | None = None) -> None:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.datasets_folder.mkdir(exist_ok=True)
         self.settings = settings
         self.url = url
+        self.secret = secret
         self.feed = Feed()
         self.store = Store(settings.database_path, self.feed, settings.datasets_folder)
         self.pulls = Pulls(settings.models_module)

@@ -40,7 +40,7 @@ def serve(settings: Settings) -> None:
     server_file = ServerFile(settings.server_file) if settings.server_file is not None else None
     with _sole_user(settings), StopRequest() as stop, _bound(settings.port, server_file) as bound:
         url = f"http://{HOST}:{bound.getsockname()[1]}"
-        backend = Backend(settings, url)
+        backend = Backend(settings, url, None if server_file is None else server_file.secret)
         app = backend.activity.watch(create_app(backend).wsgi_app)
         threads = settings.chat_cap + _SPARE_THREADS
         http = HttpServer(

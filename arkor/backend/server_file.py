@@ -16,19 +16,24 @@ from urllib.parse import urlsplit
 import psutil
 
 from arkor.backend.store.database import now
+from arkor.protocol.proof import new_secret
 from arkor.system.files import file_lock, write_atomically
 from arkor.version import __version__
 
 
 class ServerFile:
-    """``server.json``: ``{"url", "pid", "createTime", "version", "startedAt"}``.
+    """``server.json``: ``{"url", "pid", "createTime", "version", "startedAt", "secret"}``.
 
     Args:
         path: the file.
+
+    Attributes:
+        secret: proves to clients that this process wrote the file; it is in the file and in no answer.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.secret = new_secret()
 
     def write(self, url: str) -> None:
         """Say that this process serves at an address.
@@ -42,6 +47,7 @@ class ServerFile:
             "createTime": psutil.Process().create_time(),
             "version": __version__,
             "startedAt": now(),
+            "secret": self.secret,
         }
         write_atomically(self._path, json.dumps(body).encode(), mode=0o600)
 

@@ -7,8 +7,10 @@ needed for a minute. Finding, starting and leaving happen under one lock, so tha
 
 from __future__ import annotations
 
+import enum
 import importlib.util
-import json
+import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -16,13 +18,17 @@ import time
 from pathlib import Path
 from textwrap import indent
 
-from arkor.errors import ArkorError, ConnectionFailed, LocalBackendError
-from arkor.http.abort import pause
+from arkor.client.server_note import ServerNote
+from arkor.errors import ArkorError, CloudApiError, ConnectionFailed, LocalBackendError
+from arkor.http.abort import current_scope, pause
+from arkor.http.connections import StrangeServer
 from arkor.http.transport import Transport
 from arkor.system.files import arkor_home, file_lock, read_end
 from arkor.system.origin import install_command
 from arkor.system.processes import module_command
 from arkor.text import last_lines
+
+logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 IDLE_EXIT_S = 60
@@ -43,6 +49,12 @@ _NEEDED = (
 )
 
 
+class _Listener(enum.Enum):
+    OURS = enum.auto()
+    STRANGER = enum.auto()
+    NOBODY = enum.auto()
+
+
 def local_folder() -> Path:
     """Return the folder of the local backend: its address, its log and its data."""
     return arkor_home() / "local"
@@ -56,7 +68,7 @@ def find_or_start() -> str:
     """
     try:
         with file_lock(local_folder() / "lock", pause):
-            return _find() or _start()
+            return _find(remove_old=True) or _start()
     except ArkorError:  # some of ours are OSErrors too
         raise
     except OSError as exc:
@@ -67,13 +79,27 @@ def check_alive(base_url: str) -> None:
     """Do nothing while the local backend may still answer.
 
     Raises:
-        LocalBackendError: nobody listens at its address any more.
+        LocalBackendError: nobody listens at its address any more, or another program does.
     """
-    if not _listens(base_url):
+    note = _noted(base_url)
+    if note is None or _listener(note) is not _Listener.OURS:
         raise LocalBackendError(
             f"The local backend at {base_url} is gone; its log is {_log_file()}. The next command with --local "
             "starts it again, and what was running goes on from its last checkpoint."
         )
+
+
+def check_peer(base_url: str, sock: socket.socket) -> None:
+    """Let the other end of a connection prove that it is the local backend, before a token is sent on it.
+
+    Raises:
+        StrangeServer: it is another program.
+        OSError: it does not answer.
+    """
+    note = _noted(base_url)
+    if note is None:
+        raise StrangeServer("the local backend has left that address")
+    note.check(sock)
 
 
 def _server_file() -> Path:
@@ -86,32 +112,63 @@ def _log_file() -> Path:
 
 def noted_url() -> str | None:
     """Return the address that the backend noted at its last start; None once it has left in good order."""
-    try:
-        body = json.loads(_server_file().read_bytes())
-    except (FileNotFoundError, ValueError):
+    note = ServerNote.read(_server_file())
+    return None if note is None else note.url
+
+
+def _noted(base_url: str) -> ServerNote | None:
+    """Return the note of the backend that is at an address; None if the last one to start is at another."""
+    note = ServerNote.read(_server_file())
+    return note if note is not None and note.url == base_url else None
+
+
+def _find(*, remove_old: bool = False) -> str | None:
+    """Return the address of the backend if it is there.
+
+    Args:
+        remove_old: remove the file of a backend whose port is another program's now; the caller holds the lock, and
+            nothing is starting. If the port is free the file stays: the next backend takes the same port again,
+            because workers that survived report there.
+    """
+    note = ServerNote.read(_server_file())
+    if note is None:
         return None
-    url = body.get("url") if isinstance(body, dict) else None
-    return url if isinstance(url, str) else None
+    listener = _listener(note)
+    if listener is _Listener.STRANGER and remove_old:
+        _server_file().unlink(missing_ok=True)
+        logger.warning(
+            "%s is of a backend that is gone, and another program listens at %s now. It got no token; the file was "
+            "removed.",
+            _server_file(),
+            note.url,
+        )
+    return note.url if listener is _Listener.OURS else None
 
 
-def _find() -> str | None:
-    url = noted_url()
-    return url if url is not None and _listens(url) else None
+def _listener(note: ServerNote) -> _Listener:
+    """Say who listens at the address of a note. A backend that is slow to answer counts as long as its process runs."""
+    found = _Listener.NOBODY
 
+    def look(sock: socket.socket) -> None:
+        nonlocal found
+        found = _Listener.OURS if note.is_alive() else _Listener.STRANGER
+        try:
+            note.check(sock)
+        except StrangeServer:
+            found = _Listener.STRANGER
+            raise
+        found = _Listener.OURS
 
-def _listens(base_url: str) -> bool:
-    """Say whether a backend is at an address: one that is slow to answer counts, one that is refused does not."""
-    transport = Transport(base_url)
+    transport = Transport(note.url, check_peer=look)
     try:
         transport.send("GET", "/healthz", timeout_s=(HEALTH_TIMEOUT_S, HEALTH_TIMEOUT_S))
-    except ConnectionFailed as exc:
-        return exc.sent
-    except ArkorError:
-        return False  # somebody else took the port
-    else:
-        return True
+    except (ConnectionFailed, CloudApiError):  # the check has seen who it is, unless the end of the call cut it short
+        scope = current_scope()
+        if scope is not None:
+            scope.check()
     finally:
         transport.close()
+    return found
 
 
 def check_packages() -> None:

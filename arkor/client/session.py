@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Requests", "Identity".
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Any
 
 from arkor.auth.credentials import default_cloud_api_url
@@ -25,7 +26,8 @@ class BackendSession:
     ) -> None:
         base_url = default_cloud_api_url() if base_url is None else base_url
         self.identity = identity or Identity(token or "", host_key(base_url))
-        self._transport = Transport(base_url, self.identity.tokens)
+        check_peer = functools.partial(local_backend.check_peer, base_url) if self.is_local else None
+        self._transport = Transport(base_url, self.identity.tokens, check_peer=check_peer)
 
     @property
     def base_url(self) -> str:

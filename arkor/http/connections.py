@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import urllib3
@@ -12,6 +14,13 @@ from requests.adapters import HTTPAdapter
 from arkor.http.abort import current_scope
 
 CONNECT_TIMEOUT_S = 10.0
+
+# Looks at a connection before its first request, and raises OSError to refuse it.
+PeerCheck = Callable[[socket.socket], None]
+
+
+class StrangeServer(OSError):
+    """A connection leads to another program than the one that is looked for."""
 
 
 class _AbortableMixin(urllib3.connection.HTTPConnection):
@@ -29,9 +38,20 @@ class _AbortableMixin(urllib3.connection.HTTPConnection):
         except OSError as exc:
             raise urllib3.exceptions.NewConnectionError(self, f"failed to connect: {exc}") from exc
 
+    check_peer: PeerCheck | None = None
+
     def connect(self) -> None:
         super().connect()
         self._hand_in()
+        if self.check_peer is not None:
+            self._check(self.check_peer)
+
+    def _check(self, check_peer: PeerCheck) -> None:
+        try:
+            check_peer(self.sock)
+        except OSError as exc:
+            self.close()
+            raise urllib3.exceptions.NewConnectionError(self, f"was not accepted: {exc}") from exc
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._hand_in()
@@ -98,10 +118,23 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _AbortableHTTPSConnection
 
 
+class _CheckedHTTPPool(_HTTPPool):
+    """A pool that lets a check look at each new connection."""
+
+    def __init__(self, *args: Any, check_peer: PeerCheck, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._check_peer = check_peer
+
+    def _new_conn(self) -> Any:
+        connection: Any = super()._new_conn()
+        connection.check_peer = self._check_peer
+        return connection
+
+
 class AbortableAdapter(HTTPAdapter):
     """An adapter whose connections can be aborted, also through an HTTP proxy."""
 
-    _pools = {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: RUF012
+    _pools: dict[str, Any] = {"http": _HTTPPool, "https": _HTTPSPool}  # noqa: RUF012
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools of direct connections."""
@@ -114,3 +147,16 @@ class AbortableAdapter(HTTPAdapter):
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = self._pools
         return manager
+
+
+class CheckedAdapter(AbortableAdapter):
+    """An adapter for ``http://`` that lets a check look at each new connection before anything else is sent on it.
+
+    Args:
+        check_peer: looks at the connection, and refuses it with an OSError.
+        kwargs: as ``HTTPAdapter`` takes them.
+    """
+
+    def __init__(self, check_peer: PeerCheck, **kwargs: Any) -> None:
+        self._pools = {**self._pools, "http": functools.partial(_CheckedHTTPPool, check_peer=check_peer)}
+        super().__init__(**kwargs)

@@ -19,6 +19,7 @@ import urllib3
 
 from arkor.errors import ArkorError, CloudApiError, ConfigError, ConnectionFailed, error_for_status
 from arkor.http.cloud import CLOUD_API_URL
+from arkor.http.connections import StrangeServer
 from arkor.system.upgrade import upgrade_command
 from arkor.text import one_line
 from arkor.version import __version__
@@ -64,6 +65,7 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
 
 
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((StrangeServer,), "another program listens there, and no token was sent to it"),
     ((ConnectionRefusedError,), "connection refused. Is it running, and is the address right?"),
     ((socket.gaierror,), "its name cannot be resolved. Is there a network?"),
     ((requests.exceptions.ProxyError,), "the proxy failed; look at HTTPS_PROXY and NO_PROXY"),

@@ -26,7 +26,7 @@ from arkor.errors import (
 from arkor.http import deprecation
 from arkor.http.abort import current_scope, pause
 from arkor.http.bearer import BearerToken, TokenSource, token_source
-from arkor.http.connections import CONNECT_TIMEOUT_S, AbortableAdapter
+from arkor.http.connections import CONNECT_TIMEOUT_S, AbortableAdapter, CheckedAdapter, PeerCheck
 from arkor.http.translate import error_of, translated
 from arkor.version import __version__
 
@@ -87,6 +87,7 @@ class Transport:
     Args:
         base_url: scheme, host and port; trailing slashes are dropped.
         token: the bearer token, what hands it out, or None for the calls that need none.
+        check_peer: looks at each new connection before a request is sent on it, for ``http://`` alone; None trusts all.
 
     Raises:
         ConfigError: the base URL is not one.
@@ -94,7 +95,9 @@ class Transport:
     Thread-safety: requests may be made from several threads; ``close`` by whoever made it.
     """
 
-    def __init__(self, base_url: str, token: str | TokenSource | None = None) -> None:
+    def __init__(
+        self, base_url: str, token: str | TokenSource | None = None, *, check_peer: PeerCheck | None = None
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         parts = split_base_url(self.base_url)
         self._host = parts.netloc
@@ -103,6 +106,8 @@ class Transport:
         self._session.auth = self._bearer = BearerToken(token_source(token))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, AbortableAdapter(pool_maxsize=POOLED_CONNECTIONS))
+        if check_peer is not None:
+            self._session.mount("http://", CheckedAdapter(check_peer, pool_maxsize=POOLED_CONNECTIONS))
         # In the session's own proxies requests 2.34 passes over no_proxy: it must come with each request.
         self._proxies = {"no_proxy": parts.hostname} if parts.hostname in LOOPBACK_HOSTS else None
 

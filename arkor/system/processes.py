@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from arkor.errors import InterpreterMissing
+
+_CREATED_TOLERANCE_S = 2.0
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -62,3 +65,35 @@ def end(process: subprocess.Popen[Any], patience_s: float) -> None:
     except subprocess.TimeoutExpired:
         signal_group(process.pid)
         process.wait()
+
+
+def is_alive(pid: int, created_at: float) -> bool:
+    """Say whether a process of this user that was created at a certain moment has not ended.
+
+    Args:
+        pid: its process id.
+        created_at: the moment, in seconds since the epoch; only Linux says whether it fits.
+    """
+    if sys.platform == "win32":  # there, signal 0 is Ctrl-C
+        return False
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError):  # gone, another user's, or no process id at all
+        return False
+    if sys.platform != "linux":
+        return True
+    found = _created_at(pid)
+    return found is not None and abs(found - created_at) < _CREATED_TOLERANCE_S
+
+
+def _created_at(pid: int) -> float | None:
+    """Return when a process was created, by the clock as it is now; None if it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        boot = next(line for line in Path("/proc/stat").read_bytes().splitlines() if line.startswith(b"btime "))
+    except (OSError, StopIteration):
+        return None
+    state, *fields = stat.rpartition(b")")[2].split()  # before it is the command, which may hold anything
+    if state in {b"Z", b"X"}:
+        return None
+    return int(boot.split()[1]) + int(fields[18]) / os.sysconf("SC_CLK_TCK")

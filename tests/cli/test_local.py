@@ -13,10 +13,12 @@ import psutil
 import pytest
 
 from arkor.client import local_backend
-from arkor.errors import LocalBackendError
+from arkor.client.client import CloudApiClient
+from arkor.errors import ConnectionFailed, LocalBackendError
 from tests.support.backend import BackendProcess, is_running
 from tests.support.commands import Command, run
 from tests.support.eventually import eventually
+from tests.support.stranger import stranger
 from tests.support.tiny_model import write_tiny_model
 
 ENTRY = """\
@@ -181,6 +183,45 @@ def test_two_at_once_start_one_backend_which_leaves_by_itself(home: Path, monkey
     assert psutil.Process(pid).is_running()
     eventually(lambda: not is_running(pid), "the backend left")
     assert not server_file.exists()
+
+
+def test_a_stranger_on_the_port_never_sees_the_token(
+    backend: BackendProcess, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The backend was killed and another program took its port: a new one is started elsewhere, and is used."""
+    monkeypatch.setattr(local_backend, "IDLE_EXIT_S", 1)
+    before = CloudApiClient.connect("local")
+    secret = json.loads(backend.server_file.read_bytes())["secret"]
+    backend.kill()
+    with stranger(int(backend.url.rpartition(":")[2])) as other:
+        with pytest.raises(ConnectionFailed):
+            before.me()
+        with pytest.raises(LocalBackendError, match="is gone"):
+            before.check_alive()
+        client = CloudApiClient.connect("local")
+        assert client.base_url != other.url
+        assert client.me()["orgs"]
+    assert {path for _, path, _ in other.requests} == {"/healthz"}
+    assert not other.saw_a_token
+    assert other.url in caplog.text
+    body = json.loads(backend.server_file.read_bytes())
+    assert body["secret"] != secret
+    assert secret not in caplog.text + backend.log
+    assert client.identity.token not in caplog.text
+    before.close()
+    client.close()
+    eventually(lambda: not is_running(body["pid"]), "the backend left")
+
+
+def test_a_killed_backend_that_comes_back_is_proven_again(backend: BackendProcess) -> None:
+    """At the same port, with another secret: a client from before goes on with it."""
+    client = CloudApiClient.connect("local")
+    known = client.me()
+    backend.kill()
+    backend.start()
+    assert client.me() == known
+    client.check_alive()
+    client.close()
 
 
 def test_a_backend_that_dies_at_its_start_shows_the_end_of_its_log(home: Path) -> None:

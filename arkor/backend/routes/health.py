@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 
 from arkor.backend.backend import FEATURES, NAME
+from arkor.backend.routes.access import backend
+from arkor.protocol.proof import CHALLENGE_HEADER, is_challenge, proof_of
+from arkor.serving.refusal import Refusal
 from arkor.version import __version__
 
 blueprint = Blueprint("health", __name__)
@@ -17,8 +20,18 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/healthz")
 def healthz() -> dict[str, Any]:
-    """Answer as long as requests are answered at all."""
-    return {"status": "ok", "backend": NAME, "version": __version__}
+    """Answer as long as requests are answered at all; a challenge with the proof that this is the user's backend.
+
+    Raises:
+        Refusal: 400, the challenge has another form.
+    """
+    answer = {"status": "ok", "backend": NAME, "version": __version__}
+    secret, challenge = backend().secret, request.headers.get(CHALLENGE_HEADER)
+    if secret is None or challenge is None:
+        return answer
+    if not is_challenge(challenge):
+        raise Refusal(400, f"{CHALLENGE_HEADER} must have 64 hexadecimal digits, in lower case.")
+    return {**answer, "proof": proof_of(secret, challenge)}
 
 
 @blueprint.get("/v1/capabilities")

@@ -40,7 +40,7 @@ def test_the_server_file_says_where_the_backend_is(prepare: Callable[..., Backen
     backend.start()
     assert backend.process is not None
     body = json.loads(backend.server_file.read_bytes())
-    assert set(body) == {"url", "pid", "createTime", "version", "startedAt"}
+    assert set(body) == {"url", "pid", "createTime", "version", "startedAt", "secret"}
     assert (body["pid"], body["version"]) == (backend.process.pid, __version__)
     assert backend.server_file.stat().st_mode & 0o777 == 0o600
     assert backend.data.stat().st_mode & 0o777 == 0o700

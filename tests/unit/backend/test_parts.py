@@ -73,6 +73,16 @@ def test_a_server_file_is_removed_by_its_owner_alone(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_each_backend_has_a_secret_of_its_own(tmp_path: Path) -> None:
+    """It is in the file, which only the user can read, and not in the repr."""
+    path = tmp_path / "server.json"
+    first, second = ServerFile(path), ServerFile(path)
+    first.write("http://127.0.0.1:4567")
+    assert json.loads(path.read_bytes())["secret"] == first.secret != second.secret
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert first.secret not in repr(first)
+
+
 def test_the_database_of_a_newer_arkor_is_left_alone(tmp_path: Path) -> None:
     """A clear error rather than wrong answers."""
     path = tmp_path / "db.sqlite3"

@@ -27,6 +27,7 @@ from arkor.protocol.jobs import Scope
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
 from tests.support.full_disk import largest_file
+from tests.support.stranger import write_note
 
 STATE = ProjectState("my-org", "my-slug", "project_7")
 
@@ -213,8 +214,9 @@ def test_a_conflict_without_such_a_project_stays_a_conflict(cloud: Cloud, projec
     assert not state_path(host="some-host").exists()
 
 
-def test_the_local_backends_routing_is_renewed(cloud: Cloud, project: Path) -> None:
+def test_the_local_backends_routing_is_renewed(cloud: Cloud, project: Path, home: Path) -> None:
     """Its data may have been removed: a routing of an identity that is gone is worth nothing."""
+    write_note(home, cloud.url)
     write_state(ProjectState("my-org", "my-slug", "project_7", {"kept": 1}), host="local")
     assert ensure_project(client(cloud, "other-org", host_key="local"), project) == Scope("other-org", "my-project")
     assert routing(host="local") == ProjectState("other-org", "my-project", "project_1", {"kept": 1})

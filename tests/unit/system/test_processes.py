@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from arkor.errors import InterpreterMissing
-from arkor.system.processes import module_command
+from arkor.system.processes import is_alive, module_command
 
 
 def test_a_module_runs_with_this_interpreter() -> None:
@@ -40,3 +42,22 @@ def test_an_interpreter_that_python_does_not_know_is_said(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "executable", unknown)
     with pytest.raises(InterpreterMissing, match="its path is not known"):
         module_command("json.tool")
+
+
+def test_a_process_of_this_user_is_alive_until_it_ends() -> None:
+    """A zombie has ended too, and so has one whose id was given to another process."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        created_at = psutil.Process(process.pid).create_time()
+        assert is_alive(process.pid, created_at)
+        if sys.platform == "linux":
+            assert not is_alive(process.pid, created_at - 60)
+            process.kill()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            assert not is_alive(process.pid, created_at)
+        process.kill()
+    assert not is_alive(process.pid, created_at)
+
+
+def test_an_id_that_no_process_can_have_is_not_alive() -> None:
+    """It comes from a file."""
+    assert not is_alive(10**30, 0.0)
