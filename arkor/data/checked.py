@@ -16,6 +16,7 @@ from typing import IO, Any
 from arkor.data.formats import row_problem
 from arkor.data.jsonl import DatasetSummary, Tally, row_line
 from arkor.errors import DatasetError
+from arkor.system.forks import OwnToEachProcess
 
 CHUNK_BYTES = 64 * 1024
 SPOOL_BYTES = 8 * 1024 * 1024
@@ -44,7 +45,7 @@ class CheckedDataset:
         self.id = id
         self.summary = summary
         self._file = file
-        self._lock = threading.Lock()
+        self._locks = OwnToEachProcess(threading.Lock)
         self._close = weakref.finalize(self, _close_quietly, file)
 
     def __repr__(self) -> str:
@@ -67,7 +68,7 @@ class CheckedDataset:
 
     def _read(self, position: int) -> bytes:
         try:
-            with self._lock:  # every reader has a position of its own, the file has one
+            with self._locks.get():  # every reader has a position of its own, the file has one
                 self._file.seek(position)
                 return self._file.read(CHUNK_BYTES)
         except OSError as exc:

@@ -3,7 +3,8 @@
 A call that must end when a ``threading.Event`` is set runs inside an ``AbortScope``. While the scope is ``active()``,
 every connection that its thread makes or takes from the pool (see ``arkor.http.transport``) hands its socket in here.
 One watcher thread per event waits for it, and shuts the sockets of all its scopes down: the blocked read then ends,
-and ``check()`` says why. No event, no thread; a watcher leaves when it has had no scope for one period.
+and ``check()`` says why. No event, no thread; a watcher leaves when it has had no scope for one period. A forked
+process has none of its parent's watchers, and starts its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from arkor.errors import Aborted, ConnectionFailed, WaitTimeout
+from arkor.system.forks import OwnToEachProcess, after_fork_in_child
 
 if TYPE_CHECKING:
     from requests import Response
@@ -27,7 +29,7 @@ LONGEST_WAIT_S = 0.1
 SHORTEST_TIMEOUT_S = 0.001  # 0 would mean not to block at all
 
 _watchers: dict[int, _Watcher] = {}
-_watchers_lock = threading.Lock()
+_watchers_locks = OwnToEachProcess(threading.Lock)
 _thread = threading.local()
 
 
@@ -75,7 +77,7 @@ class AbortScope:
         self.patient = patient
         self._sockets: list[socket.socket] = []
         self._watcher: _Watcher | None = None
-        self._lock = threading.Lock()
+        self._locks = OwnToEachProcess(threading.Lock)
         self._shut_down = False
 
     def __enter__(self) -> AbortScope:
@@ -152,7 +154,7 @@ class AbortScope:
         """Take a socket in; it is shut down right away when the event was set meanwhile."""
         if self.patient:
             return
-        with self._lock:
+        with self._locks.get():
             if sock not in self._sockets:
                 self._sockets.append(sock)
             late = self._shut_down
@@ -161,12 +163,12 @@ class AbortScope:
 
     def let_go(self, sock: socket.socket) -> None:
         """Forget a socket that was taken in."""
-        with self._lock, contextlib.suppress(ValueError):  # a patient scope took none
+        with self._locks.get(), contextlib.suppress(ValueError):  # a patient scope took none
             self._sockets.remove(sock)
 
     def release(self) -> None:
         """Let go of the sockets taken in so far: somebody else may use them next."""
-        with self._lock:
+        with self._locks.get():
             self._sockets.clear()
 
     def clip(self, timeout_s: tuple[float, float]) -> tuple[float, float]:
@@ -186,7 +188,7 @@ class AbortScope:
 
     def shut_down(self) -> None:
         """Shut every socket down, so that whoever is blocked on one wakes."""
-        with self._lock:
+        with self._locks.get():
             self._shut_down = True
             sockets = list(self._sockets)
         for sock in sockets:
@@ -254,7 +256,7 @@ class _Watcher(threading.Thread):
     def run(self) -> None:
         while True:
             fired = self.event.wait(WATCH_PERIOD_S)
-            with _watchers_lock:
+            with _watchers_locks.get():
                 if fired or not self.scopes:
                     scopes = list(self.scopes)
                     if _watchers.get(id(self.event)) is self:
@@ -265,7 +267,7 @@ class _Watcher(threading.Thread):
 
 
 def _watch(scope: AbortScope, event: threading.Event) -> _Watcher:
-    with _watchers_lock:
+    with _watchers_locks.get():
         watcher = _watchers.get(id(event))
         if watcher is not None:
             watcher.scopes.add(scope)
@@ -277,11 +279,21 @@ def _watch(scope: AbortScope, event: threading.Event) -> _Watcher:
 
 
 def _unwatch(scope: AbortScope, watcher: _Watcher) -> None:
-    with _watchers_lock:
+    with _watchers_locks.get():
         watcher.scopes.discard(scope)
 
 
 def _retire(event: threading.Event | None) -> None:
     """Give the event's watcher no more scopes: firing late, it must not end one that began after a ``clear()``."""
-    with _watchers_lock:
+    with _watchers_locks.get():
         _watchers.pop(id(event), None)
+
+
+def _forget_the_parents_watchers() -> None:
+    for watcher in _watchers.values():
+        # Its thread, which is not here, may have held the lock inside the event: set() would wait for it for ever.
+        watcher.event._at_fork_reinit()  # type: ignore[attr-defined]
+    _watchers.clear()
+
+
+after_fork_in_child(_forget_the_parents_watchers)

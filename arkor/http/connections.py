@@ -1,10 +1,16 @@
-"""Connections that another thread can break off: each hands its socket to the abort scope of whoever uses it."""
+"""Connections that another thread can break off: each hands its socket to the abort scope of whoever uses it.
+
+A forked process gives up its copies of the parent's connections: two readers of one would each get a part, and the
+backend would see the parent leave only when the child has left too.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import socket
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +18,14 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from arkor.http.abort import current_scope
+from arkor.system.forks import after_fork_in_child
 
 CONNECT_TIMEOUT_S = 10.0
 
 # Looks at a connection before its first request, and raises OSError to refuse it.
 PeerCheck = Callable[[socket.socket], None]
+
+_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 class StrangeServer(OSError):
@@ -42,6 +51,8 @@ class _AbortableMixin(urllib3.connection.HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
+        if isinstance(self.sock, socket.socket):  # not in TLS through a proxy that speaks TLS itself
+            _sockets.add(self.sock)
         self._hand_in()
         if self.check_peer is not None:
             self._check(self.check_peer)
@@ -85,6 +96,23 @@ def _connect(host: str, port: int, timeout_s: Any, options: Any) -> socket.socke
         else:
             return sock
     raise last or OSError("no address to connect to")
+
+
+def _give_up_the_parents_sockets() -> None:
+    """Put the null device in place of the connections that this process was born with.
+
+    To close them could send TLS's goodbye, or free a number that OpenSSL would go on reading from.
+    """
+    with contextlib.suppress(OSError):  # no descriptor is free: they stay, and no new request uses them
+        null = os.open(os.devnull, os.O_RDWR)
+        for sock in list(_sockets):
+            if sock.fileno() >= 0:
+                os.dup2(null, sock.fileno(), inheritable=False)
+        os.close(null)
+    _sockets.clear()
+
+
+after_fork_in_child(_give_up_the_parents_sockets)
 
 
 class _AbortableHTTPConnection(_AbortableMixin):

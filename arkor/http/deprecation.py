@@ -20,6 +20,7 @@ from datetime import datetime, timedelta, timezone
 
 import attrs
 
+from arkor.system.forks import OwnToEachProcess
 from arkor.system.upgrade import upgrade_command
 from arkor.text import one_line
 
@@ -61,12 +62,12 @@ class _Memory:
     """The last notice of this process, and who wants to hear of the next. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._locks = OwnToEachProcess(threading.Lock)
         self.last: Notice | None = None
         self.handler: Callable[[Notice], object] | None = None
 
     def take(self, notice: Notice) -> None:
-        with self._lock:
+        with self._locks.get():
             is_news = notice != self.last
             self.last, handler = notice, self.handler
         if is_news:

@@ -28,6 +28,7 @@ from arkor.http.abort import current_scope, pause
 from arkor.http.bearer import BearerToken, TokenSource, token_source
 from arkor.http.connections import CONNECT_TIMEOUT_S, AbortableAdapter, CheckedAdapter, PeerCheck
 from arkor.http.translate import error_of, translated
+from arkor.system.forks import OwnToEachProcess
 from arkor.version import __version__
 
 READ_TIMEOUT_S = 60.0
@@ -44,6 +45,17 @@ class _Session(requests.Session):
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
+
+
+def _new_session(bearer: BearerToken, check_peer: PeerCheck | None) -> _Session:
+    session = _Session()
+    session.headers.update(client_headers())
+    session.auth = bearer
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, AbortableAdapter(pool_maxsize=POOLED_CONNECTIONS))
+    if check_peer is not None:
+        session.mount("http://", CheckedAdapter(check_peer, pool_maxsize=POOLED_CONNECTIONS))
+    return session
 
 
 def client_headers() -> dict[str, str]:
@@ -92,7 +104,8 @@ class Transport:
     Raises:
         ConfigError: the base URL is not one.
 
-    Thread-safety: requests may be made from several threads; ``close`` by whoever made it.
+    Thread-safety: requests may be made from several threads; ``close`` by whoever made it. A forked process makes
+    connections of its own.
     """
 
     def __init__(
@@ -101,19 +114,14 @@ class Transport:
         self.base_url = base_url.rstrip("/")
         parts = split_base_url(self.base_url)
         self._host = parts.netloc
-        self._session = _Session()
-        self._session.headers.update(client_headers())
-        self._session.auth = self._bearer = BearerToken(token_source(token))
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, AbortableAdapter(pool_maxsize=POOLED_CONNECTIONS))
-        if check_peer is not None:
-            self._session.mount("http://", CheckedAdapter(check_peer, pool_maxsize=POOLED_CONNECTIONS))
+        self._bearer = BearerToken(token_source(token))
+        self._sessions = OwnToEachProcess(functools.partial(_new_session, self._bearer, check_peer))
         # In the session's own proxies requests 2.34 passes over no_proxy: it must come with each request.
         self._proxies = {"no_proxy": parts.hostname} if parts.hostname in LOOPBACK_HOSTS else None
 
     def close(self) -> None:
-        """Close the pooled connections."""
-        self._session.close()
+        """Close this process's pooled connections."""
+        self._sessions.get().close()
 
     def send(
         self,
@@ -149,7 +157,7 @@ class Transport:
         """
         rewind = _rewinding(data)
         request = functools.partial(
-            self._session.request,
+            self._sessions.get().request,
             method,
             self.base_url + url_path,
             params=params,

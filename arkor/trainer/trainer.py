@@ -25,6 +25,7 @@ from arkor.protocol.config import JobConfig, LoraConfig
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.wire import wire_name
+from arkor.system.forks import OwnToEachProcess
 from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.follow import Follower, JobRecord
 from arkor.trainer.run_options import RunOptions
@@ -211,9 +212,9 @@ class Trainer:
         self._callbacks = options.callbacks
         self._abort_event = options.abort_event
         self._reconnect = options.reconnect or ReconnectPolicy()
-        self._start_lock = threading.Lock()
-        self._turn = threading.Lock()
-        self._turn_owner: int | None = None
+        self._start_locks = OwnToEachProcess(threading.Lock)
+        self._turns = OwnToEachProcess(threading.Lock)
+        self._turn_owner: threading.Thread | None = None  # not its number, which a child's new thread may have too
 
     @property
     def name(self) -> str:
@@ -257,7 +258,7 @@ class Trainer:
         Raises:
             RuntimeError: the job was started already.
         """
-        with self._start_lock:
+        with self._start_locks.get():
             if self._starter.record is not None:
                 raise RuntimeError("configure() comes too late: the job was started already.")
             self._starter.configure(backend=backend, dry_run=dry_run)
@@ -390,7 +391,7 @@ class Trainer:
             ProjectStateError, CredentialsError, LocalBackendError: who or where is not clear.
             ConnectionFailed, CloudApiError: the backend did not answer, or refused.
         """
-        with self._start_lock:
+        with self._start_locks.get():
             starter = self._starter.running(self.name)
         if starter is None:
             return None
@@ -406,7 +407,7 @@ class Trainer:
             CloudApiError: the job has ended already (on most backends, Conflict), or another refusal.
             ConnectionFailed: the backend does not answer.
         """
-        with self._start_lock:
+        with self._start_locks.get():
             record, source = self._starter.record, self._starter.source
             if record is not None:
                 job_id = record.job.id
@@ -418,7 +419,7 @@ class Trainer:
         client.cancel_job(scope, job_id)
 
     def _start(self, deadline: Deadline, on_progress: StartProgress | None = None) -> TrainingJob:
-        with _acquired(self._start_lock, deadline):
+        with _acquired(self._start_locks.get(), deadline):
             if self._starter.record is None:
                 self._starter.start(deadline, on_progress)
             return self._started().job
@@ -431,13 +432,13 @@ class Trainer:
     @contextlib.contextmanager
     def _taking_turns(self, deadline: Deadline) -> Iterator[None]:
         """Let one thread follow at a time; the others get its result, or go on where it left."""
-        if self._turn_owner == threading.get_ident():
+        if self._turn_owner is threading.current_thread():
             raise RuntimeError(
                 "wait() was called from inside a callback of the same trainer, or while an iterator of its events() is "
                 "open on this thread: close() that first."
             )
-        with _acquired(self._turn, deadline):
-            self._turn_owner = threading.get_ident()
+        with _acquired(self._turns.get(), deadline):
+            self._turn_owner = threading.current_thread()
             try:
                 yield
             finally:
