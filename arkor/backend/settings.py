@@ -9,12 +9,18 @@ import attrs
 GIB = 1024**3
 
 
+def _absolute(path: str | Path) -> Path:
+    """Make a path good for child processes, which have another working folder."""
+    return Path(path).absolute()
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """The settings of one backend process.
 
     Attributes:
         data: the folder with the database, the data sets and the jobs; made where missing.
+        model_root: folder below which model folders may be named by jobs and chats; None accepts no folder.
         port: TCP port on 127.0.0.1; 0 takes a free one (the former one where it is still free).
         server_file: where to say the address; None says it nowhere.
         idle_exit_s: seconds without work or clients after which the process ends; None stays.
@@ -36,7 +42,8 @@ class Settings:
         max_dataset_bytes: largest data set, uncompressed.
     """
 
-    data: Path = attrs.field(converter=Path)
+    data: Path = attrs.field(converter=_absolute)
+    model_root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_absolute))
     port: int = 0
     server_file: Path | None = None
     idle_exit_s: float | None = None

@@ -187,7 +187,8 @@ def _start() -> str:
     check_packages()
     local_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
     data, address = str(local_folder() / "data"), str(_server_file())
-    options = ["--data", data, "--server-file", address, "--idle-exit", str(IDLE_EXIT_S)]
+    # It serves its own user alone, who may read any of these folders anyway.
+    options = ["--model-root", "/", "--data", data, "--server-file", address, "--idle-exit", str(IDLE_EXIT_S)]
     command = module_command("arkor.backend", *options)
     with _log_file().open("ab") as log:
         started_at = log.tell()

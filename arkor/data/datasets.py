@@ -15,6 +15,7 @@ import attrs
 
 from arkor.data.checked import CheckedDataset
 from arkor.data.files import check_file, open_rows
+from arkor.data.hub_names import check_hub_name
 from arkor.data.jsonl import DatasetSummary
 from arkor.errors import ConfigError
 from arkor.options import known_options
@@ -26,6 +27,11 @@ def _text(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     required = field.default is attrs.NOTHING
     if not isinstance(value, str if required else str | None) or (required and not value.strip()):
         raise ConfigError("dataset", f"{field.name} must be a text{' that is not empty' * required}, not {value!r}")
+
+
+def _hub_name(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    _text(instance, field, value)
+    check_hub_name("dataset", value)
 
 
 def _path(value: Any) -> Path:
@@ -40,12 +46,12 @@ class HuggingFaceDataset:
     """A data set of the Hugging Face hub.
 
     Args:
-        name: its id, ``owner/name``.
+        name: its id, ``owner/name``; a bare name or a path is refused.
         split: which split to train on; the backend's default when absent.
         subset: which configuration of it; the only or default one when absent.
     """
 
-    name: str = attrs.field(validator=_text)
+    name: str = attrs.field(validator=_hub_name)
     split: str | None = attrs.field(default=None, kw_only=True, validator=_text)
     subset: str | None = attrs.field(default=None, kw_only=True, validator=_text)
 

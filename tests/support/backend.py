@@ -60,6 +60,7 @@ class BackendProcess:
         command = [sys.executable, "-m", "arkor.backend", "--data", str(self.data)]
         options = {
             "server-file": self.server_file,
+            "model-root": "/",
             "worker": "tests.support.scripted_worker",
             "models": "tests.support.scripted_models",
             "chat": "tests.support.scripted_chat",

@@ -85,6 +85,7 @@ class ChatProcess:
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 start_new_session=True,
+                cwd=log_path.parent,  # the libraries take a folder there for a name of the hub
             )
         log.info("Chat process %d started", self._process.pid)
         self._reader = threading.Thread(target=self._read, name=f"chat-{self._process.pid}", daemon=True)

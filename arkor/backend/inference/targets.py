@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Inference": ``adapter`` and ``baseModel``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.tenants import Project
 from arkor.backend.whole_numbers import read_whole_number
+from arkor.errors import ModelError
 from arkor.protocol import wire
 from arkor.protocol.jobs import TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
 from arkor.serving.refusal import Refusal
@@ -74,7 +76,7 @@ class Targets:
             return self._adapter(read_adapter(adapter), project)
         if not isinstance(model, str) or not model:
             raise Refusal(400, f"baseModel: must be a model's name, not {model!r:.100}.")
-        return Target(name=model, base=ready_model(model))
+        return Target(name=model, base=ready_model(model, self._settings.model_root))
 
     def forget(self, adapters: Iterable[str]) -> None:
         """Remove the copies of adapters that no job has any more. A chat that is under way has its own in memory.
@@ -90,7 +92,7 @@ class Targets:
         if job is None:
             raise Refusal(404, f"There is no job {wanted.job_id!r:.100} in this project.")
         artifact = self._artifact(job, wanted)
-        base = ready_model(str(job.config["model"]))
+        base = ready_model(str(job.config["model"]), self._settings.model_root)
         tar = self._settings.job_folder(job.id) / "artifacts" / f"{artifact.name}.tar"
         if not tar.is_file():
             raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
@@ -125,16 +127,20 @@ def read_adapter(value: Any) -> AdapterRef:
     return AdapterRef(kind, job_id, read_whole_number(fields.get("step"), "adapter.step"))
 
 
-def ready_model(name: str) -> str:
+def ready_model(name: str, root: Path | None) -> str:
     """Return what transformers loads a model from; nothing is fetched for a chat.
 
     Args:
         name: a catalogue name, a folder, or a hub id.
+        root: folder below which model folders have to lie; None allows none.
 
     Raises:
-        Refusal: 404 there is no such folder or name; 409 it has to be fetched first.
+        Refusal: 404 there is no such folder or name, or the folder is outside ``root``; 409 it has to be fetched first.
     """
-    folder = local_folder(name)
+    try:
+        folder = local_folder(name, root)
+    except ModelError as exc:
+        raise Refusal(404, str(exc)) from exc
     if folder is None:
         if not _is_cached(name):
             raise Refusal(409, f"Model {name!r:.200} is not on the backend's machine: {_how_to_get(name)}.")

@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Jobs": the 422 of ``POST /v1/jobs``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from arkor.backend import models
@@ -30,13 +31,14 @@ def check_name(name: Any) -> str:
     return name
 
 
-def admit(config: Mapping[str, Any], project: Project, datasets: Datasets) -> dict[str, Any]:
+def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, model_root: Path | None) -> dict[str, Any]:
     """Check a job's settings, the cheap checks first.
 
     Args:
         config: the settings in wire names, as the client sent them.
         project: whose job it would be.
         datasets: the uploaded data sets.
+        model_root: folder below which model folders have to lie; None allows none.
 
     Returns:
         The settings as they are kept: only what was given.
@@ -48,7 +50,7 @@ def admit(config: Mapping[str, Any], project: Project, datasets: Datasets) -> di
         parsed = JobConfig.from_wire(config)
         supported.check_config(parsed)
         _check_dataset(parsed.dataset_source, project, datasets)
-        models.check(parsed.model, parsed)
+        models.check(parsed.model, parsed, model_root)
     except (ConfigError, ModelError) as exc:
         raise Refusal(422, str(exc)) from exc
     return parsed.to_wire()

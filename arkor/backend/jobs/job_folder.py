@@ -58,6 +58,7 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "config": job.config,
         "datasetPath": str(settings.datasets_folder / f"{source['id']}.jsonl") if uploaded else None,
         "jobDir": str(folder),
+        "modelRoot": None if settings.model_root is None else str(settings.model_root),
         "threads": threads,
     }
     path = spec_path(settings, job.id)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from arkor.backend.models import hardware
 from arkor.data.formats import FORMATS
+from arkor.data.hub_names import check_hub_name
 from arkor.errors import ConfigError
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
@@ -75,6 +76,8 @@ def _check_source(source: Mapping[str, Any]) -> None:
             raise ConfigError("dataset_source", f"{key} must be a text that is not empty")
     if kind == "blob":
         _check_url(source["url"])
+    if kind == "huggingface":
+        check_hub_name("dataset_source", source["name"])
     if kind == "dataset" and not _SHA256.fullmatch(source["id"]):
         raise ConfigError("dataset_source", "id must be the lowercase hex SHA-256 of an uploaded data set")
 

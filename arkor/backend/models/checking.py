@@ -21,23 +21,24 @@ _ACTIVATIONS_SHARE = 0.3
 _BYTES_A_NUMBER = {"cpu": 4.0, "cuda": 2.0, "cuda, 4 bits": 0.7}
 
 
-def check(name: str, config: JobConfig) -> None:
+def check(name: str, config: JobConfig, root: Path | None) -> None:
     """Check that a model exists, can be had, and fits into the memory there is; takes no longer than the hub does.
 
     Args:
         name: the job's model.
         config: the job's settings.
+        root: folder below which model folders have to lie; None allows none.
 
     Raises:
         ModelError: it cannot be trained here; one line that says why and what to do.
     """
-    parameters = _find(name)
+    parameters = _find(name, root)
     if parameters is not None:
         _check_memory(name, parameters, four_bits=bool(config.load_in_4bit))
 
 
-def _find(name: str) -> int | None:
-    folder = local_folder(name)
+def _find(name: str, root: Path | None) -> int | None:
+    folder = local_folder(name, root)
     if name in CATALOGUE:
         if folder is not None and not is_model_folder(folder):
             check_space(CATALOGUE[name])

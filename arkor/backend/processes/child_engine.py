@@ -36,7 +36,12 @@ class ProcessEngine:
         command = module_command(self._module, str(spec_path))
         with log_path.open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=spec_path.parent,  # the libraries take a folder there for a name of the hub
             )
         handle = WorkerHandle(process.pid, process_start(process.pid))
         self._children[handle] = child = _Child(process)

@@ -1,13 +1,19 @@
-"""Rows from the Hugging Face hub."""
+"""Rows from the Hugging Face hub, and never from a file of this machine.
+
+Protocol: docs/protocol.md, "Jobs": ``datasetSource`` of type ``huggingface``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arkor.data.hub_names import check_hub_name
 from arkor.errors import DatasetError
 
 Row = dict[str, Any]
+
+_HUB_FILES = "hf://datasets/"
 
 
 def load_hub_rows(source: Mapping[str, Any], split: Mapping[str, Any]) -> tuple[list[Row], list[Row]]:
@@ -21,8 +27,11 @@ def load_hub_rows(source: Mapping[str, Any], split: Mapping[str, Any]) -> tuple[
         (rows to train on, rows held out), the second empty where no split for them is named.
 
     Raises:
-        DatasetError: the hub cannot be reached, or has no such data set or split.
+        ConfigError: the name is not ``owner/name``, as a job may have that an older backend queued.
+        DatasetError: the hub cannot be reached, or has no such data set or split, or the data set refers to files
+            outside the hub.
     """
+    check_hub_name("dataset_source", str(source["name"]))
     train = _load(source, str(split.get("train") or source.get("split") or "train"))
     return train, (_load(source, str(split["eval"])) if split.get("eval") else [])
 
@@ -32,11 +41,14 @@ def _load(source: Mapping[str, Any], split: str) -> list[Row]:
 
 
 def _load_split(name: str, subset: str | None, split: str) -> Any:
-    from datasets import load_dataset
+    from datasets import load_dataset_builder
     from datasets.exceptions import DatasetNotFoundError
 
     try:
-        return load_dataset(name, subset, split=split)
+        builder = load_dataset_builder(name, subset)
+        _check_files(name, builder.config.data_files or {})
+        builder.download_and_prepare()
+        return builder.as_dataset(split=split)
     except DatasetNotFoundError as exc:
         raise DatasetError(
             name, "the hub has no such data set, or it is private: check the name, or set HF_TOKEN for the backend"
@@ -48,6 +60,13 @@ def _load_split(name: str, subset: str | None, split: str) -> Any:
     except ValueError as exc:  # an unknown split or subset; the library's text lists those there are
         first_line = str(exc).partition("\n")[0]
         raise DatasetError(name, f"split {split!r} cannot be loaded: {first_line}") from exc
+
+
+def _check_files(name: str, files: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a data set whose files are elsewhere: a folder of that name, or a path or URL in its description."""
+    for file in (str(file) for part in files.values() for file in part):
+        if not file.startswith(_HUB_FILES) or "::" in file:
+            raise DatasetError(name, "refers to a file outside the Hugging Face hub, which is not read")
 
 
 def _without_nulls(value: Any) -> Any:

@@ -33,6 +33,7 @@ class WorkerSpec:
         dataset_path: the uploaded JSONL file, or None where the rows come from elsewhere.
         job_dir: the job's own folder.
         threads: CPU threads to compute with, at least 1.
+        model_root: folder below which model folders have to lie; None allows none.
     """
 
     job_id: str
@@ -44,6 +45,7 @@ class WorkerSpec:
     dataset_path: Path | None = attrs.field(converter=_optional_path)
     job_dir: Path = attrs.field(converter=Path)
     threads: int
+    model_root: Path | None = attrs.field(default=None, converter=_optional_path)
 
     @property
     def checkpoints_dir(self) -> Path:
@@ -75,6 +77,7 @@ def read_spec(path: Path) -> WorkerSpec:
             dataset_path=body.get("datasetPath"),
             job_dir=body["jobDir"],
             threads=max(1, body["threads"]),
+            model_root=body.get("modelRoot"),
         )
     except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as exc:
         raise ArkorError(f"The worker's spec {path} cannot be used: {type(exc).__name__}: {exc}") from exc

@@ -36,7 +36,7 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
         ArkorError: the job cannot be done; its text is for the user.
     """
     artifacts.remove_unfinished(spec.artifacts_dir)
-    model_path = models.resolve(spec.config.model)
+    model_path = models.resolve(spec.config.model, spec.model_root)
     device = choose_device(spec.threads)
     tokenizer = model.load_tokenizer(model_path)
     data = prepare_data(spec, tokenizer)

@@ -28,7 +28,12 @@ DEFAULT_PORT = 4747
     type=click.IntRange(1),
     help="Maximum number of jobs that run at the same time.",
 )
-def serve(port: int, data: Path | None, max_parallel: int) -> None:
+@click.option(
+    "--model-root",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Accept model folders below this folder; without it, no folder is accepted.",
+)
+def serve(port: int, data: Path | None, max_parallel: int, model_root: Path | None) -> None:
     """Run a backend that other programs reach by its URL.
 
     Point scripts and commands to it with the variable ARKOR_CLOUD_API_URL. Ctrl-C stops the backend; jobs that were
@@ -44,6 +49,8 @@ def serve(port: int, data: Path | None, max_parallel: int) -> None:
     check_packages()
     folder = data or arkor_home() / "server"
     options = ["--data", str(folder), "--port", str(port), "--max-parallel", str(max_parallel)]
+    if model_root is not None:
+        options += ["--model-root", str(model_root.absolute())]
     command = module_command("arkor.backend", *options)
     if port:
         click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")

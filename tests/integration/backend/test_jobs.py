@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.backend import BackendProcess, Client, in_parallel
+from tests.support.tiny_model import write_tiny_model
 
 
 def test_a_job_runs_to_its_end(client: Client, config: dict[str, Any]) -> None:
@@ -157,6 +161,38 @@ def test_a_model_that_does_not_exist_is_refused(client: Client, config: dict[str
         assert answer.status_code == 422
         assert model in answer.json()["error"]
     assert client.get("/v1/jobs").json() == {"jobs": []}
+
+
+def test_rows_on_the_backends_machine_cannot_be_named(
+    client: Client, shared: BackendProcess, config: dict[str, Any]
+) -> None:
+    """The folder of uploads, the kind of a file that the library would look for, a bare name."""
+    for name in (str(shared.data / "datasets"), "/etc", "text", "json", "imdb", "jobs/../datasets"):
+        answer = client.submit("complete:1", {**config, "datasetSource": {"type": "huggingface", "name": name}})
+        assert (answer.status_code, "owner/name" in answer.json()["error"]) == (422, True), name
+    assert client.get("/v1/jobs").json() == {"jobs": []}
+
+
+def test_model_folders_have_to_lie_below_the_root(
+    start: Callable[..., BackendProcess], config: dict[str, Any], model: str, tmp_path: Path
+) -> None:
+    """For jobs and for chats; the worker gets the root too."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to(model)
+    inside = str(write_tiny_model(tmp_path / "root" / "mine"))
+    backend = start(model_root=tmp_path / "root")
+    client = backend.client()
+    for name in (model, str(tmp_path / "root" / "link"), "/no/such/folder"):
+        job = client.submit("complete:1", {**config, "model": name})
+        question = {"baseModel": name, "messages": [{"role": "user", "content": "x"}]}
+        chat = client.request("POST", "/v1/inference/chat", json=question)
+        assert (job.status_code, chat.status_code) == (422, 404)
+        assert all("is not below" in answer.json()["error"] for answer in (job, chat))
+    job_id = client.submit("gated:1", {**config, "model": inside}).json()["job"]["id"]
+    backend.worker_pid(job_id)
+    assert json.loads((backend.job_dir(job_id) / "spec.json").read_text())["modelRoot"] == str(tmp_path / "root")
+    backend.allow(job_id, 1)
+    backend.wait_settled(job_id)
 
 
 def test_the_token_of_a_blob_reaches_the_worker_alone(

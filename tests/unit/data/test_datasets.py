@@ -71,6 +71,8 @@ def test_rows_in_memory_are_not_taken_unchecked(rows: Any) -> None:
         ({"type": "local", "path": 3}, "path must be a text or a Path, not 3"),
         ({"type": "local", "path": "a\0b"}, r"path must be a text or a Path, not 'a\x00b'"),
         ({"type": "huggingface", "name": 3}, "name must be a text that is not empty, not 3"),
+        ({"type": "huggingface", "name": "imdb"}, "not 'imdb': its full name is stanfordnlp/imdb"),
+        ({"type": "huggingface", "name": "mine"}, "https://huggingface.co/datasets/mine shows its owner"),
         ({"type": "blob", "url": "https://x", "token": 3}, "token must be a text"),
     ],
 )

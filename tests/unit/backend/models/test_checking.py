@@ -19,6 +19,7 @@ from arkor.errors import ModelError
 from arkor.protocol.config import JobConfig
 
 GIB = 2**30
+ROOT = Path("/")
 
 
 def config(**fields: Any) -> JobConfig:
@@ -57,39 +58,73 @@ def test_a_name_stands_for_a_folder_or_a_hub_id(tmp_path: Path) -> None:
     ready = make_model(models_dir() / "smollm2-135m")
     mine = make_model(models_dir() / "mine")
     make_model(Path.cwd() / "owner" / "name")
-    assert models.resolve("smollm2-135m") == str(ready)
-    assert models.resolve("mine") == str(mine)
-    assert models.resolve(str(tmp_path)) == str(tmp_path)
-    assert models.resolve("~/x") == str(Path.home() / "x")
-    assert models.resolve("owner/name") == "owner/name"
+    assert models.resolve("smollm2-135m", ROOT) == str(ready)
+    assert models.resolve("mine", ROOT) == str(mine)
+    assert models.resolve(str(tmp_path), ROOT) == str(tmp_path)
+    assert models.resolve("~/x", ROOT) == str(Path.home() / "x")
+    assert models.resolve("owner/name", ROOT) == "owner/name"
+
+
+NOT_A_ROOT = "this backend accepts no model folders"
+
+
+def test_a_folder_has_to_lie_below_the_root_once_links_are_resolved(tmp_path: Path) -> None:
+    """Before it is looked at: the answer is the same for a folder that is there and one that is not."""
+    root, outside = tmp_path / "models", make_model(tmp_path / "models-of-others" / "m")
+    inside = make_model(root / "m")
+    (root / "link").symlink_to(outside)
+    (root / "circle").symlink_to(root / "circle")
+    models.check(str(inside), config(), root)
+    assert models.resolve(str(inside), root) == str(inside)
+    for place in (outside, root / "link", root / ".." / "models-of-others" / "m", tmp_path / "nowhere"):
+        with pytest.raises(ModelError, match=r"is not below .*/models, the backend's --model-root"):
+            models.check(str(place), config(), root)
+        with pytest.raises(ModelError, match=r"is not below"):
+            models.resolve(str(place), root)
+    for name in ("~/x", "~nosuchuser/x", str(root / "m\0"), str(root / "circle" / "x")):
+        with pytest.raises(ModelError):
+            models.check(name, config(), root)
+
+
+def test_without_a_root_no_folder_is_accepted(tmp_path: Path) -> None:
+    """The models of the catalogue and of the collection are, and those of the hub."""
+    mine = make_model(models_dir() / "mine")
+    models.check("mine", config(), None)
+    models.check("smollm2-135m", config(), None)
+    assert models.resolve("owner/name", None) == "owner/name"
+    for name in (str(mine), str(tmp_path), "~/x", "~nosuchuser/x", "/"):
+        with pytest.raises(ModelError, match=NOT_A_ROOT):
+            models.check(name, config(), None)
+        with pytest.raises(ModelError, match=NOT_A_ROOT):
+            models.resolve(name, None)
 
 
 def test_models_that_are_there_and_fit_pass(tmp_path: Path) -> None:
     """A catalogue model need not be pulled yet."""
-    models.check("smollm2-135m", config())
-    models.check(str(make_model(tmp_path / "model")), config())
+    models.check("smollm2-135m", config(), ROOT)
+    models.check(str(make_model(tmp_path / "model")), config(), ROOT)
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "../x", "a/b/c", "", "owner/na me"])
 def test_a_name_that_means_nothing_is_refused(name: str) -> None:
     """Without asking the hub."""
     with pytest.raises(ModelError, match="There is no model"):
-        models.check(name, config())
+        models.check(name, config(), ROOT)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     """As is one that does not exist."""
     with pytest.raises(ModelError, match="does not exist"):
-        models.check(str(tmp_path / "nowhere"), config())
+        models.check(str(tmp_path / "nowhere"), config(), ROOT)
     with pytest.raises(ModelError, match=r"no config\.json"):
-        models.check(str(tmp_path), config())
+        models.check(str(tmp_path), config(), ROOT)
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_figures(tmp_path: Path) -> None:
     """7 billion parameters need 26 GiB for their weights alone."""
     folder = make_model(tmp_path / "large", 7_000_000_000)
     with pytest.raises(ModelError, match=r"about 35\.9 GiB \(26\.1 GiB of weights\), and 8\.0 GiB are available"):
-        models.check(str(folder), config())
+        models.check(str(folder), config(), ROOT)
 
 
 def test_memory_of_the_device_counts_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,10 +133,10 @@ def test_memory_of_the_device_counts_where_there_is_one(tmp_path: Path, monkeypa
     monkeypatch.setattr(hardware, "has_cuda", lambda: True)
     monkeypatch.setattr(hardware, "free_cuda_bytes", lambda: 12 * GIB)
     with pytest.raises(ModelError, match="Not enough memory"):
-        models.check(folder, config())
-    models.check(folder, config(loadIn4bit=True))
+        models.check(folder, config(), ROOT)
+    models.check(folder, config(loadIn4bit=True), ROOT)
     monkeypatch.setattr(hardware, "free_cuda_bytes", lambda: None)
-    models.check(folder, config())
+    models.check(folder, config(), ROOT)
 
 
 def test_no_room_for_the_catalogue_model_is_said_before_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +144,7 @@ def test_no_room_for_the_catalogue_model_is_said_before_the_job(monkeypatch: pyt
     usage = mock.Mock(free=10 * 2**20)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(ModelError, match="No space left for model smollm2-135m"):
-        models.check("smollm2-135m", config())
+        models.check("smollm2-135m", config(), ROOT)
 
 
 class Hub:
@@ -148,16 +183,16 @@ def hub_error(name: str, status: int) -> Exception:
 
 def test_a_model_of_the_hub_passes_and_its_size_counts(asked_hub: Hub) -> None:
     """The hub tells how many parameters it has."""
-    models.check("owner/name", config())
+    models.check("owner/name", config(), ROOT)
     asked_hub.info.safetensors.total = 7_000_000_000
     with pytest.raises(ModelError, match="Not enough memory"):
-        models.check("owner/name", config())
+        models.check("owner/name", config(), ROOT)
 
 
 def test_a_model_in_the_cache_needs_no_hub(asked_hub: Hub) -> None:
     """It is not even asked."""
     asked_hub.cached, asked_hub.refusal = True, ConnectionError("down")
-    models.check("owner/name", config())
+    models.check("owner/name", config(), ROOT)
 
 
 def test_a_hub_that_cannot_be_reached_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,21 +201,21 @@ def test_a_hub_that_cannot_be_reached_is_explained(monkeypatch: pytest.MonkeyPat
     api = hub_client.HfApi(endpoint="http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: api)
     with pytest.raises(ModelError, match="the Hugging Face hub cannot be reached"):
-        models.check("owner/name", config())
+        models.check("owner/name", config(), ROOT)
 
 
 def test_what_the_hub_refuses_is_explained(asked_hub: Hub) -> None:
     """No such model, gated, unreachable: each with what to do."""
     asked_hub.refusal = hub_error("RepositoryNotFoundError", 404)
     with pytest.raises(ModelError, match="has no model 'owner/name'"):
-        models.check("owner/name", config())
+        models.check("owner/name", config(), ROOT)
     asked_hub.refusal = ConnectionError("name resolution")
     with pytest.raises(ModelError, match=r"cannot be reached \(ConnectionError\)"):
-        models.check("owner/name", config())
+        models.check("owner/name", config(), ROOT)
     asked_hub.refusal, asked_hub.gate = None, hub_error("GatedRepoError", 403)
     asked_hub.info.gated = "manual"
     with pytest.raises(ModelError, match="is gated: accept its terms"):
-        models.check("owner/name", config())
+        models.check("owner/name", config(), ROOT)
 
 
 def test_the_catalogue_knows_its_own_sizes() -> None:

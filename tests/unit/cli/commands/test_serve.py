@@ -1,0 +1,41 @@
+"""``arkor serve``: what it starts the backend with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from arkor.cli.commands.serve import serve
+from arkor.client import local_backend
+
+
+def started(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[str]:
+    """Run the command, and return the command that takes its place."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: commands.append(command))
+    monkeypatch.setattr(local_backend, "check_packages", lambda: None)
+    result = CliRunner().invoke(serve, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return commands[0]
+
+
+def test_no_model_folder_is_accepted_unless_a_root_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backend accepts none by itself."""
+    assert "--model-root" not in started(monkeypatch)
+
+
+def test_the_root_is_handed_on_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A relative one starts at the working folder."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    command = started(monkeypatch, "--model-root", "models")
+    assert command[command.index("--model-root") + 1] == str(tmp_path / "models")
+
+
+def test_a_root_that_is_not_there_is_refused() -> None:
+    """A slip of the pen would otherwise refuse every folder."""
+    result = CliRunner().invoke(serve, ["--model-root", "/no/such/folder"])
+    assert (result.exit_code, "does not exist" in result.output) == (2, True)
