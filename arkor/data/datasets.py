@@ -67,7 +67,7 @@ class BlobDataset:
 
     Args:
         url: where the backend fetches it.
-        token: sent as a bearer token with the fetch, where the URL needs one.
+        token: sent as a bearer token with the fetch, where the URL needs one; on a redirect to no other host.
     """
 
     url: str = attrs.field(validator=_text)

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.training_worker.download import download_blob
+from arkor.backend.training_worker.download import download_blob, shown_url
 from arkor.backend.training_worker.hub_rows import load_hub_rows
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.data.formats import FORMATS, row_format, row_problem
@@ -98,7 +98,7 @@ def _fetched(spec: WorkerSpec, split: Mapping[str, Any]) -> tuple[str, list[Numb
         train, held_out = load_hub_rows(source, split)
         return str(source["name"]), _numbered(train), _numbered(held_out)
     if source["type"] == "blob":
-        name = str(source["url"]).partition("?")[0]  # what follows may be a signature
+        name = shown_url(str(source["url"]))
         return name, _read_file(name, download_blob(source, spec.job_dir)), []
     if spec.dataset_path is None:
         raise DatasetError("dataset", "the backend did not say where it keeps the uploaded rows")
