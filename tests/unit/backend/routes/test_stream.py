@@ -28,7 +28,7 @@ class Reader:
         token, identity = backend.store.tenants.create_anonymous("cli")
         project = backend.store.tenants.create_project(identity.org, "p", "P")
         assert project is not None
-        job, _ = backend.store.jobs.create(project, NewJob(name="run", config={}), {"datasetSource": {}})
+        job, _ = backend.store.jobs.create(project, NewJob(name="run", config={}), {"datasetSource": {"type": "blob"}})
         database = Database(backend.settings.database_path)
         with database.write() as connection:
             for step in range(1, 6):
