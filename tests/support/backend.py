@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -194,17 +195,22 @@ class Frame:
 
 
 class Stream:
-    """An open event stream: iterate over its frames, pings included."""
+    """An open event stream: iterate over its frames, pings included; who iterates again goes on after the last one."""
 
     def __init__(self, response: requests.Response) -> None:
         self.response = response
+        self._rest = b""
+        self._read: deque[Frame] = deque()
 
     def __iter__(self) -> Iterator[Frame]:
-        buffer = b""
-        while chunk := self.response.raw.read1(65536):
-            buffer += chunk
-            *blocks, buffer = buffer.split(b"\n\n")
-            yield from map(Frame.parse, blocks)
+        while True:
+            while self._read:
+                yield self._read.popleft()
+            chunk = self.response.raw.read1(65536)
+            if not chunk:
+                return
+            *blocks, self._rest = (self._rest + chunk).split(b"\n\n")
+            self._read.extend(map(Frame.parse, blocks))
 
     def events(self) -> list[Frame]:
         """Read to the end; return what is neither a ping nor the end."""
