@@ -1,9 +1,10 @@
 """Where a reader is in a stream of events, so that each is handed out once, whatever a server sends again.
 
 A reader that connects again names the last event it got, and a server goes on after it. Some servers do not: they begin
-anew, or some way back. What they send again is known by its id. Ids are opaque: they are compared, never ordered.
+anew, or some way back. What they send again is known by its id. Ids are opaque: they are compared, never ordered. One
+exception: while every id is the number after the last one, a number that is left out says that events are missing.
 
-Protocol: docs/protocol.md, "Reader rules" 1.
+Protocol: docs/protocol.md, "Reader rules" 1 and 10.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import deque
 
 REMEMBERED_IDS = 256
 EVENT_ID = re.compile(r"[^\0\r\n\ud800-\udfff]*")  # what the event stream's specification allows, as text
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 Offer = tuple[str | None]
 
@@ -44,6 +46,8 @@ class StreamPosition:
         self._repeats: frozenset[str] | None = None  # ids that may come again; None when what comes is new
         self._in_replay = False
         self._is_near = False
+        self._counts_up: bool | None = None  # whether each id is the number after the last one; None before the second
+        self._gap_after: str | None = None  # the id after which events were missing; they are looked for once
 
     @property
     def last_id(self) -> str | None:
@@ -67,7 +71,22 @@ class StreamPosition:
         """Take in a frame that is no event, as a keep-alive: its id counts too."""
         self._count()
         if frame_id is not None and not self._in_replay:
-            self._last_id = frame_id
+            self._move(frame_id)
+
+    def is_gap_before(self, event_id: str | None) -> bool:
+        """Say whether events are missing before one that comes next, so that the reader goes back for them.
+
+        Only ids that counted up by one until now say so, and after each id only once: a gap that is still there on the
+        next connection is the backend's way to count.
+
+        Args:
+            event_id: its id; None or empty where it has none.
+        """
+        self._count()
+        if not self._counts_up or self._gap_after == self._last_id or _step(self._last_id, event_id) <= 1:
+            return False
+        self._gap_after = self._last_id
+        return True
 
     def offer(self, event_id: str | None) -> bool:
         """Take in an event that comes next, and say whether it is new.
@@ -88,13 +107,20 @@ class StreamPosition:
         if self.delivered is self._counted:
             return
         delivered, (event_id,) = self.delivered, self.delivered
-        if event_id is not None:
-            self._last_id = event_id
+        if event_id is None:
+            self._counts_up = False
+        else:
+            self._move(event_id)
         if event_id:
             self._first_id = self._first_id or event_id
             self._recent_are_all = self._recent_are_all and len(self._recent) < REMEMBERED_IDS
             self._recent.append(event_id)
         self._counted = delivered
+
+    def _move(self, new_id: str) -> None:
+        if self._last_id is not None and new_id != self._last_id:
+            self._counts_up = self._counts_up is not False and _step(self._last_id, new_id) == 1
+        self._last_id = new_id
 
     def _is_repeat(self, event_id: str | None, repeats: frozenset[str]) -> bool:
         if not event_id:
@@ -107,3 +133,10 @@ class StreamPosition:
         # Between the first event and those just before the last one there are events whose ids were forgotten.
         self._in_replay = not self._is_near and (self._in_replay or event_id == self.first_id)
         return self._in_replay
+
+
+def _step(last_id: str | None, event_id: str | None) -> int:
+    """Return how far an id lies above the last one; 0 if one of them is no whole number."""
+    if not (_NUMBER.fullmatch(last_id or "") and _NUMBER.fullmatch(event_id or "")):
+        return 0
+    return int(event_id or "") - int(last_id or "")

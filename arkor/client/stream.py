@@ -84,7 +84,7 @@ class ReconnectPolicy:
 
 @attrs.frozen
 class _Lost:
-    """How a connection ended: by a failure, or cleanly after progress (no failure)."""
+    """How a connection ended: by a failure or a gap, or cleanly after progress (no failure)."""
 
     failure: ArkorError | None = None
     retry_after_s: float | None = None
@@ -202,7 +202,7 @@ class EventStream:
             ):
                 for frame in self._frames(scope, response):
                     event = self._take(frame)
-                    if isinstance(event, _End):
+                    if isinstance(event, (_End, _Lost)):
                         return event
                     if event is not None:
                         gave_event = True
@@ -245,8 +245,8 @@ class EventStream:
                 yield from reader.feed(data)
                 del data  # not held while the next read waits
 
-    def _take(self, frame: Frame) -> dict[str, Any] | _End | None:
-        """Return what a frame says: an event that is new, the end, or nothing."""
+    def _take(self, frame: Frame) -> dict[str, Any] | _End | _Lost | None:
+        """Return what a frame says: an event that is new, the end, that others are missing before it, or nothing."""
         if self._is_debugging:
             logger.debug("Job %s: frame %s %s %.200s", self._job_id, frame.id, frame.event, frame.data)
         if frame.retry_ms is not None:
@@ -259,6 +259,9 @@ class EventStream:
             return _End.CLOSED if frame.event == "end" else None
         self._progress = True
         self._failures = 0
+        if self._position.is_gap_before(frame.id):
+            self._empty = 0
+            return _Lost(StreamError(f"Events are missing between {self._position.last_id} and {frame.id}."))
         if not self._position.offer(frame.id):
             return None
         if event.get("type") is None:

@@ -129,3 +129,90 @@ def test_an_id_that_was_never_seen_ends_the_repeats() -> None:
         take(place, event_id)
     place.connect()
     assert [take(place, event_id) for event_id in "abxyz"] == [False, False, True, True, True]
+
+
+Losses = Sequence[tuple[set[str], int]]
+
+
+def read_with_losses(server: Server, ids: Sequence[str], losses: Losses) -> tuple[list[str], int]:
+    """Return the ids that were new, and the number of connections, of a reader that goes back for what is missing.
+
+    Args:
+        server: answers each connection.
+        ids: of all events.
+        losses: of every second connection, the first one included, the ids that get lost on it; and how many new events
+            the connection after it brings, on which none gets lost, before it is cut.
+    """
+    place, new, connections = StreamPosition(), list[str](), 0
+    while new[-1:] != ids[-1:]:
+        lost, most = losses[connections // 2] if connections // 2 < len(losses) else (set(), len(ids))
+        enough = len(new) + (most if connections % 2 else len(ids))
+        lost = set() if connections % 2 else lost
+        connections += 1
+        place.connect()
+        for event_id in server(ids, place.last_id):
+            if len(new) == enough or (event_id not in lost and place.is_gap_before(event_id)):
+                break
+            new += [event_id] if event_id not in lost and take(place, event_id) else []
+    return new, connections
+
+
+@given(
+    st.sampled_from(SERVERS),
+    st.integers(3, 40),
+    st.lists(st.tuples(st.sets(st.integers(3, 39).map(str)), st.integers(1, 9)), max_size=6),
+)
+def test_events_that_got_lost_on_the_way_are_had_from_the_next_connection(
+    server: Server, count: int, losses: Losses
+) -> None:
+    """Of a backend that counts up, once it is known to; whichever are lost, and however often."""
+    ids = [str(number) for number in range(1, count + 1)]
+    losses = [(lost - {ids[-1]}, most) for lost, most in losses]
+    assert read_with_losses(server, ids, losses)[0] == ids
+
+
+@given(
+    st.sampled_from(SERVERS),
+    st.one_of(
+        st.lists(st.text(), unique=True).filter(lambda ids: "" not in ids),
+        st.lists(st.integers(0, 60).map(str), unique=True),
+        st.sets(st.integers(0, 60)).map(lambda numbers: [str(number) for number in sorted(numbers)]),
+    ),
+)
+def test_ids_that_do_not_count_up_cost_one_connection_at_most(server: Server, ids: list[str]) -> None:
+    """A gap that is still there is accepted, and from then on ids are only compared."""
+    new, connections = read_with_losses(server, ids, [])
+    assert new == ids
+    assert connections <= 2
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["1", "5"],
+        ["1", "2", None, "5"],
+        ["1", "3", "4", "6"],
+        ["7", "8", "010"],
+        ["7", "8", "9.5"],
+        ["1-0", "2-0", "9-0"],
+    ],
+)
+def test_ids_that_may_be_anything_show_no_gap(ids: list[str | None]) -> None:
+    """Too few of them, one missing, a step above one before, or no whole numbers."""
+    place = StreamPosition()
+    place.connect()
+    for event_id in ids:
+        assert not place.is_gap_before(event_id)
+        assert take(place, event_id)
+
+
+def test_ids_of_keep_alives_count_too() -> None:
+    """They are numbers of the same count, or repeat the last event's."""
+    place = StreamPosition()
+    place.connect()
+    take(place, "1")
+    for ping in ("1", "2", "2"):
+        place.pass_over(ping)
+    assert not place.is_gap_before("3")
+    take(place, "3")
+    assert place.is_gap_before("5")
