@@ -58,7 +58,7 @@ def test_any_sign_of_life_keeps_a_connection(server: RawServer, sign: bytes) -> 
     """For longer than the idle timeout, though no event comes and not even a line ends."""
     start = event_stream(*FRAMES[:2], form=CLOSE)
     signs = (sign * 15 * len(start))[: 15 * len(start)]
-    sent = start + signs + b"\n\n" + FRAMES[-1]
+    sent = start + signs + b"\n\n" + frames(long_plan(3))[-1]  # the next id: a gap would be gone back for
     server.script(Connection(sent=sent, piece=len(start), pace_s=0.05))
     told = Told()
     trainer = make_trainer(server, told, reconnect=ReconnectPolicy(idle_timeout=0.5))
