@@ -15,6 +15,7 @@ from arkor.cli.display.closed_pipes import is_closed
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.exits import message
 from arkor.errors import ArkorError
+from arkor.options import nearest_name
 from arkor.protocol.jobs import Scope
 from arkor.text import one_line
 
@@ -106,7 +107,7 @@ class Conversation:
             if command == "/quit":
                 return
             if command.startswith("/"):
-                self._commands.get(command, lambda _, name=command: _note(_unknown(name)))(rest.strip())
+                self._commands.get(command, lambda _, name=command: self._note_unknown(name))(rest.strip())
             elif line.strip():
                 self._ask(line.strip())
 
@@ -150,13 +151,14 @@ class Conversation:
             self._answers = self._model
         _note(f"{self._answers.name} answers.")
 
+    def _note_unknown(self, command: str) -> None:
+        nearest = nearest_name(command, [*self._commands, "/quit"])
+        meant = f" Did you mean {nearest}?" if nearest else ""
+        _note(f"There is no command {one_line(command)}.{meant} /help lists the commands. Nothing was sent.")
+
     def _reset(self, _: str) -> None:
         self._messages.clear()
         _note("The conversation is forgotten" + ("; the system message stays." if self._system else "."))
-
-
-def _unknown(command: str) -> str:
-    return f"There is no command {one_line(command)}. /help lists the commands. Nothing was sent."
 
 
 def _note(text: str) -> None:

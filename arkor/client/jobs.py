@@ -65,7 +65,7 @@ class JobCalls(CapabilityCalls):
                 raise
         if len(found) > 1:
             ids = ", ".join(job.id for job in found[:MOST_LISTED])
-            raise ConfigError("job", f"{len(found)} ids begin with {job_id!r}; give more of one of them: {ids}")
+            raise ConfigError("job", f"{len(found)} ids begin with {job_id!r}, type more of the one you mean: {ids}")
         return found[0]
 
     def list_jobs(self, scope: Scope) -> list[TrainingJob]:

@@ -21,7 +21,7 @@ from arkor.protocol.jobs import TrainingJob
 from arkor.system.files import file_lock
 from arkor.text import one_line
 from arkor.trainer.phases import Phases
-from arkor.trainer.submission import UPLOADING, StartProgress
+from arkor.trainer.submission import StartProgress
 from arkor.trainer.trainer import Trainer
 
 START_LOCK = PurePosixPath(".arkor/start.lock")
@@ -152,6 +152,6 @@ def _saying_phases(say: Callable[[str], object]) -> StartProgress:
     def note(progress: Mapping[str, Any]) -> None:
         phase = phases.take(progress)
         if phase is not None and phase.begins:
-            say("Sending the rows" if phase.name == UPLOADING else f"Fetching the model: {phase.name}")
+            say(f"Preparing: {phase.title}")
 
     return note

@@ -139,6 +139,6 @@ AROUND = Template(
     name="",
     summary="what a project needs around its trainer",
     is_local=False,
-    start="",
+    start="arkor start        # on this machine: arkor start --local",
     sources={GITIGNORE: _COMMON[GITIGNORE], ENTRY: _COMMON[ENTRY]},
 )

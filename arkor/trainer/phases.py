@@ -10,19 +10,21 @@ import attrs
 from arkor.protocol import wire
 from arkor.text import one_line
 
+UPLOADING = "uploading"
+
 
 @attrs.frozen
 class Phase:
     """How far a phase is.
 
     Attributes:
-        name: what it is called, on one line; it may be a backend's word.
+        title: what people read of it, on one line; a part of it may be a backend's word.
         done: how much of it is done.
         total: of how much; 0 if that is not known.
         begins: whether this is the first report of it.
     """
 
-    name: str
+    title: str
     done: int
     total: int
     begins: bool
@@ -38,13 +40,14 @@ class Phases:
         """Take in a report, and return how far its phase is; None if there is nothing to show.
 
         Args:
-            report: ``phase``, and ``done`` of ``total`` if they are known, as a ``StartProgress`` gets it.
+            report: ``phase``, and ``model``, and ``done`` of ``total``, if they are known, as a ``StartProgress`` gets
+                it.
         """
-        name = wire.optional_text(report.get("phase"))
+        name, model = (wire.optional_text(report.get(field)) for field in ("phase", "model"))
         done, total = (wire.whole_number(report.get(field)) or 0 for field in ("done", "total"))
         if name is None:
             return None
-        shown = one_line(name)
+        shown = "sending the rows" if name == UPLOADING else one_line(f"{model}: {name}" if model else name)
         begins = shown != self._current
         if begins and total and done >= total:
             return None

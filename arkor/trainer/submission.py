@@ -19,9 +19,9 @@ from arkor.errors import ModelError
 from arkor.http.abort import pause
 from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Progress, Scope, TrainingJob
+from arkor.trainer.phases import UPLOADING
 
 MODEL_POLL_S = 0.5
-UPLOADING = "uploading"
 
 StartProgress = Callable[[Mapping[str, Any]], object]
 
@@ -107,5 +107,5 @@ def _fetch_model(client: CloudApiClient, model: str, on_progress: StartProgress 
             client.pull_model(model)
             asked = True
         elif on_progress is not None:
-            on_progress(status.pull)
+            on_progress({**status.pull, "model": model})
         pause(MODEL_POLL_S)

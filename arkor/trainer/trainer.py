@@ -272,8 +272,8 @@ class Trainer:
 
         Args:
             on_progress: called on this thread while the backend fetches the model, and while the rows are sent, with
-                how far that is: a mapping with ``phase``, ``done`` and ``total``. Of the rows the phase is
-                ``uploading``, and the others are bytes. What it raises ends the start.
+                how far that is: a mapping with ``phase``, ``done`` and ``total``, and of the model ``model``, its name.
+                Of the rows the phase is ``uploading``, and the others are bytes. What it raises ends the start.
 
         Returns:
             The job as the backend accepted it.

@@ -80,7 +80,7 @@ def test_a_job_may_be_named_by_the_beginning_of_its_id(routed_cloud: Cloud) -> N
     assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "abc_1"}
     ambiguous = run("chat", "job_", "hi")
     assert (ambiguous.code, ambiguous.out) == (2, "")
-    assert "3 ids begin with 'job_'; give more of one of them: job_2, job_3, job_4" in ambiguous.err
+    assert "3 ids begin with 'job_', type more of the one you mean: job_2, job_3, job_4" in ambiguous.err
 
 
 def test_the_question_may_come_on_stdin_and_the_last_completed_job_answers(routed_cloud: Cloud) -> None:
@@ -143,10 +143,14 @@ def test_one_unknown_word_is_an_error_that_says_both_ways(routed_cloud: Cloud) -
         code, seen = terminal.end()
     assert code == 2
     assert "'lamp?' is neither a job of this project nor a model." in seen
-    assert "To chat with a model, pass its name ('arkor models list'), its id (owner/name) or its folder" in seen
+    assert "with a model, its name ('arkor models list'), its id (owner/name) or its folder (./name)." in seen
     assert "To ask a question of one word, name the job too: arkor chat JOB 'lamp?'" in seen
     with Terminal("chat", "tiny") as terminal:
         terminal.expect("Base model tiny answers.")
+    routed_cloud.answer("GET", "/v1/models", Answer(body={"models": []}))
+    ended = run("chat", "nojob", "hello")
+    assert ended.code == 2
+    assert ended.err.endswith("or its folder (./name).\n")
     assert routed_cloud.calls("POST", CHAT) == []
 
 
@@ -257,7 +261,11 @@ def test_a_model_without_an_adapter_has_no_other_to_switch_to(routed_cloud: Clou
 
 def test_an_unknown_slash_command_is_named_and_not_sent(terminal: Terminal, routed_cloud: Cloud) -> None:
     """A message that begins with a slash is sent after a blank."""
-    say(terminal, "/sytem be rude", "There is no command /sytem. /help lists the commands. Nothing was sent.")
+    say(
+        terminal,
+        "/sytem be rude",
+        "There is no command /sytem. Did you mean /system? /help lists the commands. Nothing was sent.",
+    )
     say(terminal, "/help", "/system TEXT  set the system message")
     assert routed_cloud.calls("POST", CHAT) == []
     routed_cloud.says(HELLO)

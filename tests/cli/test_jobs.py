@@ -72,9 +72,38 @@ def test_a_job_is_shown_by_the_beginning_of_its_id(jobs: Cloud) -> None:
     assert shown.endswith("\nartifacts\n  adapter  1.5 MiB\n  odd      0.0 MiB\n")
     ambiguous = run("jobs", "show", "job_")
     assert (ambiguous.code, ambiguous.out) == (2, "")
-    assert "2 ids begin with 'job_'; give more of one of them: job_" in ambiguous.err
+    assert "2 ids begin with 'job_', type more of the one you mean: job_" in ambiguous.err
     missing = run("jobs", "show", "nobody")
     assert (missing.code, missing.out) == (3, "")
+
+
+def test_without_an_id_the_newest_job_is_meant(jobs: Cloud) -> None:
+    """A line on stderr says which; stdout stays as it is with the id."""
+    for command in (["jobs", "show"], ["metrics", "--json"]):
+        ended, named = run(*command), run(*command, "job_3")
+        assert (ended.code, ended.out) == (0, named.out)
+        assert ended.err.startswith(f"Job job_3 ({'x' * 50}), the newest:\n")
+
+
+def test_without_an_id_a_project_without_jobs_is_told_what_to_do(routed_cloud: Cloud) -> None:
+    """By each command that chooses a job by itself."""
+    for command in ("attach", "logs", "metrics", "jobs show"):
+        ended = run(*command.split())
+        assert (ended.code, ended.out) == (2, "")
+        assert "This project has no job yet: start one with 'arkor start'." in ended.err
+    assert "No job has completed yet in this project" in run("download").err
+
+
+def test_without_an_id_download_takes_the_job_that_completed_last(jobs: Cloud) -> None:
+    """A newer job has no adapter yet, and a dry run leaves none to use."""
+    jobs.jobs["job_2"].update(status="completed", completedAt="2026-01-05T00:00:00.000Z")
+    jobs.jobs["job_1"].update(status="completed", completedAt="2026-01-06T00:00:00.000Z")
+    jobs.jobs["job_1"]["config"]["dryRun"] = True
+    jobs.features = {"artifacts"}
+    jobs.answer("GET", "/v1/jobs/*/artifacts", Answer(body={"artifacts": []}))
+    ended = run("download")
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err.startswith("Job job_2 (second [31m), the last that completed:\n")
 
 
 def test_no_terminal_obeys_what_a_job_is_called(routed_cloud: Cloud) -> None:

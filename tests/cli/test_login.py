@@ -201,7 +201,10 @@ def test_whoami_exits_3_where_nobody_is_logged_in(cloud: Cloud, flags: tuple[str
     """It makes no identity; it says how to get one."""
     ended = run("whoami", *flags)
     assert (ended.code, ended.out) == (3, "")
-    assert ended.err == f"Error: You are not logged in to {cloud.url}. Log in with: arkor login\n"
+    assert ended.err == (
+        f"Error: You are not logged in to {cloud.url}. Log in with: arkor login\n"
+        "For the backend on this machine, add --local.\n"
+    )
     assert (cloud.requests, stored(cloud)) == ([], None)
 
 

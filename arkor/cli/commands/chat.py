@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from arkor.cli.chosen_job import last_completed
 from arkor.cli.conversation import Conversation, Model, print_answer
 from arkor.cli.display.output import json_line
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.options import backend_of, local_option
 from arkor.errors import NotFound
 from arkor.protocol import wire
-from arkor.protocol.jobs import AdapterRef, JobStatus, Scope, TrainingJob
+from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
 from arkor.text import one_line
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Randomness; 0 always gives the same answer.",
 )
-@click.option("--max-tokens", type=click.IntRange(1), help="Maximum length of an answer, in tokens.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    help="Maximum length of an answer, in tokens; on a self-hosted backend 512 unless you set it.",
+)
 @click.option("--seed", type=int, help="Repeats an answer: the same seed gives the same one, at any temperature.")
 @click.option("--json", "as_json", is_flag=True, help="Print the backend's whole answer as JSON.")
 @local_option
@@ -123,7 +128,7 @@ def _model(client: CloudApiClient, scope: Scope, target: str | None, step: int |
         UsageError: no job has completed yet; or the target is neither a job nor a model.
     """
     if not target:
-        return _adapter(_last_completed(client, scope), step)
+        return _adapter(last_completed(client, scope), step)
     folder = _folder(target)
     if folder is not None:
         return Model(one_line(f"Base model {target}"), {"base_model": str(folder)})
@@ -132,11 +137,12 @@ def _model(client: CloudApiClient, scope: Scope, target: str | None, step: int |
     except NotFound:
         if step is not None:
             raise
-    if is_alone and not _may_be_model(client, target):
+    if not _may_be_model(client, target):
+        hint = f" To ask a question of one word, name the job too: arkor chat JOB {quote(target)}" if is_alone else ""
         raise click.UsageError(
-            f"{target!r} is neither a job of this project nor a model. To chat with a model, pass its name "
-            "('arkor models list'), its id (owner/name) or its folder (./name). "
-            f"To ask a question of one word, name the job too: arkor chat JOB {quote(target)}"
+            f"{target!r} is neither a job of this project nor a model. To chat with a job's adapter, pass its id "
+            "('arkor jobs'); with a model, its name ('arkor models list'), its id (owner/name) or its folder "
+            f"(./name).{hint}"
         )
     return Model(one_line(f"Base model {target}"), {"base_model": target})
 
@@ -146,15 +152,6 @@ def _may_be_model(client: CloudApiClient, name: str) -> bool:
     if "/" in name or "models" not in client.features:
         return True
     return any(model.id == name for model in client.list_models())
-
-
-def _last_completed(client: CloudApiClient, scope: Scope) -> TrainingJob:
-    done = [job for job in client.list_jobs(scope) if job.status == JobStatus.COMPLETED]
-    trained = [job for job in done if not job.is_dry_run]
-    if not trained:
-        fact = "Only dry runs have completed" if done else "No job has completed yet"
-        raise click.UsageError(f"{fact} in this project: name a job or a model.")
-    return max(trained, key=lambda job: job.completed_at or job.created_at)
 
 
 def _adapter(job: TrainingJob, step: int | None) -> Model:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from arkor.cli.chosen_job import named_or_last_completed
 from arkor.cli.options import local_option, project_of
 from arkor.text import one_line
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="[ID]", required=False)
 @click.option(
     "-o",
     "--output",
@@ -21,18 +22,18 @@ from arkor.text import one_line
     help="Output folder.",
 )
 @local_option
-def download(job_id: str, *, output: Path, local: bool) -> None:
+def download(job_id: str | None, *, output: Path, local: bool) -> None:
     """Download a job's adapter and checkpoints.
 
     Each artifact becomes a folder inside the output folder.
 
-    ID: a job id, or a unique prefix of one.
+    ID: a job id, or a unique prefix of one. By default the job that completed last; dry runs do not count.
 
     \b
     Example: arkor download job_x4k2 -o adapters --local
     """
     client, scope = project_of(local)
-    job = client.find_job(scope, job_id)
+    job = named_or_last_completed(client, scope, job_id)
     artifacts = client.list_artifacts(scope, job.id)
     if not artifacts:
         click.echo(one_line(f"Job {job.id} ({job.status}) has no artifacts."), err=True)

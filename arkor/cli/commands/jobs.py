@@ -6,6 +6,7 @@ import json
 
 import click
 
+from arkor.cli.chosen_job import named_or_newest, newest_job_argument
 from arkor.cli.commands.jobs_deletion import delete, prune
 from arkor.cli.display.job_table import local_time, print_table, took
 from arkor.cli.display.output import job_as_json, json_lines
@@ -50,19 +51,19 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
 
 
 @jobs.command()
-@click.argument("job_id", metavar="ID")
+@newest_job_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON, in the backend's form.")
 @local_option
-def show(job_id: str, *, as_json: bool, local: bool) -> None:
+def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
     """Show a job: its state, settings and artifacts.
 
-    ID: a job id, or a unique prefix of one.
+    ID: a job id, or a unique prefix of one. By default the newest job.
 
     \b
     Example: arkor jobs show job_x4k2 --local
     """
     client, scope = project_of(local)
-    job = client.find_job(scope, job_id)
+    job = named_or_newest(client, scope, job_id)
     if as_json:
         click.echo(json_lines(job_as_json(job)))
         return

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from arkor.cli.chosen_job import named_or_newest, newest_job_argument
 from arkor.cli.display.closed_pipes import is_closed
 from arkor.cli.display.output import json_line
 from arkor.cli.display.run_progress import Figures
@@ -23,25 +24,25 @@ LONGEST_ERROR = 2000
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@newest_job_argument
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new events until the job ends.")
 @click.option("--since", metavar="EVENT", help="Start after the event with this id (see --ids).")
 @click.option("--ids", "with_ids", is_flag=True, help="Start each line with the event's id.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a JSON object on one line, with its id.")
 @local_option
-def logs(job_id: str, *, follow: bool, since: str | None, with_ids: bool, as_json: bool, local: bool) -> None:
+def logs(job_id: str | None, *, follow: bool, since: str | None, with_ids: bool, as_json: bool, local: bool) -> None:
     """Print a job's events.
 
     Prints the stored events, oldest first. With --follow, Ctrl-C stops following; the job keeps running. The exit code
     does not depend on the job's status; use arkor attach for that.
 
-    ID: a job id, or a unique prefix of one.
+    ID: a job id, or a unique prefix of one. By default the newest job.
 
     \b
     Example: arkor logs job_x4k2 --follow --local
     """
     client, scope = project_of(local)
-    job = client.find_job(scope, job_id)
+    job = named_or_newest(client, scope, job_id)
     found, figures = since is not None, Figures(job)
     for event_id, body in client.job_events(scope, job.id, after=since, follow=follow):
         found = True

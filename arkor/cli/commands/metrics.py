@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arkor.cli.chosen_job import named_or_newest, newest_job_argument
 from arkor.cli.display.output import json_line
 from arkor.cli.options import local_option, project_of
 from arkor.text import one_line
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@newest_job_argument
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values with a header line.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 @local_option
-def metrics(job_id: str, *, as_csv: bool, as_json: bool, local: bool) -> None:
+def metrics(job_id: str | None, *, as_csv: bool, as_json: bool, local: bool) -> None:
     """Print a job's metrics: loss, learning rate, speed.
 
     Each log event is one line. An evaluation has a line of its own.
 
-    ID: a job id, or a unique prefix of one.
+    ID: a job id, or a unique prefix of one. By default the newest job.
 
     \b
     Example: arkor metrics job_x4k2 --csv --local > metrics.csv
@@ -35,7 +36,7 @@ def metrics(job_id: str, *, as_csv: bool, as_json: bool, local: bool) -> None:
     if as_csv and as_json:
         raise click.UsageError("Use --csv or --json, not both.")
     client, scope = project_of(local)
-    job = client.find_job(scope, job_id)
+    job = named_or_newest(client, scope, job_id)
     found = client.job_metrics(scope, job.id)
     if as_csv:
         _print_csv(found)

@@ -42,7 +42,7 @@ def pull(name: str) -> None:
         for report in _lines("pull", name):
             if "error" in report:
                 raise ModelError(report["error"])
-            bars.update(report)
+            bars.update({**report, "model": name})
     click.echo(f"Model {name} is ready.")
 
 

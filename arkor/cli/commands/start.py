@@ -96,6 +96,8 @@ def start(
             if if_running == "skip":
                 return COMPLETED
             cancel = False  # whoever started it may be waiting for it
+        if job.is_dry_run:
+            click.echo("Dry run: a few steps on a few rows, to test the whole path.", err=True)
         parent.tell(job.id)
         if detach:
             return _left(chosen, job, shown)

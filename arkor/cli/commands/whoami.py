@@ -33,7 +33,10 @@ def whoami(*, as_json: bool, local: bool) -> None:
     backend = ChosenBackend.by(local)
     identity = stored_identity(backend.address, local=backend.is_local)
     if identity is None:
-        raise CredentialsError(f"You are not logged in to {backend.name}. Log in with: arkor login{backend.flag}")
+        other = "" if backend.is_local else "\nFor the backend on this machine, add --local."
+        raise CredentialsError(
+            f"You are not logged in to {backend.name}. Log in with: arkor login{backend.flag}{other}"
+        )
     base_url = backend.find()
     report = _report(backend, base_url, identity, _ask_who(backend, base_url, identity))
     if as_json:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-LABEL_WIDTH = 24
+LABEL_WIDTH = 26
 
 
 class PhaseBars:
@@ -32,6 +32,8 @@ class PhaseBars:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if exc_type is None:
+            self._fill()
         self._shown.close()
 
     def update(self, report: Mapping[str, Any]) -> None:
@@ -44,8 +46,15 @@ class PhaseBars:
         if phase is None:
             return
         if phase.begins:
+            self._fill()
             self._shown.close()
-            label = f"{phase.name:{LABEL_WIDTH}}"
+            label = f"{phase.title:{LABEL_WIDTH}}"
             bar = click.progressbar(length=phase.total or 1, label=label, file=sys.stderr)
             self._bar = self._shown.enter_context(bar)
         self._bar.update(max(0, phase.done - self._bar.pos))
+
+    def _fill(self) -> None:
+        """Show the phase as over: the backend is asked now and then, so its last report is seldom heard."""
+        if self._bar is not None:
+            self._bar.update(self._bar.length - self._bar.pos)
+            self._bar = None

@@ -6,6 +6,7 @@ import pytest
 
 from arkor.cli.display.phase_bars import PhaseBars
 from arkor.entry.runner import _saying_phases
+from tests.support.terminal import Terminal
 
 UPLOADING = {"phase": "uploading", "done": 10, "total": 100}
 WHOLE = {"phase": "uploading", "done": 100, "total": 100}
@@ -21,7 +22,8 @@ def test_each_phase_is_told_once_where_there_is_no_terminal(capsys: pytest.Captu
         bars.update(UPLOADING | {"done": 0})  # the connection was cut, and it begins anew
         bars.update(WHOLE)
     shown = capsys.readouterr()
-    assert [line.strip() for line in shown.err.splitlines() if line.strip()] == ["download", "convert", "uploading"]
+    lines = [line.strip() for line in shown.err.splitlines() if line.strip()]
+    assert lines == ["download", "convert", "sending the rows"]
     assert shown.out == ""
 
 
@@ -42,13 +44,32 @@ def test_no_terminal_obeys_a_phase(capsys: pytest.CaptureFixture[str]) -> None:
         bars.update(report)
     _saying_phases(said.append)(report)
     assert capsys.readouterr().err.strip() == "down ]0;load"
-    assert said == ["Fetching the model: down ]0;load"]
+    assert said == ["Preparing: down ]0;load"]
 
 
 def test_a_run_says_a_line_for_each_phase() -> None:
     """Where the library prints, not the command line."""
     said: list[str] = []
     note = _saying_phases(said.append)
-    for report in ({"phase": "download"}, {"phase": "download", "done": 3, "total": 9}, UPLOADING, WHOLE, {}):
+    fetching = {"phase": "download", "model": "tiny"}
+    for report in (fetching, fetching | {"done": 3, "total": 9}, UPLOADING, WHOLE, {}):
         note(report)
-    assert said == ["Fetching the model: download", "Sending the rows"]
+    assert said == ["Preparing: tiny: download", "Preparing: sending the rows"]
+
+
+PROGRAM = """
+from arkor.cli.display.phase_bars import PhaseBars
+
+with PhaseBars() as bars:
+    for phase in ("checking", "converting"):
+        bars.update({"phase": phase, "model": "tiny", "done": 39, "total": 100})
+"""
+
+
+def test_a_phase_that_another_follows_is_shown_as_whole() -> None:
+    """The backend is asked twice a second: 39 % may be the last that is heard of a phase."""
+    with Terminal(program=("-c", PROGRAM)) as terminal:
+        code, shown = terminal.end()
+    assert code == 0, shown
+    assert shown.count("100%") == 2
+    assert "tiny: checking" in shown
