@@ -132,7 +132,7 @@ def test_a_wait_survives_a_provider_that_is_away(
     assert len(auth0.renewals) == 4
 
 
-@pytest.mark.parametrize(("expires_in", "error"), [(86400, AuthenticationError), (61, CredentialsError)])
+@pytest.mark.parametrize(("expires_in", "error"), [(86400, AuthenticationError), (90, CredentialsError)])
 def test_a_refused_refresh_ends_a_wait_which_goes_on_after_a_new_login(
     cloud: Cloud,
     auth0: Auth0,
