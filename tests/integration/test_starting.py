@@ -129,9 +129,11 @@ def test_a_submission_under_way_is_waited_for_beyond_the_timeout(cloud: Cloud) -
     gate = threading.Event()
     cloud.answer("POST", "/v1/jobs", Answer(status=201, body={"job": {"id": "job_7"}}, gate=gate))
     trainer = make_trainer(cloud)
-    waiting = Waiting(lambda: trainer.wait(timeout=0.1))
+    timeout_s = 2.0
+    waiting = Waiting(lambda: trainer.wait(timeout=timeout_s))
+    eventually(lambda: posts(cloud) == 1, "the submission is under way")
     with pytest.raises(AssertionError, match="still waiting"):
-        waiting.outcome(0.5)
+        waiting.outcome(timeout_s + 0.5)
     gate.set()
     assert isinstance(waiting.outcome(), WaitTimeout)
     assert trainer.job is not None
