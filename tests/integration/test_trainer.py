@@ -752,8 +752,8 @@ def test_silence_is_a_dead_connection(cloud: Cloud) -> None:
 
 def test_time_inside_a_callback_is_not_silence(cloud: Cloud) -> None:
     """A callback that works for longer than the idle timeout does not lose the connection."""
-    told = Told(lambda name, context: threading.Event().wait(0.3) if name == "started" else None)
-    make_trainer(cloud, told, reconnect=ReconnectPolicy(base_delay=0.01, idle_timeout=0.1)).wait()
+    told = Told(lambda name, context: threading.Event().wait(1.5) if name == "started" else None)
+    make_trainer(cloud, told, reconnect=ReconnectPolicy(base_delay=0.01, idle_timeout=1)).wait()
     assert len(cloud.streams) == 1
 
 
@@ -844,7 +844,7 @@ def test_a_timeout_ends_the_wait_wherever_it_is_blocked(cloud: Cloud, hold: Call
     trainer = make_trainer(cloud, told, reconnect=ReconnectPolicy(base_delay=60))
     trainer.start()
     hold(cloud)
-    outcome = Waiting(lambda: trainer.wait(timeout=0.3)).outcome()
+    outcome = Waiting(lambda: trainer.wait(timeout=1)).outcome()
     assert isinstance(outcome, WaitTimeout)
     assert isinstance(outcome, TimeoutError)
     assert cloud.calls("GET", path)
