@@ -135,6 +135,16 @@ def test_a_resumed_attempt_tells_the_same_history(run: Run) -> None:
     assert all(len(losses) == 1 for losses in told.values())
 
 
+def test_a_resumed_attempt_tells_it_in_the_same_order(run: Run) -> None:
+    """A checkpoint comes right after the log of its step: a backend that missed both stores them in this order."""
+    begun = max(index for index, event in enumerate(run.events) if event["type"] == "training.started")
+    assert [(event["type"], event["step"]) for event in run.events[begun + 1 :][:6]] == [
+        *[("training.log", step) for step in (1, 2, 3, 4)],
+        ("checkpoint.saved", 4),
+        ("training.log", 5),
+    ]
+
+
 def test_it_evaluates_once_at_the_end(run: Run) -> None:
     """On the rows held out, and the last metrics say the result."""
     evaluations = [event for event in run.of_type("training.log") if "evalLoss" in event]

@@ -3,7 +3,8 @@
 ``python -m tests.support.scripted_worker SPEC``. Names are ``<behaviour>[:<argument>]``:
 
 - ``complete:N``: N steps, then the adapter. With ``saveSteps`` a checkpoint is saved at its multiples, with
-  ``evalSteps`` an evaluation is logged. A later attempt resumes from the last checkpoint.
+  ``evalSteps`` an evaluation is logged. A later attempt resumes from the last checkpoint: it tells again what led to
+  it, and goes on with the step behind it, as the real worker does.
 - ``gated:N``: the same, but before step k it waits until ``allow(job_dir, k)`` was called.
 - ``slow:N``: the same as ``complete``, with a tenth of a second between two steps.
 - ``crash:CODE``: writes to its log and exits without a word.
@@ -14,6 +15,9 @@
 - ``linger``: completes, but its process stays.
 - ``odd``: logs numbers that JSON does not have, and sends each report twice.
 - any other name: as ``complete`` with the job's ``maxSteps``.
+
+Like the real worker it does not wait for the backend between two steps: events queue up while that is away. After
+``GIVE_UP_S`` without an answer it saves a checkpoint and exits with 3.
 
 What the file ``~/behaviour`` says stands in for the name, for jobs whose name is not the test's to choose.
 
@@ -45,6 +49,8 @@ from arkor.version import __version__
 
 HEARTBEAT_S = 0.1
 GIVE_UP_S = 20.0
+LAST_WORDS_S = 2.0  # to tell what is untold, before an end that is no verdict
+ORPHAN_GRACE_S = 10.0  # until one without a backend, which does not look whether to stop, ends all the same
 
 
 def allow(job_dir: Path, step: int) -> None:
@@ -55,9 +61,10 @@ def allow(job_dir: Path, step: int) -> None:
 class Reporter:
     """Sends events in order until each is acknowledged, and heartbeats in between. Thread-safe."""
 
-    def __init__(self, spec: dict[str, Any], *, repeat: bool = False) -> None:
+    def __init__(self, spec: dict[str, Any], stop: StopFlag, *, repeat: bool = False) -> None:
         self._url = f"{spec['backendUrl']}/internal/jobs/{spec['jobId']}/events"
         self._attempt = spec["attempt"]
+        self._stop = stop
         self._repeat = repeat
         self._headers = {
             "Authorization": f"Bearer {spec['token']}",
@@ -70,6 +77,7 @@ class Reporter:
         self._unsent: list[dict[str, Any]] = []
         self._seq = 0
         self._muted = False
+        self._orphaned = False
         self.cancelled = threading.Event()
         threading.Thread(target=self._loop, daemon=True).start()
 
@@ -79,10 +87,11 @@ class Reporter:
             self._unsent.append({"seq": self._seq, "type": kind, "timestamp": "2026-01-01T00:00:00.000Z", **fields})
             self._changed.notify_all()
 
-    def flush(self) -> None:
-        """Wait until every event is acknowledged; exit with 3 where that cannot be."""
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until every event is acknowledged, or so many seconds; exit with 3 where the backend is gone."""
         with self._changed:
-            if not self._changed.wait_for(lambda: not self._unsent, GIVE_UP_S):
+            self._changed.wait_for(lambda: not self._unsent or self._orphaned, timeout_s)
+            if self._unsent and self._orphaned:
                 os._exit(3)
 
     def mute(self) -> None:
@@ -101,7 +110,17 @@ class Reporter:
             if self._post(batch):
                 contact = time.monotonic()
             elif time.monotonic() - contact > GIVE_UP_S:
-                os._exit(3)
+                self._leave()
+                return
+
+    def _leave(self) -> None:
+        self._stop.code = self._stop.code or 3
+        with self._changed:
+            self._orphaned = True
+            self._changed.notify_all()
+        timer = threading.Timer(ORPHAN_GRACE_S, os._exit, [3])
+        timer.daemon = True
+        timer.start()
 
     def _post(self, batch: list[dict[str, Any]]) -> bool:
         body = json.dumps({"attempt": self._attempt, "events": batch}).encode()
@@ -114,7 +133,7 @@ class Reporter:
             with exc:
                 print("refused:", exc.code, exc.read(), flush=True)
             if exc.code == 409:
-                os._exit(9)
+                os._exit(5)
             return False
         except (OSError, http.client.HTTPException):
             return False
@@ -135,53 +154,73 @@ class Training:
         self._reporter = reporter
         self._stop = stop
         self.job_dir = Path(spec["jobDir"])
-        self._artifacts: list[dict[str, Any]] = []
+        self._mark = self.job_dir / "checkpoints" / "last"
 
     def run(self, steps: int, before_step: Callable[[int], None]) -> None:
         done = self._last_checkpoint() if self._spec["attempt"] > 1 else 0
-        metadata = {"model": self._config["model"], "maxSteps": steps, "resumedFromStep": done or None}
-        self._reporter.send("training.started", metadata=metadata)
+        resumed = {"resumedFromStep": done} if done else {}
+        self._reporter.send("training.started", metadata={"model": self._config["model"], "maxSteps": steps, **resumed})
+        self._tell_again(done)
         for step in range(done + 1, steps + 1):
             before_step(step)
             self._end_early(step - 1)
-            self._step(step)
+            self._log(step)
+            if self._is_saved(step):
+                self._publish(step)
+            if self._is_saved(step) or step == steps:
+                self._keep(step)
         artifact = self._artifact("adapter", None)
         metrics = {"trainLoss": 1.0 / steps, "steps": steps, "seconds": 0.1}
-        self._reporter.send("training.completed", metrics=metrics, artifacts=[artifact, *self._artifacts])
+        published = [self._artifact(f"checkpoint-{step}", step) for step in self._published()]
+        self._reporter.send("training.completed", metrics=metrics, artifacts=[artifact, *published])
         self._reporter.flush()
 
-    def _step(self, step: int) -> None:
+    def _tell_again(self, done: int) -> None:
+        """Tell what earlier attempts did, up to the checkpoint that this one continues from."""
+        for step in range(1, done + 1):
+            self._log(step)
+            if step in self._published():
+                self._publish(step)
+
+    def _log(self, step: int) -> None:
         self._reporter.send("training.log", step=step, loss=1.0 / step, learningRate=1e-4, epoch=step / 10)
         if step % self._config.get("evalSteps", step + 1) == 0:
             self._reporter.send("training.log", step=step, evalLoss=2.0 / step)
-        if step % self._config.get("saveSteps", step + 1) == 0:
-            artifact = self._artifact(f"checkpoint-{step}", step)
-            self._artifacts.append(artifact)
-            _replace(self.job_dir / "checkpoints" / "last", str(step).encode())
-            self._reporter.send("checkpoint.saved", step=step, artifacts=[artifact])
-        self._reporter.flush()
+
+    def _publish(self, step: int) -> None:
+        self._reporter.send("checkpoint.saved", step=step, artifacts=[self._artifact(f"checkpoint-{step}", step)])
+
+    def _keep(self, step: int) -> None:
+        """Mark a checkpoint as whole: after it was published, because a later attempt does not do its step again."""
+        _replace(self._mark, str(step).encode())
+
+    def _is_saved(self, step: int) -> bool:
+        return bool(step % self._config.get("saveSteps", step + 1) == 0)
+
+    def _published(self) -> list[int]:
+        return sorted(int(tar.stem.partition("-")[2]) for tar in self.job_dir.glob("artifacts/checkpoint-*.tar"))
 
     def _end_early(self, step: int) -> None:
         if self._reporter.cancelled.is_set():
             self._reporter.send("training.cancelled", step=step)
             self._reporter.flush()
             sys.exit(0)
-        if self._stop.requested:
-            _replace(self.job_dir / "checkpoints" / "last", str(step).encode())
-            self._reporter.flush()
-            sys.exit(4)
+        if self._stop.code is not None:
+            if step:
+                self._keep(step)
+            self._reporter.flush(LAST_WORDS_S)
+            sys.exit(self._stop.code)
 
     def wait_for_gate(self, step: int) -> None:
         """Wait until the test lets this step happen, or the job is to end."""
         path = self.job_dir / "allowed"
         while not (path.exists() and int(path.read_text()) >= step):
-            if self._reporter.cancelled.is_set() or self._stop.requested:
+            if self._reporter.cancelled.is_set() or self._stop.code is not None:
                 return
             self._reporter.cancelled.wait(0.01)
 
     def _last_checkpoint(self) -> int:
-        path = self.job_dir / "checkpoints" / "last"
-        return int(path.read_text()) if path.exists() else 0
+        return int(self._mark.read_text()) if self._mark.exists() else 0
 
     def _artifact(self, name: str, step: int | None) -> dict[str, Any]:
         content = _tar({"adapter_config.json": b'{"r": 8}', "adapter_model.safetensors": f"{name}".encode() * 999})
@@ -217,12 +256,12 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 class StopFlag:
-    """Whether SIGTERM came. Plain, because a handler must not touch a lock that the main thread may hold."""
+    """Whether to stop, and with which exit code. Plain, because a handler must not touch a lock of the main thread."""
 
-    requested = False
+    code: int | None = None
 
     def note(self, *_: object) -> None:
-        self.requested = True
+        self.code = self.code or 4
 
 
 def _complete(work: Work) -> None:
@@ -305,7 +344,7 @@ def main() -> None:
     stop, ordered = StopFlag(), Path.home() / "behaviour"
     signal.signal(signal.SIGTERM, stop.note)
     behaviour, _, argument = (ordered.read_text() if ordered.exists() else spec["name"]).partition(":")
-    training = Training(spec, reporter := Reporter(spec, repeat=behaviour == "odd"), stop)
+    training = Training(spec, reporter := Reporter(spec, stop, repeat=behaviour == "odd"), stop)
     _replace(training.job_dir / f"pid-{spec['attempt']}", str(os.getpid()).encode())
     if behaviour not in _BEHAVIOURS:
         behaviour, argument = "complete", str(spec["config"].get("maxSteps", 3))

@@ -146,7 +146,7 @@ def log_fields(logs: dict[str, float]) -> dict[str, Any]:
 
 
 def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporter: Reporter) -> None:
-    """Tell again what earlier attempts did up to the checkpoint that this one continues from.
+    """Tell again, in its order, what earlier attempts did up to the checkpoint that this one continues from.
 
     The backend passes over what it has stored. What it was not told, because the worker was killed or the backend
     was away, it learns now.
@@ -157,9 +157,15 @@ def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporte
         spec: the attempt.
         reporter: where events go.
     """
-    for entry in history:
-        if "loss" in entry or "eval_loss" in entry:
-            reporter.send("training.log", **log_fields(entry))
-    known = artifacts.packed_checkpoints(spec.artifacts_dir)
-    for artifact in (item for item in known if item.step is not None and item.step <= step):
-        reporter.send("checkpoint.saved", step=artifact.step, artifacts=[artifact.to_wire()])
+    told = [
+        (int(entry["step"]), "training.log", log_fields(entry))
+        for entry in history
+        if "loss" in entry or "eval_loss" in entry
+    ]
+    told += [
+        (artifact.step, "checkpoint.saved", {"step": artifact.step, "artifacts": [artifact.to_wire()]})
+        for artifact in artifacts.packed_checkpoints(spec.artifacts_dir)
+        if artifact.step is not None and artifact.step <= step
+    ]
+    for _, kind, fields in sorted(told, key=lambda event: event[0]):  # stable: a checkpoint comes after its step's logs
+        reporter.send(kind, **fields)
