@@ -39,7 +39,7 @@ class _Run:
         attempt: its number, from 1.
         lease_s: seconds that its worker may be silent; only time in which this process is awake counts.
         lease_left_s: how much of that is left.
-        handle: its worker's process, where it is known.
+        handle: its worker's process; None before its start, or if an earlier backend process was killed before it.
         adopted: whether an earlier backend process started it, so that no thread waits for its end.
         grace_left_s: seconds until the worker is killed, or None; counted as the lease is.
         held_up_s: the longest pause of this process during the attempt.
@@ -323,10 +323,13 @@ class Scheduler:
         run = _Run(attempt.job_id, attempt.attempt, self._settings.lease_s, adopted=True)
         if attempt.pid is not None and attempt.pid_start is not None:
             run.handle = WorkerHandle(attempt.pid, attempt.pid_start)
+        else:  # the earlier process was killed as it started this worker
+            run.handle = self._engine.find(spec_path(self._settings, run.job_id))
         self._take_in(run)
         if attempt.job_ended or self._queue.is_cancelling(run.job_id):
             self.ending(run.job_id)
-        log.info("Job %s, attempt %d: found running, process %s", run.job_id, run.attempt, attempt.pid)
+        pid = None if run.handle is None else run.handle.pid
+        log.info("Job %s, attempt %d: found running, process %s", run.job_id, run.attempt, pid)
 
     def _take_in(self, run: _Run) -> None:
         with self._wake:
@@ -335,7 +338,7 @@ class Scheduler:
 
     def _look_at_adopted(self) -> None:
         for run in list(self._runs.values()):
-            if run.adopted and run.handle is not None and not self._engine.is_alive(run.handle):
+            if run.adopted and (run.handle is None or not self._engine.is_alive(run.handle)):
                 run.gone = True
 
     def _kill(self, run: _Run) -> None:

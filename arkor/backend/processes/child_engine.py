@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from arkor.backend.processes.engine import WorkerHandle
 from arkor.backend.processes.process_start import is_running, process_start
 from arkor.system.processes import module_command, signal_group
@@ -59,6 +61,15 @@ class ProcessEngine:
             process.wait()
             raise OSError(errno.EAGAIN, str(exc)) from exc
         return handle
+
+    def find(self, spec_path: Path) -> WorkerHandle | None:
+        """Return the process that was started with a spec; see ``Engine.find``."""
+        last_words = module_command(self._module, str(spec_path))[-2:]
+        for process in psutil.process_iter(["cmdline"]):
+            if (process.info["cmdline"] or [])[-2:] == last_words:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    return WorkerHandle(process.pid, process_start(process.pid))
+        return None
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         """Whether that very process is still there and has not ended."""

@@ -40,6 +40,10 @@ class Engine(Protocol):
         """
         ...
 
+    def find(self, spec_path: Path) -> WorkerHandle | None:
+        """Return the worker that was started with a spec, perhaps by an earlier process of this one's kind, or None."""
+        ...
+
     def is_alive(self, handle: WorkerHandle) -> bool:
         """Whether that very process is still there and has not ended."""
         ...

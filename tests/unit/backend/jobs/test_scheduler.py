@@ -30,12 +30,16 @@ class ScriptedEngine:
         self.exits: list[Callable[[int], None]] = []
         self.killed: list[WorkerHandle] = []
         self.error: OSError | None = None
+        self.found: WorkerHandle | None = None
 
     def start(self, spec_path: Path, log_path: Path, on_exit: Callable[[int], None]) -> WorkerHandle:
         if self.error is not None:
             raise self.error
         self.exits.append(on_exit)
         return WorkerHandle(len(self.exits), "start")
+
+    def find(self, spec_path: Path) -> WorkerHandle | None:
+        return self.found
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         return handle not in self.killed
@@ -211,13 +215,27 @@ def test_specs_that_no_worker_needs_go_at_the_start(house: House) -> None:
 
 
 def test_an_attempt_whose_process_was_never_recorded_is_given_up(house: House) -> None:
-    """The backend died between the claim and the start: nobody reports, so another attempt begins."""
+    """The backend died between the claim and the start: there is no worker, so another attempt begins at once."""
     job_id = house.submit()
     assert house.store.queue.claim() is not None
-    scheduler = house.scheduler()
+    scheduler = house.paused_at(Clock())  # no lease ends
+    scheduler.start()
     eventually(lambda: house.engine.exits, "attempt 2 is started")
     assert [(run.job_id, run.attempt) for run in house.store.queue.running()] == [(job_id, 2)]
     scheduler.stop()
+    assert house.status(job_id) == "queued"
+
+
+def test_a_worker_whose_process_was_never_recorded_is_found(house: House) -> None:
+    """The backend died just after the start: the worker goes on, and is asked to leave like any other."""
+    job_id = house.submit()
+    house.store.queue.claim()
+    house.engine.found = WorkerHandle(79, "start")
+    scheduler = house.paused_at(Clock())
+    scheduler.start()
+    assert [(run.job_id, run.attempt) for run in house.store.queue.running()] == [(job_id, 1)]
+    scheduler.stop()
+    assert (house.engine.killed, house.engine.exits) == ([WorkerHandle(79, "start")], [])
     assert house.status(job_id) == "queued"
 
 

@@ -86,6 +86,19 @@ def test_a_process_that_only_has_the_same_id_is_spared(module: Path, log: Path, 
     assert eventually(lambda: codes, "the exit is told") == [-15]
 
 
+def test_a_worker_is_found_by_its_spec(module: Path, log: Path, tmp_path: Path) -> None:
+    """By a later backend that was not told its process; a worker of another spec is not taken for it."""
+    module.write_text("import signal; signal.pause()")
+    engine, codes = ProcessEngine(module.stem), list[int]()
+    handle = engine.start(tmp_path / "spec.json", log, codes.append)
+    later = ProcessEngine(module.stem)
+    assert later.find(tmp_path / "spec.json") == handle
+    assert later.find(tmp_path / "other" / "spec.json") is None
+    later.kill(handle)
+    assert eventually(lambda: codes, "the exit is told") == [-9]
+    assert later.find(tmp_path / "spec.json") is None
+
+
 def test_a_step_of_the_wall_clock_changes_nothing(
     module: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
