@@ -3,10 +3,13 @@
 The entry and what it imports relatively become modules of a package that stands for the project's root, under a name
 of its own for each load. Sources are compiled as they are now, without a bytecode cache. Tracebacks name the user's
 own files, also when the code comes from an artifact.
+
+Child processes of ``multiprocessing`` can import these modules too, under the same names: see ``_ProjectPath``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -14,12 +17,14 @@ import importlib.util
 import itertools
 import linecache
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import CodeType, ModuleType
+from typing import Any
 
 from arkor.entry.source_tree import DiskTree, SourceTree, locate, module_file, normal_path, open_artifact
 from arkor.errors import ArkorError, EntryError
+from arkor.system.children import importing
 
 _numbers = itertools.count(1)
 _DOT = "\u2024"  # stands in module names for a dot in the name of a file or folder
@@ -28,10 +33,15 @@ _DOT = "\u2024"  # stands in module names for a dot in the name of a file or fol
 class _Loader(importlib.machinery.SourceFileLoader):
     """Runs one source of a tree; a folder without ``__init__.py`` counts as an empty one."""
 
-    def __init__(self, fullname: str, tree: SourceTree, name: PurePosixPath) -> None:
+    def __init__(self, fullname: str, tree: SourceTree, name: PurePosixPath, *, in_child: bool) -> None:
         super().__init__(fullname, str(tree.root / name))
         self._tree = tree
         self._name = name
+        self._in_child = in_child
+
+    def exec_module(self, module: ModuleType) -> None:
+        with importing() if self._in_child else contextlib.nullcontext():
+            super().exec_module(module)
 
     def get_source(self, fullname: str) -> str:
         return importlib.util.decode_source(self._tree.read(self._name) or b"")
@@ -48,10 +58,18 @@ class _Finder(importlib.abc.MetaPathFinder):
 
     Attributes:
         trees: the sources of each load, by the package that stands for their root.
+        inherited: the packages of loads that a parent process made.
     """
 
     def __init__(self) -> None:
         self.trees: dict[str, SourceTree] = {}
+        self.inherited: set[str] = set()
+
+    def install(self) -> None:
+        """Have Python ask this finder for modules."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        importlib.invalidate_caches()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -64,7 +82,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         name = module_file(tree, folder)
         if name is None and not tree.has_folder(folder):
             return None
-        loader = _Loader(fullname, tree, name or folder / "__init__.py")
+        loader = _Loader(fullname, tree, name or folder / "__init__.py", in_child=package in self.inherited)
         spec = importlib.util.spec_from_loader(fullname, loader, is_package=loader.is_package(fullname))
         if spec is not None and spec.submodule_search_locations is not None:
             spec.submodule_search_locations[:] = [str(tree.root / folder)]
@@ -74,6 +92,27 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 _finder = _Finder()
+
+
+class _ProjectPath(str):
+    """A project's root in ``sys.path``, which takes the loads along to child processes.
+
+    ``multiprocessing`` pickles a function by the name of its module. A child of ``spawn`` or ``forkserver`` knows no
+    module of this process, but it gets ``sys.path`` before anything else. So the loads travel in this entry: the child
+    imports the sources that run here, even if the files were edited or the artifact was built again.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _in_child, (str(self), _finder.trees)
+
+
+def _in_child(project: str, trees: Mapping[str, SourceTree]) -> _ProjectPath:
+    """Make the loads of a parent process importable here; return the entry for ``sys.path``."""
+    for package in trees.keys() - _finder.trees.keys():
+        _finder.trees[package] = trees[package]
+        _finder.inherited.add(package)
+    _finder.install()
+    return _ProjectPath(project)
 
 
 def load_entry(entry: Path, project_dir: Path, content: bytes | None = None) -> ModuleType:
@@ -91,20 +130,43 @@ def load_entry(entry: Path, project_dir: Path, content: bytes | None = None) -> 
     entry = normal_path(project_dir / entry)
     project = _built_in(entry) or project_dir
     tree, name = _open(entry, project, content)
-    if str(project) not in sys.path:
-        sys.path.insert(0, str(project))
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
-    importlib.invalidate_caches()
-    package = f"_arkor_entry_{next(_numbers)}"
+    _make_importable(_ProjectPath(project))
+    _finder.install()
+    package = next(name for name in map("_arkor_entry_{}".format, _numbers) if name not in _finder.trees)
     _finder.trees[package] = tree
     try:
-        return importlib.import_module(".".join([package, *_module_parts(name)]))
+        return _run(".".join([package, *_module_parts(name)]))
     except BaseException as exc:
         _forget(package)
         if isinstance(exc, (Exception, SystemExit)):  # exit() would pass for a run that completed
             raise EntryError(f"{_place(exc, tree.root, tree.root / name)}: {_text(exc)}") from exc
         raise
+
+
+def _make_importable(project: _ProjectPath) -> None:
+    """Put a project's root into ``sys.path``; one that is there already keeps its place."""
+    if project in sys.path:
+        sys.path[sys.path.index(project)] = project
+    else:
+        sys.path.insert(0, project)
+
+
+def _run(name: str) -> ModuleType:
+    """Import a module without the lock that Python holds meanwhile on any other than ``__main__``.
+
+    A pool of processes that the module itself starts pickles functions on another thread, which would wait for it.
+    """
+    spec = importlib.util.find_spec(name)  # imports the packages that the module is in
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    if name in sys.modules:  # its own package has imported it
+        return sys.modules[name]
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    parent, _, own = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], own, module)
+    spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
 def _module_parts(name: PurePosixPath) -> list[str]:

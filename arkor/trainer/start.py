@@ -18,16 +18,22 @@ from arkor.client.chat import ChatResponse
 from arkor.client.client import CloudApiClient
 from arkor.client.position import StreamPosition
 from arkor.client.project import ensure_project, find_project
-from arkor.errors import CloudApiError, ConfigError, NotFound
+from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Progress, Scope, TrainingJob
+from arkor.system.children import is_importing
 from arkor.trainer.follow import JobRecord
 from arkor.trainer.remember import Bookmark, Place
 from arkor.trainer.submission import StartProgress, Submission
 
 _JUDGED = frozenset({400, 404, 409, 413, 422})  # the submission was looked at and refused: there is no job
 _UNDER_WAY = frozenset({JobStatus.QUEUED.value, JobStatus.RUNNING.value})
+
+_ONCE_MORE = (
+    "A child process of multiprocessing imports this program and would start its job once more. "
+    "Put the call that starts the job under if __name__ == '__main__'."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -200,6 +206,8 @@ class Starter:
         deadline: Deadline,
         on_progress: StartProgress | None,
     ) -> None:
+        if is_importing():
+            raise EntryError(_ONCE_MORE)
         with submission.checked_rows(self._project_dir) as rows:
             client, scope = self.connect()
             config = submission.prepare(client, scope, rows, on_progress)
