@@ -77,7 +77,8 @@ def cli(debug: bool) -> None:
       3    no answer: backend unreachable, not logged in, not permitted,
            or no project
       124  timeout
-      130  interrupted
+      130  interrupted (Ctrl-C)
+      129, 143  ended by SIGHUP (a closed terminal), SIGTERM
     """
 
 

@@ -14,6 +14,7 @@ import click
 from arkor.cli.display.closed_pipes import is_closed
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.exits import message
+from arkor.cli.signals import Terminated
 from arkor.errors import ArkorError
 from arkor.options import nearest_name
 from arkor.protocol.jobs import Scope
@@ -96,7 +97,7 @@ class Conversation:
         """Answer message after message, until the user leaves.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C at an empty prompt.
+            KeyboardInterrupt: Ctrl-C at an empty prompt; or SIGTERM or SIGHUP, at any time.
         """
         with contextlib.suppress(ImportError):  # it lets the user edit a line, and get earlier ones back
             import readline  # noqa: F401
@@ -127,6 +128,8 @@ class Conversation:
                 print_answer(answer, printed)
             click.echo()
             is_whole = True
+        except Terminated:
+            raise
         except KeyboardInterrupt:
             _note("\n(stopped)")
         except ArkorError as exc:
@@ -170,7 +173,7 @@ def _line() -> str | None:
     """Read a line; None at the end of input.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C at an empty prompt.
+        KeyboardInterrupt: Ctrl-C at an empty prompt; or SIGTERM or SIGHUP.
     """
     while True:
         try:
@@ -178,8 +181,8 @@ def _line() -> str | None:
         except EOFError:
             click.echo()
             return None
-        except KeyboardInterrupt:
-            if not _is_typed():
+        except KeyboardInterrupt as exc:
+            if isinstance(exc, Terminated) or not _is_typed():
                 raise
             click.echo()
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from arkor.cli.display.closed_pipes import outliving
+from arkor.cli.signals import Termination
 from arkor.text import printable
 
 COMPLETED = 0
@@ -49,7 +50,7 @@ class Refused(click.ClickException):
 
 
 class Interrupted(Exception):
-    """Ctrl-C, with a message about the job that keeps running."""
+    """Ctrl-C, SIGTERM or SIGHUP, with a message about the job that keeps running."""
 
 
 def exit_code(exc: BaseException) -> int:
@@ -82,13 +83,15 @@ def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
     shown.setLevel(logging.WARNING)
     shown.addFilter(lambda record: record.name != _NOTICES)  # those are shown once, at the end
     logging.getLogger("arkor").addHandler(shown)
+    termination = Termination()
     try:
-        code = _run(command, arguments)
+        with termination.heeded():
+            code = _run(command, arguments)
     finally:
         notice = sys.modules[_NOTICES].last_notice() if _NOTICES in sys.modules else None
         if notice is not None:
             click.echo(str(notice), err=True)
-    sys.exit(code)
+    sys.exit(code if termination.number is None or code != INTERRUPTED else 128 + termination.number)
 
 
 def _run(command: click.Command, arguments: list[str]) -> int:

@@ -91,7 +91,7 @@ def telling_how_to_go_on(trainer: Trainer, *, cancel: bool = False) -> Iterator[
 
     Args:
         trainer: the trainer.
-        cancel: stop the job on Ctrl-C.
+        cancel: stop the job on Ctrl-C, SIGTERM or SIGHUP.
     """
     try:
         yield

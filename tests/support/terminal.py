@@ -64,13 +64,22 @@ class Terminal:
         """Type without Return."""
         os.write(self._master, keys.encode())
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C once the process waits for something.
+    def hang_up(self) -> None:
+        """Close the terminal, as a window or a lost SSH connection does.
+
+        The kernel sends SIGHUP for a controlling terminal, which this one is not.
+        """
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDWR)
+        self.process.send_signal(signal.SIGHUP)
+
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Press Ctrl-C, or send another signal, once the process waits for something.
 
         Python's readline notices a signal that comes while it draws only with the next key.
         """
         eventually(lambda: psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING, "it waits")
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(number)
 
     def end(self) -> tuple[int, str]:
         """Wait for the end, and return the exit code and all that was shown."""

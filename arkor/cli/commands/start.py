@@ -54,7 +54,7 @@ _TOO_EARLY = (
     type=click.Choice(["detach", "cancel"]),
     default="detach",
     show_default=True,
-    help="Ctrl-C leaves the job running, or cancels it. A job started elsewhere is never cancelled.",
+    help="Ctrl-C, SIGTERM and SIGHUP leave the job running, or cancel it. A job started elsewhere is never cancelled.",
 )
 def start(
     entry: Path | None,
@@ -113,7 +113,7 @@ def followed(
         trainer: the trainer.
         job: its job.
         shown: how the job is shown.
-        cancel: stop the job on Ctrl-C.
+        cancel: stop the job on Ctrl-C, SIGTERM or SIGHUP.
         timeout: longest wait in seconds; None for no limit.
     """
     from arkor.entry.runner import follow

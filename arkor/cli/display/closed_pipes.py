@@ -1,11 +1,14 @@
-"""Standard output that outlives its reader: what a command writes to a closed pipe is dropped."""
+"""Standard output that outlives its reader: what a command writes to a closed pipe or terminal is dropped."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
 from typing import Any, TextIO
+
+_READER_LEFT = frozenset({errno.EPIPE, errno.EIO})  # of a pipe; of a terminal
 
 
 class _Dropping(io.FileIO):
@@ -16,7 +19,9 @@ class _Dropping(io.FileIO):
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as exc:
+            if exc.errno not in _READER_LEFT:
+                raise
             self.is_closed_pipe = True
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno(), inheritable=os.get_inheritable(self.fileno()))
@@ -25,12 +30,12 @@ class _Dropping(io.FileIO):
 
 
 def outliving(stream: TextIO | None) -> TextIO | None:
-    """Return a standard stream that takes no notice of its reader's end: the same one, if it is not a pipe.
+    """Return a standard stream that takes no notice of its reader's end: the same one, if it has none.
 
     Args:
         stream: ``sys.stdout`` or ``sys.stderr``; None if it was closed before Python began.
     """
-    if not isinstance(stream, io.TextIOWrapper) or not _is_pipe(stream):
+    if not isinstance(stream, io.TextIOWrapper) or not _has_reader(stream):
         return stream
     stream.flush()
     file = _Dropping(stream.fileno(), "w", closefd=False)
@@ -56,9 +61,11 @@ def is_closed(stream: TextIO | None) -> bool:
     return isinstance(file, _Dropping) and file.is_closed_pipe
 
 
-def _is_pipe(stream: TextIO) -> bool:
+def _has_reader(stream: TextIO) -> bool:
+    """Say whether a stream is a pipe, a socket or a terminal."""
     try:
         mode = os.fstat(stream.fileno()).st_mode
+        is_terminal = os.isatty(stream.fileno())
     except (OSError, ValueError):  # a stand-in without a file
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    return is_terminal or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
