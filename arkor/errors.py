@@ -166,11 +166,11 @@ class ReconnectExhausted(StreamError):
 
 
 class Aborted(ArkorError):
-    """The trainer's abort event was set: the local wait ended, the job goes on."""
+    """The abort event was set: the call ended. A trainer's message says whether a job was submitted; it goes on."""
 
 
 class WaitTimeout(ArkorError, TimeoutError):
-    """``wait(timeout=…)`` reached its deadline: the job goes on, and ``wait()`` may be called again."""
+    """The timeout passed. A trainer's message says whether a job was submitted; ``wait()`` may be called again."""
 
 
 class ConfigError(ArkorError, ValueError):

@@ -55,7 +55,7 @@ class Deadline:
     def check(self) -> None:
         """Raise WaitTimeout once the deadline has passed."""
         if self._at is not None and time.monotonic() >= self._at:
-            raise WaitTimeout(f"Not finished after {self.timeout_s:g} s; the job goes on: wait again to see its end.")
+            raise WaitTimeout(f"Not finished after {self.timeout_s:g} s.")
 
 
 class AbortScope:
@@ -140,7 +140,7 @@ class AbortScope:
         if is_set:
             _retire(self.event)
         if is_set or self._shut_down:
-            raise Aborted("Stopped waiting: the abort event is set. The job goes on; cancel() stops it.")
+            raise Aborted("Stopped waiting: the abort event is set.")
         self.deadline.check()
 
     def pause(self, seconds: float) -> None:

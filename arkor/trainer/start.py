@@ -23,6 +23,7 @@ from arkor.http.abort import AbortScope, Deadline, run_unbroken
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Progress, Scope, TrainingJob
 from arkor.system.children import is_importing
+from arkor.text import one_line
 from arkor.trainer.follow import JobRecord
 from arkor.trainer.remember import Bookmark, Place
 from arkor.trainer.submission import StartProgress, Submission
@@ -67,6 +68,7 @@ class Starter:
         backend: as given.
         bookmark: the file that keeps where the trainer is.
         was_sent: whether the backend may have the job.
+        is_cancelled: whether the backend was asked to stop the job.
         record: what is known of the job; None until it was started.
 
     Thread-safety: ``start`` and ``connect`` by one thread at a time; the attributes may be read from any.
@@ -86,6 +88,8 @@ class Starter:
         self.backend = backend
         self.bookmark = Bookmark(None if remember is None else project_dir / remember)
         self.was_sent = False
+        self.is_cancelled = False
+        self._known_id = source.job_id if isinstance(source, Attachment) else None
         self.record: JobRecord | None = None
         self._client = client
         self._scope: Scope | None = None
@@ -131,6 +135,19 @@ class Starter:
         starter._keep(job, StreamPosition())
         return starter
 
+    def state(self) -> str:
+        """Return a sentence that says what became of the job when waiting for it is broken off."""
+        known_id = one_line((self.record.job.id if self.record else self._known_id) or "")
+        if self.is_cancelled:
+            return f"The backend was asked to stop job {known_id}: wait again to see its end."
+        if self.record is not None:
+            return f"Job {known_id} goes on: wait again to see its end; cancel() stops it."
+        if known_id:
+            return f"Job {known_id} was left as it is."
+        if self.was_sent:
+            return "The job may have been submitted: 'arkor jobs' lists the project's jobs."
+        return "No job was submitted."
+
     def chat(self, **request: Any) -> ChatResponse:
         """Ask a model of the job; the trainer's abort event counts where the question has none of its own."""
         client, scope = self.connect()
@@ -148,6 +165,8 @@ class Starter:
             limits.active(),
             self.bookmark.held() as place,
         ):
+            if place is not None:
+                self._known_id = place.job_id
             job_id = self._job_id(place)
             if job_id is not None:
                 self._find(job_id, place)
@@ -208,6 +227,7 @@ class Starter:
     ) -> None:
         if is_importing():
             raise EntryError(_ONCE_MORE)
+        self.was_sent = self.was_sent or place is not None  # the process that wrote it may have sent the job
         with submission.checked_rows(self._project_dir) as rows:
             client, scope = self.connect()
             config = submission.prepare(client, scope, rows, on_progress)
@@ -216,16 +236,17 @@ class Starter:
         self.bookmark.write(place)
 
         def create() -> None:
+            self.was_sent = True
             try:
                 job = client.create_job(scope, name=submission.name, config=config, idempotency_key=key)
             except CloudApiError as exc:
                 if exc.status in _JUDGED:
+                    self.was_sent = False
                     self.bookmark.clear()
                 raise
             self._keep(job, place.position)
             self.bookmark.note(attrs.evolve(place, job_id=job.id))
 
-        self.was_sent = True
         with AbortScope(self._abort_event, deadline, patient=True) as limits:
             run_unbroken(create, limits)
 

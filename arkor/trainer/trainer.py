@@ -18,7 +18,7 @@ from arkor.client.result import TrainingResult
 from arkor.client.stream import ReconnectPolicy
 from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import Dataset, LocalDataset, parse_dataset
-from arkor.errors import ConfigError
+from arkor.errors import Aborted, ConfigError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
 from arkor.protocol.config import JobConfig, LoraConfig
@@ -66,7 +66,8 @@ class Trainer:
         dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``.
         dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``.
         dry_run: run the whole path on a few rows for a few steps.
-        abort_event: when set, ``wait()`` raises Aborted at once. The job goes on; ``cancel()`` stops it.
+        abort_event: when set, ``wait()`` raises Aborted at once. The job goes on, if it was submitted; ``cancel()``
+            stops it.
         reconnect: when a lost event stream is opened again.
         client: the backend to use, where the caller has a client.
         backend: a base URL, or ``local`` for this user's own backend; by default ``default_cloud_api_url()``.
@@ -284,7 +285,8 @@ class Trainer:
             ProjectStateError, CredentialsError, LocalBackendError: who or where is not clear.
             ConnectionFailed, CloudApiError: the backend did not accept it.
         """
-        return self._start(Deadline(), on_progress)
+        with self._saying_what_became_of_the_job():
+            return self._start(Deadline(), on_progress)
 
     def wait(
         self,
@@ -357,7 +359,7 @@ class Trainer:
 
     def _follow(self, deadline: Deadline) -> Generator[Event, None, None]:
         """Yield the events that are still to be delivered; whoever delivered one says so in the record's position."""
-        with self._taking_turns(deadline):
+        with self._saying_what_became_of_the_job(), self._taking_turns(deadline):
             if self._starter.record is not None and self._starter.record.result is not None:
                 return
             AbortScope(self._abort_event, deadline).check()
@@ -417,6 +419,7 @@ class Trainer:
                 return
             client, scope = self._starter.connect()
         client.cancel_job(scope, job_id)
+        self._starter.is_cancelled = True
 
     def _start(self, deadline: Deadline, on_progress: StartProgress | None = None) -> TrainingJob:
         with _acquired(self._start_locks.get(), deadline):
@@ -428,6 +431,15 @@ class Trainer:
         record = self._starter.record
         assert record is not None  # start() came before
         return record
+
+    @contextlib.contextmanager
+    def _saying_what_became_of_the_job(self) -> Iterator[None]:
+        """Let the error of a wait that is broken off say whether there is a job, and which."""
+        try:
+            yield
+        except (Aborted, WaitTimeout) as exc:
+            exc.args = (f"{exc} {self._starter.state()}",)
+            raise
 
     @contextlib.contextmanager
     def _taking_turns(self, deadline: Deadline) -> Iterator[None]:

@@ -13,6 +13,7 @@ import pytest
 
 from arkor import (
     Aborted,
+    CloudApiError,
     ConfigError,
     ConnectionFailed,
     LocalDataset,
@@ -87,7 +88,9 @@ def test_an_abort_before_the_job_is_submitted_is_felt_at_once_and_makes_no_job(
     waiting = Waiting(trainer.wait)
     eventually(lambda: cloud.calls(method, path), "the start is blocked")
     abort_event.set()
-    assert isinstance(waiting.outcome(), Aborted)
+    outcome = waiting.outcome()
+    assert isinstance(outcome, Aborted)
+    assert str(outcome) == "Stopped waiting: the abort event is set. No job was submitted."
     assert (trainer.job, trainer.was_sent, posts(cloud)) == (None, False, 0)
     abort_event.clear()
     cloud.answer("GET", "/v1/models", Answer(body={"models": []}))
@@ -102,7 +105,7 @@ def test_the_timeout_of_a_wait_bounds_its_start_too(cloud: Cloud, method: str, p
     """It is a deadline for the whole wait."""
     cloud.answer(method, path, Answer(gate=threading.Event()))
     trainer = make_trainer(cloud)
-    with pytest.raises(WaitTimeout):
+    with pytest.raises(WaitTimeout, match=r"Not finished after 0\.2 s\. No job was submitted\.$"):
         trainer.wait(timeout=0.2)
     assert (trainer.job, posts(cloud)) == (None, 0)
 
@@ -135,7 +138,9 @@ def test_a_submission_under_way_is_waited_for_beyond_the_timeout(cloud: Cloud) -
     with pytest.raises(AssertionError, match="still waiting"):
         waiting.outcome(timeout_s + 0.5)
     gate.set()
-    assert isinstance(waiting.outcome(), WaitTimeout)
+    outcome = waiting.outcome()
+    assert isinstance(outcome, WaitTimeout)
+    assert str(outcome).endswith("Job job_7 goes on: wait again to see its end; cancel() stops it.")
     assert trainer.job is not None
     assert trainer.job.id == "job_7"
 
@@ -150,6 +155,34 @@ def test_a_submission_that_is_put_off_can_be_broken_off(cloud: Cloud) -> None:
     abort_event.set()
     assert isinstance(waiting.outcome(), Aborted)
     assert (trainer.job, posts(cloud)) == (None, 1)
+
+
+def test_the_error_of_a_wait_says_what_became_of_the_job(cloud: Cloud) -> None:
+    """It was found or not, goes on, or was asked to stop; a question to a model has nothing to do with it."""
+    cloud.stream(*(Stream(frames=EVENTS[:1], gate=threading.Event()) for _ in range(2)))
+    trainer = make_trainer(cloud)
+    trainer.start()
+    with pytest.raises(WaitTimeout, match=r"Job job_1 goes on: wait again to see its end; cancel\(\) stops it\.$"):
+        trainer.wait(timeout=0.1)
+    cloud.answer("POST", "/v1/jobs/*/cancel", Answer(body={}))
+    trainer.cancel()
+    with pytest.raises(WaitTimeout, match=r"The backend was asked to stop job job_1: wait again to see its end\.$"):
+        trainer.wait(timeout=0.1)
+    cloud.answer("GET", "/v1/jobs/*", Answer(gate=threading.Event()))
+    with pytest.raises(WaitTimeout, match=r"Job job_1 was left as it is\.$"):
+        Trainer.attach("job_1", backend=cloud.url).wait(timeout=0.2)
+    cloud.answer("POST", "/v1/inference/chat", Answer(gate=threading.Event()))
+    with pytest.raises(WaitTimeout, match=r"^Not finished after 0\.2 s\.$"):
+        trainer._starter.chat(base_model="m", messages=[{"role": "user", "content": "a"}], timeout=0.2)
+
+
+def test_a_job_that_was_refused_is_not_said_to_be_submitted(cloud: Cloud) -> None:
+    """Only the backend could have it, and it says that it has not."""
+    cloud.answer("POST", "/v1/jobs", Answer(status=422))
+    trainer = make_trainer(cloud)
+    with pytest.raises(CloudApiError):
+        trainer.wait()
+    assert not trainer.was_sent
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
