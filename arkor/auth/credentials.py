@@ -24,7 +24,7 @@ from arkor.errors import ArkorError, CredentialsError
 from arkor.http.abort import pause
 from arkor.http.cloud import CLOUD_API_URL
 from arkor.protocol import wire
-from arkor.system.files import arkor_home, file_lock, write_atomically
+from arkor.system.files import arkor_home, file_lock, make_private_folder, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +136,7 @@ def held(path: Path) -> Iterator[None]:
     lock = path.with_suffix(".lock")
     with contextlib.ExitStack() as stack:
         try:
+            make_private_folder(lock.parent)
             stack.enter_context(file_lock(lock, pause))
         except ArkorError:  # some of ours are OSErrors too
             raise
@@ -218,6 +219,7 @@ def write_credentials(credentials: Credentials, path: Path | None = None) -> Non
     path = path or credentials_path()
     body = {"mode": credentials.mode, **wire.to_wire(credentials)}
     try:
+        make_private_folder(path.parent)
         write_atomically(path, json.dumps(body, indent=2).encode() + b"\n", mode=0o600)
     except OSError as exc:
         raise CredentialsError(f"{path} cannot be written ({exc.strerror}); nothing was changed.") from exc

@@ -12,6 +12,7 @@ from arkor.backend.processes.child_engine import ProcessEngine
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
+from arkor.system.files import make_private_folder
 
 NAME = "arkor-local"
 FEATURES = (
@@ -41,7 +42,7 @@ class Backend:
     """
 
     def __init__(self, settings: Settings, url: str, secret: str | None = None) -> None:
-        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(settings.data)
         settings.datasets_folder.mkdir(exist_ok=True)
         self.settings = settings
         self.url = url

@@ -18,6 +18,7 @@ from arkor.errors import LocalBackendError
 from arkor.serving.httpserver import HttpServer
 from arkor.serving.stopping import StopRequest
 from arkor.serving.takeover import TakeOverChannel
+from arkor.system.files import make_private_folder
 
 log = logging.getLogger("arkor.backend")
 
@@ -98,7 +99,7 @@ def _allow_files(count: int) -> None:
 
 @contextlib.contextmanager
 def _sole_user(settings: Settings) -> Iterator[None]:
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.data)
     settings.data.chmod(0o700)  # whoever made it: what users train on is their own business
     with (settings.data / "backend.lock").open("ab") as file:
         try:

@@ -23,7 +23,7 @@ from arkor.errors import ArkorError, CloudApiError, ConnectionFailed, LocalBacke
 from arkor.http.abort import current_scope, pause
 from arkor.http.connections import StrangeServer
 from arkor.http.transport import Transport
-from arkor.system.files import arkor_home, file_lock, read_end
+from arkor.system.files import arkor_home, file_lock, make_private_folder, read_end
 from arkor.system.origin import install_command
 from arkor.system.processes import module_command
 from arkor.text import last_lines
@@ -67,6 +67,7 @@ def find_or_start() -> str:
         LocalBackendError: packages are missing, or it died at its start; the end of its log is in the message.
     """
     try:
+        make_private_folder(local_folder())
         with file_lock(local_folder() / "lock", pause):
             return _find(remove_old=True) or _start()
     except ArkorError:  # some of ours are OSErrors too
@@ -185,7 +186,6 @@ def _start() -> str:
     if sys.platform == "win32":
         raise LocalBackendError("The local backend runs on Linux and macOS, not on Windows. WSL is a way.")
     check_packages()
-    local_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
     data, address = str(local_folder() / "data"), str(_server_file())
     # It serves its own user alone, who may read any of these folders anyway.
     options = ["--model-root", "/", "--data", data, "--server-file", address, "--idle-exit", str(IDLE_EXIT_S)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from arkor.errors import ArkorError, StudioError
 from arkor.serving.stopping import StopRequest
-from arkor.system.files import arkor_home, write_atomically
+from arkor.system.files import arkor_home, make_private_folder, write_atomically
 from arkor.system.origin import install_command
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class _TokenFile:
 
     def write(self) -> None:
         try:
+            make_private_folder(self._file.parent)
             write_atomically(self._file, self._content, mode=0o600)
         except OSError as exc:
             logger.warning("%s cannot be written: %s. The page works without it.", self._file, exc.strerror)

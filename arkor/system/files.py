@@ -20,6 +20,20 @@ def arkor_home() -> Path:
     return Path.home() / ".arkor"
 
 
+def make_private_folder(folder: Path) -> None:
+    """Create a folder and its missing parents for this user alone, whatever the umask; one that exists keeps its mode.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    if folder.exists():
+        return
+    make_private_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):  # another process was quicker
+        folder.mkdir(mode=0o700)
+        folder.chmod(0o700)  # the umask may have taken the owner's permissions
+
+
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
     """Replace a file's content in one step, or leave it as it was.
 

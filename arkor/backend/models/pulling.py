@@ -17,7 +17,7 @@ from pathlib import Path
 from arkor.backend.models import children
 from arkor.backend.models.catalogue import CATALOGUE, CatalogueModel, Report, is_model_folder, models_dir
 from arkor.errors import InterpreterMissing, ModelError
-from arkor.system.files import file_lock
+from arkor.system.files import file_lock, make_private_folder
 
 """Called with a phase (``downloading``, ``checking``, ``converting``), what is done of it and the total."""
 
@@ -48,6 +48,7 @@ def pull(name: str, report: Report = _silent) -> Path:
     if is_model_folder(folder):
         return folder
     try:
+        make_private_folder(models_dir())
         with file_lock(models_dir() / f".{name}.lock"):
             if not is_model_folder(folder):
                 _make(model, folder, report)
