@@ -11,13 +11,38 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from arkor.errors import ConfigError
+
 LOCK_POLL_S = 0.02
 LOG_BYTES = 3000
 
 
 def arkor_home() -> Path:
-    """Return ``~/.arkor``, the folder that all Arkor clients of this user share."""
-    return Path.home() / ".arkor"
+    """Return ``~/.arkor``, the folder that all Arkor clients of this user share.
+
+    Raises:
+        ConfigError: this user has no home folder.
+    """
+    return expand_home("~") / ".arkor"
+
+
+def expand_home(path: str) -> Path:
+    """Return a path whose ``~`` or ``~user`` at the start, if any, is replaced by that home folder.
+
+    Raises:
+        ConfigError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:
+        user = Path(path).parts[0].removeprefix("~")
+        if user:
+            raise ConfigError("path", f"{path!r} is in the home folder of {user!r}, and there is no such user") from exc
+        raise ConfigError(
+            "HOME",
+            "is not set, and the system knows no home folder of this user. arkor keeps its files in ~/.arkor: set HOME "
+            "to a folder that this user may write",
+        ) from exc
 
 
 def make_private_folder(folder: Path) -> None:

@@ -323,6 +323,15 @@ def test_the_arrow_key_brings_a_message_back(terminal: Terminal, routed_cloud: C
     assert contents(routed_cloud)[-1] == "one more"
 
 
+def test_a_question_may_start_with_a_tilde(routed_cloud: Cloud) -> None:
+    """It names no user's folder."""
+    routed_cloud.says(HELLO)
+    assert run("chat", "smollm2-135m", "~5 eggs, please").out == "Hello\n"
+    routed_cloud.jobs["job_1"] = {"id": "job_1", "name": "run", "status": "completed"}
+    routed_cloud.says(HELLO)
+    assert run("chat", "~5 eggs, please").out == "Hello\n"
+
+
 def test_json_needs_a_question(routed_cloud: Cloud) -> None:
     """A conversation has no one body."""
     with Terminal("chat", "job_1", "--json") as running:

@@ -25,6 +25,21 @@ from arkor import ReconnectPolicy, create_trainer
 
 trainer = create_trainer(name={name!r}, model="m", dataset={dataset!r}, reconnect=ReconnectPolicy(max_attempts=0){more})
 """
+NO_HOME = """\
+import os
+import pwd
+
+from arkor.cli import main
+
+
+def unknown(_):
+    raise KeyError
+
+
+pwd.getpwuid = unknown
+del os.environ["HOME"]
+main()
+"""
 NO_TRAINER = (
     "Error: Training entry must export 'arkor' (from create_arkor(...)) or 'trainer' (from create_trainer(...)), "
     "or a 'default' that is one of them."
@@ -409,6 +424,16 @@ def test_an_address_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     ended = run("start")
     assert ended.code == 2
     assert "ARKOR_CLOUD_API_URL" in ended.err
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set() -> None:
+    """As in a container whose user is a bare number; what needs no identity works."""
+    write_entry()
+    program = ("-c", NO_HOME)
+    ended = Command("start", program=program).end()
+    assert ended.code == 2
+    assert "set HOME to a folder that this user may write" in ended.err
+    assert Command("build", program=program).end().code == 0
 
 
 # Ctrl-C

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from arkor.backend.models.catalogue import CATALOGUE, is_model_folder, models_dir
 from arkor.backend.models.pulling import pull
-from arkor.errors import ModelError
+from arkor.errors import ConfigError, ModelError
+from arkor.system.files import expand_home
 
 
 def local_folder(name: str, root: Path | None) -> Path | None:
@@ -37,10 +38,12 @@ def _below(name: str, root: Path | None) -> Path:
             "`arkor models list` or a Hugging Face id, or start the backend with --model-root."
         )
     try:
-        folder = Path(name).expanduser().resolve()
+        folder = expand_home(name).resolve()
         if folder.is_relative_to(root.resolve()):
             return folder
-    except (OSError, RuntimeError, ValueError):  # links in a circle, no such user, a null byte
+    except ConfigError as exc:
+        raise ModelError(f"The model folder cannot be used: {exc}.") from exc
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a null byte
         pass
     raise ModelError(
         f"The model folder {name!r:.200} cannot be used: it is not below {root}, the backend's --model-root."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from shlex import quote
@@ -14,9 +15,10 @@ from arkor.cli.conversation import Conversation, Model, print_answer
 from arkor.cli.display.output import json_line
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.options import backend_of, local_option
-from arkor.errors import NotFound
+from arkor.errors import ConfigError, NotFound
 from arkor.protocol import wire
 from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
+from arkor.system.files import expand_home
 from arkor.text import one_line
 
 if TYPE_CHECKING:
@@ -102,8 +104,12 @@ def _is_question(text: str) -> bool:
 
 def _folder(name: str) -> Path | None:
     """Return the folder that an argument names as a path, such as ``./model``; None if it names none."""
-    folder = Path(name).expanduser()
-    return folder.absolute() if name.startswith((".", "/", "~")) and folder.is_dir() else None
+    if not name.startswith((".", "/", "~")):
+        return None
+    with contextlib.suppress(ConfigError):  # no such user: "~5 eggs" is a question
+        folder = expand_home(name)
+        return folder.absolute() if folder.is_dir() else None
+    return None
 
 
 def _piped() -> str:

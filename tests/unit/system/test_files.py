@@ -10,10 +10,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from arkor.system.files import arkor_home, file_lock, write_atomically
+from arkor.errors import ConfigError
+from arkor.system.files import arkor_home, expand_home, file_lock, write_atomically
 from tests.support.eventually import eventually
 from tests.support.full_disk import largest_file
 
@@ -34,6 +36,24 @@ def mode(path: Path) -> int:
 def test_the_home_follows_home(home: Path) -> None:
     """All Arkor clients of a user share one folder."""
     assert arkor_home() == home / ".arkor"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("~", r"HOME: is not set, .* set HOME to a folder"), ("~nosuchuser/x", "'nosuchuser', and there is no such user")],
+)
+def test_a_home_folder_that_nobody_knows_is_an_error(monkeypatch: pytest.MonkeyPatch, path: str, says: str) -> None:
+    """As in a container whose user is a bare number."""
+
+    def unknown(_: object) -> NoReturn:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(ConfigError, match=says):
+        expand_home(path)
+    with pytest.raises(ConfigError, match="HOME"):
+        arkor_home()
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
