@@ -36,6 +36,9 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Accept model folders below this folder; without it, no folder is accepted.",
 )
+@click.option(
+    "--allow-private-urls", is_flag=True, help="Fetch rows from hosts that are not on the public internet too."
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 (the default) takes a free one.")
 @click.option("--server-file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the address.")
 @click.option("--idle-exit", "idle_exit_s", type=_SECONDS, metavar="SECONDS", help="End when unused for so long.")

@@ -21,6 +21,7 @@ class Settings:
     Attributes:
         data: the folder with the database, the data sets and the jobs; made where missing.
         model_root: folder below which model folders may be named by jobs and chats; None accepts no folder.
+        allow_private_urls: whether jobs may name URLs of hosts that are not on the public internet.
         port: TCP port on 127.0.0.1; 0 takes a free one (the former one where it is still free).
         server_file: where to say the address; None says it nowhere.
         idle_exit_s: seconds without work or clients after which the process ends; None stays.
@@ -44,6 +45,7 @@ class Settings:
 
     data: Path = attrs.field(converter=_absolute)
     model_root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_absolute))
+    allow_private_urls: bool = False
     port: int = 0
     server_file: Path | None = None
     idle_exit_s: float | None = None

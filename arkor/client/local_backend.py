@@ -187,8 +187,9 @@ def _start() -> str:
         raise LocalBackendError("The local backend runs on Linux and macOS, not on Windows. WSL is a way.")
     check_packages()
     data, address = str(local_folder() / "data"), str(_server_file())
-    # It serves its own user alone, who may read any of these folders anyway.
-    options = ["--model-root", "/", "--data", data, "--server-file", address, "--idle-exit", str(IDLE_EXIT_S)]
+    # It serves its own user alone, who may read any of these folders and URLs anyway.
+    options = ["--model-root", "/", "--allow-private-urls"]
+    options += ["--data", data, "--server-file", address, "--idle-exit", str(IDLE_EXIT_S)]
     command = module_command("arkor.backend", *options)
     with _log_file().open("ab") as log:
         started_at = log.tell()

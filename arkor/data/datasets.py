@@ -65,8 +65,12 @@ class HuggingFaceDataset:
 class BlobDataset:
     """A JSONL file behind a URL.
 
+    The self-hosted backend fetches at most 32 GiB in at most 6 hours; a cut download goes on. ``arkor serve`` fetches
+    from hosts on the public internet alone, unless its operator allows others. Example:
+    ``BlobDataset("https://example.com/rows.jsonl", token=os.environ["ROWS_TOKEN"])``.
+
     Args:
-        url: where the backend fetches it.
+        url: where the backend fetches it, http or https.
         token: sent as a bearer token with the fetch, where the URL needs one; on a redirect to no other host.
     """
 

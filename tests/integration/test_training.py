@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 import pytest
 
+from tests.support.blobs import BlobHost, head
 from tests.support.receiver import TOKEN, Receiver
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(240)]
@@ -66,6 +68,7 @@ def start(receiver: Receiver, home: Path, folder: Path, attempt: int = 1, **conf
         "datasetPath": str(data),
         "jobDir": str(folder),
         "threads": 2,
+        "allowPrivateUrls": True,
     }
     (folder / "spec.json").write_text(json.dumps(spec))
     command = [sys.executable, "-m", "arkor.backend.training_worker", str(folder / "spec.json")]
@@ -99,6 +102,27 @@ def run(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         resumed = receiver.of_type("training.started")[-1]["metadata"]["resumedFromStep"]
     assert resumed == stopped_at
     return Run(code, receiver.events, folder)
+
+
+def test_a_cancel_ends_a_worker_that_waits_for_its_rows(model_home: Path, tmp_path: Path) -> None:
+    """It does not wait for the server; nothing half fetched stays."""
+    asked = threading.Event()
+
+    def silent(file: BinaryIO) -> None:
+        file.write(head() + b'{"text"')
+        asked.set()
+        server.leaving.wait()
+
+    with (
+        Receiver() as receiver,
+        BlobHost([silent]) as server,
+        start(receiver, model_home, tmp_path, datasetSource={"type": "blob", "url": server.url()}) as worker,
+    ):
+        assert asked.wait(120)
+        receiver.cancel = True
+        receiver.wait_for("training.cancelled", 30)
+        assert worker.wait(30) == 0
+    assert list(tmp_path.glob(".dataset*")) == []
 
 
 def test_it_starts_with_what_it_trains(run: Run) -> None:

@@ -36,7 +36,7 @@ class BackendProcess:
 
     Args:
         folder: gets ``data``, ``home``, ``server.json`` and ``backend.log``.
-        options: further command line options, without the dashes: ``{"idle-exit": 1.0}``.
+        options: further command line options, without the dashes: ``{"idle-exit": 1.0}``; a flag has True.
     """
 
     def __init__(self, folder: Path, **options: Any) -> None:
@@ -68,7 +68,7 @@ class BackendProcess:
             **self._options,
         }
         for name, value in options.items():
-            command += [f"--{name}", str(value)]
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         environment = {
             **os.environ,
             "HOME": str(self.home),

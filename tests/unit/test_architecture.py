@@ -30,7 +30,7 @@ FLOORS = (
     ("cli", "__main__"),
 )
 BACKEND_FLOORS = (
-    ("backend.settings", "backend.whole_numbers"),
+    ("backend.addresses", "backend.settings", "backend.whole_numbers"),
     ("backend.models", "backend.processes", "backend.store"),
     ("backend.inference",),
     ("backend.jobs", "backend.inference_worker", "backend.training_worker"),

@@ -6,11 +6,13 @@ Protocol: docs/protocol.md, "Jobs": the 422 of ``POST /v1/jobs``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from arkor.backend import models
+from arkor.backend.addresses import WAYS_OUT, is_public, literal_address
 from arkor.backend.jobs import supported
+from arkor.backend.settings import Settings
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.tenants import Project
 from arkor.errors import ConfigError, ModelError
@@ -31,14 +33,14 @@ def check_name(name: Any) -> str:
     return name
 
 
-def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, model_root: Path | None) -> dict[str, Any]:
+def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, settings: Settings) -> dict[str, Any]:
     """Check a job's settings, the cheap checks first.
 
     Args:
         config: the settings in wire names, as the client sent them.
         project: whose job it would be.
         datasets: the uploaded data sets.
-        model_root: folder below which model folders have to lie; None allows none.
+        settings: which model folders and URLs are allowed.
 
     Returns:
         The settings as they are kept: only what was given.
@@ -50,7 +52,8 @@ def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, model
         parsed = JobConfig.from_wire(config)
         supported.check_config(parsed)
         _check_dataset(parsed.dataset_source, project, datasets)
-        models.check(parsed.model, parsed, model_root)
+        _check_host(parsed.dataset_source, settings)
+        models.check(parsed.model, parsed, settings.model_root)
     except (ConfigError, ModelError) as exc:
         raise Refusal(422, str(exc)) from exc
     return parsed.to_wire()
@@ -59,3 +62,13 @@ def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, model
 def _check_dataset(source: Mapping[str, Any], project: Project, datasets: Datasets) -> None:
     if source.get("type") == "dataset" and datasets.get(project.id, str(source.get("id"))) is None:
         raise ConfigError("dataset_source", f"this project has no data set {source.get('id')!r:.100}: upload it first")
+
+
+def _check_host(source: Mapping[str, Any], settings: Settings) -> None:
+    """Refuse an address that is not public; a name is looked up and checked when its rows are fetched."""
+    if source.get("type") != "blob" or settings.allow_private_urls:
+        return
+    host = urlsplit(source["url"]).hostname or ""
+    address = literal_address(host)
+    if address is not None and not is_public(address):
+        raise ConfigError("dataset_source", f"url: {host} is an address that is not public; {WAYS_OUT}")

@@ -59,6 +59,7 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "datasetPath": str(settings.datasets_folder / f"{source['id']}.jsonl") if uploaded else None,
         "jobDir": str(folder),
         "modelRoot": None if settings.model_root is None else str(settings.model_root),
+        "allowPrivateUrls": settings.allow_private_urls,
         "threads": threads,
     }
     path = spec_path(settings, job.id)

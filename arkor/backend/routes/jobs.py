@@ -87,5 +87,5 @@ def _create(project: Project, new: NewJob) -> tuple[TrainingJob, bool]:
     repeat = store.jobs.find_repeat(project, new)
     if repeat is not None:
         return repeat, False
-    config = admit(new.config, project, store.datasets, backend().settings.model_root)
+    config = admit(new.config, project, store.datasets, backend().settings)
     return store.jobs.create(project, new, config)

@@ -102,6 +102,7 @@ def main(arguments: list[str]) -> int:
         arguments: the command line, without the program's name.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole URLs, with their signatures
     if len(arguments) != 1:
         log.error("usage: python -m arkor.backend.training_worker SPEC")
         return EXIT_USAGE

@@ -99,7 +99,8 @@ def _fetched(spec: WorkerSpec, split: Mapping[str, Any]) -> tuple[str, list[Numb
         return str(source["name"]), _numbered(train), _numbered(held_out)
     if source["type"] == "blob":
         name = shown_url(str(source["url"]))
-        return name, _read_file(name, download_blob(source, spec.job_dir)), []
+        path = download_blob(source, spec.job_dir, allow_private_urls=spec.allow_private_urls)
+        return name, _read_file(name, path), []
     if spec.dataset_path is None:
         raise DatasetError("dataset", "the backend did not say where it keeps the uploaded rows")
     return "dataset", _read_file("dataset", spec.dataset_path), []

@@ -34,6 +34,7 @@ class WorkerSpec:
         job_dir: the job's own folder.
         threads: CPU threads to compute with, at least 1.
         model_root: folder below which model folders have to lie; None allows none.
+        allow_private_urls: whether rows may come from hosts that are not on the public internet.
     """
 
     job_id: str
@@ -46,6 +47,7 @@ class WorkerSpec:
     job_dir: Path = attrs.field(converter=Path)
     threads: int
     model_root: Path | None = attrs.field(default=None, converter=_optional_path)
+    allow_private_urls: bool = False
 
     @property
     def checkpoints_dir(self) -> Path:
@@ -78,6 +80,7 @@ def read_spec(path: Path) -> WorkerSpec:
             job_dir=body["jobDir"],
             threads=max(1, body["threads"]),
             model_root=body.get("modelRoot"),
+            allow_private_urls=body.get("allowPrivateUrls") is True,
         )
     except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as exc:
         raise ArkorError(f"The worker's spec {path} cannot be used: {type(exc).__name__}: {exc}") from exc

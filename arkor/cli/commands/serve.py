@@ -33,7 +33,12 @@ DEFAULT_PORT = 4747
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Accept model folders below this folder; without it, no folder is accepted.",
 )
-def serve(port: int, data: Path | None, max_parallel: int, model_root: Path | None) -> None:
+@click.option(
+    "--allow-private-urls",
+    is_flag=True,
+    help="Fetch rows (BlobDataset) also from hosts on a private network or this machine, and through a proxy.",
+)
+def serve(port: int, data: Path | None, max_parallel: int, model_root: Path | None, allow_private_urls: bool) -> None:
     """Run a backend that other programs reach by its URL.
 
     Point scripts and commands to it with the variable ARKOR_CLOUD_API_URL. Ctrl-C stops the backend; jobs that were
@@ -51,6 +56,8 @@ def serve(port: int, data: Path | None, max_parallel: int, model_root: Path | No
     options = ["--data", str(folder), "--port", str(port), "--max-parallel", str(max_parallel)]
     if model_root is not None:
         options += ["--model-root", str(model_root.absolute())]
+    if allow_private_urls:
+        options.append("--allow-private-urls")
     command = module_command("arkor.backend", *options)
     if port:
         click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")

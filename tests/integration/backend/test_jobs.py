@@ -195,6 +195,30 @@ def test_model_folders_have_to_lie_below_the_root(
     backend.wait_settled(job_id)
 
 
+def test_an_address_that_is_not_public_is_refused_unless_the_operator_allows_it(
+    shared: BackendProcess, client: Client, start: Callable[..., BackendProcess], config: dict[str, Any]
+) -> None:
+    """A name is looked up by the worker, which is told what is allowed."""
+
+    def told(backend: BackendProcess, by: Client, url: str) -> bool:
+        answer = by.submit("gated:1", {**config, "datasetSource": {"type": "blob", "url": url}})
+        job_id = answer.json()["job"]["id"]
+        backend.worker_pid(job_id)
+        spec = json.loads((backend.job_dir(job_id) / "spec.json").read_text())
+        backend.allow(job_id, 1)
+        backend.wait_settled(job_id)
+        return bool(spec["allowPrivateUrls"])
+
+    for host in ("127.0.0.1:8000", "[::1]", "169.254.169.254", "10.0.0.1", "0x7f.1", "user:pw@[::ffff:192.168.0.1]"):
+        source = {"type": "blob", "url": f"http://{host}/rows.jsonl?sig=SECRET"}
+        answer = client.submit("complete:1", {**config, "datasetSource": source})
+        error = answer.json()["error"]
+        assert (answer.status_code, "--allow-private-urls" in error, "SECRET" in error) == (422, True, False), host
+    assert not told(shared, client, "https://example.invalid/rows.jsonl")
+    allowing = start(allow_private_urls=True)
+    assert told(allowing, allowing.client(), "http://127.0.0.1:9/rows.jsonl")
+
+
 def test_the_token_of_a_blob_reaches_the_worker_alone(
     client: Client, shared: BackendProcess, config: dict[str, Any]
 ) -> None:

@@ -170,3 +170,13 @@ def test_a_file_without_an_address_is_none(tmp_path: Path, content: str) -> None
     assert ServerNote.read(path) is None
     path.write_text(content)
     assert ServerNote.read(path) is None
+
+
+def test_the_users_own_backend_accepts_what_the_user_can_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model folder and every URL: it serves nobody else."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(local_backend, "_wait_until_ready", lambda *_: STARTED)
+    assert local_backend._start() == STARTED
+    assert commands[0][commands[0].index("--model-root") + 1] == "/"
+    assert "--allow-private-urls" in commands[0]

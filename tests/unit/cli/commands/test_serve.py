@@ -35,6 +35,12 @@ def test_the_root_is_handed_on_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert command[command.index("--model-root") + 1] == str(tmp_path / "models")
 
 
+def test_private_urls_are_for_the_operator_to_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backend fetches from public hosts alone by itself."""
+    assert "--allow-private-urls" not in started(monkeypatch)
+    assert "--allow-private-urls" in started(monkeypatch, "--allow-private-urls")
+
+
 def test_a_root_that_is_not_there_is_refused() -> None:
     """A slip of the pen would otherwise refuse every folder."""
     result = CliRunner().invoke(serve, ["--model-root", "/no/such/folder"])
