@@ -1,4 +1,4 @@
-"""Rows from the Hugging Face hub, and never from a file of this machine.
+"""Rows from the Hugging Face hub, and never from a file of this machine or a URL.
 
 Protocol: docs/protocol.md, "Jobs": ``datasetSource`` of type ``huggingface``.
 """
@@ -48,7 +48,8 @@ def _load_split(name: str, subset: str | None, split: str) -> Any:
         builder = load_dataset_builder(name, subset)
         _check_files(name, builder.config.data_files or {})
         builder.download_and_prepare()
-        return builder.as_dataset(split=split)
+        rows: Any = builder.as_dataset(split=split)
+        return rows.remove_columns([column for column, kind in rows.features.items() if _is_media(kind)])
     except DatasetNotFoundError as exc:
         raise DatasetError(
             name, "the hub has no such data set, or it is private: check the name, or set HF_TOKEN for the backend"
@@ -67,6 +68,15 @@ def _check_files(name: str, files: Mapping[str, Sequence[str]]) -> None:
     for file in (str(file) for part in files.values() for file in part):
         if not file.startswith(_HUB_FILES) or "::" in file:
             raise DatasetError(name, "refers to a file outside the Hugging Face hub, which is not read")
+
+
+def _is_media(kind: Any) -> bool:
+    """Whether a column has images, sound or the like: the library opens the file or URL that such a row names."""
+    if isinstance(kind, Mapping):
+        return any(map(_is_media, kind.values()))
+    if hasattr(kind, "feature"):  # of a list
+        return _is_media(kind.feature)
+    return hasattr(kind, "decode_example") and type(kind).__name__ != "Json"
 
 
 def _without_nulls(value: Any) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 from arkor.backend.training_worker.hub_rows import load_hub_rows
 from arkor.errors import ConfigError, DatasetError
+from tests.support.blobs import BlobHost
 
 
 @pytest.fixture
@@ -54,17 +58,16 @@ def test_a_description_on_the_hub_cannot_name_files_of_this_machine(
         load_hub_rows({"type": "huggingface", "name": "owner/other"}, {})
 
 
-def test_files_of_the_hub_are_loaded(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Splits by their names, nulls left out."""
+@pytest.fixture
+def on_the_hub(secret: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put lines of JSON, and what a description says of their columns, on the hub as ``owner/other``."""
     import datasets
-
-    secret.write_text('{"text": "a", "extra": null}\n{"text": "b", "extra": 1}\n')
 
     make = datasets.load_dataset_builder
 
-    def local(name: str, subset: str | None) -> Any:
+    def local(name: str, subset: str | None, features: Any) -> Any:
         assert (name, subset) == ("owner/other", "en")
-        builder = make("json", data_files={"test": str(secret)})
+        builder = make("json", data_files={"test": str(secret)}, features=features)
         files, builder.config.data_files = builder.config.data_files, {"test": ["hf://datasets/owner/other@0/x.jsonl"]}
         prepare = builder.download_and_prepare
 
@@ -75,6 +78,42 @@ def test_files_of_the_hub_are_loaded(secret: Path, monkeypatch: pytest.MonkeyPat
         builder.download_and_prepare = download
         return builder
 
-    monkeypatch.setattr(datasets, "load_dataset_builder", local)
-    rows = load_hub_rows({"type": "huggingface", "name": "owner/other", "subset": "en", "split": "test"}, {})
-    assert rows == ([{"text": "a"}, {"text": "b", "extra": 1}], [])
+    def put(*lines: str, features: Any = None) -> None:
+        secret.write_text("".join(f"{line}\n" for line in lines))
+        monkeypatch.setattr(datasets, "load_dataset_builder", functools.partial(local, features=features))
+
+    return put
+
+
+SOURCE = {"type": "huggingface", "name": "owner/other", "subset": "en", "split": "test"}
+
+
+def test_files_of_the_hub_are_loaded(on_the_hub: Callable[..., None]) -> None:
+    """Splits by their names, nulls left out."""
+    on_the_hub('{"text": "a", "extra": null}', '{"text": "b", "extra": 1}')
+    assert load_hub_rows(SOURCE, {}) == ([{"text": "a"}, {"text": "b", "extra": 1}], [])
+
+
+@pytest.mark.parametrize("kind", ["Image", "Audio", "Video", "Pdf"])
+@pytest.mark.parametrize("shape", ["plain", "list", "mapping"])
+def test_a_file_or_url_that_a_row_names_is_not_opened(kind: str, shape: str, on_the_hub: Callable[..., None]) -> None:
+    """A column that the description calls images, say: a URL there could be one of the backend's network."""
+    import datasets
+
+    media = getattr(datasets, kind)()
+    column = {"plain": media, "list": datasets.List(media), "mapping": {"inner": media}}[shape]
+    with BlobHost() as host:
+        value = {"plain": host.url(), "list": [host.url()], "mapping": {"inner": host.url()}}[shape]
+        features = datasets.Features({"text": datasets.Value("string"), "extra": column})
+        on_the_hub(json.dumps({"text": "a", "extra": value}), features=features)
+        assert load_hub_rows(SOURCE, {}) == ([{"text": "a"}], [])
+        assert host.heads == []
+
+
+def test_columns_of_json_stay(on_the_hub: Callable[..., None]) -> None:
+    """Tools have arguments of any shape."""
+    import datasets
+
+    features = datasets.Features({"text": datasets.Value("string"), "extra": datasets.List(datasets.Json())})
+    on_the_hub('{"text": "a", "extra": [{"x": 1}, {"y": "z"}]}', features=features)
+    assert load_hub_rows(SOURCE, {}) == ([{"text": "a", "extra": [{"x": 1}, {"y": "z"}]}], [])
