@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import secrets
+import sqlite3
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -23,6 +24,8 @@ log = logging.getLogger("arkor.backend")
 
 BUSY_TIMEOUT_S = 10.0
 RESERVE_BYTES = 1024 * 1024
+_FORGET_TIMEOUT_S = 1.0
+_FORGETS = "arkor_forgets"
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # lowercase base32
 
 
@@ -49,6 +52,11 @@ def is_disk_full(exc: OperationalError) -> bool:
 def digest(token: str) -> str:
     """Return what is stored of a token. It is random and long, so a plain SHA-256 gives nothing away."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def forget(connection: Connection) -> None:
+    """Have what this change removes leave the disk after it: the write-ahead log still has the former content."""
+    connection.info[_FORGETS] = True
 
 
 class _Reserve:
@@ -92,6 +100,7 @@ class Database:
         event.listen(self._engine, "begin", _begin)
         self._writer = self._engine.execution_options(arkor_writes=True)
         self._writing = threading.Lock()
+        self._must_forget = True  # what an earlier process removed just before it was killed
         self._create_tables()
         self._reserve = _Reserve(path.with_name(f"{path.name}.reserve"))
 
@@ -109,12 +118,33 @@ class Database:
             OperationalError: among others where the disk is full; another try may then succeed, see ``_Reserve``.
         """
         try:
-            with self._writing, self._writer.begin() as connection:
-                yield connection
+            with self._writing:
+                with self._writer.begin() as connection:
+                    yield connection
+                    self._must_forget |= connection.info.pop(_FORGETS, False)
+                if self._must_forget:
+                    self._forget()
         except OperationalError as exc:
             if is_disk_full(exc):
                 self._reserve.give_up()
             raise
+
+    def _forget(self) -> None:
+        """Empty the write-ahead log into the file, where removed content is zeros.
+
+        A reader of an old state is in the way: the next write tries again, or the close does it.
+        """
+        with contextlib.closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            try:
+                cursor.execute(f"PRAGMA busy_timeout = {_FORGET_TIMEOUT_S * 1000:.0f}")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                [(is_busy, *_)] = cursor.fetchall()
+                self._must_forget = bool(is_busy)
+            except sqlite3.OperationalError as exc:  # the disk is full, say; the change itself is stored
+                log.warning("Removed content is not off the disk yet: %s", exc)
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
 
     def close(self) -> None:
         """Close every connection."""

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, Table, delete, func, select
 
-from arkor.backend.store.database import Database
+from arkor.backend.store.database import Database, forget
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import artifacts, attempts, datasets, events, jobs
 
@@ -53,6 +53,7 @@ class Deletions:
             for table in (events, attempts, artifacts):
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            forget(connection)
             unneeded = Unneeded(
                 _delete_dataset(connection, row.project_id, row.config),
                 frozenset(sha256 for sha256 in made if not _has(connection, artifacts, sha256)),

@@ -13,7 +13,7 @@ import attrs
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from arkor.backend.store.database import Database, now
+from arkor.backend.store.database import Database, forget, now
 from arkor.backend.store.schema import artifacts, events, jobs
 from arkor.protocol import wire
 from arkor.protocol.events import STATUS_OF_LAST_EVENT
@@ -102,8 +102,11 @@ def _end_job(connection: Connection, job_id: str, last: NewEvent) -> None:
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id)
-        .values(status=STATUS_OF_LAST_EVENT[last.type].value, error=error, completed_at=now(), blob_token=None)
+        .values(status=STATUS_OF_LAST_EVENT[last.type].value, error=error, completed_at=now())
     )
+    with_token = (jobs.c.id == job_id, jobs.c.blob_token.is_not(None))
+    if connection.execute(update(jobs).where(*with_token).values(blob_token=None)).rowcount:
+        forget(connection)
 
 
 def register_artifacts(connection: Connection, job_id: str, found: Sequence[Artifact]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.backend import BackendProcess
 
 
@@ -37,6 +39,45 @@ def test_no_token_is_in_any_file(start: Callable[..., BackendProcess], config: d
     assert {"backend.sqlite3", "backend.log", "worker.log"} <= {path.name for path in files}
     found = [(path.name, secret) for path in files for secret in secrets if _holds(path, secret)]
     assert found == []
+
+
+@pytest.mark.parametrize("end", ["completed", "cancelled", "deleted", "killed"])
+def test_a_blobs_token_leaves_the_disk_when_its_job_ends(
+    end: str, start: Callable[..., BackendProcess], config: dict[str, Any]
+) -> None:
+    """While the backend goes on: not in the database, its write-ahead log, or the job's folder."""
+    backend = start()
+    client = backend.client()
+    secret = f"blob-token-{end}-" * 400
+    url = f"https://example.invalid/rows?signature={secret}"
+    source = {"type": "blob", "url": url if end == "deleted" else "https://example.invalid/rows", "token": secret}
+    first = client.submit("gated:1", config).json()["job"]["id"]
+    if end == "cancelled":
+        backend.worker_pid(first)  # so that the other job waits in the queue
+    else:
+        backend.allow(first, 1)
+    job_id = client.submit("gated:1", {**config, "datasetSource": source}).json()["job"]["id"]
+    assert _names(backend, secret) >= {"backend.sqlite3-wal"}
+    if end == "cancelled":
+        client.cancel(job_id)
+        client.wait_for(job_id, "cancelled")
+    else:
+        if end == "killed":
+            backend.worker_pid(job_id)
+            backend.kill()
+            backend.start()
+            client = backend.client_as(client)
+        backend.allow(job_id, 1)
+        client.wait_for(job_id, "completed")
+        backend.wait_settled(job_id)
+    if end == "deleted":
+        assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 204
+    assert _names(backend, secret[:30]) == set()
+
+
+def _names(backend: BackendProcess, secret: str) -> set[str]:
+    """Return the names of the files that hold a secret."""
+    return {path.name for path in backend.folder.rglob("*") if path.is_file() and _holds(path, secret[:30])}
 
 
 def _holds(path: Path, secret: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from arkor.backend.processes.process_start import is_running, process_start
 from arkor.backend.store import Store, schema
-from arkor.backend.store.database import Database
+from arkor.backend.store.database import Database, forget
 from arkor.backend.store.feed import Feed
 
 
@@ -36,6 +37,49 @@ def test_a_full_disk_frees_the_reserve_so_that_the_news_of_it_fits(tmp_path: Pat
     database.close()
     Database(path).close()
     assert reserve.exists()
+
+
+def _holds(folder: Path, content: str) -> bool:
+    return any(content.encode() in path.read_bytes() for path in folder.iterdir())
+
+
+def _write(database: Database, sql: str, *, forgets: bool = False) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql(sql)
+        if forgets:
+            forget(connection)
+
+
+def test_what_is_to_be_forgotten_leaves_the_disk(tmp_path: Path) -> None:
+    """At once; while somebody reads an older state, with the next change after that."""
+    database = Database(tmp_path / "backend.sqlite3")
+    org = "INSERT INTO orgs VALUES ('org', '{0}', 'name')"
+    _write(database, org.format("SECRET" * 1000))
+    with database.read() as reader:
+        reader.exec_driver_sql("SELECT * FROM orgs").all()
+        _write(database, "DELETE FROM orgs", forgets=True)
+        assert _holds(tmp_path, "SECRET")
+    _write(database, org.format("open"))
+    assert not _holds(tmp_path, "SECRET")
+    _write(database, "UPDATE orgs SET slug = 'SECRET'")
+    _write(database, "UPDATE orgs SET slug = 'open'", forgets=True)
+    assert not _holds(tmp_path, "SECRET")
+    database.close()
+
+
+def test_what_a_killed_process_did_not_forget_leaves_the_disk_at_the_next_start(tmp_path: Path) -> None:
+    """Its write-ahead log was left as it was."""
+    (tmp_path / "killed").mkdir()
+    database = Database(tmp_path / "backend.sqlite3")
+    _write(database, "INSERT INTO orgs VALUES ('org', 'SECRET', 'name')")
+    _write(database, "DELETE FROM orgs")
+    for path in tmp_path.glob("backend.sqlite3*"):
+        shutil.copy(path, tmp_path / "killed")
+    database.close()
+    assert _holds(tmp_path / "killed", "SECRET")
+    again = Database(tmp_path / "killed" / "backend.sqlite3")
+    assert not _holds(tmp_path / "killed", "SECRET")
+    again.close()
 
 
 def _to_version_2(database: sqlite3.Connection) -> None:
