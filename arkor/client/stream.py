@@ -109,7 +109,8 @@ class EventStream:
         abort_event: ends reading at once when set, or None.
         deadline: when reading must be over.
         position: where to go on; whoever is done with an event says so there.
-        is_over: asked after a failure that may mean that nothing more will come: whether the job has ended.
+        is_over: asked after a failure that may mean that nothing more will come: whether the job has ended. A request
+            of it that fails says no.
         check_alive: called when nobody answered; raises where nobody will any more.
         on_ping: called with each keep-alive, or None.
         on_loss: called when a connection has ended that was not the last, or None.
@@ -285,14 +286,22 @@ class EventStream:
         if isinstance(failure, ConnectionFailed):
             self._check_alive()
         elif failure is None or isinstance(failure, StreamError):
-            return (self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted()) and self._is_over()
+            return (self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted()) and self._has_ended()
         elif self._refused_for_s() >= BOUNDED_RETRY_S:
-            if self._is_over():
+            if self._has_ended():
                 return True
             if is_refusal(failure):
                 raise failure
             self._refused_since = None  # busy or broken for long, but the job goes on: ask again after as long
         return False
+
+    def _has_ended(self) -> bool:
+        """Ask for the job: whether it has ended, so far as the backend tells."""
+        try:
+            return self._is_over()
+        except (ConnectionFailed, CloudApiError) as exc:
+            logger.info("Job %s could not be asked for: %s", self._job_id, exc)
+            return False
 
     def _refused_for_s(self) -> float:
         return 0.0 if self._refused_since is None else time.monotonic() - self._refused_since

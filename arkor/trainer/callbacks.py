@@ -62,11 +62,14 @@ class CheckpointContext:
     def infer(self, **options: Unpack[ChatOptions]) -> ChatResponse:
         """Ask the half-trained model, while its training goes on.
 
+        While the backend is away the question is asked again, as the trainer's ``reconnect`` says; an answer that is
+        cut is not.
+
         Args:
             options: the question, see ``arkor.client.chat.ChatOptions``.
 
         Raises:
-            As ``CloudApiClient.chat`` does.
+            As ``CloudApiClient.chat`` does; ReconnectExhausted where the backend stayed away.
         """
         if self._chat is None:
             raise ArkorError("This checkpoint was not handed out by a trainer: use CloudApiClient.chat instead.")

@@ -6,8 +6,6 @@ Protocol: docs/protocol.md, "The event stream" and "Reader rules".
 from __future__ import annotations
 
 import contextlib
-import functools
-import logging
 import threading
 from collections.abc import Callable, Generator
 
@@ -16,9 +14,10 @@ from requests import Response
 
 from arkor.client.client import CloudApiClient
 from arkor.client.position import Offer, StreamPosition
+from arkor.client.reconnect import until_answered
 from arkor.client.result import Download, TrainingResult
 from arkor.client.stream import EventStream, ReconnectPolicy
-from arkor.errors import CloudApiError, ConnectionFailed, StreamError
+from arkor.errors import StreamError
 from arkor.http.abort import AbortScope, Deadline
 from arkor.protocol.events import (
     STATUS_OF_LAST_EVENT,
@@ -37,8 +36,6 @@ from arkor.trainer.callbacks import Chat
 
 VERDICT_TRIES = 5
 VERDICT_PAUSE_S = 1.0
-
-logger = logging.getLogger(__name__)
 
 
 class JobRecord:
@@ -163,7 +160,7 @@ class Follower:
             abort_event=self._abort_event,
             deadline=deadline,
             position=position,
-            is_over=functools.partial(self._is_over, deadline),
+            is_over=lambda: self._get_job(deadline).is_terminal,
             check_alive=self._client.check_alive,
         )
         with contextlib.closing(iter(stream)) as bodies:
@@ -191,19 +188,16 @@ class Follower:
         with AbortScope(self._abort_event, deadline) as limits, limits.noticing_the_end(), limits.active():
             return self._client.get_job(self._scope, self._record.job.id)
 
-    def _is_over(self, deadline: Deadline) -> bool:
-        """Say whether the job has ended, so far as the backend tells."""
-        try:
-            return self._get_job(deadline).is_terminal
-        except (ConnectionFailed, CloudApiError) as exc:
-            logger.info("Could not ask for job %s: %s", self._record.job.id, exc)
-            return False
-
     def _ask_for_the_end(self, deadline: Deadline) -> None:
         """Get the job until it says how it ended: its status may be written a little after its stream was closed."""
         with AbortScope(self._abort_event, deadline) as limits:
             for _ in range(VERDICT_TRIES):
-                job = self._get_job(deadline)
+                job = until_answered(
+                    lambda: self._get_job(deadline),
+                    policy=self._policy,
+                    limits=limits,
+                    check_alive=self._client.check_alive,
+                )
                 if job.is_terminal:
                     self._record.job = job
                     return

@@ -84,6 +84,14 @@ class Bookmark:
         with _locked(self.path):
             yield _read(self.path)
 
+    def read(self) -> Place | None:
+        """Return the place that it holds, if any.
+
+        Raises:
+            ConfigError: the file cannot be used, or holds something else.
+        """
+        return None if self.path is None else _read(self.path)
+
     def write(self, place: Place) -> None:
         """Write a place.
 

@@ -104,6 +104,22 @@ class Starter:
         if dry_run is not None and isinstance(self.source, Submission):
             self.source = attrs.evolve(self.source, config=attrs.evolve(self.source.config, dry_run=dry_run))
 
+    def is_submitted(self) -> bool:
+        """Whether the job exists already, so that starting only looks for it.
+
+        Raises:
+            ConfigError: the bookmark cannot be used, or holds something else.
+        """
+        if self.record is not None or isinstance(self.source, Attachment):
+            return True
+        place = self.bookmark.read()
+        return place is not None and place.job_id is not None
+
+    def check_alive(self) -> None:
+        """Do nothing while the backend may come back. Raises LocalBackendError as ``CloudApiClient`` does."""
+        if self._client is not None:
+            self._client.check_alive()
+
     def connect(self) -> tuple[CloudApiClient, Scope]:
         """Return the client and the project, found once; a failure is not remembered."""
         if self._client is None:

@@ -6,14 +6,17 @@ Protocol: docs/protocol.md, "Jobs" and "The event stream".
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from arkor.client.chat import ChatResponse
 from arkor.client.client import CloudApiClient
 from arkor.client.position import EVENT_ID
+from arkor.client.reconnect import is_asked_to_return, until_answered
 from arkor.client.result import TrainingResult
 from arkor.client.stream import ReconnectPolicy
 from arkor.data.checked import CheckedDataset
@@ -299,7 +302,8 @@ class Trainer:
 
         Starts the job where that was not done. May be called again after Aborted, WaitTimeout, KeyboardInterrupt or an
         exception of a callback: it goes on after the last event that was delivered. After the end it returns the same
-        result, without a request.
+        result, without a request. While the backend is away, a job that was submitted is waited for, as ``reconnect``
+        says; a job that is still to be submitted is not.
 
         Args:
             timeout: seconds for the whole wait, the start of the job included; None for no limit. With 0 or less
@@ -312,18 +316,21 @@ class Trainer:
             Aborted: the abort event was set.
             WaitTimeout: the timeout passed.
             ConfigError: the timeout is no number, or ``on_event`` cannot be called.
-            ReconnectExhausted: the stream failed too often in a row.
+            ReconnectExhausted: the backend was away too often in a row.
+            ConnectionFailed, CloudApiError: the backend did not accept the job; or it refuses to show it.
             TrainingFailed: the job failed or was cancelled, and ``check`` is set.
             LocalBackendError: this user's own backend is gone.
             RuntimeError: called from inside a callback of this trainer.
         """
         if on_event is not None and not callable(on_event):
             raise ConfigError("on_event", f"must be callable, not {on_event!r}")
-        with contextlib.closing(self._follow(_deadline(timeout))) as events:
+        deadline = _deadline(timeout)
+        infer = functools.partial(self._infer, deadline)
+        with contextlib.closing(self._follow(deadline)) as events:
             for event in events:
                 record = self._started()
                 position = record.position
-                call = self._callbacks.call_for(event, record.job, record.artifacts, self._starter.chat)
+                call = self._callbacks.call_for(event, record.job, record.artifacts, infer)
                 try:
                     if on_event is not None:
                         on_event(event)
@@ -363,7 +370,7 @@ class Trainer:
             if self._starter.record is not None and self._starter.record.result is not None:
                 return
             AbortScope(self._abort_event, deadline).check()
-            self._start(deadline)
+            self._start_patiently(deadline)
             record = self._started()
             client, scope = self._starter.connect()
             follower = Follower(client, scope, record, policy=self._reconnect, abort_event=self._abort_event)
@@ -426,6 +433,31 @@ class Trainer:
             if self._starter.record is None:
                 self._starter.start(deadline, on_progress)
             return self._started().job
+
+    def _start_patiently(self, deadline: Deadline) -> None:
+        """Start the job; one that exists already is looked for until the backend answers."""
+        if not self._starter.is_submitted():
+            self._start(deadline)
+            return
+        until_answered(
+            lambda: self._start(deadline),
+            policy=self._reconnect,
+            limits=AbortScope(self._abort_event, deadline),
+            check_alive=self._starter.check_alive,
+        )
+
+    def _infer(self, deadline: Deadline, **question: Any) -> ChatResponse:
+        """Ask a checkpoint during a wait, and again until the backend answers: its restart does not end the wait."""
+        timeout = question.get("timeout")
+        own = Deadline(timeout)
+        patience = deadline if timeout is None else Deadline(deadline.clip(timeout))
+        return until_answered(
+            lambda: self._starter.chat(**{**question, "timeout": own.remaining()}),
+            policy=self._reconnect,
+            limits=AbortScope(question.get("abort_event", self._abort_event), patience),
+            check_alive=self._starter.check_alive,
+            may_pass=is_asked_to_return,
+        )
 
     def _started(self) -> JobRecord:
         record = self._starter.record

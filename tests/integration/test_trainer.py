@@ -544,6 +544,16 @@ def test_a_verdict_that_is_written_a_little_later_is_waited_for(cloud: Cloud, mo
     assert len(cloud.calls("GET", "/v1/jobs/*")) == 3
 
 
+def test_the_verdict_is_asked_for_until_the_backend_answers(cloud: Cloud) -> None:
+    """A backend that restarts in between does not end the wait."""
+    cloud.answer("GET", "/v1/jobs/*", *[Answer(status=502, headers={"Retry-After": "0"})] * 4)  # a call has three tries
+    cloud.stream(Stream(frames=[END]))
+    trainer = make_trainer(cloud)
+    trainer.start()
+    cloud.settle("completed")
+    assert trainer.wait().status == "completed"
+
+
 def test_a_stream_that_is_closed_on_a_running_job_is_an_error(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that contradicts itself is told as such, not waited for without end."""
     monkeypatch.setattr("arkor.trainer.follow.VERDICT_PAUSE_S", 0.01)

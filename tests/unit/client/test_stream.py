@@ -272,6 +272,15 @@ def test_a_refusal_that_a_success_follows_starts_anew(monkeypatch: pytest.Monkey
     assert clock.now > 240
 
 
+def test_a_question_for_the_job_that_gets_no_answer_is_no_end(delays: list[float]) -> None:
+    """The backend may be restarting: the events are still to be had."""
+
+    def is_over() -> bool:
+        raise ConnectionFailed("no answer")
+
+    assert len(read(Connections([], [], [], [EVENT, END]), is_over=is_over)) == 1
+
+
 def test_a_lasting_refusal_of_a_job_that_is_over_is_its_end(
     delays: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
