@@ -9,6 +9,7 @@ from arkor.backend.jobs.deletion import Deleter
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.models.pulls import Pulls
 from arkor.backend.processes.child_engine import ProcessEngine
+from arkor.backend.readiness import Readiness
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
@@ -51,6 +52,7 @@ class Backend:
         self.store = Store(settings.database_path, self.feed, settings.datasets_folder)
         self.pulls = Pulls(settings.models_module)
         self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
+        self.readiness = Readiness(settings.data, self.store, self.scheduler)
         self.inference = Inference(settings, self.scheduler.is_training)
         self.targets = Targets(settings, self.store)
         self.deleter = Deleter(settings, self.store, self.targets)

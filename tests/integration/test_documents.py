@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+import requests
 
 from arkor.cli import cli
 from tests.support.backend import ROOT, BackendProcess
@@ -139,6 +140,14 @@ def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: P
     assert f"Adapter: {project / 'here' / 'adapter'}" in printed
     assert "Asked the checkpoint of step 60: {'category': 'technical'}" in printed
     assert re.search(r"^valid JSON +20 +20$", printed, re.MULTILINE)
+
+
+def test_the_probes_that_are_shown_are_answered(backend: BackendProcess) -> None:
+    """For systemd and for Kubernetes; a probe sends no header of arkor's clients."""
+    shown = "".join(blocks("docs/commands.md", "ini") + blocks("docs/commands.md", "yaml"))
+    paths = re.findall(r"http://127\.0\.0\.1:4747(/\w+)", shown)
+    assert paths == ["/readyz", "/healthz", "/readyz"]
+    assert [requests.get(backend.url + path, timeout=TIMEOUT_S).status_code for path in paths] == [200] * 3
 
 
 def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:

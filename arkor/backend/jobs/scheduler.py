@@ -28,6 +28,7 @@ _LONGEST_START_RETRY_S = 60.0
 _RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
 _TICK_S = 0.25  # between two signs that this process is awake, where no lease asks for finer ones
 _TICKS_A_LEASE = 20
+_BEAT_S = 5.0  # between two signs of life of a scheduler that has nothing to do
 
 
 @attrs.define
@@ -126,7 +127,7 @@ class Scheduler:
         self._threads = max(1, (os.cpu_count() or 1) // settings.max_parallel)
         self._monotonic = monotonic
         self._tick_s = min(_TICK_S, settings.lease_s / _TICKS_A_LEASE)
-        self._ticked_at = monotonic()
+        self._ticked_at = self._beat_at = monotonic()
         self._runs: dict[str, _Run] = {}
         self._failed_starts: dict[str, _FailedStart] = {}
         self._wake = threading.Condition()
@@ -145,6 +146,10 @@ class Scheduler:
     def submitted(self) -> None:
         """Hear that a job was queued."""
         self._notify()
+
+    def silent_s(self) -> float | None:
+        """Return the seconds since its thread gave its last sign of life; None where it does not run."""
+        return self._monotonic() - self._beat_at if self._thread.is_alive() else None
 
     def is_training(self) -> bool:
         """Whether any worker is under way."""
@@ -222,12 +227,14 @@ class Scheduler:
         """Wait for a note, for so many seconds at most, ticking; return False when there is nothing more to do."""
         until = None if delay is None else self._monotonic() + delay
         with self._wake:
+            self._beat_at = self._monotonic()
             while not self._news and not self._stopping:
                 self._tick()
+                self._beat_at = self._ticked_at
                 left = None if until is None else until - self._monotonic()
                 if left is not None and left <= 0:
                     break
-                self._wake.wait(None if left is None else min(left, self._tick_s))
+                self._wake.wait(_BEAT_S if left is None else min(left, self._tick_s))
             self._news = False
             return not self._stopping
 

@@ -27,7 +27,7 @@ def check_request() -> None:
         raise Refusal(403, "This backend answers only to 127.0.0.1, localhost and [::1].")
     if request.endpoint == "health.healthz":
         return
-    if not request.headers.get("X-Arkor-Client"):
+    if request.endpoint != "health.readyz" and not request.headers.get("X-Arkor-Client"):
         raise Refusal(
             426,
             "sdk_version_unsupported",

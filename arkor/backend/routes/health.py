@@ -34,6 +34,20 @@ def healthz() -> dict[str, Any]:
     return {**answer, "proof": proof_of(secret, challenge)}
 
 
+@blueprint.get("/readyz")
+def readyz() -> dict[str, Any]:
+    """Say that the backend can do its work.
+
+    Raises:
+        Refusal: 503, it cannot; the body has the reasons.
+    """
+    problems = backend().readiness.problems()
+    if problems:
+        text = "The backend is not ready. " + " ".join(f"{name}: {reason}" for name, reason in problems.items())
+        raise Refusal(503, text, problems=problems)
+    return {"status": "ready"}
+
+
 @blueprint.get("/v1/capabilities")
 def capabilities() -> dict[str, Any]:
     """Name the features beyond what every backend has."""

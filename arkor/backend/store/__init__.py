@@ -34,6 +34,10 @@ class Store:
         self.datasets = Datasets(self._database, datasets_folder)
         self.deletions = Deletions(self._database, feed)
 
+    def check(self, patience_s: float) -> None:
+        """Write something that changes nothing; see ``Database.check``."""
+        self._database.check(patience_s)
+
     def close(self) -> None:
         """Close the database."""
         self._database.close()

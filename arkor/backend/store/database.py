@@ -146,6 +146,24 @@ class Database:
             finally:
                 cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
 
+    def check(self, patience_s: float) -> None:
+        """Write something that changes nothing.
+
+        Args:
+            patience_s: how long to wait for another writer of this process, in seconds.
+
+        Raises:
+            TimeoutError: another writer did not end in that time.
+            OperationalError: the write failed.
+        """
+        if not self._writing.acquire(timeout=patience_s):
+            raise TimeoutError(f"Another writer has not ended for {patience_s:g} s")
+        try:
+            with self._writer.begin() as connection:
+                connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")
+        finally:
+            self._writing.release()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

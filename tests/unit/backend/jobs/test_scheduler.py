@@ -420,3 +420,30 @@ def test_a_worker_that_left_a_paused_backend_is_not_a_lost_attempt(house: House,
     house.engine.exits[0](3)
     run.scheduler.turn()
     assert house.status(run.job_id) == status
+
+
+def test_a_scheduler_gives_signs_of_life_unless_it_is_stuck(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that has nothing to do; one whose engine does not return gives none."""
+    monkeypatch.setattr("arkor.backend.jobs.scheduler._BEAT_S", 0.02)
+    stuck, silence_s = threading.Event(), 0.5
+
+    def start(*_: object) -> WorkerHandle:
+        stuck.wait()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(house.engine, "start", start)
+    scheduler = house.scheduler()
+
+    def silent_s() -> float:
+        silent = scheduler.silent_s()
+        assert silent is not None
+        return silent
+
+    eventually(lambda: silent_s() < silence_s, "it has nothing to do")
+    house.submit()
+    scheduler.submitted()
+    eventually(lambda: silent_s() > silence_s, "it is stuck")
+    stuck.set()
+    eventually(lambda: silent_s() < silence_s, "it goes on")
+    scheduler.stop()
+    assert scheduler.silent_s() is None

@@ -136,3 +136,12 @@ def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) ->
             assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == schema.VERSION
         assert (row.name, row.last_step, row.last_loss, row.last_eval_loss) == ("old", None, None, None)
         database.close()
+
+
+def test_a_check_does_not_wait_for_ever_for_another_writer(tmp_path: Path) -> None:
+    """It says so, and writes as soon as the other has ended."""
+    database = Database(tmp_path / "db.sqlite3")
+    with database.write(), pytest.raises(TimeoutError):
+        database.check(0.01)
+    database.check(0.01)
+    database.close()
