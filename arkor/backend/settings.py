@@ -81,6 +81,11 @@ class Settings:
         """Where adapters are unpacked for chats; all of it can be made again."""
         return self.data / "adapters"
 
+    @property
+    def jobs_folder(self) -> Path:
+        """Where each job has its folder."""
+        return self.data / "jobs"
+
     def job_folder(self, job_id: str) -> Path:
         """Return the folder that belongs to one job."""
-        return self.data / "jobs" / job_id
+        return self.jobs_folder / job_id

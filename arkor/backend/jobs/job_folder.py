@@ -27,10 +27,10 @@ def left_specs(settings: Settings, under_way: Collection[str]) -> Iterator[Path]
         settings: where the jobs' folders are.
         under_way: the ids of the jobs whose workers may still read theirs.
     """
-    for path in settings.data.glob("jobs/*/spec.json"):
+    for path in settings.jobs_folder.glob("*/spec.json"):
         if path.parent.name not in under_way:
             yield path
-    yield from settings.data.glob("jobs/*/.spec.json.*")
+    yield from settings.jobs_folder.glob("*/.spec.json.*")
 
 
 def log_path(settings: Settings, job_id: str) -> Path:

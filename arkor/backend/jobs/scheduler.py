@@ -139,6 +139,8 @@ class Scheduler:
         """Take over what an earlier backend process left running, and begin to work."""
         for attempt in self._queue.running():
             self._adopt(attempt)
+        self._look_at_adopted()
+        self._end_strays()
         for spec in left_specs(self._settings, self._runs):
             _remove(spec)
         self._thread.start()
@@ -331,12 +333,20 @@ class Scheduler:
         if attempt.pid is not None and attempt.pid_start is not None:
             run.handle = WorkerHandle(attempt.pid, attempt.pid_start)
         else:  # the earlier process was killed as it started this worker
-            run.handle = self._engine.find(spec_path(self._settings, run.job_id))
+            run.handle = self._find_worker(run.job_id)
         self._take_in(run)
         if attempt.job_ended or self._queue.is_cancelling(run.job_id):
             self.ending(run.job_id)
         pid = None if run.handle is None else run.handle.pid
         log.info("Job %s, attempt %d: found running, process %s", run.job_id, run.attempt, pid)
+
+    def _end_strays(self) -> None:
+        """Kill the workers that no attempt needs: nothing else would end them, and each holds memory."""
+        ours = {run.handle.pid for run in self._runs.values() if run.handle is not None and not run.gone}
+        for spec, handle in self._engine.find(self._settings.jobs_folder):
+            if handle.pid not in ours:
+                log.warning("Process %d, a worker of %s, belongs to no attempt: killing it", handle.pid, spec)
+                self._engine.kill(handle)
 
     def _take_in(self, run: _Run) -> None:
         with self._wake:
@@ -347,6 +357,11 @@ class Scheduler:
         for run in list(self._runs.values()):
             if run.adopted and (run.handle is None or not self._engine.is_alive(run.handle)):
                 run.gone = True
+
+    def _find_worker(self, job_id: str) -> WorkerHandle | None:
+        spec = spec_path(self._settings, job_id)
+        handles = [handle for found, handle in self._engine.find(self._settings.jobs_folder) if found == spec]
+        return handles[-1] if handles else None
 
     def _kill(self, run: _Run) -> None:
         if run.handle is not None and not run.gone:

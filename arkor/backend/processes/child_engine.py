@@ -62,14 +62,19 @@ class ProcessEngine:
             raise OSError(errno.EAGAIN, str(exc)) from exc
         return handle
 
-    def find(self, spec_path: Path) -> WorkerHandle | None:
-        """Return the process that was started with a spec; see ``Engine.find``."""
-        last_words = module_command(self._module, str(spec_path))[-2:]
-        for process in psutil.process_iter(["cmdline"]):
-            if (process.info["cmdline"] or [])[-2:] == last_words:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    return WorkerHandle(process.pid, process_start(process.pid))
-        return None
+    def find(self, folder: Path) -> list[tuple[Path, WorkerHandle]]:
+        """Return the workers that run for specs below a folder; see ``Engine.find``."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "create_time"]):
+            command = process.info["cmdline"] or [""]  # empty for one that ended, or is another user's
+            spec = Path(command[-1])
+            if command[-3:-1] != ["-m", self._module] or not spec.is_relative_to(folder):
+                continue
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getpgid(process.pid) == process.pid:  # not one that a worker forked
+                    handle = WorkerHandle(process.pid, process_start(process.pid))
+                    found.append((process.info["create_time"], spec, handle))
+        return [(spec, handle) for _, spec, handle in sorted(found, key=lambda item: item[0])]
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         """Whether that very process is still there and has not ended."""

@@ -40,8 +40,12 @@ class Engine(Protocol):
         """
         ...
 
-    def find(self, spec_path: Path) -> WorkerHandle | None:
-        """Return the worker that was started with a spec, perhaps by an earlier process of this one's kind, or None."""
+    def find(self, folder: Path) -> list[tuple[Path, WorkerHandle]]:
+        """Return the workers that run for specs below a folder, whoever started them: (spec, worker), oldest first.
+
+        Args:
+            folder: an absolute path.
+        """
         ...
 
     def is_alive(self, handle: WorkerHandle) -> bool:

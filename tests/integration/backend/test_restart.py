@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -146,6 +148,47 @@ def test_a_worker_that_stays_after_its_last_event_does_not_outlive_a_restart(
     eventually(lambda: not is_running(pid), "the worker is ended")
     eventually(lambda: not spec.exists(), "the spec is gone")
     assert client.job(job_id)["status"] == "completed"
+    assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 204
+
+
+def _change_attempts(backend: BackendProcess, values: str) -> None:
+    with contextlib.closing(sqlite3.connect(backend.data / "backend.sqlite3")) as database, database:
+        database.execute(f"UPDATE attempts SET {values}")
+
+
+def test_a_worker_whose_process_was_not_stored_is_ended_after_a_restart(
+    start: Callable[..., BackendProcess], config: dict[str, Any]
+) -> None:
+    """As if the backend had been killed just after it started the worker; until its end the job cannot be deleted."""
+    backend = start(cancel_grace=30.0)
+    client = backend.client()
+    job_id = client.submit("hang", config).json()["job"]["id"]
+    client.open_stream(job_id).until("training.started")
+    pid = backend.worker_pid(job_id)
+    client.cancel(job_id)
+    backend.kill()
+    _change_attempts(backend, "pid = NULL, pid_start = NULL")
+    backend.change(cancel_grace=1.0)
+    backend.start()
+    assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 409
+    assert client.events(job_id)[-1].event == "training.cancelled"
+    eventually(lambda: client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 204, "the job can go")
+    assert not is_running(pid)
+
+
+def test_a_worker_of_no_attempt_is_ended_at_the_start(
+    start: Callable[..., BackendProcess], config: dict[str, Any]
+) -> None:
+    """An attempt that is over needs no process. So none runs when its job is deleted."""
+    backend = start(cancel_grace=30.0)
+    client = backend.client()
+    job_id = client.submit("linger", config).json()["job"]["id"]
+    assert client.events(job_id)[-1].event == "training.completed"
+    pid = backend.worker_pid(job_id)
+    backend.kill()
+    _change_attempts(backend, "ended = 1")
+    backend.start()
+    assert not is_running(pid)
     assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 204
 
 

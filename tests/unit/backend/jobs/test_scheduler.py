@@ -30,7 +30,7 @@ class ScriptedEngine:
         self.exits: list[Callable[[int], None]] = []
         self.killed: list[WorkerHandle] = []
         self.error: OSError | None = None
-        self.found: WorkerHandle | None = None
+        self.found: list[tuple[Path, WorkerHandle]] = []
 
     def start(self, spec_path: Path, log_path: Path, on_exit: Callable[[int], None]) -> WorkerHandle:
         if self.error is not None:
@@ -38,8 +38,8 @@ class ScriptedEngine:
         self.exits.append(on_exit)
         return WorkerHandle(len(self.exits), "start")
 
-    def find(self, spec_path: Path) -> WorkerHandle | None:
-        return self.found
+    def find(self, folder: Path) -> list[tuple[Path, WorkerHandle]]:
+        return [(spec, handle) for spec, handle in self.found if handle not in self.killed]
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         return handle not in self.killed
@@ -223,19 +223,6 @@ def test_an_attempt_whose_process_was_never_recorded_is_given_up(house: House) -
     eventually(lambda: house.engine.exits, "attempt 2 is started")
     assert [(run.job_id, run.attempt) for run in house.store.queue.running()] == [(job_id, 2)]
     scheduler.stop()
-    assert house.status(job_id) == "queued"
-
-
-def test_a_worker_whose_process_was_never_recorded_is_found(house: House) -> None:
-    """The backend died just after the start: the worker goes on, and is asked to leave like any other."""
-    job_id = house.submit()
-    house.store.queue.claim()
-    house.engine.found = WorkerHandle(79, "start")
-    scheduler = house.paused_at(Clock())
-    scheduler.start()
-    assert [(run.job_id, run.attempt) for run in house.store.queue.running()] == [(job_id, 1)]
-    scheduler.stop()
-    assert (house.engine.killed, house.engine.exits) == ([WorkerHandle(79, "start")], [])
     assert house.status(job_id) == "queued"
 
 
@@ -447,3 +434,19 @@ def test_a_scheduler_gives_signs_of_life_unless_it_is_stuck(house: House, monkey
     eventually(lambda: silent_s() < silence_s, "it goes on")
     scheduler.stop()
     assert scheduler.silent_s() is None
+
+
+def test_a_worker_whose_process_was_not_stored_is_found_and_watched(house: House) -> None:
+    """Its backend was killed just after it had started it; the newest process with the job's spec is the worker."""
+    job_id = house.submit()
+    assert house.store.queue.claim() is not None
+    old, worker = WorkerHandle(71, "start"), WorkerHandle(72, "start")
+    house.engine.found = [(spec_path(house.settings, job_id), handle) for handle in (old, worker)]
+    scheduler = house.scheduler()
+    assert house.engine.killed == [old]
+    assert scheduler.is_under_way(job_id)
+    house.store.jobs.cancel(job_id)
+    scheduler.ending(job_id)
+    eventually(lambda: house.status(job_id) == "cancelled", "its grace is over")
+    assert house.engine.killed == [old, worker]
+    scheduler.stop()

@@ -86,19 +86,6 @@ def test_a_process_that_only_has_the_same_id_is_spared(module: Path, log: Path, 
     assert eventually(lambda: codes, "the exit is told") == [-15]
 
 
-def test_a_worker_is_found_by_its_spec(module: Path, log: Path, tmp_path: Path) -> None:
-    """By a later backend that was not told its process; a worker of another spec is not taken for it."""
-    module.write_text("import signal; signal.pause()")
-    engine, codes = ProcessEngine(module.stem), list[int]()
-    handle = engine.start(tmp_path / "spec.json", log, codes.append)
-    later = ProcessEngine(module.stem)
-    assert later.find(tmp_path / "spec.json") == handle
-    assert later.find(tmp_path / "other" / "spec.json") is None
-    later.kill(handle)
-    assert eventually(lambda: codes, "the exit is told") == [-9]
-    assert later.find(tmp_path / "spec.json") is None
-
-
 def test_a_step_of_the_wall_clock_changes_nothing(
     module: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,3 +142,19 @@ def test_files_in_the_working_folder_are_not_imported(
     codes: list[int] = []
     ProcessEngine(module.stem).start(log, log, codes.append)
     assert eventually(lambda: codes, "the exit is told") == [0]
+
+
+def test_a_worker_is_found_by_its_spec(module: Path, log: Path, tmp_path: Path) -> None:
+    """By any backend, without a note of its process; neither one of another folder, nor a forked child."""
+    module.write_text("import os, signal; os.fork(); print('ready', flush=True); signal.pause()")
+    engine = ProcessEngine(module.stem)
+    ours, theirs = (folder / "job_1" / "spec.json" for folder in (tmp_path / "ours", tmp_path / "theirs"))
+    for spec in (ours, theirs):
+        spec.parent.mkdir(parents=True)
+    handles = [engine.start(spec, log, lambda _: None) for spec in (ours, theirs)]
+    eventually(lambda: log.read_text().count("ready") == 4, "all run")
+    another = ProcessEngine(module.stem)
+    assert another.find(tmp_path / "ours") == [(ours, handles[0])]
+    for handle in handles:
+        engine.kill(handle)
+    assert another.find(tmp_path) == []
