@@ -63,8 +63,8 @@ class Backend:
 
     def start(self) -> None:
         """Begin to train what is queued, and take over what was running."""
-        self.deleter.remove_left_behind()
         self.scheduler.start()
+        self.deleter.remove_left_behind()  # after the workers of deleted jobs have been ended
 
     def is_idle(self, seconds: float) -> bool:
         """Whether for that long nobody has asked for anything, and there is nothing to do."""

@@ -23,7 +23,7 @@ from arkor.errors import ArkorError, CloudApiError, ConnectionFailed, LocalBacke
 from arkor.http.abort import current_scope, pause
 from arkor.http.connections import StrangeServer
 from arkor.http.transport import Transport
-from arkor.system.files import arkor_home, file_lock, make_private_folder, read_end
+from arkor.system.files import arkor_home, file_lock, make_private_folder, read_end, rotate_log
 from arkor.system.origin import install_command
 from arkor.system.processes import module_command
 from arkor.text import last_lines
@@ -191,6 +191,7 @@ def _start() -> str:
     options = ["--model-root", "/", "--allow-private-urls"]
     options += ["--data", data, "--server-file", address, "--idle-exit", str(IDLE_EXIT_S)]
     command = module_command("arkor.backend", *options)
+    rotate_log(_log_file())
     with _log_file().open("ab") as log:
         started_at = log.tell()
         process = subprocess.Popen(

@@ -15,6 +15,7 @@ from arkor.errors import ConfigError
 
 LOCK_POLL_S = 0.02
 LOG_BYTES = 3000
+LONGEST_LOG_BYTES = 10 * 1024**2
 
 
 def arkor_home() -> Path:
@@ -104,6 +105,36 @@ def read_end(path: Path, *, longest: int = LOG_BYTES, start: int = 0) -> str:
             return file.read().decode(errors="replace")
     except OSError:  # a log that is not there says nothing, and is no reason to hide what it was read for
         return ""
+
+
+def read_log_end(path: Path) -> str:
+    """Return the end of a log that ``rotate_log`` may have emptied a moment ago; empty if it cannot be read."""
+    end = read_end(path)
+    return end if len(end.encode()) >= LOG_BYTES else read_end(_rotated(path)) + end
+
+
+def rotate_log(path: Path, longest: int = LONGEST_LOG_BYTES) -> None:
+    """Empty a log that has grown too long; its end is kept in ``<name>.1`` beside it, in place of an older one.
+
+    A process that appends to the log goes on in the emptied file. A line that it writes at that very moment may be
+    lost. A file that cannot be read or written is left as it is: a log is no reason to fail.
+
+    Args:
+        path: the log; does nothing where there is none.
+        longest: how long it may be, and how much of it is kept, in bytes.
+    """
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+        if size > longest:
+            with path.open("r+b") as log:
+                log.seek(size - longest)
+                with contextlib.suppress(OSError):  # on a full disk its space is worth more than its past
+                    write_atomically(_rotated(path), log.read(longest), mode=0o600, durable=False)
+                log.truncate(0)
+
+
+def _rotated(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
 
 
 @contextlib.contextmanager

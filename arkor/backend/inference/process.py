@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arkor.backend.processes.exit_reasons import describe_chat_exit
-from arkor.system.files import read_end
+from arkor.system.files import read_end, rotate_log
 from arkor.system.processes import end, module_command
 from arkor.text import last_lines
 
@@ -78,7 +78,8 @@ class ChatProcess:
         self._numbers = itertools.count(1)
         self._answers: dict[int, Answer] = {}
         self._gone = self._closing = False
-        with log_path.open("wb") as log_file:
+        log_path.write_bytes(b"")
+        with log_path.open("ab") as log_file:  # appending: it goes on in a log that was rotated
             self._process = subprocess.Popen(
                 module_command(module),
                 stdin=subprocess.PIPE,
@@ -105,6 +106,7 @@ class ChatProcess:
                 raise ProcessGone
             number = next(self._numbers)
             answer = self._answers[number] = Answer(self, number)
+        rotate_log(self._log_path)
         self.tell({"id": number, **question})
         return answer
 

@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Deleting a job".
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from arkor.backend.store import Store
 log = logging.getLogger("arkor.backend")
 
 _MARK = ".deleted-"
+_JOB_ID = re.compile(r"job_[a-z2-7]{20}")  # the user may have other things in the folder
 
 
 class Deleter:
@@ -44,9 +46,19 @@ class Deleter:
             log.warning("Not all files of job %s could be removed: %s", job_id, exc)
 
     def remove_left_behind(self) -> None:
-        """Remove what a backend that was killed while it deleted has left."""
-        for folder in self._settings.data.glob(f"jobs/{_MARK}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        """Remove what a backend that was killed has left: folders of deleted jobs, and data sets of no project.
+
+        Nothing may be uploaded or deleted meanwhile.
+        """
+        known = self._store.jobs.ids()
+        for folder in self._settings.jobs_folder.glob("*"):
+            is_orphan = _JOB_ID.fullmatch(folder.name) is not None and folder.name not in known
+            if is_orphan or folder.name.startswith(_MARK):
+                shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self._store.datasets.remove_left_behind()
+        except OSError as exc:
+            log.warning("Not all files of unfinished uploads could be removed: %s", exc)
 
     def _remove_folder(self, folder: Path) -> None:
         """Rename it first: a removal that is cut off leaves no folder that looks like a job's."""

@@ -6,12 +6,12 @@ Protocol: docs/protocol.md, "Worker reports": the spec.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from arkor.backend.settings import Settings
 from arkor.backend.store.queue import ClaimedJob
-from arkor.system.files import read_end, write_atomically
+from arkor.system.files import read_log_end, write_atomically
 from arkor.text import last_lines
 
 
@@ -20,17 +20,14 @@ def spec_path(settings: Settings, job_id: str) -> Path:
     return settings.job_folder(job_id) / "spec.json"
 
 
-def left_specs(settings: Settings, under_way: Collection[str]) -> Iterator[Path]:
-    """Yield the specs, half-written ones included, that no attempt needs; each holds tokens.
+def leftovers(folder: Path) -> Iterator[Path]:
+    """Yield what no worker needs once an attempt is over: the spec, which holds tokens, and what was not finished.
 
     Args:
-        settings: where the jobs' folders are.
-        under_way: the ids of the jobs whose workers may still read theirs.
+        folder: a job's.
     """
-    for path in settings.jobs_folder.glob("*/spec.json"):
-        if path.parent.name not in under_way:
-            yield path
-    yield from settings.jobs_folder.glob("*/.spec.json.*")
+    for pattern in ("spec.json", ".spec.json.*", ".dataset.*", ".adapter.*", "artifacts/.*.part"):
+        yield from folder.glob(pattern)
 
 
 def log_path(settings: Settings, job_id: str) -> Path:
@@ -71,4 +68,4 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
 
 def log_tail(path: Path) -> str:
     """Return the last lines that an attempt's worker wrote; empty where it wrote none."""
-    return last_lines(read_end(path).rpartition("--- attempt ")[2].partition("\n")[2])
+    return last_lines(read_log_end(path).rpartition("--- attempt ")[2].partition("\n")[2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import attrs
 
-from arkor.backend.jobs.job_folder import left_specs, log_path, log_tail, spec_path, write_spec
+from arkor.backend.jobs.job_folder import leftovers, log_path, log_tail, spec_path, write_spec
 from arkor.backend.processes.engine import Engine, WorkerHandle
 from arkor.backend.processes.exit_reasons import NO_BACKEND_EXIT_CODE, RESUMABLE_EXIT_CODES, describe_exit
 from arkor.backend.settings import Settings
 from arkor.backend.store.queue import ClaimedJob, Queue, RunningAttempt
+from arkor.system.files import rotate_log
 
 log = logging.getLogger("arkor.backend")
 
@@ -141,8 +143,9 @@ class Scheduler:
             self._adopt(attempt)
         self._look_at_adopted()
         self._end_strays()
-        for spec in left_specs(self._settings, self._runs):
-            _remove(spec)
+        for folder in self._settings.jobs_folder.glob("*"):
+            if folder.name not in self._runs:
+                _clean(folder)
         self._thread.start()
 
     def submitted(self) -> None:
@@ -164,7 +167,8 @@ class Scheduler:
             return job_id in self._runs
 
     def heard_from(self, job_id: str, attempt: int) -> None:
-        """Hear that an attempt's worker has reported: its lease is renewed."""
+        """Hear that an attempt's worker has reported: its lease is renewed, and its log kept within bounds."""
+        rotate_log(log_path(self._settings, job_id))
         with self._wake:
             run = self._runs.get(job_id)
             if run is None or run.attempt != attempt:
@@ -392,11 +396,13 @@ class Scheduler:
     def _forget(self, run: _Run) -> None:
         with self._wake:
             self._runs.pop(run.job_id, None)
-        _remove(spec_path(self._settings, run.job_id))
+        _clean(self._settings.job_folder(run.job_id))
 
 
-def _remove(spec: Path) -> None:
-    try:
-        spec.unlink(missing_ok=True)
-    except OSError as exc:  # its token is worth nothing any more: not a reason to stop the scheduler
-        log.warning("Cannot remove %s: %s", spec, exc)
+def _clean(folder: Path) -> None:
+    """Remove what the last attempt at a job left behind, and no worker needs."""
+    for path in leftovers(folder):
+        try:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError as exc:  # the token in a spec is worth nothing any more: not a reason to stop the scheduler
+            log.warning("Cannot remove %s: %s", path, exc)

@@ -8,6 +8,7 @@ Protocol: docs/protocol.md, "Datasets".
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sqlalchemy import func, insert, select
 from arkor.backend.store.database import Database, now
 from arkor.backend.store.schema import datasets
 from arkor.protocol import wire
+
+_DATASET_FILE = re.compile(r"[0-9a-f]{64}\.jsonl")  # the user may have other files in the folder
 
 
 @attrs.frozen
@@ -92,6 +95,19 @@ class Datasets:
         with self._database.write() as connection:
             if not connection.execute(query).scalar_one():
                 self._path(sha256).unlink(missing_ok=True)
+
+    def remove_left_behind(self) -> None:
+        """Remove the files of unfinished uploads and of data sets that no project has. Nothing may upload meanwhile.
+
+        Raises:
+            OSError: a file cannot be removed.
+        """
+        with self._database.write() as connection:
+            known = frozenset(connection.execute(select(datasets.c.sha256)).scalars())
+            for file in self._folder.iterdir():
+                is_orphan = _DATASET_FILE.fullmatch(file.name) is not None and file.stem not in known
+                if is_orphan or file.name.startswith(".upload."):
+                    file.unlink()
 
     def _path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.jsonl"

@@ -115,6 +115,11 @@ class Jobs:
         with self._database.read() as connection:
             return [_job(row) for row in connection.execute(query).mappings()]
 
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all jobs of all projects."""
+        with self._database.read() as connection:
+            return frozenset(connection.execute(select(jobs.c.id)).scalars())
+
     def get(self, project: Project, job_id: str) -> TrainingJob | None:
         """Return one of the project's jobs, or None."""
         query = select(*_SHOWN).where(jobs.c.project_id == project.id, jobs.c.id == job_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -147,10 +146,34 @@ def test_a_reader_of_a_deleted_job_is_cut_off(start: Callable[..., BackendProces
 
 
 def test_what_a_kill_left_is_removed_at_the_next_start(prepare: Callable[..., BackendProcess]) -> None:
-    """A folder that was about to be removed belongs to nobody."""
+    """Folders of deleted jobs, and rows of no project; what is not the backend's own stays."""
     backend = prepare()
-    left: Path = backend.data / "jobs" / ".deleted-job_x"
-    left.mkdir(parents=True)
-    (left / "worker.log").write_text("")
+    jobs, datasets = backend.data / "jobs", backend.data / "datasets"
+    left = [jobs / ".deleted-job_x", jobs / f"job_{'a2' * 10}", jobs / "mine"]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "worker.log").write_text("")
+    datasets.mkdir()
+    left += [datasets / ".upload.x", datasets / f"{SHA256}.jsonl", datasets / "mine.jsonl"]
+    for file in left[3:]:
+        file.write_bytes(ROWS)
     backend.start()
-    assert not left.exists()
+    assert [path.name for path in left if path.exists()] == ["mine", "mine.jsonl"]
+
+
+def test_files_of_a_living_worker_outlast_a_restart(
+    start: Callable[..., BackendProcess], config: dict[str, Any]
+) -> None:
+    """They go when it has ended."""
+    backend = start()
+    client = backend.client()
+    job_id = client.submit("gated:1", config).json()["job"]["id"]
+    client.open_stream(job_id).until("training.started")
+    file = backend.job_dir(job_id) / ".dataset.x"
+    file.write_bytes(ROWS)
+    backend.kill()
+    backend.start()
+    assert file.exists()
+    backend.allow(job_id, 1)
+    client.events(job_id)
+    eventually(lambda: not file.exists(), "the worker has left")

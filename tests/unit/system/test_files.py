@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 
 from arkor.errors import ConfigError
-from arkor.system.files import arkor_home, expand_home, file_lock, write_atomically
+from arkor.system.files import arkor_home, expand_home, file_lock, read_log_end, rotate_log, write_atomically
 from tests.support.eventually import eventually
 from tests.support.full_disk import largest_file
 
@@ -170,3 +170,30 @@ def test_a_lock_is_let_go_when_its_process_is_killed(tmp_path: Path) -> None:
         holder.kill()
     eventually(entered.is_set, "the lock is free")
     thread.join(10)
+
+
+def test_a_log_that_is_rotated_goes_on_in_the_same_file(tmp_path: Path) -> None:
+    """Its end is kept once; whoever appends to it notices nothing, and the last lines are found in either file."""
+    log, kept = tmp_path / "worker.log", tmp_path / "worker.log.1"
+    rotate_log(log)
+    assert not log.exists()
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"first\n" + b"x" * 20 + b"\nlast\n")
+        rotate_log(log, longest=40)
+        assert not kept.exists()
+        rotate_log(log, longest=10)
+        assert (log.read_bytes(), kept.read_bytes()) == (b"", b"xxxx\nlast\n")
+        assert read_log_end(log) == "xxxx\nlast\n"
+        writer.write(b"next\n")
+        assert read_log_end(log) == "xxxx\nlast\nnext\n"
+        writer.write(b"y" * 3000)
+        assert read_log_end(log) == "y" * 3000
+
+
+def test_a_log_is_emptied_even_if_its_end_cannot_be_kept(tmp_path: Path) -> None:
+    """On a full disk its space is what matters."""
+    log = tmp_path / "worker.log"
+    log.write_bytes(b"x" * 100)
+    with largest_file(0):
+        rotate_log(log, longest=10)
+    assert log.read_bytes() == b""

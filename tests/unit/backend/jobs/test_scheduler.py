@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from arkor.backend.jobs.job_folder import spec_path, write_spec
+from arkor.backend.jobs.job_folder import log_path, spec_path, write_spec
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.processes.engine import WorkerHandle
 from arkor.backend.settings import Settings
@@ -18,6 +18,7 @@ from arkor.backend.store.feed import Feed
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.reports import WorkerEvent
 from arkor.backend.store.tenants import Project
+from arkor.system.files import LONGEST_LOG_BYTES
 from tests.support.eventually import eventually
 
 CONFIG = {"model": "m", "datasetSource": {"type": "huggingface", "name": "a/b"}}
@@ -450,3 +451,34 @@ def test_a_worker_whose_process_was_not_stored_is_found_and_watched(house: House
     eventually(lambda: house.status(job_id) == "cancelled", "its grace is over")
     assert house.engine.killed == [old, worker]
     scheduler.stop()
+
+
+def test_a_workers_log_is_kept_within_bounds(house: House) -> None:
+    """At each of its reports; the error of a failed job still has the last lines."""
+    clock = Clock()
+    scheduler, job_id = house.paused_at(clock), house.submit()
+    scheduler.turn()
+    log = log_path(house.settings, job_id)
+    with log.open("ab") as file:
+        file.write(b"a line\n" * (LONGEST_LOG_BYTES // 7) + b"the last line\n")
+    scheduler.heard_from(job_id, 1)
+    assert log.stat().st_size == 0
+    assert log.with_name("worker.log.1").stat().st_size == LONGEST_LOG_BYTES
+    house.engine.exits[0](7)
+    scheduler.turn()
+    assert "a line\\nthe last line" in house.last_event(job_id)
+
+
+def test_what_an_attempt_left_unfinished_goes_with_it(house: House) -> None:
+    """Files that the worker was writing when it was killed; its log and what it has finished stay."""
+    clock = Clock()
+    scheduler, job_id = house.paused_at(clock), house.submit()
+    scheduler.turn()
+    folder = house.settings.job_folder(job_id)
+    (folder / ".adapter.x").mkdir()
+    for name in (".dataset.x", ".adapter.x/adapter_config.json", "artifacts/.adapter.x.part", "artifacts/adapter.tar"):
+        (folder / name).write_text("")
+    house.engine.exits[0](-9)
+    scheduler.turn()
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    assert left == ["artifacts", "artifacts/adapter.tar", "checkpoints", "worker.log"]

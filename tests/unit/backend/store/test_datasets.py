@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from arkor.backend.store import datasets as module
 from arkor.backend.store.database import now
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
+from arkor.backend.uploads import Destination, receive
+from arkor.serving.refusal import Refusal
 from arkor.version import __version__
 
 ROWS = b'{"text": "a row of this test"}\n'
@@ -150,3 +153,21 @@ def _another_project(tenant: Tenant) -> Tenant:
     project = tenants.create_project(identity.org, "q", "Q")
     assert project is not None
     return attrs.evolve(tenant, project=project, scope=tenant.scope.replace("projectSlug=p", "projectSlug=q"))
+
+
+def test_an_upload_that_a_kill_cut_leaves_no_file(tenant: Tenant) -> None:
+    """The next start removes its file; rows that are whole stay."""
+    datasets, folder = tenant.backend.store.datasets, tenant.backend.settings.datasets_folder
+    kept: list[Path] = []
+
+    class Cut(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            (file,) = folder.glob(".*")
+            kept.append(file)
+            return b""
+
+    with pytest.raises(Refusal):
+        receive(Cut(), "", SHA256, Destination(folder, 100, lambda _, __: True))
+    kept[0].write_bytes(ROWS)  # as a kill would have left it
+    datasets.remove_left_behind()
+    assert list(folder.iterdir()) == [tenant.file]
