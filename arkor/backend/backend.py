@@ -43,8 +43,9 @@ class Backend:
     """
 
     def __init__(self, settings: Settings, url: str, secret: str | None = None) -> None:
-        make_private_folder(settings.data)
-        settings.datasets_folder.mkdir(exist_ok=True)
+        # What users train on is their own business, also in a data folder that others can reach.
+        for folder in (settings.data, settings.datasets_folder, settings.jobs_folder):
+            make_private_folder(folder)
         self.settings = settings
         self.url = url
         self.secret = secret

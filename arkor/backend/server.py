@@ -7,8 +7,11 @@ import fcntl
 import logging
 import os
 import resource
+import shlex
 import socket
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from arkor.backend.app import create_app
 from arkor.backend.backend import Backend
@@ -28,6 +31,7 @@ _SHUTDOWN_S = 5.0
 # The application has its own limits and answers with JSON; this one only ends what nobody could mean.
 _MAX_BODY_BYTES = 64 * 1024**3
 _IDLE_LOOK_S = 1.0
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _SPARE_FILES = 1500  # connections that waitress holds, the database, workers' pipes
 
 
@@ -100,7 +104,7 @@ def _allow_files(count: int) -> None:
 @contextlib.contextmanager
 def _sole_user(settings: Settings) -> Iterator[None]:
     make_private_folder(settings.data)
-    settings.data.chmod(0o700)  # whoever made it: what users train on is their own business
+    _warn_if_open(settings.data)
     with (settings.data / "backend.lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,6 +113,16 @@ def _sole_user(settings: Settings) -> Iterator[None]:
                 f"Another backend is using {settings.data}: stop it, or choose another folder with --data."
             ) from None
         yield
+
+
+def _warn_if_open(folder: Path) -> None:
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & _OTHERS:
+        log.warning(
+            "Other users of this machine can reach the data folder: its mode is %04o, and a folder that was there "
+            "before is left as it is. To keep others out: chmod 700 %s",
+            *(mode, shlex.quote(str(folder))),
+        )
 
 
 @contextlib.contextmanager

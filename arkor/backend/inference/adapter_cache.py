@@ -36,7 +36,7 @@ class AdapterFolder:
         with self._lock:
             if not self._is_ours:
                 shutil.rmtree(self._folder, ignore_errors=True)
-                self._folder.mkdir(parents=True)
+                self._folder.mkdir(mode=0o700, parents=True)
                 self._is_ours = True
             target = self._folder / sha256
             if not target.is_dir():

@@ -78,6 +78,7 @@ class ChatProcess:
         self._numbers = itertools.count(1)
         self._answers: dict[int, Answer] = {}
         self._gone = self._closing = False
+        log_path.touch(mode=0o600)
         log_path.write_bytes(b"")
         with log_path.open("ab") as log_file:  # appending: it goes on in a log that was rotated
             self._process = subprocess.Popen(

@@ -37,9 +37,7 @@ def _seen(frames: list[Any]) -> list[tuple[str, Any]]:
 
 def test_the_server_file_says_where_the_backend_is(prepare: Callable[..., BackendProcess]) -> None:
     """Readable by its owner alone, gone when the backend is; the data are the owner's too."""
-    backend = prepare()
-    backend.data.mkdir(mode=0o755)
-    backend.start()
+    backend = prepare().start()
     assert backend.process is not None
     body = json.loads(backend.server_file.read_bytes())
     assert set(body) == {"url", "pid", "createTime", "version", "startedAt", "secret"}
@@ -47,8 +45,26 @@ def test_the_server_file_says_where_the_backend_is(prepare: Callable[..., Backen
     assert backend.server_file.stat().st_mode & 0o777 == 0o600
     assert backend.data.stat().st_mode & 0o777 == 0o700
     assert (backend.data / "backend.sqlite3").stat().st_mode & 0o777 == 0o600
+    assert "chmod" not in backend.log
     assert backend.stop() == 0
     assert not backend.server_file.exists()
+
+
+def test_a_data_folder_that_was_there_is_left_as_it_is(
+    prepare: Callable[..., BackendProcess], config: dict[str, Any]
+) -> None:
+    """If others can reach it, the log says so; what they find in it they cannot read."""
+    backend = prepare()
+    backend.data.mkdir()
+    backend.data.chmod(0o755)
+    client = backend.start().client()
+    job_id = client.submit("complete:1", config).json()["job"]["id"]
+    client.events(job_id)
+    assert backend.data.stat().st_mode & 0o777 == 0o755
+    assert "its mode is 0755" in backend.log
+    assert f"To keep others out: chmod 700 {backend.data}\n" in backend.log
+    assert {path.name for path in backend.data.iterdir() if path.is_dir() and path.stat().st_mode & 0o077} == set()
+    assert (backend.data / "backend.sqlite3").stat().st_mode & 0o077 == 0
 
 
 def test_a_worker_outlives_a_killed_backend(start: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
