@@ -17,7 +17,7 @@ from typing import IO, Protocol
 import attrs
 
 from arkor.backend.store.datasets import StoredDataset
-from arkor.data.jsonl import check_rows
+from arkor.data.jsonl import check_rows, read_lines
 from arkor.errors import DatasetError
 from arkor.serving.refusal import Refusal
 
@@ -103,7 +103,7 @@ def _read(source: _Readable) -> bytes:
 
 def _count_rows(file: IO[bytes]) -> int:
     try:
-        return check_rows("The data set", file).rows
+        return check_rows("The data set", read_lines(file)).rows
     except DatasetError as exc:
         rows = [{"row": row, "reason": reason} for row, reason in exc.problems]
         raise Refusal(422, str(exc), rows=rows) from exc

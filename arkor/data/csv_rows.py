@@ -9,10 +9,11 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import IO, Any
 
 from arkor.data.formats import FORMATS, NO_FORMAT, RowFormat, name_list, row_format
+from arkor.data.jsonl import LONG_ROW, MAX_ROW_BYTES
 from arkor.errors import DatasetError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -63,19 +64,51 @@ def read_csv(
 
 def _records(text: io.TextIOWrapper, delimiter: str) -> Generator[tuple[int, list[str], str | None], None, None]:
     """Yield the line that each record begins in, with its fields or the reason it is none; the last one then."""
-    lines = (line.replace("\0", _NUL) for line in text)  # Python 3.10's csv ends at a NUL
+    lines = _Lines(text)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
+        lines.left = MAX_ROW_BYTES
         try:
             fields = next(reader)
         except StopIteration:
+            return
+        except _LongRecord:
+            yield line, [], LONG_ROW
             return
         except csv.Error as exc:  # where the next record begins is not known
             yield line, [], _csv_fault(exc)
             return
         if fields:
             yield line, fields, None
+
+
+class _LongRecord(Exception):
+    """A record is longer than a row may be."""
+
+
+class _Lines:
+    """The lines of a text, without NULs, at which Python 3.10's csv ends.
+
+    Attributes:
+        left: how many characters the record may still have.
+    """
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self.left = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self.left + 1)
+        if not line:
+            raise StopIteration
+        self.left -= len(line)
+        if self.left < 0:
+            raise _LongRecord
+        return line.replace("\0", _NUL)
 
 
 def _csv_fault(exc: csv.Error) -> str:

@@ -9,17 +9,14 @@ import codecs
 import contextlib
 import hashlib
 import io
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
 from arkor.data.checked import CheckedDataset, survey, write_rows
 from arkor.data.csv_rows import DELIMITERS, read_csv
-from arkor.data.jsonl import DatasetSummary, check_rows, read_rows
+from arkor.data.jsonl import DatasetSummary, check_rows, read_lines, read_rows
 from arkor.errors import DatasetError
 
-_BATCH_BYTES = 1024 * 1024
 _NOT_TEXT = {
     b"\xff\xfe": "is UTF-16, not UTF-8: save it as UTF-8",
     b"\xfe\xff": "is UTF-16, not UTF-8: save it as UTF-8",
@@ -68,7 +65,7 @@ def check_stream(file: io.BufferedReader, source: str, suffix: str) -> DatasetSu
     with _naming_the_file(source):
         delimiter = _delimiter(file, source, suffix)
         if delimiter is None:
-            return check_rows(source, file)
+            return check_rows(source, read_lines(file))
         with contextlib.closing(read_csv(file, delimiter, source)) as found:
             return survey(source, found)
 
@@ -91,9 +88,9 @@ def open_rows(path: Path, source: str) -> CheckedDataset:
         if delimiter is not None:
             return write_rows(source, opened.enter_context(contextlib.closing(read_csv(file, delimiter, source))))
         if not file.seekable():
-            return write_rows(source, read_rows(file))
+            return write_rows(source, read_rows(read_lines(file)))
         digest = hashlib.sha256()
-        summary = check_rows(source, _hashed(file, digest))
+        summary = check_rows(source, _hashed(read_lines(file), digest))
         opened.pop_all()
         return CheckedDataset(source, file, digest.hexdigest(), summary)
 
@@ -120,12 +117,7 @@ def _delimiter(file: io.BufferedReader, source: str, suffix: str) -> str | None:
     return delimiter
 
 
-def _hashed(file: IO[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
-    """Yield a file's lines; by batches, as that is quicker."""
-
-    def batches() -> Iterator[list[bytes]]:
-        while lines := file.readlines(_BATCH_BYTES):
-            digest.update(b"".join(lines))
-            yield lines
-
-    return itertools.chain.from_iterable(batches())
+def _hashed(lines: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for line in lines:
+        digest.update(line)
+        yield line

@@ -9,7 +9,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import attrs
 
@@ -18,6 +18,8 @@ from arkor.errors import DatasetError
 from arkor.protocol import wire
 
 MAX_LISTED_PROBLEMS = 20
+MAX_ROW_BYTES = 16 * 1024**2
+LONG_ROW = f"is longer than {MAX_ROW_BYTES // 1024**2} MiB, the most that a row may have"
 
 # A surrogate that seems to lack its other half. An escaped backslash before an u could make half a pair look whole.
 _SUSPECT = re.compile(
@@ -131,6 +133,20 @@ class Tally:
         )
 
 
+def read_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield a file's lines, as ``read_rows`` takes them, in bounded memory.
+
+    A line that is longer than a row may be is the last one: its beginning is read, and nothing behind it.
+
+    Args:
+        file: the file, buffered.
+    """
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        yield line
+        if len(line) > MAX_ROW_BYTES:
+            return
+
+
 def read_rows(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | None, str | None]]:
     """Read JSONL line by line; blank lines are passed over.
 
@@ -141,9 +157,9 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | No
         (line number from 1, the row or None, the reason it is bad or None)
     """
     for number, line in enumerate(lines, start=1):
-        content = line.strip()  # a line's end would count as a line of its own in the error's column
-        if content and content != codecs.BOM_UTF8:
-            yield (number, *_checked(content))
+        found = _row_of(line)
+        if found is not None:
+            yield (number, *found)
 
 
 def check_rows(source: str, lines: Iterable[bytes]) -> DatasetSummary:
@@ -162,9 +178,9 @@ def check_rows(source: str, lines: Iterable[bytes]) -> DatasetSummary:
     tally, size_bytes = Tally(source), 0
     for number, line in enumerate(lines, start=1):
         size_bytes += len(line)
-        content = line.strip()
-        if content and content != codecs.BOM_UTF8:
-            tally.note(number, *_checked(content))
+        found = _row_of(line)
+        if found is not None:
+            tally.note(number, *found)
     return tally.summary(size_bytes)
 
 
@@ -178,13 +194,22 @@ def row_line(row: Any) -> tuple[bytes, str | None]:
         (the line with its end, None), or (nothing, the reason)
     """
     try:
-        return _encode(row).encode() + b"\n", None
+        line: bytes = _encode(row).encode() + b"\n"
     except UnicodeEncodeError:
         return b"", HALF_CHARACTER
     except RecursionError:
         return b"", "is nested too deeply"
     except ValueError as exc:  # infinity, or a number of thousands of digits
         return b"", f"holds a number that JSON cannot hold: {exc}"
+    return (line, None) if len(line) <= MAX_ROW_BYTES else (b"", LONG_ROW)
+
+
+def _row_of(line: bytes) -> tuple[dict[str, Any] | None, str | None] | None:
+    """Return the row of a line or the reason there is none; None for a blank line."""
+    if len(line) > MAX_ROW_BYTES:
+        return None, LONG_ROW
+    content = line.strip()  # a line's end would count as a line of its own in the error's column
+    return _checked(content) if content and content != codecs.BOM_UTF8 else None
 
 
 def _checked(content: bytes, *, may_be_marked: bool = True) -> tuple[dict[str, Any] | None, str | None]:

@@ -16,7 +16,7 @@ from arkor.backend.training_worker.download import download_blob, shown_url
 from arkor.backend.training_worker.hub_rows import load_hub_rows
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.data.formats import FORMATS, row_format, row_problem
-from arkor.data.jsonl import read_rows
+from arkor.data.jsonl import read_lines, read_rows
 from arkor.errors import DatasetError
 
 DRY_RUN_TRAIN_ROWS = 8
@@ -113,8 +113,8 @@ def _numbered(rows: Iterable[Row]) -> list[NumberedRow]:
 def _read_file(name: str, path: Path) -> list[NumberedRow]:
     rows = []
     try:
-        with path.open("rb") as lines:
-            for number, row, reason in read_rows(lines):
+        with path.open("rb") as file:
+            for number, row, reason in read_rows(read_lines(file)):
                 if row is None:
                     raise DatasetError(name, "a row cannot be trained on", [(number, reason or "is bad")])
                 rows.append(NumberedRow(number, row))

@@ -185,3 +185,26 @@ def test_whatever_the_bytes_a_file_is_good_or_there_is_a_reason(
         sent(tmp_path / name)
     except DatasetError:
         assert error(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("rows.jsonl", b""), ("rows.csv", b"text\n"), ("rows.csv", b'text\n"a"'), ("rows.csv", b"")],
+)
+def test_a_file_without_a_line_end_is_refused_in_bounded_memory(tmp_path: Path, name: str, start: bytes) -> None:
+    """A hole of a gigabyte, as a broken copy leaves one: 16 MiB of it are enough."""
+    with (tmp_path / name).open("wb") as file:
+        file.write(start)
+        file.truncate(1024**3)
+    tracemalloc.start()
+    text = error(tmp_path / name)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "is longer than 16 MiB, the most that a row may have" in text
+    assert most < 200 * 1024**2
+
+
+def test_a_csv_record_of_many_lines_is_as_long_as_a_row_may_be(tmp_path: Path) -> None:
+    """Each line is short, and each field; together they are one record."""
+    (tmp_path / "rows.csv").write_bytes(b"text\na\n" + b'"%b\n",' % (b"x" * 1020) * 20_000)
+    assert "row 3: is longer than 16 MiB" in error(tmp_path / "rows.csv")

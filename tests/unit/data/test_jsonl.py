@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, strategies as st
 
-from arkor.data.jsonl import DatasetSummary, check_rows, read_rows, row_line
+from arkor.data.jsonl import MAX_ROW_BYTES, DatasetSummary, check_rows, read_lines, read_rows, row_line
 from arkor.errors import DatasetError
 
 USER, ASSISTANT = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
@@ -52,6 +54,39 @@ def test_a_line_that_is_no_row_is_told(line: bytes, reason: str) -> None:
     assert bad[:2] == (1, None)
     assert (bad[2] or "").startswith(reason)
     assert good == (2, {"text": "a"}, None)
+
+
+class Endless(io.BufferedIOBase):
+    """A row that never ends; it counts what was read of it."""
+
+    def __init__(self) -> None:
+        self.bytes_read = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        assert size is not None
+        assert size > 0
+        self.bytes_read += size
+        return b"x" * size
+
+
+def test_a_row_that_is_too_long_is_the_last_one(tmp_path: Path) -> None:
+    """Its beginning is enough to tell; it is refused by its number, and not read to its end."""
+    endless = Endless()
+    (found,) = read_rows(read_lines(endless))  # type: ignore[arg-type]
+    assert found == (1, None, "is longer than 16 MiB, the most that a row may have")
+    assert endless.bytes_read == MAX_ROW_BYTES + 1
+    (tmp_path / "rows").write_bytes(b'{"text": "a"}\n' + b" " * MAX_ROW_BYTES + b'x\n{"text": "b"}\n')
+    with (tmp_path / "rows").open("rb") as file, pytest.raises(DatasetError, match="row 2: is longer than 16 MiB"):
+        check_rows("rows", read_lines(file))
+
+
+def test_the_longest_row_is_good() -> None:
+    """The limit is that of the line with its end; a byte more is refused, whoever wrote the row."""
+    text = "x" * (MAX_ROW_BYTES - len(row_line({"text": ""})[0]))
+    line, reason = row_line({"text": text})
+    assert (len(line), reason) == (MAX_ROW_BYTES, None)
+    assert [row is None for _, row, _ in read_rows([line, b" " + line])] == [False, True]
+    assert row_line({"text": text + "x"}) == (b"", "is longer than 16 MiB, the most that a row may have")
 
 
 @pytest.mark.parametrize("text", ["😀", "\\ud83d", "\\😀", "\ud55c\uae00", "\ud7ff\ue000", "\\\\ud83d\\ude00", '"\\u'])
