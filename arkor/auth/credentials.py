@@ -25,12 +25,15 @@ from arkor.http.abort import pause
 from arkor.http.cloud import CLOUD_API_URL
 from arkor.protocol import wire
 from arkor.system.files import arkor_home, file_lock, make_private_folder, write_atomically
+from arkor.system.pickling import NotPickled
+
+_READ_THERE = "Read it in the other process: read_credentials()."
 
 logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class AnonymousCredentials:
+class AnonymousCredentials(NotPickled):
     """An identity without an account.
 
     Attributes:
@@ -41,6 +44,7 @@ class AnonymousCredentials:
         extra: keys this version does not know, kept when the file is rewritten.
     """
 
+    _instead = _READ_THERE
     mode: ClassVar[str] = "anon"
     token: str = attrs.field(repr=False)
     anonymous_id: str
@@ -55,7 +59,7 @@ class AnonymousCredentials:
 
 
 @attrs.frozen(kw_only=True)
-class OAuthCredentials:
+class OAuthCredentials(NotPickled):
     """An identity with an account.
 
     Attributes:
@@ -67,6 +71,7 @@ class OAuthCredentials:
         extra: keys this version does not know, kept when the file is rewritten.
     """
 
+    _instead = _READ_THERE
     mode: ClassVar[str] = "oauth"
     access_token: str = attrs.field(repr=False)
     refresh_token: str = attrs.field(repr=False)

@@ -27,12 +27,13 @@ from arkor.http.bearer import TokenSource, token_source
 from arkor.http.cloud import CLOUD_API_URL
 from arkor.http.transport import Transport, path, split_base_url
 from arkor.protocol import wire
+from arkor.system.pickling import NotPickled
 
 LOCAL_HOST_KEY = "local"
 
 
 @attrs.frozen
-class Identity:
+class Identity(NotPickled):
     """Who this user is to one backend.
 
     Attributes:
@@ -42,6 +43,7 @@ class Identity:
         credentials: what it was made of; None for a bare token.
     """
 
+    _instead = "Make a client in the other process: CloudApiClient.connect()."
     tokens: TokenSource = attrs.field(converter=token_source, repr=False)
     host_key: str | None = None
     org_slug: str | None = None
@@ -54,7 +56,7 @@ class Identity:
 
 
 @attrs.frozen
-class AnonymousToken:
+class AnonymousToken(NotPickled):
     """What ``POST /v1/auth/anonymous`` gives.
 
     Attributes:
@@ -63,6 +65,7 @@ class AnonymousToken:
         org_slug: its personal organisation.
     """
 
+    _instead = "Ask for one in the other process: ensure_credentials()."
     token: str = attrs.field(repr=False)
     anonymous_id: str
     org_slug: str

@@ -15,6 +15,7 @@ from arkor.auth.credentials import Credentials, OAuthCredentials, held, read_hel
 from arkor.auth.oauth import renewed
 from arkor.errors import AuthenticationError, ConnectionFailed, CredentialsError
 from arkor.http.abort import AbortScope, run_unbroken
+from arkor.system.pickling import NotPickled
 
 MARGIN_S = 60.0
 
@@ -23,7 +24,7 @@ _LOG_IN = "Log in again with: arkor login --oauth"
 logger = logging.getLogger(__name__)
 
 
-class RenewedToken:
+class RenewedToken(NotPickled):
     """The access token of an account, as the file that all Arkor clients share has it.
 
     It is renewed a minute before it expires, or when the backend refuses it: under the file's lock, and only where
@@ -36,6 +37,8 @@ class RenewedToken:
 
     Thread-safety: safe, also between processes.
     """
+
+    _instead = "Make a client in the other process: CloudApiClient.connect()."
 
     def __init__(self, credentials: OAuthCredentials, file: Path, check: Callable[[Credentials], None]) -> None:
         self._newest = credentials

@@ -25,6 +25,7 @@ from arkor.http.translate import translated
 from arkor.options import unknown_option
 from arkor.protocol import wire
 from arkor.protocol.jobs import AdapterRef
+from arkor.system.pickling import NotPickled
 
 READ_BYTES = 64 * 1024
 IDLE_TIMEOUT_S = 60.0
@@ -169,7 +170,7 @@ def _open_object(schema: Any, place: str) -> str | None:
 _DATA_KEYWORDS = frozenset({"const", "default", "enum", "examples"})
 
 
-class ChatResponse:
+class ChatResponse(NotPickled):
     """An answer, as it arrives. Iterate it for the text's pieces, or ask for ``text``, which waits for the rest.
 
     Args:
@@ -186,6 +187,8 @@ class ChatResponse:
     Thread-safety: none; one thread reads. Close it, or use it as a context manager, when it is not read to its end:
     the backend then stops making it.
     """
+
+    _instead = "Pickle its text."
 
     def __init__(self, response: requests.Response, scope: AbortScope, opened: contextlib.ExitStack) -> None:
         self.response = response

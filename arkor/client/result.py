@@ -5,9 +5,9 @@ Protocol: docs/protocol.md, "Jobs", "Artifacts", "Inference".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -123,3 +123,11 @@ class TrainingResult:
     def __reduce__(self) -> tuple[type[TrainingResult], tuple[TrainingJob, tuple[Artifact, ...]]]:
         """Pickle what was measured; the connection stays behind."""
         return (TrainingResult, (self.job, self.artifacts))
+
+    def __copy__(self) -> TrainingResult:
+        """Return this very result, with its connection."""
+        return self
+
+    def __deepcopy__(self, _memo: Mapping[int, Any]) -> TrainingResult:
+        """Return this very result, with its connection."""
+        return self

@@ -16,10 +16,13 @@ from arkor.errors import ArkorError, NotFound
 from arkor.http.transport import Transport, may_help, path
 from arkor.protocol import wire
 from arkor.protocol.jobs import Scope
+from arkor.system.pickling import NotPickled
 
 
-class BackendSession:
+class BackendSession(NotPickled):
     """The ground of ``CloudApiClient``: its address, its identity, its connections. Thread-safety: as there."""
+
+    _instead = "Make a client in the other process: CloudApiClient.connect()."
 
     def __init__(
         self, base_url: str | None = None, *, token: str | None = None, identity: Identity | None = None

@@ -12,6 +12,7 @@ import requests
 from requests.auth import AuthBase
 
 from arkor.errors import CredentialsError
+from arkor.system.pickling import NotPickled
 
 
 class TokenSource(Protocol):
@@ -25,13 +26,14 @@ class TokenSource(Protocol):
 
 
 @attrs.frozen
-class FixedToken:
+class FixedToken(NotPickled):
     """A token that stays as it is, or none.
 
     Raises:
         CredentialsError: the token cannot be sent.
     """
 
+    _instead = "Read the token in the other process."
     token: str | None = attrs.field(repr=False, validator=lambda _self, _field, token: _check_sendable(token))
 
     def current(self) -> str | None:

@@ -75,6 +75,18 @@ class CheckpointContext:
             raise ArkorError("This checkpoint was not handed out by a trainer: use CloudApiClient.chat instead.")
         return self._chat(adapter=self.adapter, **options)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what is known; the connection stays behind."""
+        return (CheckpointContext, (self.step, self.adapter, self.artifacts, self.job))
+
+    def __copy__(self) -> CheckpointContext:
+        """Return this very context, with its connection."""
+        return self
+
+    def __deepcopy__(self, _memo: Mapping[int, Any]) -> CheckpointContext:
+        """Return this very context, with its connection."""
+        return self
+
 
 @attrs.frozen
 class CompletedContext:

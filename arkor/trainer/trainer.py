@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from arkor.client.chat import ChatResponse
 from arkor.client.client import CloudApiClient
@@ -29,6 +29,7 @@ from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.wire import wire_name
 from arkor.system.forks import OwnToEachProcess
+from arkor.system.pickling import NotPickled
 from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.follow import Follower, JobRecord
 from arkor.trainer.run_options import RunOptions
@@ -36,7 +37,7 @@ from arkor.trainer.start import Attachment, Starter
 from arkor.trainer.submission import StartProgress, Submission
 
 
-class Trainer:
+class Trainer(NotPickled):
     """A training run: its settings, its job, and the wait for its end.
 
     ``start()`` submits the job and returns; ``wait()`` follows it on the caller's thread, calls the callbacks and
@@ -86,6 +87,8 @@ class Trainer:
     Thread-safety: every method may be called from any thread. Two threads in ``wait()`` share one stream and one
     result.
     """
+
+    _instead = "In another process, follow its job: Trainer.attach(trainer.job.id)."
 
     @known_options
     def __init__(
@@ -251,6 +254,12 @@ class Trainer:
     def backend(self) -> str | None:
         """The backend that was asked for: a base URL, ``local``, or None for the default."""
         return self._starter.backend
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("A trainer stands for one job and cannot be copied: make another Trainer with its settings.")
+
+    def __deepcopy__(self, _memo: Mapping[int, Any]) -> NoReturn:
+        self.__copy__()
 
     def configure(self, *, backend: str | None = None, dry_run: bool | None = None) -> None:
         """Change where, or how far, the job runs, before it is started.
