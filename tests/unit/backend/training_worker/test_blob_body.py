@@ -298,16 +298,17 @@ def test_a_redirect_out_of_the_web_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sent", [b"", head()[:-2], head("200 OK", "Content-Length: 9"), head() + MANY])
 def test_a_server_that_falls_silent_is_left(sent: bytes, tmp_path: Path) -> None:
-    """Before its head, within it, after it, or in the body; and tried again."""
+    """Before its head, within it, after it, or in the body."""
 
     def silent(file: BinaryIO) -> None:
         file.write(sent)
         server.leaving.wait()
 
-    with BlobHost([silent]) as server:
-        with pytest.raises(DatasetError, match=r"no byte came for 0\.05 s, which is the limit"):
-            fetch(server, tmp_path, idle_s=0.05, tries=1)
-        assert len(server.heads) in {1, 2}
+    with (
+        BlobHost([silent]) as server,
+        pytest.raises(DatasetError, match=r"no byte came for 0\.05 s, which is the limit"),
+    ):
+        fetch(server, tmp_path, idle_s=0.05, tries=1)
 
 
 @pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX-Long: ", head()], ids=["head", "body"])
@@ -322,7 +323,7 @@ def test_a_server_that_sends_a_byte_now_and_then_is_left_when_the_time_is_up(sta
     with BlobHost([drip]) as server:
         with pytest.raises(DatasetError, match=r"not complete after 0\.3 s, which is the limit for all tries together"):
             fetch(server, tmp_path, total_s=0.3)
-        assert len(server.heads) == 1
+    assert len(server.heads) == 1
 
 
 def test_no_try_begins_that_the_time_would_not_allow(tmp_path: Path) -> None:
