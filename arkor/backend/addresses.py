@@ -24,6 +24,7 @@ _MORE = tuple(
             "168.63.129.16/32",  # Azure's services for its virtual machines
             "192.0.0.0/24",  # for protocols; one of Oracle's metadata services is among them
             "192.88.99.0/24",  # the nearest 6to4 router
+            "2001::/23",  # for protocols
             "3fff::/20",  # documentation
             "fec0::/10",  # site-local, the former private addresses
         ),
