@@ -320,9 +320,9 @@ def test_a_server_that_sends_a_byte_now_and_then_is_left_when_the_time_is_up(sta
         while not server.leaving.wait(0.02):
             file.write(b"x")
 
-    with BlobHost([drip]) as server:
-        with pytest.raises(DatasetError, match=r"not complete after 0\.3 s, which is the limit for all tries together"):
-            fetch(server, tmp_path, total_s=0.3)
+    says = r"not complete after 0\.3 s, which is the limit for all tries together"
+    with BlobHost([drip]) as server, pytest.raises(DatasetError, match=says):
+        fetch(server, tmp_path, total_s=0.3)
     assert len(server.heads) == 1
 
 
