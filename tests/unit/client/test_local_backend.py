@@ -177,6 +177,6 @@ def test_the_users_own_backend_accepts_what_the_user_can_reach(monkeypatch: pyte
     commands: list[list[str]] = []
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
     monkeypatch.setattr(local_backend, "_wait_until_ready", lambda *_: STARTED)
-    assert local_backend._start() == STARTED
+    assert local_backend.find_or_start() == STARTED
     assert commands[0][commands[0].index("--model-root") + 1] == "/"
     assert "--allow-private-urls" in commands[0]
