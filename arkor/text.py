@@ -25,9 +25,29 @@ def one_line(text: str, longest: int = LONGEST_LINE) -> str:
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; the name of its class if it has none."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def short_repr(value: object, longest: int = 100) -> str:
+    """Return the beginning of a value's ``repr()`` for an error; the name of its type if it has none.
+
+    Args:
+        value: anything, such as a number of thousands of digits or a list that contains itself.
+        longest: characters, 1 or more.
+    """
+    try:
+        return f"{value!r:.{longest}}"
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__}"
+
+
+def first_line(error: BaseException | str) -> str:
+    """Return the first line of an error's message, at most ``LONGEST_LINE`` characters that no terminal obeys.
+
+    Args:
+        error: the error, or its message; libraries add source text and backtraces to theirs.
+
+    Returns:
+        The line; the name of the error's class if it has no message.
+    """
+    return next(filter(None, map(one_line, str(error).splitlines())), type(error).__name__)
 
 
 def last_lines(text: str, count: int = LOG_LINES) -> str:

@@ -25,7 +25,9 @@ from arkor.http.translate import translated
 from arkor.options import unknown_option
 from arkor.protocol import wire
 from arkor.protocol.jobs import AdapterRef
+from arkor.protocol.json_rules import check_sendable
 from arkor.system.pickling import NotPickled
+from arkor.text import short_repr
 
 READ_BYTES = 64 * 1024
 IDLE_TIMEOUT_S = 60.0
@@ -95,6 +97,7 @@ def chat_body(adapter: AdapterRef | None, base_model: str | None, options: Mappi
         raise ConfigError("adapter", "give either an adapter or a base_model")
     if not options["messages"]:
         raise ConfigError("messages", "must have at least one message")
+    check_sendable(options)
     _check_sampling(options)
     check_constraints(options.get("response_format"), options.get("structured_outputs"))
     fields = {
@@ -109,18 +112,18 @@ def chat_body(adapter: AdapterRef | None, base_model: str | None, options: Mappi
 def _check_sampling(options: Mapping[str, Any]) -> None:
     temperature, top_p, max_tokens = (wire.number(options.get(name)) for name in ("temperature", "top_p", "max_tokens"))
     if options.get("temperature") is not None and (temperature is None or not temperature >= 0):
-        raise ConfigError("temperature", f"must be a number of at least 0, not {options['temperature']!r}")
+        raise ConfigError("temperature", f"must be a number of at least 0, not {short_repr(options['temperature'])}")
     if options.get("top_p") is not None and (top_p is None or not 0 < top_p <= 1):
-        raise ConfigError("top_p", f"must be a number above 0, at most 1, not {options['top_p']!r}")
+        raise ConfigError("top_p", f"must be a number above 0, at most 1, not {short_repr(options['top_p'])}")
     if options.get("max_tokens") is not None and (max_tokens is None or max_tokens < 1 or max_tokens % 1):
-        raise ConfigError("max_tokens", f"must be a whole number, 1 or more, not {options['max_tokens']!r}")
+        raise ConfigError("max_tokens", f"must be a whole number, 1 or more, not {short_repr(options['max_tokens'])}")
     _check_seed(options.get("seed"))
 
 
 def _check_seed(seed: Any) -> None:
     is_whole = isinstance(seed, int) and not isinstance(seed, bool)
     if seed is not None and not (is_whole and SMALLEST_SEED <= seed <= LARGEST_SEED):
-        raise ConfigError("seed", f"must be a whole number from -2**63 to 2**64 - 1, not {seed!r:.100}")
+        raise ConfigError("seed", f"must be a whole number from -2**63 to 2**64 - 1, not {short_repr(seed)}")
 
 
 def check_constraints(response_format: Mapping[str, Any] | None, structured_outputs: Mapping[str, Any] | None) -> None:

@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Project routing".
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from arkor.auth.identity import LOCAL_HOST_KEY
 from arkor.client.client import CloudApiClient, Project
 from arkor.errors import Conflict, ProjectStateError
 from arkor.protocol import wire
+from arkor.protocol.config import MAX_NAME_CHARS
 from arkor.protocol.jobs import Scope
 from arkor.system.files import write_atomically
 
@@ -180,12 +182,17 @@ def _usable_state(client: CloudApiClient, project_dir: Path) -> ProjectState | N
 def _create_or_find(client: CloudApiClient, org_slug: str, project_dir: Path) -> Project:
     slug = project_slug(project_dir)
     try:
-        return client.create_project(org_slug, name=project_dir.resolve().name or slug, slug=slug)
+        return client.create_project(org_slug, name=_project_name(project_dir) or slug, slug=slug)
     except Conflict:
         project = _find(client, org_slug, slug)
         if project is None:
             raise
         return project
+
+
+def _project_name(folder: Path) -> str:
+    """Return a folder's name as a project's: a name on a disk may hold bytes that are no text."""
+    return os.fsencode(folder.resolve().name).decode(errors="replace")[:MAX_NAME_CHARS].strip()
 
 
 def _find(client: CloudApiClient, org_slug: str, slug: str) -> Project | None:

@@ -44,6 +44,8 @@ EMPTY_BEFORE_ASKING = 3
 TELLING_FAILURE = 4  # in a row; about ten seconds into an outage somebody may wonder
 FINAL_STATUSES = frozenset({401, 403, 410, 426})
 
+_LONGEST_S = 1e6  # a socket takes no more than 24 days
+_MOST_ATTEMPTS = 10**9
 _RETRIED_STATUSES = frozenset({408, 429})
 _NO_EVENTS = frozenset({"ping", "end"})
 _decode = json.JSONDecoder().decode
@@ -57,16 +59,17 @@ class ReconnectPolicy:
     """When a lost event stream is opened again.
 
     Args:
-        base_delay: seconds before the first new attempt, at least 0; doubled with each failure in a row.
-        max_delay: seconds that no delay exceeds, at least 0.
-        max_attempts: failures in a row that are borne; None for any number.
-        idle_timeout: seconds of silence, not even a keep-alive, after which a connection counts as dead, above 0.
+        base_delay: seconds before the first new attempt, 0 to 1e6; doubled with each failure in a row.
+        max_delay: seconds that no delay exceeds, 0 to 1e6.
+        max_attempts: failures in a row that are borne, 0 to 1e9; None for any number.
+        idle_timeout: seconds of silence, not even a keep-alive, after which a connection counts as dead, above 0, at
+            most 1e6.
     """
 
-    base_delay: float = attrs.field(default=1.0, validator=real(0))
-    max_delay: float = attrs.field(default=60.0, validator=real(0))
-    max_attempts: int | None = attrs.field(default=None, validator=whole(0))
-    idle_timeout: float = attrs.field(default=45.0, validator=real(0, above=True))
+    base_delay: float = attrs.field(default=1.0, validator=real(0, _LONGEST_S))
+    max_delay: float = attrs.field(default=60.0, validator=real(0, _LONGEST_S))
+    max_attempts: int | None = attrs.field(default=None, validator=whole(0, _MOST_ATTEMPTS))
+    idle_timeout: float = attrs.field(default=45.0, validator=real(0, _LONGEST_S, above=True))
 
     def delay(self, failures: int, base_delay: float | None = None) -> float:
         """Return the seconds to wait after a number of failures in a row.

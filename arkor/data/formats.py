@@ -42,7 +42,6 @@ FORMATS = {
 }
 ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
 NO_FORMAT = f"has none of {'; '.join(' and '.join(one.required) for one in FORMATS.values())}"
-HALF_CHARACTER = "holds half a character (a lone surrogate)"
 
 _REQUIRED = tuple((name, frozenset(one.required)) for name, one in FORMATS.items())
 _MOST_NAMES = 20

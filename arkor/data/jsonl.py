@@ -13,9 +13,10 @@ from typing import IO, Any
 
 import attrs
 
-from arkor.data.formats import HALF_CHARACTER, row_format, row_problem, row_size
+from arkor.data.formats import row_format, row_problem, row_size
 from arkor.errors import DatasetError
 from arkor.protocol import wire
+from arkor.protocol.json_rules import HALF_CHARACTER
 
 MAX_LISTED_PROBLEMS = 20
 MAX_ROW_BYTES = 16 * 1024**2

@@ -28,6 +28,7 @@ from arkor.http.abort import current_scope, pause
 from arkor.http.bearer import BearerToken, TokenSource, token_source
 from arkor.http.connections import CONNECT_TIMEOUT_S, AbortableAdapter, CheckedAdapter, PeerCheck
 from arkor.http.translate import error_of, translated
+from arkor.protocol.json_rules import check_sendable
 from arkor.system.forks import OwnToEachProcess
 from arkor.version import __version__
 
@@ -151,10 +152,12 @@ class Transport:
             as_is: return the first answer whatever its status, and follow no redirect.
 
         Raises:
+            ConfigError: the JSON body cannot travel; nothing was sent.
             ConnectionFailed: no answer.
             CloudApiError: an answer with an error status, by its class.
             CredentialsError: there is no valid token, and none can be had.
         """
+        check_sendable(json)
         rewind = _rewinding(data)
         request = functools.partial(
             self._sessions.get().request,

@@ -9,7 +9,7 @@ Protocol: docs/protocol.md, "Jobs": the config object.
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,8 +18,15 @@ import attrs
 from arkor.errors import ConfigError
 from arkor.options import known_options
 from arkor.protocol import wire
+from arkor.protocol.json_rules import json_problem
+from arkor.text import short_repr
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
+MAX_NAME_CHARS = 200
+MAX_TEXT_CHARS = 2000
+MAX_MAPPING_CHARS = 10_000  # as JSON
+_MOST_STEPS = 10**9
+_MOST_ROWS = 10**6  # of a batch, and batches of a step
 
 
 @attrs.frozen
@@ -36,33 +43,58 @@ class Check:
     def __call__(self, _: object, field: attrs.Attribute[Any], value: Any) -> None:
         """Check a value."""
         if value is not None and not self.accepts(value):
-            raise ConfigError(field.name, f"must be {self.words}, not {value!r}")
+            # A mapping may hold a data set's token.
+            seen = "" if isinstance(value, Mapping) else f", not {short_repr(value)}"
+            raise ConfigError(field.name, f"must be {self.words}{seen}")
 
 
-def whole(minimum: int, maximum: int | None = None) -> Check:
+def whole(minimum: int, maximum: int) -> Check:
     """Return the check for a whole number of at least ``minimum`` and at most ``maximum``."""
 
     def accepts(value: Any) -> bool:
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        return is_whole and minimum <= value and (maximum is None or value <= maximum)
+        return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum
 
-    span = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
-    return Check(accepts, f"a whole number, {span}")
+    return Check(accepts, f"a whole number, {minimum} to {maximum}")
 
 
-def real(minimum: float, *, above: bool = False) -> Check:
-    """Return the check for a finite number of at least (or ``above``) ``minimum``."""
+def real(minimum: float, maximum: float, *, above: bool = False) -> Check:
+    """Return the check for a number of at least (or ``above``) ``minimum`` and at most ``maximum``."""
 
     def accepts(value: Any) -> bool:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and abs(value) <= sys.float_info.max and (value > minimum if above else value >= minimum)
+        return is_number and (value > minimum if above else value >= minimum) and value <= maximum
 
-    return Check(accepts, f"a number {'above' if above else 'of at least'} {minimum:g}")
+    return Check(accepts, f"a number {'above' if above else 'of at least'} {minimum:g}, at most {maximum:g}")
+
+
+def text(longest: int) -> Check:
+    """Return the check for a text of 1 to ``longest`` characters, not all of them blanks."""
+
+    def accepts(value: Any) -> bool:
+        is_text = isinstance(value, str) and bool(value.strip()) and len(value) <= longest
+        return is_text and json_problem([value]) is None
+
+    return Check(accepts, f"a text of 1 to {longest} characters")
+
+
+def _is_short_mapping(value: Any) -> bool:
+    if not isinstance(value, Mapping) or json_problem(value) is not None:
+        return False
+    try:
+        return len(json.dumps(dict(value), allow_nan=False)) <= MAX_MAPPING_CHARS
+    except (TypeError, ValueError):  # it holds what JSON cannot hold
+        return False
 
 
 FLAG = Check(lambda value: isinstance(value, bool), "True or False")
-TEXT = Check(lambda value: isinstance(value, str) and bool(value.strip()), "a text that is not empty")
-MAPPING = Check(lambda value: isinstance(value, Mapping), "a mapping")
+NAME = text(MAX_NAME_CHARS)
+TEXT = text(MAX_TEXT_CHARS)
+_STEPS = whole(1, _MOST_STEPS)
+_BATCH = whole(1, _MOST_ROWS)
+_RANK = whole(1, 2**14)
+_SCALE = real(0, 1e6, above=True)
+_ROW_TOKENS = whole(8, 10**7)
+MAPPING = Check(_is_short_mapping, f"a mapping of at most {MAX_MAPPING_CHARS} characters as JSON")
 
 
 @attrs.frozen(kw_only=True)
@@ -114,8 +146,8 @@ class LoraConfig:
     """The adapter's shape.
 
     Args:
-        r: rank of the adapter's matrices, 1 or more; 16 by default.
-        alpha: scale, above 0; the adapter's output is multiplied by ``alpha / r``. 16 by default.
+        r: rank of the adapter's matrices, 1 to 16384; 16 by default.
+        alpha: scale, above 0, at most 1e6; the adapter's output is multiplied by ``alpha / r``. 16 by default.
         max_length: longest row in tokens; longer rows are cut. The backend decides by default.
         load_in_4bit: keep the base model's weights in 4 bits (needs a CUDA device). The backend decides by default.
 
@@ -126,9 +158,9 @@ class LoraConfig:
         ``LoraConfig(r=8, alpha=16, max_length=512)``
     """
 
-    r: int = attrs.field(default=16, validator=whole(1))
-    alpha: float = attrs.field(default=16, validator=real(0, above=True))
-    max_length: int | None = attrs.field(default=None, validator=whole(8), kw_only=True)
+    r: int = attrs.field(default=16, validator=_RANK)
+    alpha: float = attrs.field(default=16, validator=_SCALE)
+    max_length: int | None = attrs.field(default=None, validator=_ROW_TOKENS, kw_only=True)
     load_in_4bit: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
 
     @classmethod
@@ -185,21 +217,21 @@ class JobConfig:
         MAPPING, "the rows to hold out, see below", default="no rows are held out", hash=False
     )
     max_steps: int | None = _setting(
-        whole(1),
+        _STEPS,
         "optimizer steps; wins over `numTrainEpochs`",
         default="as many as the epochs need",
     )
     num_train_epochs: float | None = _setting(
-        real(0, above=True), "passes over the rows", value=1.0, argument="SFTConfig.num_train_epochs"
+        real(0, 1e6, above=True), "passes over the rows", value=1.0, argument="SFTConfig.num_train_epochs"
     )
     learning_rate: float | None = _setting(
-        real(0, above=True), "peak step size, dimensionless", value=2e-4, argument="SFTConfig.learning_rate"
+        real(0, 1e6, above=True), "peak step size, dimensionless", value=2e-4, argument="SFTConfig.learning_rate"
     )
     batch_size: int | None = _setting(
-        whole(1), "rows in a batch", value=4, argument="SFTConfig.per_device_train_batch_size"
+        _BATCH, "rows in a batch", value=4, argument="SFTConfig.per_device_train_batch_size"
     )
     gradient_accumulation_steps: int | None = _setting(
-        whole(1),
+        _BATCH,
         "batches in an optimizer step: a step takes `batchSize` times as many rows",
         value=1,
         argument="SFTConfig.gradient_accumulation_steps",
@@ -211,23 +243,23 @@ class JobConfig:
         TEXT, "the schedule, as transformers names it", value="linear", argument="SFTConfig.lr_scheduler_type"
     )
     weight_decay: float | None = _setting(
-        real(0), "pull of the weights to 0, dimensionless", value=0.0, argument="SFTConfig.weight_decay"
+        real(0, 1e6), "pull of the weights to 0, dimensionless", value=0.0, argument="SFTConfig.weight_decay"
     )
     max_grad_norm: float | None = _setting(
-        real(0),
+        real(0, 1e12),
         "longest gradient, as an L2 norm: a longer one is scaled down to it; 0 turns this off",
         value=1.0,
         argument="SFTConfig.max_grad_norm",
     )
-    warmup_steps: int | None = _setting(whole(0), "steps until the peak", value=0, argument="SFTConfig.warmup_steps")
+    warmup_steps: int | None = _setting(
+        whole(0, _MOST_STEPS), "steps until the peak", value=0, argument="SFTConfig.warmup_steps"
+    )
     logging_steps: int | None = _setting(
-        whole(1), "steps between two log events", value=1, argument="SFTConfig.logging_steps"
+        _STEPS, "steps between two log events", value=1, argument="SFTConfig.logging_steps"
     )
-    save_steps: int | None = _setting(
-        whole(1), "steps between two checkpoints", default="only the final adapter is kept"
-    )
+    save_steps: int | None = _setting(_STEPS, "steps between two checkpoints", default="only the final adapter is kept")
     eval_steps: int | None = _setting(
-        whole(1),
+        _STEPS,
         "steps between two evaluations",
         default="one evaluation at the end, if rows are held out",
     )
@@ -240,15 +272,15 @@ class JobConfig:
         value=42,
         argument="SFTConfig.seed",
     )
-    lora_r: int | None = _setting(whole(1), "rank of the adapter", value=16, argument="LoraConfig.r")
+    lora_r: int | None = _setting(_RANK, "rank of the adapter", value=16, argument="LoraConfig.r")
     lora_alpha: float | None = _setting(
-        real(0, above=True),
+        _SCALE,
         "scale of the adapter: its output is multiplied by `loraAlpha / loraR`",
         value=16,
         argument="LoraConfig.lora_alpha",
     )
     max_length: int | None = _setting(
-        whole(8), "longest row in tokens; longer rows are cut", value=1024, argument="SFTConfig.max_length"
+        _ROW_TOKENS, "longest row in tokens; longer rows are cut", value=1024, argument="SFTConfig.max_length"
     )
     load_in_4bit: bool | None = _setting(FLAG, "keep the base model in 4 bits; needs CUDA", value=False)
     dry_run: bool | None = _setting(

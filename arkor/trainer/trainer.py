@@ -24,12 +24,13 @@ from arkor.data.datasets import Dataset, LocalDataset, parse_dataset
 from arkor.errors import Aborted, ConfigError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
-from arkor.protocol.config import JobConfig, LoraConfig
+from arkor.protocol.config import NAME, JobConfig, LoraConfig
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.wire import wire_name
 from arkor.system.forks import OwnToEachProcess
 from arkor.system.pickling import NotPickled
+from arkor.text import short_repr
 from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.follow import Follower, JobRecord
 from arkor.trainer.run_options import RunOptions
@@ -44,26 +45,26 @@ class Trainer(NotPickled):
     returns how it ended. What is not given is left to the backend.
 
     Args:
-        name: what to call the job.
+        name: what to call the job, 1 to 200 characters.
         model: a name the backend knows, a Hugging Face id, or a folder on the backend's machine.
         dataset: where the rows are: a data set, what ``dataset_from`` made of rows in memory, or a mapping form such as
             ``{"type": "huggingface", "name": …}``.
         lora: the adapter's shape, or a mapping with its names.
         callbacks: what to call as the job runs, or a mapping with their names.
-        max_steps: optimizer steps, at least 1; wins over ``num_train_epochs``.
-        num_train_epochs: passes over the rows, above 0.
-        learning_rate: peak step size, dimensionless, above 0.
-        batch_size: rows in a batch, 1 or more.
-        gradient_accumulation_steps: batches in an optimizer step, 1 or more: a step takes ``batch_size`` times as many
+        max_steps: optimizer steps, 1 to 1e9; wins over ``num_train_epochs``.
+        num_train_epochs: passes over the rows, above 0, at most 1e6.
+        learning_rate: peak step size, dimensionless, above 0, at most 1e6.
+        batch_size: rows in a batch, 1 to 1e6.
+        gradient_accumulation_steps: batches in an optimizer step, 1 to 1e6: a step takes ``batch_size`` times as many
             rows.
         optim: the optimizer, as transformers names it.
         lr_scheduler_type: the schedule, as transformers names it.
-        weight_decay: dimensionless, at least 0.
-        max_grad_norm: longest gradient, as an L2 norm, at least 0: a longer one is scaled down to it; 0 turns this off.
-        warmup_steps: steps until the peak, at least 0.
-        logging_steps: steps between two log events, at least 1.
-        save_steps: steps between two checkpoints, at least 1.
-        eval_steps: steps between two evaluations, at least 1.
+        weight_decay: dimensionless, 0 to 1e6.
+        max_grad_norm: longest gradient, as an L2 norm, 0 to 1e12: a longer one is scaled down to it; 0 turns this off.
+        warmup_steps: steps until the peak, 0 to 1e9.
+        logging_steps: steps between two log events, 1 to 1e9.
+        save_steps: steps between two checkpoints, 1 to 1e9.
+        eval_steps: steps between two evaluations, 1 to 1e9.
         train_on_responses_only: whether the loss counts only what the assistant says.
         seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1. The same seed
             on the same machine gives the same adapter.
@@ -124,8 +125,8 @@ class Trainer(NotPickled):
         project_dir: str | Path | None = None,
         remember: str | Path | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name.strip():
-            raise ConfigError("name", f"must be a text that is not empty, not {name!r}")
+        if not NAME.accepts(name):
+            raise ConfigError("name", f"must be {NAME.words}, not {short_repr(name)}")
         source = parse_dataset(dataset)
         rows = source if isinstance(source, (LocalDataset, CheckedDataset)) else None
         config = JobConfig(

@@ -42,9 +42,12 @@ def test_printable_text_keeps_its_lines_and_obeys_nothing(text: str) -> None:
         (ValueError("\n \nlater"), "later"),
         (ValueError(), "ValueError"),
         (KeyError("name"), "'name'"),
+        ("panic: too many\n<backtrace>\n  0: <unknown>", "panic: too many"),
+        ("\x1b[2Ja\tb", "[2Ja b"),
+        ("x" * 1000, "x" * 499 + "…"),
     ],
 )
-def test_the_first_line_of_an_error(error: Exception, line: str) -> None:
+def test_the_first_line_of_an_error(error: Exception | str, line: str) -> None:
     """Its class stands in for a message that is empty."""
     assert first_line(error) == line
 

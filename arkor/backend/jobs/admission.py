@@ -16,10 +16,8 @@ from arkor.backend.settings import Settings
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.tenants import Project
 from arkor.errors import ConfigError, ModelError
-from arkor.protocol.config import JobConfig
+from arkor.protocol.config import NAME, JobConfig
 from arkor.serving.refusal import Refusal
-
-MAX_NAME_CHARS = 200
 
 
 def check_name(name: Any) -> str:
@@ -28,9 +26,9 @@ def check_name(name: Any) -> str:
     Raises:
         Refusal: 422, it is no text of 1 to 200 characters.
     """
-    if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME_CHARS:
-        raise Refusal(422, f"name: must be a text of 1 to {MAX_NAME_CHARS} characters, not {name!r:.100}")
-    return name
+    if not NAME.accepts(name):
+        raise Refusal(422, f"name: must be {NAME.words}, not {name!r:.100}")
+    return str(name)
 
 
 def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, settings: Settings) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arkor.backend.models import hardware
-from arkor.data.formats import FORMATS
+from arkor.data.formats import FORMATS, name_list
 from arkor.data.hub_names import check_hub_name
 from arkor.errors import ConfigError
 from arkor.protocol import wire
-from arkor.protocol.config import JobConfig
+from arkor.protocol.config import JobConfig, whole
 
 # What transformers runs with torch alone. Its other names need packages that this backend does not install.
 OPTIMIZERS = ("adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd")
@@ -36,6 +36,7 @@ _SOURCE_KEYS = {
     "blob": ({"url"}, {"token"}),
     "huggingface": ({"name"}, {"split", "subset"}),
 }
+_SPLIT_SEED = whole(-(2**63), 2**63 - 1)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,7 +50,7 @@ def check_config(config: JobConfig) -> None:
         ConfigError: it cannot; ``field`` names the setting.
     """
     for key in sorted(config.extra):
-        raise ConfigError(wire.python_name(key), "is not a setting that this backend knows")
+        raise ConfigError(name_list([wire.python_name(key)]), "is not a setting that this backend knows")
     _check_name("optim", config.optim, OPTIMIZERS)
     _check_name("lr_scheduler_type", config.lr_scheduler_type, SCHEDULERS)
     _check_source(config.dataset_source)
@@ -96,7 +97,7 @@ def _check_keys(field: str, what: str, value: Mapping[str, Any], required: set[s
     missing = sorted(key for key in required if value.get(key) is None)
     unknown = sorted(set(value) - required - optional)
     if missing or unknown:
-        fault = f"needs {', '.join(missing)}" if missing else f"has no {', '.join(unknown)}"
+        fault = f"needs {', '.join(missing)}" if missing else f"has no {name_list(unknown)}"
         raise ConfigError(field, f"{what} {fault}")
 
 
@@ -116,9 +117,9 @@ def _check_split(split: Mapping[str, Any], source: Mapping[str, Any]) -> None:
         _check_keys("dataset_split", "a split by fraction", split, {"evalFraction"}, {"seed"})
         fraction, seed = split["evalFraction"], split.get("seed")
         if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
-            raise ConfigError("dataset_split", f"evalFraction must be a number between 0 and 1, not {fraction!r}")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise ConfigError("dataset_split", f"seed must be a whole number, not {seed!r}")
+            raise ConfigError("dataset_split", f"evalFraction must be a number between 0 and 1, not {fraction!r:.100}")
+        if seed is not None and not _SPLIT_SEED.accepts(seed):
+            raise ConfigError("dataset_split", f"seed must be {_SPLIT_SEED.words}, not {seed!r:.100}")
         return
     if not split.get("train") and not split.get("eval"):
         raise ConfigError("dataset_split", "must have evalFraction, or name the splits train and eval")

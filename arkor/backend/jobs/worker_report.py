@@ -68,6 +68,9 @@ def _artifacts(items: Any) -> tuple[Artifact, ...]:
     for artifact in found:
         if not _ARTIFACT_NAME.fullmatch(artifact.name):
             raise Refusal(400, f"artifacts: {artifact.name!r:.120} cannot be a name")
-        if not _SHA256.fullmatch(artifact.sha256 or "") or (artifact.size_bytes or 0) < 1:
-            raise Refusal(400, f"artifacts: {artifact.name} needs sizeBytes and sha256")
+        if not _SHA256.fullmatch(artifact.sha256 or ""):
+            raise Refusal(400, f"artifacts: {artifact.name} needs sha256")
+        read_whole_number(artifact.size_bytes, f"artifacts: {artifact.name}: sizeBytes", 1)
+        if artifact.step is not None:
+            read_whole_number(artifact.step, f"artifacts: {artifact.name}: step")
     return found

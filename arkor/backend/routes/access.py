@@ -12,6 +12,7 @@ from flask import current_app, request
 from arkor.backend.backend import Backend
 from arkor.backend.store.tenants import Identity, Org, Project
 from arkor.protocol.jobs import TrainingJob
+from arkor.protocol.json_rules import JsonError, read_json
 from arkor.serving.refusal import Refusal
 
 EXTENSION = "arkor.backend"
@@ -88,9 +89,12 @@ def json_object() -> dict[str, Any]:
     """Return the request's body, a JSON object.
 
     Raises:
-        Refusal: 400, it is something else.
+        Refusal: 400, it is something else, or breaks a rule of ``arkor.protocol.json_rules``.
     """
-    body = request.get_json(force=True, silent=True)
+    try:
+        body = read_json(request.get_data(cache=False))
+    except JsonError as exc:
+        raise Refusal(400, f"{exc}." if exc.place else f"The body {exc.reason}.") from None
     if not isinstance(body, dict):
         raise Refusal(400, "The body must be a JSON object.")
     return body

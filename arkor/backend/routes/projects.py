@@ -14,12 +14,12 @@ from flask import Blueprint
 from arkor.backend.routes.access import backend, json_object, require_org
 from arkor.backend.store.tenants import Project
 from arkor.protocol import wire
+from arkor.protocol.config import NAME
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("projects", __name__)
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-_MAX_NAME_CHARS = 200
 
 
 @blueprint.post("/v1/projects")
@@ -30,8 +30,8 @@ def create() -> tuple[dict[str, Any], int]:
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
         raise Refusal(422, f"slug: must be 1 to 40 of a-z, 0-9 and -, no dash at either end, not {slug!r:.100}")
     name = body.get("name", slug)
-    if not isinstance(name, str) or not name.strip() or len(name) > _MAX_NAME_CHARS:
-        raise Refusal(422, f"name: must be a text of 1 to {_MAX_NAME_CHARS} characters, not {name!r:.100}")
+    if not NAME.accepts(name):
+        raise Refusal(422, f"name: must be {NAME.words}, not {name!r:.100}")
     project = backend().store.tenants.create_project(org, slug, name)
     if project is None:
         raise Refusal(409, f"{org.slug} has a project {slug} already.")

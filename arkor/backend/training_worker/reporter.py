@@ -22,6 +22,7 @@ import attrs
 import requests
 
 from arkor.protocol import wire
+from arkor.protocol.json_rules import check_json
 from arkor.version import __version__
 
 log = logging.getLogger("arkor.worker")
@@ -204,6 +205,7 @@ def _sendable(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = wire.finite(fields)
         json.dumps(plain, allow_nan=False)
+        check_json([[plain]])  # a report holds a list of events
     except (TypeError, ValueError, RecursionError) as exc:
         log.warning("A field of %s is not JSON (%s); it is sent as a number or a text", kind, exc)
         return {name: _plain(value, _DEEPEST_VALUE) for name, value in fields.items()}
@@ -213,11 +215,16 @@ def _sendable(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any, levels: int) -> Any:
     """Return a value as JSON, at most so many levels deep: NumPy's and torch's numbers as numbers, others as texts."""
     if levels > 0 and isinstance(value, Mapping):
-        return {str(key): _plain(item, levels - 1) for key, item in value.items()}
+        return {_whole(str(key)): _plain(item, levels - 1) for key, item in value.items()}
     if levels > 0 and isinstance(value, (list, tuple)):
         return [_plain(item, levels - 1) for item in value]
     with contextlib.suppress(AttributeError, TypeError, ValueError, RuntimeError):  # no single number
         value = value.item()
-    if value is None or isinstance(value, (str, int, float)):
+    if value is None or isinstance(value, (int, float)):
         return wire.finite(value)
-    return f"{value!r:.200}"
+    return _whole(value if isinstance(value, str) else f"{value!r:.200}")
+
+
+def _whole(text: str) -> str:
+    """Return a text with a question mark for each half character."""
+    return text.encode("utf-8", "replace").decode()

@@ -167,6 +167,27 @@ def test_a_body_that_is_no_object_is_400(client: Client, body: bytes) -> None:
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"[" * 5000, "The body is nested more than 100 levels deep."),
+        (b'{"name": ' + b"9" * 5000 + b"}", "The body holds a number of thousands of digits."),
+        (rb'{"name": "\ud83d"}', "name: holds half a character (a lone surrogate)."),
+        (b'{"slug": "s", "name": "\xed\xa0\xbd"}', "name: holds half a character (a lone surrogate)."),
+        (rb'{"config": {"optim": ["\ud83d"]}}', "config.optim[0]: holds half a character (a lone surrogate)."),
+        (
+            rb'{"messages": [{}, {"content": "\ud83d"}]}',
+            "messages[1].content: holds half a character (a lone surrogate).",
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/auth/anonymous", "/v1/projects", "/v1/jobs", "/v1/inference/chat"])
+def test_a_body_that_nothing_could_keep_is_400(client: Client, path: str, body: bytes, error: str) -> None:
+    """The place is named, whatever the call."""
+    answer = client.request("POST", path, data=body)
+    assert (answer.status_code, answer.json()) == (400, {"error": error})
+
+
 def test_a_body_that_is_too_large_is_413(client: Client) -> None:
     """Also this refusal is JSON."""
     answer = client.request("POST", "/v1/jobs", data=b" " * (16 * 1024**2 + 1))

@@ -15,6 +15,9 @@ ADAPTER = AdapterRef("checkpoint", "job_1", 30)
 MESSAGES = [{"role": "user", "content": "hi", "tool_call_id": "x"}]
 CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
 OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
+DEEP: dict[str, Any] = {}
+for _ in range(1800):
+    DEEP = {"type": "object", "properties": {"a": DEEP}, "additionalProperties": False}
 
 
 def schema(schema: Any, **more: Any) -> dict[str, Any]:
@@ -50,6 +53,12 @@ def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
     ("options", "field"),
     [
         ({"messages": []}, "messages"),
+        ({"messages": [*MESSAGES, {"role": "user", "content": "\ud83d"}]}, "messages"),
+        ({"messages": MESSAGES, **schema(DEEP)}, "response_format"),
+        ({"structured_outputs": {"json": DEEP}}, "structured_outputs"),
+        ({"temperature": 10**5000}, "temperature"),
+        ({"max_tokens": 10**5000}, "max_tokens"),
+        ({"seed": 10**5000}, "seed"),
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
@@ -97,6 +106,12 @@ def test_a_question_that_contradicts_itself_is_named(options: dict[str, Any], fi
 def test_good_questions_pass(options: dict[str, Any]) -> None:
     """An open schema is fine where nothing strict was asked for; values of an enum are no schemas."""
     assert chat_body(ADAPTER, None, {"messages": MESSAGES, **options})
+
+
+def test_the_message_with_half_a_character_is_named() -> None:
+    """By its number, before anything is sent."""
+    with pytest.raises(ConfigError, match=r"messages\[1\]\.content holds half a character"):
+        chat_body(ADAPTER, None, {"messages": [*MESSAGES, {"role": "user", "content": "\ud83d"}]})
 
 
 def test_one_who_answers_is_needed() -> None:

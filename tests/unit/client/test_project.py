@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -306,3 +307,12 @@ def test_looking_for_a_project_refuses_what_making_one_refuses(cloud: Cloud, pro
     write_state(STATE, host="some-host")
     with pytest.raises(ProjectStateError, match="belongs to organisation my-org"):
         find_project(client(cloud, "other-org"), project)
+
+
+def test_a_folder_whose_name_is_no_text_gets_a_project_all_the_same(cloud: Cloud, tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 become question marks of their own kind, and a long name is cut."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9-" + b"x" * 240)
+    folder.mkdir()
+    ensure_project(client(cloud), folder)
+    name = cloud.calls("POST", "/v1/projects")[0].json()["name"]
+    assert (name[:5], len(name)) == ("caf\N{REPLACEMENT CHARACTER}-", 200)

@@ -13,38 +13,50 @@ from arkor.client.stream import ReconnectPolicy
 from arkor.errors import ConfigError
 from arkor.protocol.config import JobConfig, LoraConfig
 from arkor.protocol.wire import wire_name
+from arkor.text import short_repr
 
 SOURCE = {"type": "huggingface", "name": "a/b"}
 NOT_WHOLE: list[Any] = [1.5, "3", True, math.nan, [1]]
 NOT_REAL: list[Any] = ["0.1", True, math.nan, math.inf, -math.inf, [1.0], 10**400]
-NOT_TEXT: list[Any] = ["", "  ", 3, ["adamw"], True]
+NOT_TEXT: list[Any] = ["", "  ", 3, ["adamw"], True, "x" * 2001, "\ud83d"]
 NOT_FLAG: list[Any] = [0, 1, "true", []]
 NOT_OBJECT: list[Any] = ["chatml", 3, ["a"], True]
+TEXT = "a text of 1 to 2000 characters"
+OBJECT = "a mapping of at most 10000 characters as JSON"
+STEPS = "a whole number, 1 to 1000000000"
 
 # field: (values it takes, values it refuses, what the refusal says it must be)
 RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
-    "model": (["m", "owner/name"], NOT_TEXT, "a text that is not empty"),
-    "dataset_source": ([SOURCE], NOT_OBJECT, "a mapping"),
-    "dataset_format": ([{"type": "chatml"}], NOT_OBJECT, "a mapping"),
-    "dataset_split": ([{"evalFraction": 0.1}], NOT_OBJECT, "a mapping"),
-    "max_steps": ([1, 10**6], [0, -1, *NOT_WHOLE], "a whole number, 1 or more"),
-    "num_train_epochs": ([0.1, 3], [0, -0.5, *NOT_REAL], "a number above 0"),
-    "learning_rate": ([sys.float_info.min, 1], [0, 0.0, -1e-9, *NOT_REAL], "a number above 0"),
-    "batch_size": ([1, 64], [0, -1, *NOT_WHOLE], "a whole number, 1 or more"),
-    "optim": (["adamw_torch"], NOT_TEXT, "a text that is not empty"),
-    "lr_scheduler_type": (["cosine"], NOT_TEXT, "a text that is not empty"),
-    "weight_decay": ([0, 0.0, 0.1], [-0.1, *NOT_REAL], "a number of at least 0"),
-    "warmup_steps": ([0, 5], [-1, *NOT_WHOLE], "a whole number, 0 or more"),
-    "logging_steps": ([1], [0, *NOT_WHOLE], "a whole number, 1 or more"),
-    "save_steps": ([1], [0, *NOT_WHOLE], "a whole number, 1 or more"),
-    "eval_steps": ([1], [0, *NOT_WHOLE], "a whole number, 1 or more"),
+    "model": (["m", "owner/name"], NOT_TEXT, TEXT),
+    "dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
+    "dataset_format": ([{"type": "chatml"}], NOT_OBJECT, OBJECT),
+    "dataset_split": ([{"evalFraction": 0.1}], NOT_OBJECT, OBJECT),
+    "max_steps": ([1, 10**9], [0, -1, 10**30, *NOT_WHOLE], STEPS),
+    "num_train_epochs": ([0.1, 10**6], [0, -0.5, 1e7, *NOT_REAL], "a number above 0, at most 1e+06"),
+    "learning_rate": (
+        [sys.float_info.min, 1e6],
+        [0, 0.0, -1e-9, 1e7, *NOT_REAL],
+        "a number above 0, at most 1e+06",
+    ),
+    "batch_size": ([1, 10**6], [0, -1, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),
+    "optim": (["adamw_torch"], NOT_TEXT, TEXT),
+    "lr_scheduler_type": (["cosine"], NOT_TEXT, TEXT),
+    "weight_decay": ([0, 0.0, 1e6], [-0.1, 1e7, *NOT_REAL], "a number of at least 0, at most 1e+06"),
+    "warmup_steps": ([0, 10**9], [-1, 10**30, *NOT_WHOLE], "a whole number, 0 to 1000000000"),
+    "logging_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
+    "save_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
+    "eval_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
     "train_on_responses_only": ([True, False], NOT_FLAG, "True or False"),
-    "gradient_accumulation_steps": ([1, 8], [0, *NOT_WHOLE], "a whole number, 1 or more"),
-    "max_grad_norm": ([0, 0.5], [-0.1, *NOT_REAL], "a number of at least 0"),
+    "gradient_accumulation_steps": (
+        [1, 10**6],
+        [0, 10**7, *NOT_WHOLE],
+        "a whole number, 1 to 1000000",
+    ),
+    "max_grad_norm": ([0, 1e12], [-0.1, 1e13, *NOT_REAL], "a number of at least 0, at most 1e+12"),
     "seed": ([0, 2**32 - 1], [-1, 2**32, *NOT_WHOLE], "a whole number, 0 to 4294967295"),
-    "lora_r": ([1, 256], [0, *NOT_WHOLE], "a whole number, 1 or more"),
-    "lora_alpha": ([0.5, 16], [0, *NOT_REAL], "a number above 0"),
-    "max_length": ([8, 4096], [7, 0, *NOT_WHOLE], "a whole number, 8 or more"),
+    "lora_r": ([1, 16384], [0, 16385, 10**30, *NOT_WHOLE], "a whole number, 1 to 16384"),
+    "lora_alpha": ([0.5, 1e6], [0, 1e7, *NOT_REAL], "a number above 0, at most 1e+06"),
+    "max_length": ([8, 10**7], [7, 0, 10**8, *NOT_WHOLE], "a whole number, 8 to 10000000"),
     "load_in_4bit": ([True, False], NOT_FLAG, "True or False"),
     "dry_run": ([True, False], NOT_FLAG, "True or False"),
 }
@@ -76,7 +88,21 @@ def test_a_value_out_of_its_range_is_named(field: str, value: Any, says: str) ->
     with pytest.raises(ConfigError) as raised:
         config(**{field: value})
     assert raised.value.field == field
-    assert str(raised.value) == f"{field}: must be {says}, not {value!r}"
+    assert str(raised.value) == f"{field}: must be {says}, not {short_repr(value)}"
+
+
+@pytest.mark.parametrize("token", ["x" * 10_001, {1, 2}, "\ud83d", math.nan])
+def test_a_mapping_that_cannot_travel_is_refused_without_being_shown(token: Any) -> None:
+    """It may hold a data set's token."""
+    with pytest.raises(ConfigError) as raised:
+        config(dataset_source={"token": token})
+    assert str(raised.value) == f"dataset_source: must be {OBJECT}"
+
+
+def test_a_number_of_thousands_of_digits_is_named_by_its_type() -> None:
+    """Python has no text for it."""
+    with pytest.raises(ConfigError, match="not a value of type int"):
+        config(lora_r=10**5000)
 
 
 @pytest.mark.parametrize("field", sorted(set(RANGES) - {"model", "dataset_source"}))
@@ -136,10 +162,13 @@ def test_a_lora_that_is_none_is_refused(value: Any) -> None:
     [
         ("base_delay", -1),
         ("base_delay", math.inf),
+        ("base_delay", 1e7),
         ("max_delay", "60"),
         ("max_attempts", -1),
         ("max_attempts", 1.5),
+        ("max_attempts", 10**30),
         ("idle_timeout", 0),
+        ("idle_timeout", 1e7),
     ],
 )
 def test_a_reconnect_policy_has_ranges_too(field: str, value: Any) -> None:

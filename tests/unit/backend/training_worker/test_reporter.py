@@ -117,6 +117,14 @@ def test_values_that_are_not_json_do_not_silence_the_reporter(
     assert "is not JSON" in caplog.text
 
 
+def test_half_a_character_reaches_the_backend_as_a_question_mark(receiver: Receiver, reporter: Reporter) -> None:
+    """In a text, in a key, and beside other fields: the backend takes no other report before this one."""
+    reporter.start()
+    reporter.send("training.failed", error="no file caf\udce9", metadata={"\ud83d": ["\ud83d"]})
+    assert reporter.flush(5)
+    assert [(event["error"], event["metadata"]) for event in receiver.events] == [("no file caf?", {"?": ["?"]})]
+
+
 def test_a_fault_in_a_report_does_not_end_the_reporter(
     receiver: Receiver,
     reporter: Reporter,
