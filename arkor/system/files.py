@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from arkor.errors import ConfigError
 
 LOCK_POLL_S = 0.02
 LOG_BYTES = 3000
 LONGEST_LOG_BYTES = 10 * 1024**2
+# Windows has no pipes in folders, but has two kinds of files.
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def arkor_home() -> Path:
@@ -89,6 +93,22 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: boo
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes, at once: who opens a pipe waits for its other end, and a device may have no end.
+
+    Args:
+        path: the file, or a link to it.
+
+    Raises:
+        OSError: it is not there, may not be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def read_end(path: Path, *, longest: int = LOG_BYTES, start: int = 0) -> str:

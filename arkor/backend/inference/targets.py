@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from arkor.backend.inference.adapter_cache import AdapterFolder
-from arkor.backend.models.catalogue import CATALOGUE, is_model_folder
+from arkor.backend.models.catalogue import CATALOGUE, folder_problem
 from arkor.backend.models.hub import is_cached
 from arkor.backend.models.naming import local_folder
 from arkor.backend.settings import Settings
@@ -145,11 +145,12 @@ def ready_model(name: str, root: Path | None) -> str:
         if not _is_cached(name):
             raise Refusal(409, f"Model {name!r:.200} is not on the backend's machine: {_how_to_get(name)}.")
         return name
-    if is_model_folder(folder):
+    problem = folder_problem(folder)
+    if problem is None:
         return str(folder)
     if name in CATALOGUE:
         raise Refusal(409, f"Model {name} is not there yet: run `arkor models pull {name}`, or start a job with it.")
-    raise Refusal(404, f"The model folder {name!r:.200} has no config.json with weights beside it.")
+    raise Refusal(404, f"The model folder {name!r:.200} {problem}.")
 
 
 def _is_cached(name: str) -> bool:

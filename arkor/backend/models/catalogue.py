@@ -67,12 +67,36 @@ def models_dir() -> Path:
 
 def is_model_folder(folder: Path) -> bool:
     """Whether a folder holds a model that transformers can load."""
-    return (folder / "config.json").is_file() and any(weight_files(folder))
+    return folder_problem(folder) is None
+
+
+def folder_problem(folder: Path) -> str | None:
+    """Say why a folder is no model's; None for one that transformers can load. No file is opened.
+
+    A pipe or a device in it counts as a problem: who opens one may wait for ever.
+    """
+    try:
+        if not folder.is_dir():
+            return "does not exist on this machine"
+        if not (folder / "config.json").is_file() or not weight_files(folder):
+            return "has no config.json with weights beside it"
+        strange = next((item for item in folder.rglob("*") if _is_special(item)), None)
+    except (OSError, ValueError) as exc:  # it may not be read; its name is too long, or has a null byte
+        return f"cannot be read ({getattr(exc, 'strerror', None) or exc})"
+    return f"has a pipe or a device in it, {strange.relative_to(folder)}" if strange else None
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Return a model's files of weights, by name; safetensors where there are any."""
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    return _files(folder, "*.safetensors") or _files(folder, "pytorch_model*.bin")
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(item for item in folder.glob(pattern) if item.is_file())
+
+
+def _is_special(item: Path) -> bool:
+    return item.exists() and not item.is_file() and not item.is_dir()
 
 
 def listing() -> list[dict[str, Any]]:
@@ -84,16 +108,30 @@ def listing() -> list[dict[str, Any]]:
     Protocol: docs/protocol.md, "Models".
     """
     folder = models_dir()
-    found = {item.name for item in folder.iterdir() if _is_listed(item)} if folder.is_dir() else set()
+    found = {item.name for item in _entries(folder) if _is_listed(item)}
     return [_entry(name, folder / name) for name in sorted(found | set(CATALOGUE))]
 
 
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # nothing was pulled yet, or it may not be read
+        return []
+
+
 def _is_listed(item: Path) -> bool:
-    return not item.name.startswith(".") and item.is_dir() and is_model_folder(item)
+    return not item.name.startswith(".") and is_model_folder(item)
 
 
 def _entry(name: str, folder: Path) -> dict[str, Any]:
     if not is_model_folder(folder):
         return {"id": name, "ready": False}
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = sum(_size(file) for file in folder.rglob("*"))
     return {"id": name, "ready": True, "sizeBytes": size}
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:  # it was removed meanwhile
+        return 0

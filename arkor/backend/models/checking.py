@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arkor.backend.models import hardware
-from arkor.backend.models.catalogue import CATALOGUE, is_model_folder
+from arkor.backend.models.catalogue import CATALOGUE, folder_problem, is_model_folder
 from arkor.backend.models.hub import check_hub_model
 from arkor.backend.models.naming import local_folder
 from arkor.backend.models.pulling import check_space
@@ -45,14 +45,10 @@ def _find(name: str, root: Path | None) -> int | None:
         return CATALOGUE[name].parameters
     if folder is None:
         return check_hub_model(name)
-    if not is_model_folder(folder):
-        raise ModelError(_no_folder(name, folder))
+    problem = folder_problem(folder)
+    if problem is not None:
+        raise ModelError(f"The model folder {name:.200} {problem}: give a folder that save_pretrained has written.")
     return count_parameters(folder)
-
-
-def _no_folder(name: str, folder: Path) -> str:
-    missing = "has no config.json with weights beside it" if folder.is_dir() else "does not exist on this machine"
-    return f"The model folder {name} {missing}: give a folder that save_pretrained has written."
 
 
 def _check_memory(name: str, parameters: int, *, four_bits: bool) -> None:

@@ -8,8 +8,10 @@ import struct
 from pathlib import Path
 
 from arkor.backend.models.catalogue import weight_files
+from arkor.system.files import open_regular
 
-_MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
+_MAX_HEADER_BYTES = 16 * 2**20  # of more than 100,000 tensors
+_MOST_NUMBERS = 2**50  # of one file: beyond any disk
 
 
 def count_parameters(folder: Path) -> int | None:
@@ -21,18 +23,24 @@ def count_parameters(folder: Path) -> int | None:
     files = weight_files(folder)
     if not files:
         return None
-    if files[0].suffix != ".safetensors":
-        return sum(file.stat().st_size for file in files) // 2
     try:
+        if files[0].suffix != ".safetensors":
+            return sum(file.stat().st_size for file in files) // 2
         return sum(_numbers_in(file) for file in files)
-    except (OSError, ValueError, KeyError, TypeError, struct.error):  # damaged: loading it will say how
+    except _DAMAGED:  # loading it will say how
         return None
 
 
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error)
+
+
 def _numbers_in(file: Path) -> int:
-    with file.open("rb") as handle:
+    with open_regular(file) as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > _MAX_HEADER_BYTES:
             raise ValueError(f"{file} is not a safetensors file")
         header = json.loads(handle.read(length))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    numbers = sum(math.prod(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__")
+    if not 0 <= numbers <= _MOST_NUMBERS:
+        raise ValueError(f"{file} has {numbers} numbers")
+    return numbers

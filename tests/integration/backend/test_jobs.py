@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,13 @@ def test_a_name_is_needed(client: Client, config: dict[str, Any], name: Any) -> 
         ({"datasetSource": {"type": "dataset", "id": "0" * 64}}, "dataset_source"),
         ({"datasetSource": {"type": "ftp"}}, "dataset_source"),
         ({"learningRat": 1e-4}, "learning_rat"),
+        ({"loraR": 10**30}, "lora_r"),
+        ({"model": "x" * 256}, "There is no model"),
+        ({"model": "~nosuchuser/x"}, "cannot be used"),
+        ({"model": "x" * 2001}, "model"),
+        ({"datasetSplit": {"evalFraction": 0.5, "seed": 10**30}}, "dataset_split"),
+        ({"datasetSource": {"type": "blob", "url": f"https://x/{'y' * 10_000}"}}, "dataset_source"),
+        ({"a\nb": 1}, "a\\nb"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_name(
@@ -161,6 +169,18 @@ def test_a_model_that_does_not_exist_is_refused(client: Client, config: dict[str
         assert answer.status_code == 422
         assert model in answer.json()["error"]
     assert client.get("/v1/jobs").json() == {"jobs": []}
+
+
+def test_a_model_folder_with_a_pipe_in_it_blocks_nobody(client: Client, config: dict[str, Any], tmp_path: Path) -> None:
+    """More jobs and chats with it than the backend has threads are refused, one after the other."""
+    folder = write_tiny_model(tmp_path / "model")
+    os.mkfifo(folder / "more.safetensors")
+    question = {"baseModel": str(folder), "messages": [{"role": "user", "content": "x"}]}
+    for _ in range(60):
+        job = client.submit("complete:1", {**config, "model": str(folder)})
+        chat = client.request("POST", "/v1/inference/chat", json=question)
+        assert (job.status_code, chat.status_code) == (422, 404)
+        assert all("has a pipe or a device in it" in answer.json()["error"] for answer in (job, chat))
 
 
 def test_rows_on_the_backends_machine_cannot_be_named(

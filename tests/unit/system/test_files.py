@@ -15,7 +15,15 @@ from typing import NoReturn
 import pytest
 
 from arkor.errors import ConfigError
-from arkor.system.files import arkor_home, expand_home, file_lock, read_log_end, rotate_log, write_atomically
+from arkor.system.files import (
+    arkor_home,
+    expand_home,
+    file_lock,
+    open_regular,
+    read_log_end,
+    rotate_log,
+    write_atomically,
+)
 from tests.support.eventually import eventually
 from tests.support.full_disk import largest_file
 
@@ -197,3 +205,17 @@ def test_a_log_is_emptied_even_if_its_end_cannot_be_kept(tmp_path: Path) -> None
     with largest_file(0):
         rotate_log(log, longest=10)
     assert log.read_bytes() == b""
+
+
+def test_a_regular_file_is_opened_and_nothing_else(tmp_path: Path) -> None:
+    """A pipe without another end, and a device, are refused at once; links count as what they lead to."""
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("file", "link"):
+        with open_regular(tmp_path / name) as file:
+            assert file.read() == b"content"
+    for name in ("pipe", "device", "nothing", "."):
+        with pytest.raises(OSError, match=r"is no regular file|No such file"):
+            open_regular(tmp_path / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from arkor.backend import models
 from arkor.backend.models import checking, hardware, hub
 from arkor.backend.models.catalogue import CATALOGUE, models_dir
+from arkor.backend.models.weights import count_parameters
 from arkor.errors import ModelError
 from arkor.protocol.config import JobConfig
 
@@ -118,6 +120,58 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         models.check(str(tmp_path / "nowhere"), config(), ROOT)
     with pytest.raises(ModelError, match=r"no config\.json"):
         models.check(str(tmp_path), config(), ROOT)
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "tokenizer.json", "additional_chat_templates/a.jinja"])
+def test_a_folder_with_a_pipe_or_a_device_in_it_is_refused(tmp_path: Path, name: str) -> None:
+    """Who opens a pipe waits for its other end. A link that leads nowhere does no harm."""
+    for special in ("pipe", "device"):
+        strange = make_model(tmp_path / special) / name
+        strange.parent.mkdir(exist_ok=True)
+        if special == "pipe":
+            os.mkfifo(strange)
+        else:
+            strange.symlink_to("/dev/zero")
+        with pytest.raises(ModelError, match=f"has a pipe or a device in it, {name}"):
+            models.check(str(strange.parents[name.count("/")]), config(), ROOT)
+    (make_model(tmp_path / "good") / "link").symlink_to(tmp_path / "nothing")
+    models.check(str(tmp_path / "good"), config(), ROOT)
+
+
+def test_weights_that_are_a_pipe_are_none(tmp_path: Path) -> None:
+    """Nor is a configuration that is one."""
+    for name in ("model.safetensors", "config.json"):
+        folder = make_model(tmp_path / name)
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(ModelError, match=r"no config\.json with weights beside it"):
+            models.check(str(folder), config(), ROOT)
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 5000, "/" + "x" * 256, "~/" + "x" * 256, "x\0y", "/x\0y"])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    """As one that there is not."""
+    with pytest.raises(ModelError):
+        models.check(name, config(), ROOT)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[]",
+        '{"w": 1}',
+        '{"w": {"shape": ["x"]}}',
+        '{"w": {"shape": [-1]}}',
+        '{"w": {"shape": [%s]}}' % ("9" * 400),
+        '{"w": %s}' % ("[" * 5000 + "]" * 5000),
+    ],
+)
+def test_a_header_that_makes_no_sense_refuses_nothing(tmp_path: Path, header: str) -> None:
+    """Its size is not known; loading it will say what is wrong."""
+    folder = make_model(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    assert count_parameters(folder) is None
+    models.check(str(folder), config(), ROOT)
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_figures(tmp_path: Path) -> None:
