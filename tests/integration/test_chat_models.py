@@ -327,6 +327,57 @@ def test_a_template_that_refuses_says_why(load: Callable[[], Any]) -> None:
         Prompts(tokenizer).encode(ask())
 
 
+@pytest.mark.parametrize("where", ["for tools", "for all"])
+def test_a_template_that_does_not_end_is_given_up(
+    load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It is broken off, and not tried again for this model: each try would keep the other chats waiting."""
+    from arkor.backend.inference_worker import prompts
+
+    monkeypatch.setattr(prompts, "TEMPLATE_CPU_S", 0.2)
+    tokenizer, rounds = load().tokenizer, "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
+    tokenizer.chat_template = rounds if where == "for all" else "{% if tools %}" + rounds + "{% endif %}x"
+    endless = prompts.Prompts(tokenizer)
+    assert endless.tool_style is prompts.ToolStyle.ABSENT
+    tokenizer.chat_template = "x"
+    with pytest.raises(Refusal, match="did not end within") as caught:
+        endless.encode(ask())
+    assert caught.value.status == 400
+    assert prompts.Prompts(tokenizer).encode(ask())
+
+
+def test_a_prompt_is_measured_before_it_is_split_into_tokens(load: Callable[[], Any]) -> None:
+    """Sixteen characters a token of the context are taken, whatever the template adds; a million at most."""
+    from arkor.backend.inference_worker.prompts import Prompts
+
+    tokenizer = load().tokenizer
+    tokenizer.chat_template = "{{ messages[0].content * 10 }}"
+    text = [{"role": "user", "content": "x" * 16}]
+    assert Prompts(tokenizer, 10).encode(ask(messages=text))
+    with pytest.raises(Refusal, match="has 160 characters, and this model takes at most 144"):
+        Prompts(tokenizer, 9).encode(ask(messages=text))
+    with pytest.raises(Refusal, match="takes at most 1000000"):
+        Prompts(tokenizer).encode(ask(messages=[{"role": "user", "content": "x" * 200_000}]))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "reason"),
+    [
+        (Constraint("regex", "((("), "The regex constraint cannot be enforced: "),
+        (Constraint("grammar", "start: (\n foo"), "The grammar constraint cannot be enforced: "),
+        (Constraint("json", {"type": "object", "minProperties": "x"}), "The json constraint cannot be enforced: "),
+    ],
+)
+def test_a_constraint_that_cannot_be_enforced_says_why_in_a_line(
+    load: Callable[[], Any], constraint: Constraint, reason: str
+) -> None:
+    """Without the library's drawings and backtraces."""
+    with pytest.raises(Refusal) as caught:
+        load().grammars.for_constraint(constraint)
+    assert caught.value.error.startswith(reason)
+    assert len(caught.value.error.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("constraint", "good", "bad"),
     [

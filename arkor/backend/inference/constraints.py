@@ -11,7 +11,15 @@ from typing import Any
 
 import attrs
 
+from arkor.data.formats import name_list
+from arkor.protocol.json_rules import JsonError, read_json
 from arkor.serving.refusal import Refusal
+from arkor.text import one_line
+
+MAX_CHOICES = 1000
+MAX_TEXT_CHARS = 20_000  # of a regular expression or a grammar
+MAX_SCHEMA_CHARS = 100_000  # as JSON; of all choices together too
+MAX_SCHEMA_VALUES = 2000  # a schema itself is one, and so is everything in it
 
 KINDS = ("json", "regex", "choice", "grammar", "json_object")
 _STRUCTURED_FORMATS = frozenset({"json_object", "json_schema"})
@@ -45,6 +53,28 @@ def read_constraint(response_format: Any, structured_outputs: Any) -> Constraint
     return formatted or structured
 
 
+def check_size(schema: Any, where: str) -> None:
+    """Check that a JSON schema is small enough: making one ready keeps the other chats waiting.
+
+    Args:
+        schema: what JSON has.
+        where: what the schema is called in the refusal.
+
+    Raises:
+        Refusal: 400, it is larger; the text has the limit.
+    """
+    characters, values = len(json.dumps(schema)), _count(schema)
+    if characters > MAX_SCHEMA_CHARS:
+        raise Refusal(400, f"{where} has {characters} characters as JSON: at most {MAX_SCHEMA_CHARS} are taken.")
+    if values > MAX_SCHEMA_VALUES:
+        raise Refusal(400, f"{where} has {values} values in it: at most {MAX_SCHEMA_VALUES} are taken.")
+
+
+def _count(value: Any) -> int:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, inner))
+
+
 def check_closed(schema: Any, where: str) -> None:
     """Check what ``strict: true`` promises: no object of the schema takes further properties.
 
@@ -61,7 +91,8 @@ def check_closed(schema: Any, where: str) -> None:
     if not isinstance(schema, Mapping):
         return
     if _is_object(schema) and schema.get("additionalProperties") is not False:
-        raise Refusal(400, f"strict: true needs additionalProperties: false on every object; {where} has not.")
+        place = one_line(where)
+        raise Refusal(400, f"strict: true needs additionalProperties: false on every object; {place} has not.")
     for name, item in schema.items():
         if name in {"properties", "$defs", "definitions"} and isinstance(item, Mapping):
             for key, value in item.items():  # names of the user's, not keywords
@@ -89,6 +120,7 @@ def _from_format(given: Any) -> Constraint | None:
     schema = named.get("schema") if isinstance(named, Mapping) else None
     if not isinstance(schema, Mapping):
         raise Refusal(400, "responseFormat: type json_schema needs json_schema.schema, an object.")
+    check_size(schema, "responseFormat: the schema")
     if named.get("strict") is True:
         check_closed(schema, "schema")
     return Constraint("json", dict(schema))
@@ -101,7 +133,7 @@ def _from_structured(given: Any) -> Constraint | None:
         raise Refusal(400, f"structuredOutputs: must be an object, not {given!r:.100}.")
     unknown = sorted(set(given) - set(KINDS))
     if unknown:
-        raise Refusal(400, f"structuredOutputs: knows {', '.join(KINDS)}, not {', '.join(unknown)}.")
+        raise Refusal(400, f"structuredOutputs: knows {', '.join(KINDS)}, not {name_list(unknown)}.")
     kinds = [kind for kind in KINDS if given.get(kind) is not None and given[kind] is not False]
     if len(kinds) != 1:
         raise Refusal(
@@ -114,11 +146,12 @@ def _from_structured(given: Any) -> Constraint | None:
 def _schema(value: Any) -> Any:
     if isinstance(value, str):  # vLLM takes both
         try:
-            value = json.loads(value)
-        except ValueError as exc:
-            raise Refusal(400, f"structuredOutputs: json is a text that is not JSON: {exc}.") from exc
+            value = read_json(value)
+        except JsonError as exc:
+            raise Refusal(400, f"structuredOutputs: json is a text that {exc.reason}.") from None
     if not isinstance(value, Mapping) and value is not True:
         raise Refusal(400, "structuredOutputs: json must be a JSON schema.")
+    check_size(value, "structuredOutputs: the schema")
     return value
 
 
@@ -126,6 +159,10 @@ def _text(name: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if not isinstance(value, str) or not value:
             raise Refusal(400, f"structuredOutputs: {name} must be a text that is not empty.")
+        if len(value) > MAX_TEXT_CHARS:
+            raise Refusal(
+                400, f"structuredOutputs: {name} has {len(value)} characters: at most {MAX_TEXT_CHARS} are taken."
+            )
         return value
 
     return check
@@ -134,6 +171,13 @@ def _text(name: str) -> Callable[[Any], str]:
 def _choice(value: Any) -> list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
         raise Refusal(400, "structuredOutputs: choice must be a list of texts, none of them empty.")
+    characters = sum(map(len, value))
+    if len(value) > MAX_CHOICES or characters > MAX_SCHEMA_CHARS:
+        raise Refusal(
+            400,
+            f"structuredOutputs: choice has {len(value)} texts with {characters} characters: at most {MAX_CHOICES} "
+            f"with {MAX_SCHEMA_CHARS} are taken.",
+        )
     return value
 
 

@@ -11,7 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arkor.data.formats import name_list
+from arkor.protocol.json_rules import JsonError, read_json
 from arkor.serving.refusal import Refusal
+
+MAX_MESSAGES = 2000
 
 Message = dict[str, Any]
 
@@ -34,6 +38,8 @@ def normalise(messages: Any) -> list[Message]:
     """
     if not isinstance(messages, list) or not messages:
         raise Refusal(400, "messages: must be a list with at least one message.")
+    if len(messages) > MAX_MESSAGES:
+        raise Refusal(400, f"messages: {len(messages)} are given, and at most {MAX_MESSAGES} are taken.")
     names: dict[str, str] = {}
     return [_message(item, f"messages[{number}]", names) for number, item in enumerate(messages)]
 
@@ -95,9 +101,10 @@ def _call(call: Any, where: str, names: dict[str, str]) -> dict[str, Any]:
         raise Refusal(400, f"{where}.tool_calls: each needs function.name, a text.")
     arguments = function.get("arguments")
     try:
-        arguments = json.loads(arguments) if isinstance(arguments, str) and arguments else arguments or {}
-    except ValueError as exc:
-        raise Refusal(400, f"{where}.tool_calls: the arguments of {name} are not JSON: {exc}.") from exc
+        arguments = read_json(arguments) if isinstance(arguments, str) and arguments else arguments or {}
+    except JsonError as exc:
+        called = name_list([name])
+        raise Refusal(400, f"{where}.tool_calls: the text of the arguments of {called} {exc.reason}.") from None
     call_id = call.get("id")
     if call_id is not None:
         names[str(call_id)] = name

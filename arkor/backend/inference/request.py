@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "Inference".
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +16,12 @@ from arkor.backend.inference.constraints import Constraint, read_constraint
 from arkor.backend.inference.messages import Message, normalise
 from arkor.backend.inference.tools import Tools, read_tools
 from arkor.backend.whole_numbers import read_whole_number
+from arkor.data.formats import name_list
 from arkor.protocol import wire
 from arkor.serving.refusal import Refusal
 
 DEFAULT_MAX_TOKENS = 512
+MAX_PROMPT_CHARS = 1_000_000
 SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1  # what torch.Generator takes
 
 _FIELDS = frozenset(
@@ -101,7 +104,7 @@ def spelled(body: Mapping[str, Any]) -> dict[str, Any]:
         if value is None or name in _HARMLESS or value in _NEUTRAL.get(name, ()):
             continue
         if known not in _FIELDS:
-            raise Refusal(400, f"{name}: this backend cannot do that; leave it out.")
+            raise Refusal(400, f"{name_list([name])}: this backend cannot do that; leave it out.")
         if known in fields:
             raise Refusal(400, f"{name}: is given twice, in two spellings.")
         fields[known] = value
@@ -121,8 +124,10 @@ def read_request(fields: Mapping[str, Any]) -> ChatRequest:
     constraint = read_constraint(fields.get("responseFormat"), fields.get("structuredOutputs"))
     if tools is not None and constraint is not None:
         raise Refusal(400, "tools cannot be combined with a constrained answer: leave out one of them.")
+    messages = normalise(fields.get("messages"))
+    _check_size(messages, tools)
     return ChatRequest(
-        messages=normalise(fields.get("messages")),
+        messages=messages,
         temperature=_number(fields, "temperature", 1.0, "0 or more", lambda value: value >= 0),
         top_p=_number(fields, "topP", 1.0, "above 0 and at most 1", lambda value: 0 < value <= 1),
         max_tokens=read_whole_number(fields.get("maxTokens", DEFAULT_MAX_TOKENS), "maxTokens", 1),
@@ -130,6 +135,17 @@ def read_request(fields: Mapping[str, Any]) -> ChatRequest:
         tools=tools,
         constraint=constraint,
     )
+
+
+def _check_size(messages: list[Message], tools: Tools | None) -> None:
+    """Refuse what no model can read: the process that answers would split all of it into tokens first."""
+    characters = len(json.dumps([messages, tools and tools.functions], ensure_ascii=False))
+    if characters > MAX_PROMPT_CHARS:
+        raise Refusal(
+            400,
+            f"messages: with the tools they have {characters} characters as JSON, and at most {MAX_PROMPT_CHARS} are "
+            "taken: shorten them.",
+        )
 
 
 def _number(fields: Mapping[str, Any], name: str, default: float, range_: str, good: Any) -> float:

@@ -12,9 +12,10 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.inference.constraints import check_closed
+from arkor.backend.inference.constraints import check_closed, check_size
 from arkor.serving.refusal import Refusal
 
+MAX_TOOLS = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CHOICES = ("none", "auto", "required")
 # How the models of the Hermes family, Qwen among them, write a call.
@@ -102,11 +103,14 @@ def _functions(tools: Any) -> list[dict[str, Any]]:
         return []
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         raise Refusal(400, f"tools: must be a list, not {tools!r:.100}.")
+    if len(tools) > MAX_TOOLS:
+        raise Refusal(400, f"tools: {len(tools)} are given, and at most {MAX_TOOLS} are taken.")
     functions = [_function(tool, f"tools[{number}]") for number, tool in enumerate(tools)]
     names = [function["name"] for function in functions]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise Refusal(400, f"tools: {', '.join(repeated)} is there twice.")
+    check_size([function["parameters"] for function in functions], "tools: the list of their parameters")
     return functions
 
 

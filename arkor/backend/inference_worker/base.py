@@ -52,7 +52,7 @@ class Base:
         text = config.get_text_config()
         self.context: int | None = getattr(text, "max_position_embeddings", None)
         self.stop_ids = _stop_ids(self._model, self.tokenizer)
-        self.prompts = Prompts(self.tokenizer)
+        self.prompts = Prompts(self.tokenizer, self.context)
         self.grammars = Grammars(self.tokenizer, text.vocab_size, self.stop_ids)
         self.adapters = Adapters(self._model)
         # Only a cache that is keys and values can be put together from those of several rows.

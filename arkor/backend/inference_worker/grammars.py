@@ -16,6 +16,7 @@ from llguidance import LLMatcher, grammar_from
 from arkor.backend.inference.constraints import Constraint
 from arkor.backend.inference.tools import Tools, call_grammar
 from arkor.serving.refusal import Refusal
+from arkor.text import first_line
 
 # Between JSON's tokens: nothing, a space, or a line break with its indentation. llguidance's own default is any
 # amount of white space, which a small model goes on writing until its tokens are used up.
@@ -46,7 +47,7 @@ class Grammars:
         """Compile a constraint.
 
         Raises:
-            Refusal: 400, llguidance cannot enforce it; the text is llguidance's own.
+            Refusal: 400, llguidance cannot enforce it; the text is the first line of llguidance's own.
         """
         return self._matcher(_grammar(constraint), f"The {constraint.kind} constraint")
 
@@ -63,7 +64,7 @@ class Grammars:
     def _matcher(self, grammar: str, what: str) -> Matcher:
         is_error, problems = LLMatcher.validate_grammar_with_warnings(grammar, self._vocabulary())
         if is_error:
-            raise Refusal(400, f"{what} cannot be enforced: {problems[0].strip()}")
+            raise Refusal(400, f"{what} cannot be enforced: {first_line(problems[0])}")
         return Matcher(LLMatcher(self._vocabulary(), grammar, log_level=0), self._vocab_size)
 
     def _vocabulary(self) -> Any:
@@ -108,7 +109,7 @@ class Matcher:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise Refusal(400, f"The constraint cannot be followed: {self._matcher.get_error().strip()}")
+            raise Refusal(400, f"The constraint cannot be followed: {first_line(self._matcher.get_error())}")
 
 
 def _grammar(constraint: Constraint) -> str:
@@ -122,7 +123,7 @@ def _grammar(constraint: Constraint) -> str:
             return LLMatcher.grammar_from_regex(_with_ascii_classes(constraint.value))
         return grammar_from(constraint.kind, constraint.value)  # type: ignore[arg-type]  # its kinds have our names
     except ValueError as exc:
-        raise Refusal(400, f"The {constraint.kind} constraint cannot be enforced: {exc}") from exc
+        raise Refusal(400, f"The {constraint.kind} constraint cannot be enforced: {first_line(exc)}") from exc
 
 
 def _with_ascii_classes(regex: str) -> str:

@@ -107,7 +107,7 @@ def test_a_field_out_of_its_range_is_named(fields: dict[str, Any], reason: str) 
         ([{"role": "assistant", "tool_calls": [{"id": "1"}]}], "messages[0].tool_calls: each needs function.name"),
         (
             [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}],
-            "messages[0].tool_calls: the arguments of f are not JSON",
+            "messages[0].tool_calls: the text of the arguments of f is not JSON",
         ),
     ],
 )
@@ -205,6 +205,20 @@ def test_a_constraint_is_read(response_format: Any, structured_outputs: Any, exp
         (None, {"choice": ["a", ""]}, "structuredOutputs: choice must be a list of texts"),
         (None, {"json_object": {}}, "structuredOutputs: json_object must be true"),
         ({"type": "json_object"}, {"regex": "a"}, "structuredOutputs cannot be combined"),
+        (None, {"choice": ["a"] * 1001}, "structuredOutputs: choice has 1001 texts with 1001 characters: at most 1000"),
+        (None, {"choice": ["a" * 100_001]}, "structuredOutputs: choice has 1 texts with 100001 characters: at most"),
+        (None, {"regex": "a" * 20_001}, "structuredOutputs: regex has 20001 characters: at most 20000"),
+        (None, {"grammar": "a" * 20_001}, "structuredOutputs: grammar has 20001 characters: at most 20000"),
+        (None, {"json": {"enum": ["a"] * 2000}}, "structuredOutputs: the schema has 2002 values in it: at most 2000"),
+        (None, {"json": {"const": "a" * 100_000}}, "structuredOutputs: the schema has 100013 characters as JSON"),
+        (None, {"json": "[" * 5000}, "structuredOutputs: json is a text that is nested more than 100 levels deep"),
+        (None, {"json": '"\\ud83d"'}, "structuredOutputs: json is a text that holds half a character"),
+        (None, {"a\nb": 1}, "structuredOutputs: knows json, regex, choice, grammar, json_object, not 'a\\nb'"),
+        (
+            {"type": "json_schema", "json_schema": {"schema": {"enum": ["a"] * 2000}}},
+            None,
+            "responseFormat: the schema has 2002 values in it: at most 2000",
+        ),
     ],
 )
 def test_a_constraint_that_is_none_is_named(response_format: Any, structured_outputs: Any, reason: str) -> None:
@@ -295,3 +309,21 @@ def test_a_call_has_a_grammar() -> None:
     assert plain.splitlines()[0] == "start: (call_0 | call_1)"
     assert tagged.splitlines()[0] == r'start: "<tool_call>\n" (call_0 | call_1) "\n</tool_call>"'
     assert plain.splitlines()[1].startswith(r'call_0: "{\"name\": \"weather\", \"arguments\": " %json {')
+
+
+def test_a_conversation_that_nobody_reads_is_refused() -> None:
+    """By how many messages, or by how much they say with the tools beside them; the limit is named."""
+    assert "at most 2000" in refused(messages=ASK * 2001)
+    assert "at most 1000000" in refused(messages=[{"role": "user", "content": "x" * 1_000_000}])
+    described = {"type": "function", "function": {"name": "f", "description": "x" * 1_000_000}}
+    assert "at most 1000000" in refused(tools=[described])
+    assert read(messages=[{"role": "user", "content": "é" * 900_000}])
+
+
+def test_tools_have_limits_too() -> None:
+    """How many there are, and how large their parameters are together."""
+    tools = [{"type": "function", "function": {"name": f"f{number}"}} for number in range(129)]
+    assert read(tools=tools[:128])
+    assert refused(tools=tools) == "tools: 129 are given, and at most 128 are taken."
+    large = {"type": "function", "function": {"name": "g", "parameters": {"enum": ["a"] * 2000}}}
+    assert refused(tools=[large]).startswith("tools: the list of their parameters has 2003 values")
