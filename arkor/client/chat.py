@@ -141,7 +141,7 @@ def check_constraints(response_format: Mapping[str, Any] | None, structured_outp
         if len(given) != 1:
             found = ", ".join(given) or "none"
             raise ConfigError("structured_outputs", f"needs exactly one of {', '.join(CONSTRAINTS)}, not {found}")
-        if kind in {"json_object", "json_schema"}:
+        if kind in ("json_object", "json_schema"):
             raise ConfigError("structured_outputs", f"cannot be combined with a response_format of type {kind}")
     if kind == "json_schema":
         _check_json_schema(wire.mapping(response_format and response_format.get("json_schema")))

@@ -148,7 +148,7 @@ class LoraConfig:
     Args:
         r: rank of the adapter's matrices, 1 to 16384; 16 by default.
         alpha: scale, above 0, at most 1e6; the adapter's output is multiplied by ``alpha / r``. 16 by default.
-        max_length: longest row in tokens; longer rows are cut. The backend decides by default.
+        max_length: longest row in tokens, 8 to 1e7; longer rows are cut. The backend decides by default.
         load_in_4bit: keep the base model's weights in 4 bits (needs a CUDA device). The backend decides by default.
 
     Raises:

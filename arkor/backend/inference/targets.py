@@ -13,7 +13,7 @@ import attrs
 
 from arkor.backend.inference.adapter_cache import AdapterFolder
 from arkor.backend.models.catalogue import CATALOGUE, folder_problem
-from arkor.backend.models.hub import is_cached
+from arkor.backend.models.hub import is_cached, is_hub_id
 from arkor.backend.models.naming import local_folder
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
@@ -120,7 +120,7 @@ def read_adapter(value: Any) -> AdapterRef:
     """
     fields = {wire.python_name(name): item for name, item in wire.mapping(value).items()}
     kind, job_id = fields.get("kind"), fields.get("job_id")
-    if kind not in {"final", "checkpoint"} or not isinstance(job_id, str):
+    if kind not in ("final", "checkpoint") or not isinstance(job_id, str):
         raise Refusal(400, 'adapter: must be {"kind": "final", "jobId"} or {"kind": "checkpoint", "jobId", "step"}.')
     if kind == "final":
         return AdapterRef(kind, job_id)
@@ -162,4 +162,5 @@ def _is_cached(name: str) -> bool:
 
 def _how_to_get(name: str) -> str:
     known = ", ".join(sorted(CATALOGUE))
-    return f"run `hf download {name}` there, or start a job with it; by name it knows {known}"
+    advice = f"run `hf download {name}` there, or start a job with it; " if is_hub_id(name) else ""
+    return f"{advice}by name it knows {known}"

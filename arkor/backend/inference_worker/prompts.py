@@ -12,7 +12,7 @@ from arkor.backend.inference_worker.time_limit import TookTooLong, cpu_time_limi
 from arkor.serving.refusal import Refusal
 from arkor.text import first_line
 
-TEMPLATE_CPU_S = 5.0
+TEMPLATE_CPU_S = 2.0
 _CHARS_A_TOKEN = 16  # a text of many long words in a language that the tokenizer knows has 6
 _PROBE = [{"type": "function", "function": {"name": "probe", "description": "", "parameters": {"type": "object"}}}]
 

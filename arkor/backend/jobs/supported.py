@@ -105,8 +105,8 @@ def _check_format(config: JobConfig) -> None:
     if config.dataset_format is None:
         return
     kind = config.dataset_format.get("type")
-    if kind not in FORMATS:
-        raise ConfigError("dataset_format", f"type must be one of {', '.join(sorted(FORMATS))}, not {kind!r}")
+    if not isinstance(kind, str) or kind not in FORMATS:
+        raise ConfigError("dataset_format", f"type must be one of {', '.join(sorted(FORMATS))}, not {kind!r:.100}")
     _check_keys("dataset_format", "a format", config.dataset_format, {"type"}, set())
     if kind == "text" and config.train_on_responses_only:
         raise ConfigError("train_on_responses_only", "cannot be True with text rows: nothing in them is a response")

@@ -24,7 +24,7 @@ def check_hub_model(name: str) -> int | None:
         ModelError: there is no such model, it may not be used with this machine's token, or the hub cannot be reached
             and the model is not in this machine's cache.
     """
-    if not _HUB_ID.fullmatch(name) or name.count("/") != 1:
+    if not is_hub_id(name):
         raise ModelError(
             f"There is no model {name!r}: name one of `arkor models list`, an absolute path of a folder with a "
             "config.json and weights, or a Hugging Face id like owner/name."
@@ -51,6 +51,11 @@ def check_hub_model(name: str) -> int | None:
     except (HTTPError, OSError) as exc:
         raise ModelError(_unreachable(name, exc)) from exc
     return _parameters(info)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a model of the hub can have this name: ``owner/name``."""
+    return bool(_HUB_ID.fullmatch(name)) and name.count("/") == 1
 
 
 def is_cached(name: str) -> bool:
