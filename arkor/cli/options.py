@@ -71,45 +71,53 @@ def result_code(result: TrainingResult) -> int:
     return NOT_COMPLETED
 
 
-def how_to_go_on(trainer: Trainer, job: TrainingJob) -> str:
-    """Return the commands that follow and stop a trainer's job, which goes on by itself."""
-    follow, stop = (_command(name, trainer, job) for name in ("attach", "cancel"))
+def how_to_go_on(trainer: Trainer, job: TrainingJob, elsewhere: Path | None = None) -> str:
+    """Return the commands that follow and stop a trainer's job, which goes on by itself.
+
+    Args:
+        trainer: the trainer.
+        job: its job.
+        elsewhere: the job's project, if the command was started in another folder.
+    """
+    follow, stop = (_command(name, trainer, job, elsewhere) for name in ("attach", "cancel"))
     return f"Job {one_line(job.id)} keeps running.\n  follow it: {follow}\n  stop it:   {stop}"
 
 
-def _command(name: str, trainer: Trainer, job: TrainingJob) -> str:
-    """Return a command for a job as a shell takes it, at the backend that the trainer asks for."""
+def _command(name: str, trainer: Trainer, job: TrainingJob, elsewhere: Path | None) -> str:
+    """Return a command for a job as a shell takes it, in its project and at the backend that the trainer asks for."""
     command, backend = f"arkor {name} {one_line(job.id)}", trainer.backend
-    if backend is None:
-        return command
-    return f"{command} --local" if backend == "local" else f"ARKOR_CLOUD_API_URL={shlex.quote(backend)} {command}"
+    if backend is not None:
+        address = f"ARKOR_CLOUD_API_URL={shlex.quote(backend)}"
+        command = f"{command} --local" if backend == "local" else f"{address} {command}"
+    return command if elsewhere is None else f"cd {shlex.quote(str(elsewhere))} && {command}"
 
 
 @contextlib.contextmanager
-def telling_how_to_go_on(trainer: Trainer, *, cancel: bool = False) -> Iterator[None]:
+def telling_how_to_go_on(trainer: Trainer, *, cancel: bool = False, elsewhere: Path | None = None) -> Iterator[None]:
     """Say that the job goes on, and how to reach it, when the wait for it is broken off.
 
     Args:
         trainer: the trainer.
         cancel: stop the job on Ctrl-C, SIGTERM or SIGHUP.
+        elsewhere: the job's project, if the command was started in another folder.
     """
     try:
         yield
     except KeyboardInterrupt as exc:
         job = trainer.job
         if job is not None and cancel:
-            raise Interrupted(f"\nInterrupted. {_cancelled(trainer, job)}") from exc
+            raise Interrupted(f"\nInterrupted. {_cancelled(trainer, job, elsewhere)}") from exc
         if job is None:
             known = "the job may have been submitted" if trainer.was_sent else "no job was submitted"
             raise Interrupted(f"Interrupted; {known}.") from exc
-        raise Interrupted(f"\nInterrupted. {how_to_go_on(trainer, job)}") from exc
+        raise Interrupted(f"\nInterrupted. {how_to_go_on(trainer, job, elsewhere)}") from exc
     except (Exception, SystemExit):  # a callback may end the program
         if trainer.job is not None and not trainer.job.is_terminal:
-            click.echo(how_to_go_on(trainer, trainer.job), err=True)
+            click.echo(how_to_go_on(trainer, trainer.job, elsewhere), err=True)
         raise
 
 
-def _cancelled(trainer: Trainer, job: TrainingJob) -> str:
+def _cancelled(trainer: Trainer, job: TrainingJob, elsewhere: Path | None) -> str:
     """Stop a job; return that it was asked for, or why it could not be."""
     from arkor.errors import ArkorError
 
@@ -117,5 +125,5 @@ def _cancelled(trainer: Trainer, job: TrainingJob) -> str:
         trainer.cancel()
     except (ArkorError, KeyboardInterrupt) as exc:
         why = str(exc) or "interrupted once more."
-        return f"Job {job.id} was not stopped: {why}\n  stop it:   {_command('cancel', trainer, job)}"
+        return f"Job {job.id} was not stopped: {why}\n  stop it:   {_command('cancel', trainer, job, elsewhere)}"
     return f"Asked the backend to stop job {job.id}."

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
-_NAMES = ("SIGTERM", "SIGHUP")
+_heeded: list[int] = []  # the signals that a command of this process heeds
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,30 +33,42 @@ class Termination:
     def heeded(self) -> Iterator[None]:
         """Raise Terminated in the block if such a signal comes.
 
-        Only signals that would end the process are heeded: ``nohup`` has SIGHUP ignored, and Studio handles SIGTERM
-        itself. After the first signal SIGHUP is ignored, since a terminal that closes may send it twice, and systemd
-        may send it after SIGTERM. A process that the user's code forks is ended by the signals, as any other process.
+        Only signals that would end the process are heeded: ``nohup`` has SIGHUP ignored, and a program that runs the
+        command may handle SIGTERM itself. A process that the user's code forks is ended by the signals, as any other.
         """
-        numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
         is_main = threading.current_thread() is threading.main_thread()
-        mine = [number for number in numbers if is_main and signal.getsignal(number) is signal.SIG_DFL]
-        owner = os.getpid()
-
-        def handle(number: int, _frame: object) -> None:
-            if os.getpid() != owner:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-                return
-            self.number = number
-            for other in mine:
-                if other != signal.SIGTERM:
-                    signal.signal(other, signal.SIG_IGN)
-            raise Terminated
-
-        for number in mine:
-            signal.signal(number, handle)
+        known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        numbers = [number for number in known if is_main and signal.getsignal(number) is signal.SIG_DFL]
+        for number in numbers:
+            signal.signal(number, self._came)
+        _heeded[:] = numbers
         try:
             yield
         finally:
-            for number in mine:
+            _heeded.clear()
+            for number in numbers:
                 signal.signal(number, signal.SIG_DFL)
+
+    def _came(self, number: int, _frame: object) -> NoReturn:
+        self.number = number
+        for other in _heeded:
+            if other != signal.SIGTERM:  # a closing terminal may send SIGHUP twice, and systemd after SIGTERM
+                signal.signal(other, signal.SIG_IGN)
+        raise Terminated
+
+
+if sys.platform != "win32":
+
+    def _before_fork() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _heeded)  # Python forgets a signal that comes to a child just then
+
+    def _after_fork_in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _heeded)
+
+    def _after_fork_in_child() -> None:
+        for number in _heeded:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _heeded)
+        _heeded.clear()
+
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

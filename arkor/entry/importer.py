@@ -128,7 +128,7 @@ def load_entry(entry: Path, project_dir: Path, content: bytes | None = None) -> 
         EntryError: the file is no Python and no artifact, or its code raised or called ``exit()``; that is its cause.
     """
     entry = normal_path(project_dir / entry)
-    project = _built_in(entry) or project_dir
+    project = project_of_artifact(entry) or project_dir
     tree, name = _open(entry, project, content)
     _make_importable(_ProjectPath(project))
     _finder.install()
@@ -191,8 +191,8 @@ def _open(entry: Path, project: Path, content: bytes | None) -> tuple[SourceTree
     return DiskTree(root), name
 
 
-def _built_in(entry: Path) -> Path | None:
-    """Return the project of an artifact that lies where ``arkor build`` puts it."""
+def project_of_artifact(entry: Path) -> Path | None:
+    """Return the project of an artifact that lies where ``arkor build`` puts it; None for any other file."""
     return entry.parents[2] if entry.parts[-3:-1] == (".arkor", "build") else None
 
 

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
 from arkor.client.result import TrainingResult
 from arkor.entry.bundle import DEFAULT_ENTRY
-from arkor.entry.importer import load_entry
+from arkor.entry.importer import load_entry, project_of_artifact
 from arkor.entry.source_tree import normal_path
 from arkor.errors import EntryError, ProjectStateError
 from arkor.protocol.events import Event
@@ -35,16 +36,42 @@ def run_trainer(path: str | Path | None = None, *, on_event: Callable[[Event], o
 
     Args:
         path: a source entry (``.py``) or a build artifact (``.pyz``), relative to the working directory or absolute; by
-            default ``src/arkor/index.py``.
+            default ``src/arkor/index.py``. An artifact runs in the project that it lies in, which is the working
+            directory meanwhile.
         on_event: called with every event, see ``Trainer.wait``.
 
     Raises:
         EntryError: the entry is missing, its code raised, or it exports no trainer.
         ArkorError: as ``Trainer.wait`` raises.
     """
-    trainer = load_trainer(path)
-    job = trainer.start(on_progress=_saying_phases(_print))
-    return follow(trainer, job, on_event=on_event)
+    entry = _located(path)
+    with in_project(entry):
+        trainer = load_trainer(entry)
+        job = trainer.start(on_progress=_saying_phases(_print))
+        return follow(trainer, job, on_event=on_event)
+
+
+@contextlib.contextmanager
+def in_project(entry: Path) -> Iterator[Path | None]:
+    """Make the project that an artifact lies in the working directory, in the block.
+
+    So its imports, its files and its state come from one place. Other entries run where they are started.
+
+    Args:
+        entry: the entry; absolute.
+
+    Yields:
+        The project; None if the working directory stays.
+    """
+    project, before = project_of_artifact(normal_path(entry)), Path.cwd()
+    if project is None or not project.is_dir() or project.samefile(before):
+        yield None
+        return
+    os.chdir(project)
+    try:
+        yield project
+    finally:
+        os.chdir(before)
 
 
 def load_trainer(path: str | Path | None = None, content: bytes | None = None) -> Trainer:
@@ -57,11 +84,14 @@ def load_trainer(path: str | Path | None = None, content: bytes | None = None) -
     Raises:
         EntryError: the entry is missing, its code raised, or it exports no trainer.
     """
-    project_dir = Path.cwd()
-    entry = normal_path(project_dir / (DEFAULT_ENTRY if path is None else path))
+    entry = _located(path)
     if not entry.is_file():
         raise EntryError(f"Training entry not found: {entry}. Provide a path or create src/arkor/index.py.")
-    return find_trainer(load_entry(entry, project_dir, content))
+    return find_trainer(load_entry(entry, Path.cwd(), content))
+
+
+def _located(path: str | Path | None) -> Path:
+    return normal_path(Path.cwd() / (DEFAULT_ENTRY if path is None else path))
 
 
 def find_trainer(module: ModuleType) -> Trainer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -78,14 +79,16 @@ def start(
     \b
     Example: arkor start --local
     """
-    from arkor.entry.runner import load_trainer
+    from arkor.entry.runner import in_project, load_trainer
     from arkor.errors import EntryError
 
     parent = ParentPipe()
-    with showing(as_json=as_json) as shown:
-        trainer = load_trainer(*_artifact(entry))
+    with showing(as_json=as_json) as shown, contextlib.ExitStack() as project:
+        artifact, content = _artifact(entry)
+        elsewhere = project.enter_context(in_project(artifact))
+        trainer = load_trainer(artifact, content)
         cancel = on_interrupt == "cancel"
-        with telling_how_to_go_on(trainer, cancel=cancel):
+        with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere):
             if trainer.was_sent and (local or dry_run or if_running):
                 raise EntryError(_TOO_EARLY)
             if local or dry_run:
@@ -100,12 +103,18 @@ def start(
             click.echo("Dry run: a few steps on a few rows, to test the whole path.", err=True)
         parent.tell(job.id)
         if detach:
-            return _left(chosen, job, shown)
-        return followed(chosen, job, shown, cancel=cancel, timeout=timeout)
+            return _left(chosen, job, shown, elsewhere)
+        return followed(chosen, job, shown, cancel=cancel, timeout=timeout, elsewhere=elsewhere)
 
 
 def followed(
-    trainer: Trainer, job: TrainingJob, shown: Showing, *, cancel: bool = False, timeout: float | None = None
+    trainer: Trainer,
+    job: TrainingJob,
+    shown: Showing,
+    *,
+    cancel: bool = False,
+    timeout: float | None = None,
+    elsewhere: Path | None = None,
 ) -> int:
     """Follow a trainer's job to its end, and return the exit code.
 
@@ -115,10 +124,11 @@ def followed(
         shown: how the job is shown.
         cancel: stop the job on Ctrl-C, SIGTERM or SIGHUP.
         timeout: longest wait in seconds; None for no limit.
+        elsewhere: the job's project, if the command was started in another folder.
     """
     from arkor.entry.runner import follow
 
-    with telling_how_to_go_on(trainer, cancel=cancel), shown.following(job):
+    with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere), shown.following(job):
         result = follow(trainer, job, say=shown.say, timeout=timeout, on_event=shown.show)
     return result_code(result)
 
@@ -146,10 +156,10 @@ def _tell_of(job: TrainingJob, if_running: str | None) -> None:
     click.echo(f"{fact}: {'following it' if if_running == 'attach' else 'nothing was started'}.", err=True)
 
 
-def _left(trainer: Trainer, job: TrainingJob, shown: Showing) -> int:
+def _left(trainer: Trainer, job: TrainingJob, shown: Showing, elsewhere: Path | None) -> int:
     """Print the job, and how to go on with it."""
     shown.print_job(job)
-    click.echo(how_to_go_on(trainer, job), err=True)
+    click.echo(how_to_go_on(trainer, job, elsewhere), err=True)
     return COMPLETED
 
 
@@ -164,7 +174,7 @@ def _artifact(entry: Path | None) -> tuple[Path, bytes | None]:
         elif built.is_pinned:
             warn_if_stale(built.artifact)
     elif entry.suffix == ".pyz" and entry.is_file():
-        return entry, None
+        return entry.absolute(), None
     else:
         built = bundle(entry)
     return built.artifact, built.content
