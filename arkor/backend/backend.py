@@ -26,6 +26,7 @@ FEATURES = (
     "delete-jobs",
     "stored-events",
     "figure-columns",
+    "pages",
 )
 
 

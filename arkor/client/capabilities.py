@@ -5,12 +5,22 @@ Protocol: docs/protocol.md, "Self-hosted backend".
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from arkor.client.session import BackendSession
-from arkor.errors import ArkorError, AuthenticationError, CloudApiError, UnsupportedByBackend, UpgradeRequired
+from arkor.errors import (
+    ArkorError,
+    AuthenticationError,
+    CloudApiError,
+    StreamError,
+    UnsupportedByBackend,
+    UpgradeRequired,
+)
 from arkor.http.transport import path
 from arkor.protocol import wire
+
+PAGE = 500
 
 _NOT_IMPLEMENTED = 501
 _PASSING = frozenset({408, 429})  # beside 5xx: they say nothing about what the backend can do
@@ -65,6 +75,31 @@ class CapabilityCalls(BackendSession):
             raise fault
         if feature not in features:
             raise UnsupportedByBackend(what, self._transport.base_url, capability=feature)
+
+    def _listed(
+        self, name: str, *segments: str, query: Mapping[str, str], page: int = PAGE
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the objects of a list, page by page as they are needed; at once where the backend has no pages.
+
+        Args:
+            name: what the list is called in the answer.
+            segments: the path.
+            query: its parameters, beside those of the page.
+            page: the most objects to ask for at a time, 1 to 1000.
+
+        Raises:
+            StreamError: the list leads in a circle.
+        """
+        params = {**query, "limit": str(page)} if "pages" in self.features else dict(query)
+        while True:
+            body = self._json("GET", *segments, params=params)
+            yield from wire.objects(body.get(name))
+            following = wire.text(body.get("next")) if "limit" in params else ""
+            if not following:
+                return
+            if following == params.get("after"):
+                raise StreamError(f"The backend's list of {name} does not go on after {following!r:.100}.")
+            params = {**params, "after": following}
 
     def _known_features(self) -> tuple[frozenset[str], ArkorError | None]:
         fault = self._probe()[1] if self._features is None else None

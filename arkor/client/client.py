@@ -145,8 +145,7 @@ class CloudApiClient(DeploymentCalls, HistoryCalls):
 
     def list_projects(self, org_slug: str) -> list[Project]:
         """Return an organisation's projects."""
-        body = self._json("GET", "v1", "projects", params={"orgSlug": org_slug})
-        return [Project.from_wire(item) for item in wire.objects(body.get("projects"))]
+        return list(map(Project.from_wire, self._listed("projects", "v1", "projects", query={"orgSlug": org_slug})))
 
     # Inference
 
@@ -229,8 +228,8 @@ class CloudApiClient(DeploymentCalls, HistoryCalls):
     def list_artifacts(self, scope: Scope, job_id: str) -> list[Artifact]:
         """Return what a job has left so far. Raises UnsupportedByBackend where the backend keeps no artifacts."""
         self.require("artifacts", "listing artifacts")
-        body = self._json("GET", "v1", "jobs", job_id, "artifacts", scope=scope)
-        return list(Artifact.list_from_wire(body.get("artifacts")))
+        found = self._listed("artifacts", "v1", "jobs", job_id, "artifacts", query=scope.to_query())
+        return list(Artifact.list_from_wire(list(found)))
 
     def open_artifact(self, scope: Scope, job_id: str, name: str) -> requests.Response:
         """Begin to fetch an artifact's tar, once.

@@ -5,12 +5,13 @@ Protocol: docs/protocol.md, "Jobs", "The event stream".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
 
-from arkor.client.capabilities import CapabilityCalls
+from arkor.client.capabilities import PAGE, CapabilityCalls
 from arkor.client.position import EVENT_ID
 from arkor.errors import ConfigError, NotFound
 from arkor.http.transport import path
@@ -68,10 +69,39 @@ class JobCalls(CapabilityCalls):
             raise ConfigError("job", f"{len(found)} ids begin with {job_id!r}, type more of the one you mean: {ids}")
         return found[0]
 
-    def list_jobs(self, scope: Scope) -> list[TrainingJob]:
-        """Return the project's jobs, in the backend's order."""
-        body = self._json("GET", "v1", "jobs", scope=scope)
-        return [TrainingJob.from_wire(item) for item in wire.objects(body.get("jobs"))]
+    def list_jobs(self, scope: Scope, *, limit: int | None = None) -> list[TrainingJob]:
+        """Return the project's jobs.
+
+        Args:
+            scope: the project.
+            limit: return the newest so many, 1 or more; None returns all, in the backend's order.
+
+        Example:
+            ``newest = client.list_jobs(scope, limit=20)``
+        """
+        if limit is None:
+            return list(self._jobs(scope))
+        return list(itertools.islice(self.iter_jobs(scope, page=min(limit, PAGE)), limit))
+
+    def iter_jobs(self, scope: Scope, *, page: int = PAGE) -> Iterator[TrainingJob]:
+        """Yield the project's jobs, the newest first, fetched as they are needed.
+
+        A job that is submitted meanwhile is not among them, and no job comes twice. A backend without pages sends all
+        of them at once.
+
+        Args:
+            scope: the project.
+            page: the most jobs to fetch at a time, 1 to 1000.
+
+        Example:
+            ``failed = next((job for job in client.iter_jobs(scope) if job.status == "failed"), None)``
+        """
+        if "pages" in self.features:
+            return self._jobs(scope, page)
+        return iter(sorted(self._jobs(scope), key=lambda job: job.created_at, reverse=True))
+
+    def _jobs(self, scope: Scope, page: int = PAGE) -> Iterator[TrainingJob]:
+        return map(TrainingJob.from_wire, self._listed("jobs", "v1", "jobs", query=scope.to_query(), page=page))
 
     def cancel_job(self, scope: Scope, job_id: str) -> None:
         """Ask the backend to stop a job. Raises CloudApiError (on most, Conflict) where it has ended already."""

@@ -135,10 +135,10 @@ class Starter:
         scope = self._scope or find_project(client, self._project_dir)
         if scope is None:
             return None
-        found = [job for job in client.list_jobs(scope) if job.name == name and job.status in _UNDER_WAY]
-        if not found:
+        found = (job for job in client.iter_jobs(scope) if job.name == name and job.status in _UNDER_WAY)
+        job = next(found, None)
+        if job is None:
             return None
-        job = max(found, key=lambda job: job.created_at)
         starter = Starter(
             Attachment(job.id, None),
             client=client,

@@ -220,3 +220,28 @@ def test_many_jobs_come_in_portions(page: Page, studio: ScriptedStudio) -> None:
     page.browser.back()
     page.the("td a", "run 30")
     assert page.run("return scrollY") == 900
+
+
+def test_older_jobs_are_loaded_on_demand(page: Page, studio: ScriptedStudio) -> None:
+    """The page asks for the newest 500 alone, and says so wherever it counts or searches."""
+    newest = [job(number) for number in range(549, 0, -1)]
+    studio.answers[JOBS] = Answer({"jobs": [*newest, job(0, name="the oldest")]})
+    page.open()
+    page.the("a", "All 500+ jobs").click()
+    page.the("td a", "run 549")
+    page.the("#job-search").send_keys("the oldest")
+    page.the(".table-panel .empty", "No jobs match among the newest 500.")
+    assert names(page) == []
+    page.button("Load older jobs").click()
+    page.the("td a", "the oldest")
+    page.reads(".view-head [role=status]", "1 of 550")
+    assert page.accessibility() == []
+
+
+def test_an_old_job_can_be_asked(page: Page, studio: ScriptedStudio) -> None:
+    """The playground loads more jobs until it knows the one that its address names."""
+    newest = [job(number) for number in range(549, 0, -1)]
+    studio.answers[JOBS] = Answer({"jobs": [*newest, job(0, name="the oldest")]})
+    page.open("#/playground?job=job_0")
+    chosen = "return document.querySelector('.picker select')?.selectedOptions[0]?.text ?? ''"
+    eventually(lambda: "the oldest" in page.run(chosen), "the job is known by its name")

@@ -47,7 +47,27 @@ def test_jobs_can_be_chosen_by_status_and_named_alone(jobs: Cloud) -> None:
     assert (ended.code, ended.out, ended.err) == (0, "", "No jobs with status running.\n")
 
 
-@pytest.mark.parametrize("option", ["--local", "--json", "--quiet", "--status=failed"])
+def test_the_newest_jobs_are_listed_and_the_others_on_demand(jobs: Cloud) -> None:
+    """A hint says that there are others; what scripts read is whole unless they limit it."""
+    for number in range(4, 61):
+        at = f"2026-02-01T00:{number - 1:02}:00.000Z"
+        jobs.jobs[f"job_{number}"] = {**jobs.jobs["job_2"], "id": f"job_{number}", "createdAt": at}
+    newest = [f"job_{number}" for number in range(60, 0, -1)]
+
+    def listed(*options: str) -> tuple[list[str], str]:
+        ended = run("jobs", *options)
+        return [line.split()[0] for line in ended.out.splitlines() if line.startswith("job_")], ended.err
+
+    assert listed() == (newest[:50], "These are the newest 50. To list more: --limit N or --all\n")
+    assert listed("--limit", "2") == (newest[:2], "These are the newest 2. To list more: --limit N or --all\n")
+    assert listed("--limit", "60") == listed("--all") == listed("-q") == (newest, "")
+    assert listed("-q", "--limit", "3") == (newest[:3], "")
+    assert listed("--status", "failed") == (["job_1"], "")
+    assert len(json.loads(run("jobs", "--json").out)) == 60
+    assert run("jobs", "--all", "--limit", "2").code == 2
+
+
+@pytest.mark.parametrize("option", ["--local", "--json", "--quiet", "--status=failed", "--all", "--limit=3"])
 def test_an_option_before_a_command_is_not_passed_over(option: str) -> None:
     """It would ask another backend, or print another form, than was asked for."""
     ended = CliRunner().invoke(cli, ["jobs", option, "show", "job_1"])

@@ -329,6 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "application/x-tar", b"tar", _attached(path.removeprefix("/download/")))
         elif path.startswith("/api/jobs/") and path.endswith("/events"):
             self._events(path.split("/")[3])
+        elif path == "/api/jobs":
+            limit = parse_qs(self.path.partition("?")[2]).get("limit", ["500"])[0]
+            self._call(path, most=int(limit))
         else:
             self._call(path)
 
@@ -353,7 +356,7 @@ class _Handler(BaseHTTPRequestHandler):
         after = self.headers.get("Last-Event-ID") or query.get("after", [""])[0] or None
         return self._stream(job.stream(after), "text/event-stream")
 
-    def _call(self, path: str) -> None:
+    def _call(self, path: str, most: int | None = None) -> None:
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.headers.get(TOKEN_HEADER) != self.server.studio.token:
             return self._send(403, "application/json", b'{"error": "No.", "launch": "other"}')
@@ -366,7 +369,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer.gate.wait()
         if isinstance(answer.body, bytes):
             return self._send(answer.status, "text/csv", answer.body, _attached("job.csv"))
-        return self._send(answer.status, "application/json", json.dumps(answer.body).encode())
+        body = answer.body
+        if most is not None and "jobs" in body:
+            body = {"jobs": body["jobs"][:most], "more": len(body["jobs"]) > most}
+        return self._send(answer.status, "application/json", json.dumps(body).encode())
 
     def _send_streamed(self, answer: Streamed) -> None:
         def write(piece: bytes) -> None:

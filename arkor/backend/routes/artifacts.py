@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, send_file
 
 from arkor.backend.routes.access import backend, require_job
+from arkor.backend.routes.pages import answer, bad_cursor, requested_page
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("artifacts", __name__)
@@ -17,9 +18,16 @@ blueprint = Blueprint("artifacts", __name__)
 
 @blueprint.get("/v1/jobs/<job_id>/artifacts")
 def index(job_id: str) -> dict[str, Any]:
-    """List the artifacts: checkpoints by step, the final one last."""
-    job = require_job(job_id)
-    return {"artifacts": [item.to_wire() for item in backend().store.events.artifacts(job.id)]}
+    """List the artifacts, checkpoints by step, the final one last: all of them, or the page that is asked for."""
+    job, page = require_job(job_id), requested_page()
+    found = backend().store.events.artifacts(job.id)
+    if page.after is not None:  # none is ever removed without its job
+        names = [item.name for item in found]
+        if page.after not in names:
+            raise bad_cursor(page.after)
+        found = found[names.index(page.after) + 1 :]
+    shown = found[: page.limit]
+    return answer("artifacts", [item.to_wire() for item in shown], shown[-1].name if len(shown) < len(found) else None)
 
 
 @blueprint.get("/v1/jobs/<job_id>/artifacts/<name>")

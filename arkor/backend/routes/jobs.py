@@ -11,6 +11,7 @@ from flask import Blueprint, request
 
 from arkor.backend.jobs.admission import admit, check_name
 from arkor.backend.routes.access import backend, json_object, require_job, require_project
+from arkor.backend.routes.pages import answer, good_cursor, requested_page
 from arkor.backend.store.jobs import DatasetGone, KeyReused, NewJob
 from arkor.backend.store.tenants import Project
 from arkor.protocol.jobs import TrainingJob
@@ -38,8 +39,11 @@ def create() -> tuple[dict[str, Any], int]:
 
 @blueprint.get("/v1/jobs")
 def index() -> dict[str, Any]:
-    """List the project's jobs, newest first."""
-    return {"jobs": [job.to_wire() for job in backend().store.jobs.list(require_project())]}
+    """List the project's jobs, newest first: all of them, or the page that is asked for."""
+    project, page = require_project(), requested_page()
+    with good_cursor(page):
+        found, following = backend().store.jobs.list(project, limit=page.limit, after=page.after)
+    return answer("jobs", [job.to_wire() for job in found], following)
 
 
 @blueprint.get("/v1/jobs/<job_id>")

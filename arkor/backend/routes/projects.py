@@ -12,6 +12,7 @@ import attrs
 from flask import Blueprint
 
 from arkor.backend.routes.access import backend, json_object, require_org
+from arkor.backend.routes.pages import answer, good_cursor, requested_page
 from arkor.backend.store.tenants import Project
 from arkor.protocol import wire
 from arkor.protocol.config import NAME
@@ -40,9 +41,11 @@ def create() -> tuple[dict[str, Any], int]:
 
 @blueprint.get("/v1/projects")
 def index() -> dict[str, Any]:
-    """List the organisation's projects, oldest first."""
-    org = require_org()
-    return {"org": attrs.asdict(org), "projects": [_to_wire(item) for item in backend().store.tenants.projects(org)]}
+    """List the organisation's projects, oldest first: all of them, or the page that is asked for."""
+    org, page = require_org(), requested_page()
+    with good_cursor(page):
+        found, following = backend().store.tenants.projects(org, limit=page.limit, after=page.after)
+    return {"org": attrs.asdict(org), **answer("projects", [_to_wire(item) for item in found], following)}
 
 
 def _to_wire(project: Project) -> dict[str, Any]:

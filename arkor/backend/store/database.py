@@ -180,6 +180,9 @@ class Database:
                 for change in schema.UPGRADES[version]:
                     connection.exec_driver_sql(change)
             schema.metadata.create_all(connection)
+            for table in schema.metadata.sorted_tables:  # those that are newer than their table; no version needs them
+                for index in table.indexes:
+                    index.create(connection, checkfirst=True)
             connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")
 
 

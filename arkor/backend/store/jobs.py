@@ -16,6 +16,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from arkor.backend.store.database import Database, new_id, now
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
+from arkor.backend.store.pages import read_page
 from arkor.backend.store.schema import datasets, jobs
 from arkor.backend.store.tenants import Project
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
@@ -109,11 +110,25 @@ class Jobs:
         with self._database.read() as connection:
             return _by_key(connection, project, new)
 
-    def list(self, project: Project) -> list[TrainingJob]:
-        """Return the project's jobs, newest first."""
-        query = select(*_SHOWN).where(jobs.c.project_id == project.id).order_by(jobs.c.number.desc())
+    def list(
+        self, project: Project, *, limit: int | None = None, after: str | None = None
+    ) -> tuple[list[TrainingJob], str | None]:
+        """Return the project's jobs, newest first.
+
+        Args:
+            project: whose jobs.
+            limit: the most of them, 1 or more; None for all.
+            after: the cursor of an earlier page, or None.
+
+        Returns:
+            The jobs, and the cursor of the next page; None where there are no more.
+
+        Raises:
+            BadCursor: no page has ended with ``after``.
+        """
+        query, order = select(*_SHOWN).where(jobs.c.project_id == project.id), (jobs.c.created_at, jobs.c.id)
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(query).mappings()]
+            return read_page(connection, query, order, _job, newest_first=True, limit=limit, after=after)
 
     def ids(self) -> frozenset[str]:
         """Return the ids of all jobs of all projects."""

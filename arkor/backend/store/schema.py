@@ -103,6 +103,7 @@ jobs = Table(
     Column("request_hash", String, nullable=False),
     UniqueConstraint("project_id", "idempotency_key"),
     Index("jobs_by_status", "status", "number"),
+    Index("jobs_by_time", "project_id", "created_at", "id"),
 )
 
 attempts = Table(

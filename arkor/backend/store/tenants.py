@@ -12,6 +12,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from arkor.backend.store.database import Database, digest, new_id, new_token, now
+from arkor.backend.store.pages import read_page
 from arkor.backend.store.schema import identities, orgs, projects
 
 
@@ -89,11 +90,33 @@ class Tenants:
             return None
         return project
 
-    def projects(self, org: Org) -> list[Project]:
-        """Return the organisation's projects, oldest first."""
-        query = _PROJECTS.where(projects.c.org_id == org.id).order_by(projects.c.created_at, projects.c.id)
+    def projects(
+        self, org: Org, *, limit: int | None = None, after: str | None = None
+    ) -> tuple[list[Project], str | None]:
+        """Return the organisation's projects, oldest first.
+
+        Args:
+            org: whose projects.
+            limit: the most of them, 1 or more; None for all.
+            after: the cursor of an earlier page, or None.
+
+        Returns:
+            The projects, and the cursor of the next page; None where there are no more.
+
+        Raises:
+            BadCursor: no page has ended with ``after``.
+        """
+        query, order = _PROJECTS.where(projects.c.org_id == org.id), (projects.c.created_at, projects.c.id)
         with self._database.read() as connection:
-            return [Project(*row) for row in connection.execute(query)]
+            return read_page(
+                connection,
+                query.add_columns(projects.c.created_at),
+                order,
+                lambda row: Project(row["id"], row["org_id"], row["slug"], row["name"]),
+                newest_first=False,
+                limit=limit,
+                after=after,
+            )
 
     def project(self, org: Org, slug: str) -> Project | None:
         """Return the organisation's project with this slug, or None."""

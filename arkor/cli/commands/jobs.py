@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import click
@@ -16,30 +17,50 @@ from arkor.protocol.jobs import JobStatus
 from arkor.text import one_line
 
 LONGEST_FACT = 2000
+SHOWN = 50
 
 
 @click.group(cls=SuggestingGroup, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON, in the backend's form.")
 @click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only jobs with this status.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the ids.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help=f"Only the newest N.  [default: {SHOWN}, with --json or -q all]",
+)
+@click.option("--all", "every", is_flag=True, help="All jobs.")
 @local_option
 @click.pass_context
-def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bool, local: bool) -> None:
+def jobs(
+    context: click.Context,
+    *,
+    as_json: bool,
+    status: str | None,
+    quiet: bool,
+    limit: int | None,
+    every: bool,
+    local: bool,
+) -> None:
     """List, show or delete the project's jobs.
 
-    Without a command, lists the jobs, newest first.
+    Without a command, lists the newest jobs, the newest first.
 
     \b
     Example: arkor jobs --status running --local
     """
     command = context.invoked_subcommand
     if command is not None:
-        if as_json or status or quiet or local:
+        if as_json or status or quiet or limit or every or local:
             raise click.UsageError(f"Put options after the command: arkor jobs {command} …", context)
         return
+    if limit and every:
+        raise click.UsageError("Give --limit or --all, not both.", context)
     client, scope = project_of(local)
-    found = [job for job in client.list_jobs(scope) if status in {None, job.status}]
-    found.sort(key=lambda job: job.created_at, reverse=True)
+    most = None if every else limit or (None if as_json or quiet else SHOWN)
+    matching = (job for job in client.iter_jobs(scope) if status in {None, job.status})
+    found = list(itertools.islice(matching, most))
     if as_json:
         click.echo(json_lines([job_as_json(job) for job in found]))
     elif quiet:
@@ -48,6 +69,8 @@ def jobs(context: click.Context, *, as_json: bool, status: str | None, quiet: bo
         click.echo(f"No jobs with status {status}." if status else "No jobs yet.", err=True)
     else:
         print_table(found)
+        if most is not None and next(matching, None) is not None:
+            click.echo(f"These are the newest {most}. To list more: --limit N or --all", err=True)
 
 
 @jobs.command()

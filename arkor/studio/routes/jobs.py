@@ -24,21 +24,23 @@ from arkor.studio.routes.access import ask, ask_project, studio
 
 POINTS = 2000
 MOST_POINTS = 20_000
+LISTED = 500
+MOST_LISTED = 100_000
 
 blueprint = Blueprint("jobs", __name__)
 
 
 @blueprint.get("/api/jobs")
 def index() -> dict[str, Any]:
-    """List the project's jobs, the newest first; none where there is no project yet."""
+    """List the project's newest jobs, the newest first, and say whether there are more; none without a project."""
+    limit = _whole_number("limit", LISTED, 1, MOST_LISTED)
 
-    def listed(client: CloudApiClient) -> list[dict[str, Any]]:
+    def listed(client: CloudApiClient) -> dict[str, Any]:
         scope = studio().upstream.scope(client)
-        found = [] if scope is None else client.list_jobs(scope)
-        found.sort(key=lambda job: job.created_at, reverse=True)
-        return [_shown(job, scope) for job in found]
+        found = [] if scope is None else client.list_jobs(scope, limit=limit + 1)
+        return {"jobs": [_shown(job, scope) for job in found[:limit]], "more": len(found) > limit}
 
-    return {"jobs": ask(listed)}
+    return ask(listed)
 
 
 @blueprint.get("/api/jobs/<job_id>")
@@ -50,7 +52,7 @@ def show(job_id: str) -> dict[str, Any]:
 @blueprint.get("/api/jobs/<job_id>/metrics")
 def metrics(job_id: str) -> Response:
     """Tell the curve of a job in few points, its last events, and where they end."""
-    points = _points()
+    points = _whole_number("points", POINTS, FEWEST_POINTS, MOST_POINTS)
 
     def told(client: CloudApiClient, scope: Scope) -> str:
         key, histories = _key(scope, job_id), studio().histories
@@ -109,11 +111,12 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")[:100] or "download"
 
 
-def _points() -> int:
-    given = request.args.get("points", str(POINTS))
+def _whole_number(name: str, default: int, least: int, most: int) -> int:
+    """Return a parameter of the request, moved into its range."""
+    given = request.args.get(name, str(default))
     if not (given.isascii() and given.isdigit() and len(given) <= 9):
-        raise Refusal(400, f"points: must be a whole number from {FEWEST_POINTS} to {MOST_POINTS}, not {given!r:.50}")
-    return min(max(int(given), FEWEST_POINTS), MOST_POINTS)
+        raise Refusal(400, f"{name}: must be a whole number from {least} to {most}, not {given!r:.50}")
+    return min(max(int(given), least), most)
 
 
 def _artifacts(client: CloudApiClient, scope: Scope, job_id: str) -> list[dict[str, Any]]:

@@ -2,12 +2,11 @@
 
 import { api } from "./api.js";
 import { createAbout } from "./about.js";
-import { createFeed } from "./feed.js";
 import { h, replace } from "./dom.js";
+import { createJobList } from "./jobs/joblist.js";
 import { mountHeader } from "./header.js";
 import { mountNotices } from "./notices.js";
 
-const JOBS_EVERY_MS = 5000;
 const READDRESS_EVERY_MS = 400; // browsers ignore a page that changes its address many times in a row
 
 const ROUTES = [
@@ -23,8 +22,8 @@ const about = createAbout(api);
 const context = {
   api,
   about,
-  /** The feed of GET /api/jobs, shared by every view, so that one that opens has a list at once. */
-  jobs: createFeed(async (signal) => (await api.get("/api/jobs", { signal })).jobs, JOBS_EVERY_MS),
+  /** The project's jobs, shared by every view, so that one that opens has a list at once. */
+  jobs: createJobList(api),
   /** Go to another address of the page, such as "#/jobs". */
   navigate(hash) {
     putAddress();

@@ -38,6 +38,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "delete-jobs",
             "stored-events",
             "figure-columns",
+            "pages",
         ],
     }
 

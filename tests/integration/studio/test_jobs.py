@@ -60,12 +60,24 @@ def test_jobs_are_listed_newest_first_without_tokens(routed_cloud: Cloud, page: 
 
 def test_looking_makes_no_project(arkor_cloud: Cloud, page: FlaskClient, project: Path) -> None:
     """A folder without one has no jobs, and nothing is written there."""
-    assert page.get("/api/jobs").get_json() == {"jobs": []}
+    assert page.get("/api/jobs").get_json() == {"jobs": [], "more": False}
     for path in ("jobs/job_1", "jobs/job_1/metrics", "jobs/job_1/metrics.csv", "jobs/job_1/events"):
         answer = page.get(f"/api/{path}")
         assert (answer.status_code, "no project yet" in answer.get_json()["error"]) == (404, True)
     assert arkor_cloud.calls("POST", "/v1/projects") == []
     assert list(project.iterdir()) == []
+
+
+def test_the_newest_jobs_are_listed(routed_cloud: Cloud, page: FlaskClient) -> None:
+    """As many as the page asks for, and whether there are others."""
+    for number in range(1, 6):
+        at = f"2026-01-0{number}T00:00:00.000Z"
+        routed_cloud.jobs[f"job_{number}"] = {"id": f"job_{number}", "status": "completed", "createdAt": at}
+    every = [5, 4, 3, 2, 1]
+    for query, ids, more in (("?limit=2", [5, 4], True), ("?limit=5", every, False), ("", every, False)):
+        body = page.get(f"/api/jobs{query}").get_json()
+        assert ([job["id"] for job in body["jobs"]], body["more"]) == ([f"job_{number}" for number in ids], more)
+    assert page.get("/api/jobs?limit=x").status_code == 400
 
 
 def test_the_routing_of_another_identity_is_told(arkor_cloud: Cloud, page: FlaskClient) -> None:

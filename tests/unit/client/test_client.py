@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -212,3 +213,37 @@ def test_an_address_that_is_none_is_refused_before_anything_is_sent() -> None:
     """By the name of the setting."""
     with pytest.raises(ConfigError, match="ARKOR_CLOUD_API_URL"):
         CloudApiClient("nonsense", token="secret")
+
+
+def _job(number: int) -> dict[str, Any]:
+    return {"id": f"job_{number}", "createdAt": f"2026-01-0{number}T00:00:00.000Z"}
+
+
+def test_jobs_are_fetched_in_pages_as_they_are_needed(cloud: Cloud, client: CloudApiClient) -> None:
+    """Where the backend has pages; each is asked for after the one before."""
+    cloud.features = {"pages"}
+    pages = ({"jobs": [_job(5), _job(4)], "next": "a&b"}, {"jobs": [_job(3)]})
+    cloud.answer("GET", "/v1/jobs", *[Answer(body=page) for page in pages])
+    assert [job.id for job in client.list_jobs(SCOPE)] == ["job_5", "job_4", "job_3"]
+    assert [call.query.get("after") for call in cloud.calls("GET", "/v1/jobs")] == [None, "a&b"]
+    cloud.answer("GET", "/v1/jobs", Answer(body={"jobs": [_job(5), _job(4)], "next": "c"}))
+    assert [job.id for job in client.list_jobs(SCOPE, limit=2)] == ["job_5", "job_4"]
+    asked = cloud.calls("GET", "/v1/jobs")
+    assert (len(asked), asked[-1].query["limit"]) == (3, "2")
+
+
+def test_a_backend_without_pages_is_asked_for_all(cloud: Cloud, client: CloudApiClient) -> None:
+    """Arkor Cloud, and an older self-hosted one; the newest are found among them, in whatever order they come."""
+    body = Answer(body={"jobs": [_job(2), _job(5), _job(3)], "next": "ignored"})
+    cloud.answer("GET", "/v1/jobs", body, body)
+    assert [job.id for job in client.list_jobs(SCOPE)] == ["job_2", "job_5", "job_3"]
+    assert [job.id for job in client.list_jobs(SCOPE, limit=2)] == ["job_5", "job_3"]
+    assert all("limit" not in call.query for call in cloud.calls("GET", "/v1/jobs"))
+
+
+def test_pages_that_lead_in_a_circle_are_an_error(cloud: Cloud, client: CloudApiClient) -> None:
+    """They are not read for ever."""
+    cloud.features = {"pages"}
+    cloud.answer("GET", "/v1/jobs", *[Answer(body={"jobs": [_job(1)], "next": "same"})] * 2)
+    with pytest.raises(StreamError, match="does not go on after 'same'"):
+        client.list_jobs(SCOPE)

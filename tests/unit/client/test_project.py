@@ -287,7 +287,7 @@ def test_an_answer_without_a_project_writes_nothing_that_cannot_be_used(
 def test_looking_for_a_project_makes_none(cloud: Cloud, project: Path) -> None:
     """Nothing is created, on the backend or on the disk."""
     assert find_project(client(cloud), project) is None
-    assert [item.method for item in cloud.requests] == ["GET"]
+    assert {item.method for item in cloud.requests} == {"GET"}
     assert not (project / ".arkor").exists()
 
 

@@ -2,7 +2,7 @@
 
 import { h, setText } from "../dom.js";
 import { createFreshness } from "../freshness.js";
-import { keyedRows, shortRow } from "../jobs/jobtable.js";
+import { countOf, keyedRows, shortRow } from "../jobs/jobtable.js";
 import { mountRunPanel } from "./runpanel.js";
 
 const MOST = 12;
@@ -25,7 +25,7 @@ function mountJobs(root, { jobs }) {
   return jobs.subscribe((state) => {
     stale.update(state);
     update((state.data ?? []).slice(0, MOST));
-    setText(more, state.data?.length > MOST ? `All ${state.data.length} jobs` : "All jobs");
+    setText(more, state.data?.length > MOST ? `All ${countOf(state.data)} jobs` : "All jobs");
     setText(empty, state.data ? "No jobs yet." : "Loading …");
     empty.hidden = Boolean(state.data?.length) || (!state.data && Boolean(state.error));
   });

@@ -2,7 +2,7 @@
 
 import { h, setText } from "../dom.js";
 import { createFreshness } from "../freshness.js";
-import { keyedRows, tableRow } from "./jobtable.js";
+import { countOf, keyedRows, tableRow } from "./jobtable.js";
 
 const STATUSES = ["queued", "running", "completed", "failed", "cancelled"];
 const COLUMNS = ["Status", "Name", "Created", "Duration", "Last loss", "ID"];
@@ -47,13 +47,17 @@ export function mount(root, { jobs, announce, readdress }, { query }) {
     update(found.slice(0, most));
     table.hidden = found.length === 0;
     empty.hidden = found.length > 0 || (!data && Boolean(error));
-    setText(empty, !data ? "Loading …" : data.length === 0 ? "No jobs yet." : "No jobs match.");
-    setText(count, !data?.length ? "" : found.length === data.length ? `${data.length}` : `${found.length} of ${data.length}`);
-    more.hidden = found.length <= most;
-    setText(more, `Show ${Math.min(AT_A_TIME, found.length - most)} more`);
+    const all = countOf(data);
+    setText(empty, !data ? "Loading …" : data.length === 0 ? "No jobs yet."
+      : data.more ? `No jobs match among the newest ${data.length}.` : "No jobs match.");
+    setText(count, !data?.length ? "" : found.length === data.length ? all : `${found.length} of ${all}`);
+    const hidden = found.length - most;
+    more.hidden = hidden <= 0 && !data?.more;
+    setText(more, hidden > 0 ? `Show ${Math.min(AT_A_TIME, hidden)} more` : "Load older jobs");
   }
 
   function showMore() {
+    if (matching(jobs.state.data ?? []).length <= most) jobs.loadMore();
     most += AT_A_TIME;
     draw();
   }

@@ -9,6 +9,11 @@ export function jobHref(id) {
   return `#/jobs/${encodeURIComponent(id)}`;
 }
 
+/** Return how many jobs there are, as far as is known: "500+" where there are older ones. */
+export function countOf(jobs) {
+  return `${jobs?.length ?? 0}${jobs?.more ? "+" : ""}`;
+}
+
 /** A status as a badge; `update(status)` changes it. */
 export function createStatus() {
   const element = h("span", { class: "status" });

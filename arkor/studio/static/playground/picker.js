@@ -68,6 +68,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
     if (!choice && (known || jobs.state.error) && modelsKnown) {
       choice = firstChoice(known, models);
     }
+    if (choice?.job && known && !job()) jobs.loadMore(); // it may be an old one
     follow();
     if (choice?.job && choice.step === undefined) {
       const [best] = versionsOf(job(), saved) ?? [];

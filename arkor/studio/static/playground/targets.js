@@ -75,7 +75,7 @@ export function problemOf(choice, { jobs, models, saved }) {
   if (!choice) return "Choose who is to answer.";
   if (choice.model !== undefined) return modelProblem(choice.model, models);
   const job = jobs?.find(({ id }) => id === choice.job);
-  if (jobs && !job) return `There is no job ${choice.job} in this project.`;
+  if (jobs && !job) return jobs.more ? null : `There is no job ${choice.job} in this project.`;
   if (!job || !saved) return null;
   const versions = versionsOf(job, saved);
   if (versions.includes(choice.step)) return null;
