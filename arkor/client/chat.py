@@ -237,7 +237,7 @@ class ChatResponse(NotPickled):
         text = self.text
         try:
             return json.loads(text)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             cut = "; it was cut at max_tokens" if self.finish_reason == "length" else ""
             raise StreamError(f"The answer is not JSON ({exc}){cut}: {text[:200]!r}") from exc
 
@@ -311,6 +311,6 @@ class ChatResponse(NotPickled):
 def _chunk(data: str) -> Mapping[str, Any]:
     try:
         body = json.loads(data)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise StreamError(f"The answer's stream holds something that is not JSON: {data[:200]!r}") from exc
     return wire.mapping(body)

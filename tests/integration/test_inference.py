@@ -96,6 +96,12 @@ def test_what_is_no_json_is_told(routed_cloud: Cloud, client: CloudApiClient, sc
     routed_cloud.says(Stream(frames=[chunk('{"a":'), chunk(finish_reason="length"), DONE]))
     with pytest.raises(StreamError, match="cut at max_tokens"):
         ask(client, scope).json()
+    routed_cloud.says(Stream(frames=[chunk("[" * 5000), DONE]))
+    with pytest.raises(StreamError, match="is not JSON"):
+        ask(client, scope).json()
+    routed_cloud.says(Stream(frames=[b"data: " + b"[" * 5000 + b"\n\n"]))
+    with pytest.raises(StreamError, match="holds something that is not JSON"):
+        ask(client, scope).json()
 
 
 def test_tool_calls_are_put_together(routed_cloud: Cloud, client: CloudApiClient, scope: Scope) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from arkor.backend.inference.constraints import check_closed, check_size
+from arkor.protocol.json_rules import JsonError, read_json
 from arkor.serving.refusal import Refusal
 
 MAX_TOOLS = 128
@@ -89,8 +90,8 @@ def call_grammar(tools: Tools, *, tagged: bool) -> str:
 def read_call(text: str) -> dict[str, Any] | None:
     """Return the call that a text is, ``{"name", "arguments"}`` with the arguments as JSON text; None if it is none."""
     try:
-        call = json.loads(text)
-    except ValueError:
+        call = read_json(text)
+    except JsonError:
         return None
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         return None

@@ -97,9 +97,9 @@ def test_a_browser_that_leaves_ends_its_answer_at_the_backend(routed_cloud: Clou
     eventually(lambda: not threads_of_ours(), "nothing is read for it any more")
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b"", b"\xff"])
+@pytest.mark.parametrize("body", [b"[]", b"{", b"", b"\xff", b"[" * 5000, b"9" * 5000, rb'{"x": "\ud83d"}'])
 def test_a_question_has_to_be_an_object(routed_cloud: Cloud, page: Served, body: bytes) -> None:
     """The backend is not asked."""
     answer = page.request("POST", CHAT, data=body, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, "JSON" in answer.json()["error"]) == (400, True)
+    assert (answer.status_code, len(answer.json()["error"].splitlines())) == (400, 1)
     assert routed_cloud.calls("POST", "/v1/inference/chat") == []

@@ -297,7 +297,8 @@ def test_tools_that_cannot_be_read_are_named(tools: Any, choice: Any, reason: st
 def test_a_call_is_read_back() -> None:
     """Its arguments are JSON text again; what is no call is none."""
     assert read_call('{"name": "f", "arguments": {"x": "é"}}') == {"name": "f", "arguments": '{"x": "é"}'}
-    for text in ("", "{", "[]", '{"arguments": {}}', '{"name": 5}'):
+    deep = '{"name": "f", "arguments": ' + "[" * 2000 + "]" * 2000 + "}"
+    for text in ("", "{", "[]", '{"arguments": {}}', '{"name": 5}', deep):
         assert read_call(text) is None
 
 
