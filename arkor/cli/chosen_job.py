@@ -27,10 +27,9 @@ def named_or_newest(client: CloudApiClient, scope: Scope, job_id: str | None) ->
     """
     if job_id is not None:
         return client.find_job(scope, job_id)
-    jobs = client.list_jobs(scope)
-    if not jobs:
+    job = next(client.iter_jobs(scope, page=1), None)
+    if job is None:
         raise click.UsageError("This project has no job yet: start one with 'arkor start'.")
-    job = max(jobs, key=lambda one: one.created_at)
     _say(job, "the newest")
     return job
 

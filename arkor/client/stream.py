@@ -40,7 +40,7 @@ from arkor.protocol.config import real, whole
 READ_BYTES = 32 * 1024
 JITTER = 0.25
 BOUNDED_RETRY_S = 120.0
-EMPTY_BEFORE_ASKING = 3
+EMPTY_BEFORE_ASKING = 2
 TELLING_FAILURE = 4  # in a row; about ten seconds into an outage somebody may wonder
 FINAL_STATUSES = frozenset({401, 403, 410, 426})
 
@@ -147,6 +147,7 @@ class EventStream:
         self._on_loss = on_loss
         self._progress = self._is_debugging = False
         self._empty = 0
+        self._was_over = False
         self._failures = 0
         self._server_delay_s: float | None = None
         self._refused_since: float | None = None
@@ -283,13 +284,17 @@ class EventStream:
     def _is_the_end(self, failure: ArkorError | None) -> bool:
         """After a connection, say whether nothing more will come; raise a refusal that has lasted too long.
 
-        A stream that ends without an event may have ended by accident, and the job been over by then: to take the
-        job's word at once would lose the events that another connection brings.
+        A stream that ends without an event may have ended by accident, and the job may be over only since then. So the
+        job's word counts for the connections that are opened after it; to take it at once would lose their events.
         """
         if isinstance(failure, ConnectionFailed):
             self._check_alive()
         elif failure is None or isinstance(failure, StreamError):
-            return (self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted()) and self._has_ended()
+            if self._was_over and self._empty:
+                return True
+            if self._empty >= EMPTY_BEFORE_ASKING or self._is_exhausted():
+                self._was_over = self._has_ended()
+            return self._was_over and self._is_exhausted()
         elif self._refused_for_s() >= BOUNDED_RETRY_S:
             if self._has_ended():
                 return True

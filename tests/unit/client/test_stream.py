@@ -303,16 +303,34 @@ def test_a_backend_that_is_busy_for_long_is_asked_for_the_job(
     assert len(connections.asked) == 3
 
 
-def test_a_stream_that_only_ends_is_asked_about_from_the_third_time_on(delays: list[float]) -> None:
-    """One empty stream may be an accident, and the events still to be had."""
+def test_a_stream_that_only_ends_is_asked_about_from_the_second_time_on(delays: list[float]) -> None:
+    """One empty stream may be an accident; and a third shows that a job that is over has nothing more to tell."""
     connections = Connections(*[[b": nothing\n\n"]] * 9)
     read(connections, is_over=lambda: True)
     assert len(connections.asked) == 3
 
 
+@pytest.mark.parametrize("between", [[], [DOWN, DOWN]])
+def test_a_job_that_ended_while_its_streams_did_is_read_to_its_end(
+    delays: list[float], between: list[Exception]
+) -> None:
+    """Queued at a backend that is restarted again and again, then quickly done: its word comes before its events."""
+    connections = Connections([], [], *between, [log(1) + log(2)], [log(3)], [])
+    events = read(connections, is_over=lambda: True)
+    assert [event["step"] for event in events] == [1, 2, 3]
+
+
+def test_a_job_that_goes_on_is_asked_about_again(delays: list[float]) -> None:
+    """After each further empty stream; the one that follows its end is the last."""
+    answers = iter([False, False, True])
+    connections = Connections(*[[]] * 9)
+    read(connections, is_over=lambda: next(answers))
+    assert len(connections.asked) == 5
+
+
 def test_nobody_is_asked_while_events_come(delays: list[float]) -> None:
     """Ends after progress, and failures that say nothing of the job, ask nothing."""
-    connections = Connections([log(1)], DOWN, DOWN, DOWN, DOWN, [log(2)], [], [], [log(3)], [])
+    connections = Connections([log(1)], DOWN, DOWN, DOWN, DOWN, [log(2)], [], [log(3)], [])
     events = read(connections, is_over=lambda: pytest.fail("asked"))
     assert [event["step"] for event in events] == [1, 2, 3]
 
