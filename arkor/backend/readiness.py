@@ -43,11 +43,13 @@ class Readiness:
     def problems(self) -> dict[str, str]:
         """Return a reason for each of ``disk``, ``database`` and ``scheduler`` that is not ready; at most a second old.
 
+        ``probe`` stands for all of them while an earlier look gets no answer.
+
         Example:
             ``{"disk": "12 MiB are free, and 64 MiB are needed."}``
         """
         if not self._looking.acquire(timeout=_PATIENCE_S):
-            return {"disk": f"An earlier probe has had no answer for {_PATIENCE_S:g} s."}
+            return {"probe": f"An earlier one has had no answer for {_PATIENCE_S:g} s."}
         try:
             if time.monotonic() >= self._kept_until:
                 reasons = {"disk": self._disk(), "database": self._database(), "scheduler": self._scheduling()}

@@ -20,7 +20,7 @@ from arkor.errors import (
 from arkor.http.transport import path
 from arkor.protocol import wire
 
-PAGE = 500
+PAGE = 1000  # the most that a backend gives at a time
 
 _NOT_IMPLEMENTED = 501
 _PASSING = frozenset({408, 429})  # beside 5xx: they say nothing about what the backend can do

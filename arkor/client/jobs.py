@@ -76,11 +76,16 @@ class JobCalls(CapabilityCalls):
             scope: the project.
             limit: return the newest so many, 1 or more; None returns all, in the backend's order.
 
+        Raises:
+            ConfigError: the limit is less than 1; nothing was sent.
+
         Example:
             ``newest = client.list_jobs(scope, limit=20)``
         """
         if limit is None:
             return list(self._jobs(scope))
+        if limit < 1:
+            raise ConfigError("limit", f"must be 1 or more, not {limit!r}")
         return list(itertools.islice(self.iter_jobs(scope, page=min(limit, PAGE)), limit))
 
     def iter_jobs(self, scope: Scope, *, page: int = PAGE) -> Iterator[TrainingJob]:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+import requests
 import tenacity
 
 from arkor.client.stream import TELLING_FAILURE, ReconnectPolicy, is_refusal
@@ -27,10 +28,14 @@ def is_away(failure: BaseException) -> bool:
     return isinstance(failure, ConnectionFailed) or (isinstance(failure, CloudApiError) and not is_refusal(failure))
 
 
-def is_asked_to_return(failure: BaseException) -> bool:
-    """Say whether there was no answer, or a 429 or 503 that says when to come back."""
-    is_busy = isinstance(failure, CloudApiError) and failure.status in _BUSY and failure.retry_after is not None
-    return is_busy or isinstance(failure, ConnectionFailed)
+def may_ask_again(failure: BaseException) -> bool:
+    """Say whether a question to a model may be asked again: nobody heard it, or a 429 or 503 says when to come back.
+
+    A model that did not answer in time would need as long again.
+    """
+    if isinstance(failure, ConnectionFailed):
+        return not isinstance(failure.__cause__, requests.exceptions.ReadTimeout)
+    return isinstance(failure, CloudApiError) and failure.status in _BUSY and failure.retry_after is not None
 
 
 def until_answered(

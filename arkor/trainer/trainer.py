@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from arkor.client.chat import ChatResponse
 from arkor.client.client import CloudApiClient
 from arkor.client.position import EVENT_ID
-from arkor.client.reconnect import is_asked_to_return, until_answered
+from arkor.client.reconnect import may_ask_again, until_answered
 from arkor.client.result import TrainingResult
 from arkor.client.stream import ReconnectPolicy
 from arkor.data.checked import CheckedDataset
@@ -466,7 +466,7 @@ class Trainer(NotPickled):
             policy=self._reconnect,
             limits=AbortScope(question.get("abort_event", self._abort_event), patience),
             check_alive=self._starter.check_alive,
-            may_pass=is_asked_to_return,
+            may_pass=may_ask_again,
         )
 
     def _started(self) -> JobRecord:

@@ -180,7 +180,7 @@ class Database:
                 for change in schema.UPGRADES[version]:
                     connection.exec_driver_sql(change)
             schema.metadata.create_all(connection)
-            for table in schema.metadata.sorted_tables:  # those that are newer than their table; no version needs them
+            for table in schema.metadata.sorted_tables:  # one may be newer than its table; no version needs it
                 for index in table.indexes:
                     index.create(connection, checkfirst=True)
             connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")

@@ -13,6 +13,7 @@ from arkor.cli.display.job_table import local_time, print_table, took
 from arkor.cli.display.output import job_as_json, json_lines
 from arkor.cli.options import local_option, project_of
 from arkor.cli.suggestions import SuggestingGroup
+from arkor.client.capabilities import PAGE
 from arkor.protocol.jobs import JobStatus
 from arkor.text import one_line
 
@@ -59,7 +60,8 @@ def jobs(
         raise click.UsageError("Give --limit or --all, not both.", context)
     client, scope = project_of(local)
     most = None if every else limit or (None if as_json or quiet else SHOWN)
-    matching = (job for job in client.iter_jobs(scope) if status in {None, job.status})
+    page = PAGE if most is None or status else min(most + 1, PAGE)
+    matching = (job for job in client.iter_jobs(scope, page=page) if status in {None, job.status})
     found = list(itertools.islice(matching, most))
     if as_json:
         click.echo(json_lines([job_as_json(job) for job in found]))

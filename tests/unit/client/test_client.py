@@ -241,6 +241,13 @@ def test_a_backend_without_pages_is_asked_for_all(cloud: Cloud, client: CloudApi
     assert all("limit" not in call.query for call in cloud.calls("GET", "/v1/jobs"))
 
 
+def test_a_limit_below_1_is_refused(cloud: Cloud, client: CloudApiClient) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigError, match="limit: must be 1 or more, not 0"):
+        client.list_jobs(SCOPE, limit=0)
+    assert cloud.requests == []
+
+
 def test_pages_that_lead_in_a_circle_are_an_error(cloud: Cloud, client: CloudApiClient) -> None:
     """They are not read for ever."""
     cloud.features = {"pages"}
