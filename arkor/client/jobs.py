@@ -86,9 +86,9 @@ class JobCalls(CapabilityCalls):
             return list(self._jobs(scope))
         if limit < 1:
             raise ConfigError("limit", f"must be 1 or more, not {limit!r}")
-        return list(itertools.islice(self.iter_jobs(scope, page=min(limit, PAGE)), limit))
+        return list(itertools.islice(self.iter_jobs(scope, page=limit), limit))
 
-    def iter_jobs(self, scope: Scope, *, page: int = PAGE) -> Iterator[TrainingJob]:
+    def iter_jobs(self, scope: Scope, *, page: int | None = None) -> Iterator[TrainingJob]:
         """Yield the project's jobs, the newest first, fetched as they are needed.
 
         A job that is submitted meanwhile is not among them, and no job comes twice. A backend without pages sends all
@@ -96,13 +96,13 @@ class JobCalls(CapabilityCalls):
 
         Args:
             scope: the project.
-            page: the most jobs to fetch at a time, 1 to 1000.
+            page: the most jobs to fetch at a time, 1 or more; None for as many as the backend gives.
 
         Example:
             ``failed = next((job for job in client.iter_jobs(scope) if job.status == "failed"), None)``
         """
         if "pages" in self.features:
-            return self._jobs(scope, page)
+            return self._jobs(scope, min(page or PAGE, PAGE))
         return iter(sorted(self._jobs(scope), key=lambda job: job.created_at, reverse=True))
 
     def _jobs(self, scope: Scope, page: int = PAGE) -> Iterator[TrainingJob]:

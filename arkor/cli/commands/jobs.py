@@ -13,7 +13,6 @@ from arkor.cli.display.job_table import local_time, print_table, took
 from arkor.cli.display.output import job_as_json, json_lines
 from arkor.cli.options import local_option, project_of
 from arkor.cli.suggestions import SuggestingGroup
-from arkor.client.capabilities import PAGE
 from arkor.protocol.jobs import JobStatus
 from arkor.text import one_line
 
@@ -60,7 +59,7 @@ def jobs(
         raise click.UsageError("Give --limit or --all, not both.", context)
     client, scope = project_of(local)
     most = None if every else limit or (None if as_json or quiet else SHOWN)
-    page = PAGE if most is None or status else min(most + 1, PAGE)
+    page = None if most is None or status else most + 1
     matching = (job for job in client.iter_jobs(scope, page=page) if status in {None, job.status})
     found = list(itertools.islice(matching, most))
     if as_json:
