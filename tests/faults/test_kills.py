@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from arkor import HuggingFaceDataset, ReconnectPolicy, Trainer
 from arkor.client.client import CloudApiClient
 from arkor.client.project import ensure_project
-from tests.support.backend import BackendProcess, is_running
+from tests.support.backend import ROOT, BackendProcess, is_running
 from tests.support.eventually import eventually
 from tests.support.tiny_model import write_tiny_model
 from tests.support.waiting import Told, Waiting
@@ -198,3 +200,12 @@ def test_kills_one_after_another_are_heard_of_by_nobody(begin: Callable[..., Run
     run.backend.start()
     run.finish()
     assert run.events() == PLAN
+
+
+def test_the_bench_of_kills_finds_nothing_in_a_few_jobs() -> None:
+    """A short run of ``bench/kills.py``; this seed begins with a kill of backend and workers."""
+    command = [sys.executable, "bench/kills.py", "--jobs", "3", "--seed", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert "faults" in done.stdout
