@@ -80,11 +80,16 @@ class _Attempt:
             return
         state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
         replay(state.log_history, checkpoints.step_of(resumed), self._spec, self._reporter)
-        if state.global_step < state.max_steps:
+        model.restore_adapter(self._trainer.model, resumed)
+        self._trainer.state = state
+        if state.global_step < state.max_steps:  # after the last one, the trainer would do a step too many
+            if self._is_due(state.global_step) and not self._is_evaluated():
+                self._trainer.evaluate()  # the attempt before was stopped in the middle of it, or just before
             self._trainer.train(resume_from_checkpoint=str(resumed))
-        else:  # the trainer would do a step too many
-            model.restore_adapter(self._trainer.model, resumed)
-            self._trainer.state = state
+
+    def _is_due(self, step: int) -> bool:
+        arguments = self._trainer.args
+        return bool(arguments.eval_strategy == "steps" and step % arguments.eval_steps == 0)
 
     def _is_evaluated(self) -> bool:
         history = self._trainer.state.log_history

@@ -1,0 +1,89 @@
+"""A training that is stopped and resumed in this process, with a model that trains in no time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
+from arkor.protocol.config import JobConfig
+
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.filterwarnings("default"),  # of the libraries'
+]
+
+
+class Events:
+    """Stands in for the reporter: it notes events, and asks for a stop at one of them."""
+
+    threads = None
+
+    def __init__(self, stop: StopSwitch, is_last: Callable[[dict[str, Any]], bool] = lambda _: False) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self._stop = stop
+        self._is_last = is_last
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.sent.append({"type": kind, **fields})
+        if self._is_last(self.sent[-1]):
+            self._stop._reason = StopReason.TERMINATED  # without its signal, which is the process's
+
+    def figures(self, name: str) -> dict[int, float]:
+        """Return a figure of the logs by its step."""
+        return {event["step"]: event[name] for event in self.sent if name in event}
+
+
+@pytest.fixture
+def attempt(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., None]:
+    """Make an attempt at a job of six steps, each second of which is evaluated."""
+    from arkor.backend.training_worker.training import train
+
+    config = JobConfig(
+        model=str(model_folder),
+        dataset_source={"type": "dataset", "id": "0" * 64},
+        dataset_split={"evalFraction": 0.2},
+        max_steps=6,
+        eval_steps=2,
+    )
+
+    def make(job: str, number: int, events: Events, stop: StopSwitch) -> None:
+        (tmp_path / job).mkdir(exist_ok=True)
+        spec = WorkerSpec(
+            job_id=job,
+            attempt=number,
+            token="t",
+            backend_url="http://127.0.0.1:1",
+            name="n",
+            config=config,
+            dataset_path=str(rows),
+            job_dir=str(tmp_path / job),
+            model_root=str(model_folder.parent),
+            threads=1,
+        )
+        train(spec, events, stop, Position())  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.mark.parametrize(("last_log", "saved"), [(2, 2), (3, 4), (6, 6)])
+def test_an_evaluation_that_a_stop_broke_off_is_made_up_for(
+    attempt: Callable[..., None], last_log: int, saved: int
+) -> None:
+    """A stop in its middle, or just before it: the next attempt evaluates first, and trains as if nothing had been."""
+    whole, stop = Events(StopSwitch()), StopSwitch()
+    attempt("whole", 1, whole, StopSwitch())
+    first = Events(stop, lambda event: event["type"] == "training.log" and event["step"] == last_log)
+    with pytest.raises(Interrupted):
+        attempt("stopped", 1, first, stop)
+    second = Events(StopSwitch())
+    attempt("stopped", 2, second, StopSwitch())
+    assert second.sent[0]["metadata"]["resumedFromStep"] == saved
+    assert saved not in first.figures("evalLoss")
+    for name in ("loss", "evalLoss"):
+        assert second.figures(name) == pytest.approx(whole.figures(name))
+    assert second.sent[-1]["type"] == "training.completed"
