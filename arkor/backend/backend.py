@@ -10,6 +10,7 @@ from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.models.pulls import Pulls
 from arkor.backend.processes.child_engine import ProcessEngine
 from arkor.backend.readiness import Readiness
+from arkor.backend.row_checks import RowChecks
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
@@ -58,6 +59,7 @@ class Backend:
         self.inference = Inference(settings, self.scheduler.is_training)
         self.targets = Targets(settings, self.store)
         self.deleter = Deleter(settings, self.store, self.targets)
+        self.row_checks = RowChecks()
         self.activity = Activity()
         self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
         self.feed.listen(self.streams.publish)
@@ -80,6 +82,7 @@ class Backend:
         self.stopping = True
         self.streams.close()
         self.pulls.close()
+        self.row_checks.close()
         self.inference.close()
         self.scheduler.stop()
 

@@ -42,9 +42,9 @@ def child(command: list[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
 
     Args:
         command: the program and its arguments.
-        how: as ``subprocess.Popen`` takes it.
+        how: as ``subprocess.Popen`` takes it; its input is empty unless ``stdin`` is given.
     """
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, **how) as process:
+    with subprocess.Popen(command, **{"stdin": subprocess.DEVNULL, **how}) as process:
         try:
             yield process
         except BaseException:

@@ -20,6 +20,11 @@ blueprint = Blueprint("datasets", __name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+def encoding() -> str:
+    """Return how the current request's body is compressed, in lower case; empty if it is not."""
+    return request.headers.get("Content-Encoding", "").strip().lower()
+
+
 @blueprint.get("/v1/datasets/<sha256>")
 def show(sha256: str) -> dict[str, Any]:
     """Say whether the project has uploaded these bytes."""
@@ -37,8 +42,7 @@ def upload(sha256: str) -> tuple[dict[str, Any], int]:
         raise Refusal(400, "A data set is named by the SHA-256 of its bytes, 64 lowercase hex digits.")
     limit = serving.settings.max_dataset_bytes
     request.max_content_length = limit
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
     register = functools.partial(serving.store.datasets.add, project.id)
-    destination = Destination(serving.settings.datasets_folder, limit, register)
-    dataset, is_new = receive(request.stream, encoding, sha256, destination)
+    destination = Destination(serving.settings.datasets_folder, limit, serving.row_checks.count, register)
+    dataset, is_new = receive(request.stream, request.content_length or 0, encoding(), sha256, destination)
     return {"dataset": dataset.to_wire()}, 201 if is_new else 200
