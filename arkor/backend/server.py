@@ -15,9 +15,11 @@ from pathlib import Path
 
 from arkor.backend.app import create_app
 from arkor.backend.backend import Backend
+from arkor.backend.routes import bodies
 from arkor.backend.server_file import ServerFile
 from arkor.backend.settings import Settings
 from arkor.errors import LocalBackendError
+from arkor.serving.application import gate_of
 from arkor.serving.httpserver import HttpServer
 from arkor.serving.stopping import StopRequest
 from arkor.serving.takeover import TakeOverChannel
@@ -28,11 +30,9 @@ log = logging.getLogger("arkor.backend")
 HOST = "127.0.0.1"
 _SPARE_THREADS = 16  # for everything that is not a chat; event streams need no thread
 _SHUTDOWN_S = 5.0
-# The application has its own limits and answers with JSON; this one only ends what nobody could mean.
-_MAX_BODY_BYTES = 64 * 1024**3
 _IDLE_LOOK_S = 1.0
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_SPARE_FILES = 1500  # connections that waitress holds, the database, workers' pipes
+_SPARE_FILES = 1500  # connections, each possibly with a body in a temporary file; the database, workers' pipes
 
 
 def serve(settings: Settings) -> None:
@@ -46,13 +46,12 @@ def serve(settings: Settings) -> None:
     with _sole_user(settings), StopRequest() as stop, _bound(settings.port, server_file) as bound:
         url = f"http://{HOST}:{bound.getsockname()[1]}"
         backend = Backend(settings, url, None if server_file is None else server_file.secret)
-        app = backend.activity.watch(create_app(backend).wsgi_app)
-        threads = settings.chat_cap + _SPARE_THREADS
+        app = create_app(backend)
         http = HttpServer(
-            app,
+            backend.activity.watch(app.wsgi_app),
             bound,
-            threads=threads,
-            max_body_bytes=_MAX_BODY_BYTES,
+            gate=gate_of(app, bodies.admit),
+            threads=settings.chat_cap + _SPARE_THREADS,
             shutdown_s=_SHUTDOWN_S,
             channel=TakeOverChannel,
         )

@@ -50,7 +50,7 @@ def read_json(text: str | bytes) -> Any:
         JsonError: it is no JSON, or breaks a rule.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text if isinstance(text, str) else text.decode())
     except RecursionError:
         raise JsonError("", TOO_DEEP) from None
     except json.JSONDecodeError as exc:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import attrs
-from flask import Blueprint, Flask, Response, jsonify
+from flask import Blueprint, Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from arkor.serving.bodies import Admission, Gate, refusal_of
 from arkor.serving.refusal import Refusal
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 MAX_BODY_BYTES = 16 * 1024**2  # of a request; a route that takes more says so itself
 
@@ -49,6 +54,7 @@ def create_json_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.url_map.merge_slashes = False  # a redirect would be no JSON answer
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.before_request(_raise_refusal)
     app.before_request(check)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
@@ -56,6 +62,24 @@ def create_json_app(
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, unexpected)
     return app
+
+
+def gate_of(app: Flask, admit: Callable[[], Admission]) -> Gate:
+    """Return the gate in front of an application: it refuses what the application refuses by a request's head.
+
+    Args:
+        app: the application, made by ``create_json_app``.
+        admit: decides about a request that has a route; it may use ``flask.request``, but for its body.
+    """
+
+    def gate(environ: WSGIEnvironment) -> Admission:
+        with app.request_context(environ):
+            app.preprocess_request()
+            if request.routing_exception is not None:
+                raise request.routing_exception
+            return admit()
+
+    return gate
 
 
 def error(status: int, text: str) -> tuple[Response, int]:
@@ -66,6 +90,12 @@ def error(status: int, text: str) -> tuple[Response, int]:
 def refused(refusal: Refusal) -> tuple[Response, int, dict[str, str]]:
     """Return the answer that a refusal stands for."""
     return jsonify(refusal.body), refusal.status, refusal.headers
+
+
+def _raise_refusal() -> None:
+    refusal = refusal_of(request.environ)
+    if refusal is not None:
+        raise refusal
 
 
 def _http_error(exc: HTTPException) -> tuple[Response, int]:

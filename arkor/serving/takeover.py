@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from waitress.channel import HTTPChannel
-from waitress.task import WSGITask
+from arkor.serving.bodies import Task
+from arkor.serving.connections import Channel
 
 _KEY = "arkor.taker"
 
@@ -45,7 +45,7 @@ def take_over(environ: dict[str, Any], taker: Taker) -> None:
     environ[_KEY] = taker
 
 
-class _Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
+class _Task(Task):
     chunked_response: bool
 
     def finish(self) -> None:
@@ -66,7 +66,7 @@ class _Task(WSGITask):  # type: ignore[misc]  # waitress is untyped
         taker(TakenConnection(connection, head, is_chunked=is_chunked))
 
 
-class TakeOverChannel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
+class TakeOverChannel(Channel):
     """A connection of waitress that can be taken over."""
 
     task_class = _Task

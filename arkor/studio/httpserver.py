@@ -5,28 +5,29 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
+from arkor.serving.application import MAX_BODY_BYTES, gate_of
+from arkor.serving.bodies import Admission
+from arkor.serving.connections import Channel
 from arkor.serving.httpserver import HttpServer
-from arkor.studio.guard import with_security
+from arkor.studio.guard import Fence, with_security
 
 if TYPE_CHECKING:
     import socket
 
-    from _typeshed.wsgi import WSGIApplication
+    from flask import Flask
 
 # A stream keeps a thread: 64 of events, as many of logs, chats and downloads as anybody has open, and the rest.
 _THREADS = 64 + 32 + 16
 _SHUTDOWN_S = 1.0
-_MAX_BODY_BYTES = 64 * 1024**2  # the application's own limit is lower, and answers with JSON
 
 
-def create_server(app: WSGIApplication, bound: socket.socket) -> HttpServer:
-    """Return what serves Studio's application on a listening socket; it is not started yet."""
-    return HttpServer(
-        app, bound, threads=_THREADS, max_body_bytes=_MAX_BODY_BYTES, shutdown_s=_SHUTDOWN_S, channel=_Channel
-    )
+def create_server(app: Flask, bound: socket.socket) -> HttpServer:
+    """Return what serves Studio's application on a socket that has its port; it is not started yet."""
+    fence = Fence(app.wsgi_app, bound.getsockname()[1])
+    gate = gate_of(app, lambda: Admission(MAX_BODY_BYTES))
+    return HttpServer(fence, bound, gate=gate, threads=_THREADS, shutdown_s=_SHUTDOWN_S, channel=_Channel)
 
 
 class _ErrorTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
@@ -43,5 +44,5 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.write(body)
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+class _Channel(Channel):
     error_task_class = _ErrorTask

@@ -54,7 +54,6 @@ def serve(
     """
     _check_packages()
     from arkor.studio.app import create_app
-    from arkor.studio.guard import Fence
     from arkor.studio.httpserver import create_server
     from arkor.studio.state import Studio
 
@@ -68,7 +67,7 @@ def serve(
 
     with StopRequest(end_at_once) as stop, listening(port) as bound:
         own_port = int(bound.getsockname()[1])
-        http = create_server(Fence(create_app(studio).wsgi_app, own_port), bound)
+        http = create_server(create_app(studio), bound)
         token_file.write()
         http.start()
         try:

@@ -13,7 +13,6 @@ import requests
 from flask.testing import FlaskClient
 
 from arkor.studio.app import create_app
-from arkor.studio.guard import Fence
 from arkor.studio.httpserver import create_server
 from arkor.studio.state import Studio
 
@@ -97,7 +96,7 @@ def served(*, local: bool = False, ping_s: float = 5.0) -> Iterator[Served]:
         bound.bind(("127.0.0.1", 0))
         bound.listen()
         port = bound.getsockname()[1]
-        http = create_server(Fence(create_app(studio).wsgi_app, port), bound)
+        http = create_server(create_app(studio), bound)
         http.start()
         try:
             yield Served(studio, port)

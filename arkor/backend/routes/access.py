@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "Addressing a backend": tokens and scope.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from flask import current_app, request
@@ -16,6 +17,12 @@ from arkor.protocol.json_rules import JsonError, read_json
 from arkor.serving.refusal import Refusal
 
 EXTENSION = "arkor.backend"
+
+UNKNOWN_ATTEMPT = "This token does not belong to that attempt."
+
+_MAX_VALUES = 20_000
+_NOT_BEFORE_VALUES = bytes(set(range(256)) - set(b",[{"))
+_reading = threading.Lock()
 
 
 def backend() -> Backend:
@@ -85,19 +92,58 @@ def require_job(job_id: str) -> TrainingJob:
     return job
 
 
+def require_attempt(job_id: str) -> str:
+    """Return the request's token, which is that of an attempt at a job.
+
+    Raises:
+        Refusal: 401, it is another's, or there is none.
+    """
+    token = bearer_token()
+    if not backend().store.reports.is_known(job_id, token):
+        raise Refusal(401, UNKNOWN_ATTEMPT)
+    return token
+
+
 def json_object() -> dict[str, Any]:
     """Return the request's body, a JSON object.
 
     Raises:
-        Refusal: 400, it is something else, or breaks a rule of ``arkor.protocol.json_rules``.
+        Refusal: 400, it is something else, has more than 20,000 values, or breaks
+            a rule of ``arkor.protocol.json_rules``.
     """
-    try:
-        body = read_json(request.get_data(cache=False))
-    except JsonError as exc:
-        raise Refusal(400, f"{exc}." if exc.place else f"The body {exc.reason}.") from None
+    with _reading:
+        body = _parsed(request.get_data(cache=False))
     if not isinstance(body, dict):
         raise Refusal(400, "The body must be a JSON object.")
     return body
+
+
+def _parsed(text: bytes) -> Any:
+    """Return what a JSON text stands for.
+
+    Python takes up to thirty times the size of a JSON text to hold it, and lets no other thread run until it is parsed.
+    So values are counted before.
+    """
+    if _has_many_values(text):
+        raise Refusal(400, f"The body has more than {_MAX_VALUES} values.")
+    try:
+        return read_json(text)
+    except JsonError as exc:
+        raise Refusal(400, f"{exc}." if exc.place else f"The body {exc.reason}.") from None
+
+
+def _has_many_values(text: bytes) -> bool:
+    """Whether a JSON text has more values than a body may have: each follows a comma or an opening bracket."""
+    if _most_values(text) <= _MAX_VALUES:
+        return False
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if bare.count(b'"') > 4 * _MAX_VALUES:  # two around a value, and two around its key
+        return True
+    return _most_values(b"".join(bare.split(b'"')[::2])) > _MAX_VALUES
+
+
+def _most_values(text: bytes) -> int:
+    return len(text.translate(None, _NOT_BEFORE_VALUES))
 
 
 def _query(name: str) -> str:

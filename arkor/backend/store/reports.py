@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "Worker reports".
 
 from __future__ import annotations
 
+import functools
 import hmac
 import threading
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from arkor.backend.store.schema import attempts, events, jobs
 from arkor.protocol.events import LAST_EVENT_TYPES
 from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus
 
+_MOST_KNOWN = 1024
 _MOST_REPLAYS = 64  # attempts that run at the same time, and a few that have just ended
 
 
@@ -75,6 +77,15 @@ class Reports:
         self._feed = feed
         self._lock = threading.Lock()
         self._replays: OrderedDict[tuple[str, int], _Replay] = OrderedDict()
+        self._known = functools.lru_cache(_MOST_KNOWN)(self._read_attempt)
+
+    def is_known(self, job_id: str, token: str) -> bool:
+        """Whether a token is that of an attempt at a job, which may be over or deleted since."""
+        try:
+            self._known(job_id, digest(token))
+        except UnknownAttempt:
+            return False
+        return True
 
     def receive(self, job_id: str, attempt: int, token: str, reported: Sequence[WorkerEvent]) -> Receipt:
         """Store a report's events that are new; without any it is a sign of life.
@@ -93,6 +104,12 @@ class Reports:
             receipt = _receipt(_attempt(connection, job_id, attempt, token))
         self._feed.publish(job_id)
         return receipt
+
+    def _read_attempt(self, job_id: str, token_hash: str) -> None:
+        query = select(attempts.c.number).where(attempts.c.job_id == job_id, attempts.c.token_hash == token_hash)
+        with self._database.read() as connection:
+            if connection.execute(query).first() is None:
+                raise UnknownAttempt
 
     def _replay_of(self, connection: Connection, job_id: str, attempt: int) -> _Replay:
         """Return what earlier attempts have reported. It does not change while the attempt runs, so it is read once."""

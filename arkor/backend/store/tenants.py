@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "Identity" and "Project routing".
 
 from __future__ import annotations
 
+import functools
 import secrets
 
 import attrs
@@ -14,6 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from arkor.backend.store.database import Database, digest, new_id, new_token, now
 from arkor.backend.store.pages import read_page
 from arkor.backend.store.schema import identities, orgs, projects
+
+_MOST_KNOWN = 1024
 
 
 @attrs.frozen
@@ -49,6 +52,8 @@ class Tenants:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # An identity never changes or ends, and its token is looked at twice where a request has a body.
+        self._known = functools.lru_cache(_MOST_KNOWN)(self._read_identity)
 
     def create_anonymous(self, kind: str) -> tuple[str, Identity]:
         """Make an identity with its own organisation.
@@ -71,14 +76,22 @@ class Tenants:
 
     def identity_of(self, token: str) -> Identity | None:
         """Return who holds a token, or None for a token that nobody has."""
+        try:
+            return self._known(digest(token))
+        except LookupError:
+            return None
+
+    def _read_identity(self, token_hash: str) -> Identity:
         query = (
             select(identities.c.id, identities.c.kind, orgs.c.id, orgs.c.slug, orgs.c.name)
             .join(orgs, orgs.c.id == identities.c.org_id)
-            .where(identities.c.token_hash == digest(token))
+            .where(identities.c.token_hash == token_hash)
         )
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else Identity(row[0], row[1], Org(*row[2:]))
+        if row is None:
+            raise LookupError
+        return Identity(row[0], row[1], Org(*row[2:]))
 
     def create_project(self, org: Org, slug: str, name: str) -> Project | None:
         """Make a project; None where the organisation has one with this slug."""

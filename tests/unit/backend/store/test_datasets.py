@@ -167,7 +167,7 @@ def test_an_upload_that_a_kill_cut_leaves_no_file(tenant: Tenant) -> None:
             return b""
 
     with pytest.raises(Refusal):
-        receive(Cut(), "", SHA256, Destination(folder, 100, lambda _, __: True))
+        receive(Cut(), 0, "", SHA256, Destination(folder, 100, lambda _, __: 1, lambda _, __: True))
     kept[0].write_bytes(ROWS)  # as a kill would have left it
     datasets.remove_left_behind()
     assert list(folder.iterdir()) == [tenant.file]
