@@ -174,7 +174,7 @@ def test_a_body_that_is_no_object_is_400(client: Client, body: bytes) -> None:
         (b"[" * 5000, "The body is nested more than 100 levels deep."),
         (b'{"name": ' + b"9" * 5000 + b"}", "The body holds a number of thousands of digits."),
         (rb'{"name": "\ud83d"}', "name: holds half a character (a lone surrogate)."),
-        (b'{"slug": "s", "name": "\xed\xa0\xbd"}', "name: holds half a character (a lone surrogate)."),
+        (b'{"slug": "s", "name": "\xed\xa0\xbd"}', "The body is not JSON: it is not UTF-8."),
         (rb'{"config": {"optim": ["\ud83d"]}}', "config.optim[0]: holds half a character (a lone surrogate)."),
         (
             rb'{"messages": [{}, {"content": "\ud83d"}]}',

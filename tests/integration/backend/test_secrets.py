@@ -48,7 +48,7 @@ def test_a_blobs_token_leaves_the_disk_when_its_job_ends(
     """While the backend goes on: not in the database, its write-ahead log, or the job's folder."""
     backend = start()
     client = backend.client()
-    secret = f"blob-token-{end}-" * 400
+    secret = f"blob-token-{end}-" * 100
     url = f"https://example.invalid/rows?signature={secret}"
     source = {"type": "blob", "url": url if end == "deleted" else "https://example.invalid/rows", "token": secret}
     first = client.submit("gated:1", config).json()["job"]["id"]
