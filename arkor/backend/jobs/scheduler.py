@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import attrs
-
+from arkor.backend.jobs.failed_starts import FailedStarts
 from arkor.backend.jobs.job_folder import leftovers, log_path, log_tail, spec_path, write_spec
+from arkor.backend.jobs.runs import Run
 from arkor.backend.processes.engine import Engine, WorkerHandle
 from arkor.backend.processes.exit_reasons import NO_BACKEND_EXIT_CODE, RESUMABLE_EXIT_CODES, describe_exit
 from arkor.backend.settings import Settings
@@ -26,74 +26,10 @@ from arkor.system.files import rotate_log
 log = logging.getLogger("arkor.backend")
 
 _LOOK_S = 0.5  # between two looks at a worker that an earlier backend process started
-_LONGEST_START_RETRY_S = 60.0
 _RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
 _TICK_S = 0.25  # between two signs that this process is awake, where no lease asks for finer ones
 _TICKS_A_LEASE = 20
 _BEAT_S = 5.0  # between two signs of life of a scheduler that has nothing to do
-
-
-@attrs.define
-class _Run:
-    """An attempt that is under way.
-
-    Attributes:
-        job_id: the job's.
-        attempt: its number, from 1.
-        lease_s: seconds that its worker may be silent; only time in which this process is awake counts.
-        lease_left_s: how much of that is left.
-        handle: its worker's process; None before its start, or if an earlier backend process was killed before it.
-        adopted: whether an earlier backend process started it, so that no thread waits for its end.
-        grace_left_s: seconds until the worker is killed, or None; counted as the lease is.
-        held_up_s: the longest pause of this process during the attempt.
-        silent: whether its lease ran out, or the grace it was given.
-        gone: whether the worker has ended.
-        exit_code: how it ended, where that is known.
-    """
-
-    job_id: str
-    attempt: int
-    lease_s: float
-    lease_left_s: float = attrs.field(init=False)
-    handle: WorkerHandle | None = None
-    adopted: bool = False
-    grace_left_s: float | None = None
-    held_up_s: float = 0.0
-    silent: bool = False
-    gone: bool = False
-    exit_code: int | None = None
-
-    @lease_left_s.default
-    def _whole_lease(self) -> float:
-        return self.lease_s
-
-    @property
-    def due_s(self) -> float:
-        """Seconds until its worker is killed, as things are now."""
-        return self.lease_left_s if self.grace_left_s is None else min(self.grace_left_s, self.lease_left_s)
-
-    def pass_time(self, seconds: float) -> None:
-        """Count time in which the worker could have been heard."""
-        self.lease_left_s -= seconds
-        if self.grace_left_s is not None:
-            self.grace_left_s -= seconds
-
-    def begin_lease(self, lease_s: float) -> None:
-        """Give the worker a whole lease from now on."""
-        self.lease_s = self.lease_left_s = lease_s
-
-
-@attrs.frozen
-class _FailedStart:
-    """A job whose worker could not be started.
-
-    Attributes:
-        tries: how often that was tried.
-        due: when it is tried again, by the scheduler's clock.
-    """
-
-    tries: int
-    due: float
 
 
 class Scheduler:
@@ -130,8 +66,8 @@ class Scheduler:
         self._monotonic = monotonic
         self._tick_s = min(_TICK_S, settings.lease_s / _TICKS_A_LEASE)
         self._ticked_at = self._beat_at = monotonic()
-        self._runs: dict[str, _Run] = {}
-        self._failed_starts: dict[str, _FailedStart] = {}
+        self._runs: dict[str, Run] = {}
+        self._failed_starts = FailedStarts(settings.start_retry_s, monotonic)
         self._wake = threading.Condition()
         self._news = False
         self._stopping = False
@@ -181,8 +117,8 @@ class Scheduler:
 
     def ending(self, job_id: str) -> None:
         """Hear that a job was cancelled or has ended: its worker has to go soon."""
+        self._failed_starts.forget(job_id)
         with self._wake:
-            self._failed_starts.pop(job_id, None)
             run = self._runs.get(job_id)
             if run is not None and run.grace_left_s is None:
                 self._tick()
@@ -281,20 +217,15 @@ class Scheduler:
     def _start_queued(self) -> dict[str, float]:
         """Start as many jobs as there is room for; return when each job is due that only has to wait."""
         while len(self._runs) < self._settings.max_parallel:
-            put_off = self._put_off()
+            put_off = self._failed_starts.put_off()
             job = self._queue.claim(put_off)
             if job is None:
                 return put_off
             self._begin(job)
         return {}
 
-    def _put_off(self) -> dict[str, float]:
-        now = self._monotonic()
-        with self._wake:
-            return {job_id: failed.due for job_id, failed in self._failed_starts.items() if failed.due > now}
-
     def _begin(self, job: ClaimedJob) -> None:
-        run = _Run(job.id, job.attempt, self._settings.first_lease_s)
+        run = Run(job.id, job.attempt, self._settings.first_lease_s)
         self._take_in(run)
 
         def note_exit(code: int) -> None:
@@ -308,8 +239,7 @@ class Scheduler:
             self._note_failed_start(job, exc)
             self._forget(run)
             return
-        with self._wake:
-            self._failed_starts.pop(job.id, None)
+        self._failed_starts.forget(job.id)
         log.info("Job %s, attempt %d: worker %d started", job.id, job.attempt, run.handle.pid)
         if self._queue.is_cancelling(job.id):  # asked for before there was a run to be told
             self.ending(job.id)
@@ -317,23 +247,19 @@ class Scheduler:
 
     def _note_failed_start(self, job: ClaimedJob, exc: OSError) -> None:
         """Queue a job again whose worker could not be started, or fail it after too many tries."""
-        with self._wake:
-            former = self._failed_starts.pop(job.id, None)
-        tries = 1 if former is None else former.tries + 1
+        tries, delay = self._failed_starts.note(job.id)
         if tries >= self._settings.max_starts:
+            self._failed_starts.forget(job.id)
             self._queue.fail(job.id, job.attempt, f"Its worker could not be started, {tries} times: {exc}")
             return
-        delay = min(self._settings.start_retry_s * 2.0 ** (tries - 1), _LONGEST_START_RETRY_S)
         log.warning(
             "Job %s, attempt %d: its worker could not be started (%s); trying again in %g s",
             *(job.id, job.attempt, exc, delay),
         )
-        with self._wake:
-            self._failed_starts[job.id] = _FailedStart(tries, self._monotonic() + delay)
         self._queue.give_back(job.id, job.attempt)
 
     def _adopt(self, attempt: RunningAttempt) -> None:
-        run = _Run(attempt.job_id, attempt.attempt, self._settings.lease_s, adopted=True)
+        run = Run(attempt.job_id, attempt.attempt, self._settings.lease_s, adopted=True)
         if attempt.pid is not None and attempt.pid_start is not None:
             run.handle = WorkerHandle(attempt.pid, attempt.pid_start)
         else:  # the earlier process was killed as it started this worker
@@ -352,7 +278,7 @@ class Scheduler:
                 log.warning("Process %d, a worker of %s, belongs to no attempt: killing it", handle.pid, spec)
                 self._engine.kill(handle)
 
-    def _take_in(self, run: _Run) -> None:
+    def _take_in(self, run: Run) -> None:
         with self._wake:
             self._tick()  # the time before is not this run's
             self._runs[run.job_id] = run
@@ -367,12 +293,12 @@ class Scheduler:
         handles = [handle for found, handle in self._engine.find(self._settings.jobs_folder) if found == spec]
         return handles[-1] if handles else None
 
-    def _kill(self, run: _Run) -> None:
+    def _kill(self, run: Run) -> None:
         if run.handle is not None and not run.gone:
             log.warning("Job %s, attempt %d: killing its worker", run.job_id, run.attempt)
             self._engine.kill(run.handle)
 
-    def _settle(self, run: _Run) -> None:
+    def _settle(self, run: Run) -> None:
         """Decide what becomes of the job; what was decided already, by its last event or a cancel, stays so."""
         if self._stopping:
             self._queue.give_back(run.job_id, run.attempt)
@@ -390,10 +316,10 @@ class Scheduler:
         log.info("Job %s, attempt %d: over, exit code %s", run.job_id, run.attempt, run.exit_code)
         self._forget(run)
 
-    def _lose(self, run: _Run, how: str) -> None:
+    def _lose(self, run: Run, how: str) -> None:
         self._queue.lose(run.job_id, run.attempt, how, self._settings.max_attempts)
 
-    def _forget(self, run: _Run) -> None:
+    def _forget(self, run: Run) -> None:
         with self._wake:
             self._runs.pop(run.job_id, None)
         _clean(self._settings.job_folder(run.job_id))
