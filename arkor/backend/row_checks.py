@@ -47,7 +47,7 @@ class RowChecks:
 
         Raises:
             DatasetError: rows are bad, or cannot be checked within the limits.
-            Refusal: 503, the backend is stopping.
+            Refusal: 500, the process died; 503, the backend is stopping.
             OSError: the process cannot be started.
         """
         if size_bytes <= SMALL_BYTES:
@@ -64,7 +64,7 @@ class RowChecks:
             raise _stopping()
         if code == -signal.SIGXCPU:
             raise DatasetError(_SOURCE, f"its rows take more than {limit_s} s of processor time to be checked")
-        raise DatasetError(_SOURCE, describe_check_exit(code))
+        raise Refusal(500, describe_check_exit(code))
 
     def close(self) -> None:
         """End every check."""

@@ -30,7 +30,7 @@ def describe_chat_exit(exit_code: int, tail: str) -> str:
 def describe_check_exit(exit_code: int) -> str:
     """Return the error of an upload whose check ended without a result; the code is as for a worker's."""
     how = f"ended with exit code {exit_code}; the backend's log says more" if exit_code >= 0 else _killed(exit_code)
-    return f"its rows could not be checked: the process that does it {how}"
+    return f"The rows could not be checked: the process that checks them {how}. Upload them again."
 
 
 def _shown(tail: str) -> str:

@@ -122,6 +122,17 @@ def test_the_api_wants_the_token(studio: StudioProcess, target: str, field: str)
     assert "error" in json.loads(body)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:{}", "evil.example:{}"])
+def test_a_body_without_the_token_is_not_read(studio: StudioProcess, host: str) -> None:
+    """The answer comes before a byte of it; one that is too large is refused by its length, with the token too."""
+    fields = (f"Host: {host.format(studio.port)}", "Content-Type: application/json", "Content-Length: 60000000000")
+    status, headers, body = _ask(studio, "/api/train", *fields, method="POST")
+    assert (status, _is_protected(headers)) == (403, True)
+    assert "error" in json.loads(body)
+    status, _, _ = _ask(studio, "/api/train", *fields, f"X-Arkor-Studio-Token: {studio.token}", method="POST")
+    assert status == (403 if "evil" in host else 413)
+
+
 def test_a_token_in_the_address_opens_nothing_else(studio: StudioProcess) -> None:
     """It would be in histories and logs."""
     host = f"Host: 127.0.0.1:{studio.port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -95,27 +96,44 @@ def endless() -> Iterator[IO[bytes]]:
         yield file
 
 
-def test_a_check_has_a_low_priority_and_ends_with_the_backend(checks: RowChecks, endless: IO[bytes]) -> None:
-    """Whoever waits for it is told to come back, and so is whoever comes later."""
-    raised: list[BaseException] = []
+def running() -> list[psutil.Process]:
+    """Return the checks of this process."""
+    return [process for process in psutil.Process().children() if "arkor.backend.row_check" in process.cmdline()]
+
+
+@contextlib.contextmanager
+def refused(checks: RowChecks, file: IO[bytes]) -> Iterator[list[Refusal]]:
+    """Check rows during the block; the list gets the refusal that ends it."""
+    raised: list[Refusal] = []
 
     def check() -> None:
         try:
-            checks.count(endless, SMALL_BYTES + 1)
+            checks.count(file, SMALL_BYTES + 1)
         except Refusal as exc:
             raised.append(exc)
 
-    def found() -> list[psutil.Process]:
-        return [process for process in psutil.Process().children() if "arkor.backend.row_check" in process.cmdline()]
-
     thread = threading.Thread(target=check)
     thread.start()
-    low = min(psutil.Process().nice() + 10, 19)
-    eventually(lambda: [process.nice() for process in found()] == [low], "it runs with a low priority")
-    checks.close()
+    eventually(running, "the check runs")
+    yield raised
     thread.join(15.0)
-    check()
-    assert [(exc.status, exc.headers) for exc in raised if isinstance(exc, Refusal)] == [
-        (503, {"Retry-After": "5"})
-    ] * 2
-    assert found() == []
+    assert running() == []
+
+
+def test_a_check_has_a_low_priority_and_ends_with_the_backend(checks: RowChecks, endless: IO[bytes]) -> None:
+    """Whoever waits for it is told to come back, and so is whoever comes later."""
+    with refused(checks, endless) as raised:
+        low = min(psutil.Process().nice() + 10, 19)
+        eventually(lambda: [process.nice() for process in running()] == [low], "it has a low priority")
+        checks.close()
+    assert [(exc.status, exc.headers) for exc in raised] == [(503, {"Retry-After": "5"})]
+    with pytest.raises(Refusal, match="stopping"):
+        checks.count(endless, SMALL_BYTES + 1)
+
+
+def test_a_check_that_dies_is_told(checks: RowChecks, endless: IO[bytes]) -> None:
+    """The rows may be good: the error is the server's."""
+    with refused(checks, endless) as raised:
+        running()[0].kill()
+    assert [exc.status for exc in raised] == [500]
+    assert "was killed by signal SIGKILL (often: out of memory)" in str(raised[0])
