@@ -44,7 +44,7 @@ EMPTY_BEFORE_ASKING = 2
 TELLING_FAILURE = 4  # in a row; about ten seconds into an outage somebody may wonder
 FINAL_STATUSES = frozenset({401, 403, 410, 426})
 
-_LONGEST_S = 1e6  # a socket takes no more than 24 days
+_LONGEST_S = 10**6  # a socket takes no more than 24 days
 _MOST_ATTEMPTS = 10**9
 _RETRIED_STATUSES = frozenset({408, 429})
 _NO_EVENTS = frozenset({"ping", "end"})

@@ -26,7 +26,7 @@ MAX_NAME_CHARS = 200
 MAX_TEXT_CHARS = 2000
 MAX_MAPPING_CHARS = 10_000  # as JSON
 _MOST_STEPS = 10**9
-_MOST_ROWS = 10**6  # of a batch, and batches of a step
+_MOST = 10**6  # of everything that has no limit of its own
 
 
 @attrs.frozen
@@ -57,14 +57,14 @@ def whole(minimum: int, maximum: int) -> Check:
     return Check(accepts, f"a whole number, {minimum} to {maximum}")
 
 
-def real(minimum: float, maximum: float, *, above: bool = False) -> Check:
+def real(minimum: int, maximum: int, *, above: bool = False) -> Check:
     """Return the check for a number of at least (or ``above``) ``minimum`` and at most ``maximum``."""
 
     def accepts(value: Any) -> bool:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return is_number and (value > minimum if above else value >= minimum) and value <= maximum
 
-    return Check(accepts, f"a number {'above' if above else 'of at least'} {minimum:g}, at most {maximum:g}")
+    return Check(accepts, f"a number {'above' if above else 'of at least'} {minimum}, at most {maximum}")
 
 
 def text(longest: int) -> Check:
@@ -90,9 +90,9 @@ FLAG = Check(lambda value: isinstance(value, bool), "True or False")
 NAME = text(MAX_NAME_CHARS)
 TEXT = text(MAX_TEXT_CHARS)
 _STEPS = whole(1, _MOST_STEPS)
-_BATCH = whole(1, _MOST_ROWS)
+_BATCH = whole(1, _MOST)
 _RANK = whole(1, 2**14)
-_SCALE = real(0, 1e6, above=True)
+_SCALE = real(0, _MOST, above=True)
 _ROW_TOKENS = whole(8, 10**7)
 MAPPING = Check(_is_short_mapping, f"a mapping of at most {MAX_MAPPING_CHARS} characters as JSON")
 
@@ -222,10 +222,10 @@ class JobConfig:
         default="as many as the epochs need",
     )
     num_train_epochs: float | None = _setting(
-        real(0, 1e6, above=True), "passes over the rows", value=1.0, argument="SFTConfig.num_train_epochs"
+        real(0, _MOST, above=True), "passes over the rows", value=1.0, argument="SFTConfig.num_train_epochs"
     )
     learning_rate: float | None = _setting(
-        real(0, 1e6, above=True), "peak step size, dimensionless", value=2e-4, argument="SFTConfig.learning_rate"
+        real(0, _MOST, above=True), "peak step size, dimensionless", value=2e-4, argument="SFTConfig.learning_rate"
     )
     batch_size: int | None = _setting(
         _BATCH, "rows in a batch", value=4, argument="SFTConfig.per_device_train_batch_size"
@@ -243,10 +243,10 @@ class JobConfig:
         TEXT, "the schedule, as transformers names it", value="linear", argument="SFTConfig.lr_scheduler_type"
     )
     weight_decay: float | None = _setting(
-        real(0, 1e6), "pull of the weights to 0, dimensionless", value=0.0, argument="SFTConfig.weight_decay"
+        real(0, _MOST), "pull of the weights to 0, dimensionless", value=0.0, argument="SFTConfig.weight_decay"
     )
     max_grad_norm: float | None = _setting(
-        real(0, 1e12),
+        real(0, 10**12),
         "longest gradient, as an L2 norm: a longer one is scaled down to it; 0 turns this off",
         value=1.0,
         argument="SFTConfig.max_grad_norm",

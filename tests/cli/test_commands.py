@@ -293,7 +293,7 @@ def test_a_setting_out_of_its_range_is_named(arkor_cloud: Cloud) -> None:
     file = write_entry(more="max_steps=-1")
     ended = run("start")
     assert ended.code == 2
-    assert ended.err == f"Error: {file}:3: max_steps: must be a whole number, 1 or more, not -1\n"
+    assert ended.err == f"Error: {file}:3: max_steps: must be a whole number, 1 to 1000000000, not -1\n"
     assert arkor_cloud.requests == []
 
 

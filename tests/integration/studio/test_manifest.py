@@ -68,7 +68,7 @@ def test_a_pinned_artifact_is_read_as_it_is(manifest: Manifest, project: Path) -
         ("x = (", "{entry}:2: does not parse: '(' was never closed"),
         ("1 / 0", "{entry}:2: ZeroDivisionError: division by zero"),
         ("from .rows import x", "{entry}:2: relative import 'from .rows import …': there is no src/arkor/rows.py"),
-        ("arkor.LoraConfig(r=0)", "{entry}:2: r: must be a whole number, 1 or more, not 0"),
+        ("arkor.LoraConfig(r=0)", "{entry}:2: r: must be a whole number, 1 to 16384, not 0"),
         ("import sys; sys.exit(4)", "{entry}:2: ends the program while it is imported: exit(4)"),
         ("import os; os._exit(3)", "src/arkor/index.py ended the process that imported it (exit code 3)."),
         ("import os; os.kill(os.getpid(), 9)", "src/arkor/index.py ended the process that imported it (exit code -9)."),
