@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from arkor.errors import ConfigError
 from arkor.protocol import wire
@@ -23,6 +23,8 @@ LONG_NUMBER = "holds a number of thousands of digits"
 TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 
 _LONGEST_PLACE = 100
+# The place of what surrounds it, and the last step. As texts, the places of a body could be far larger than the body.
+_Place: TypeAlias = "tuple[_Place, Any] | None"
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -99,22 +101,22 @@ def json_problem(value: Any) -> tuple[str, str] | None:
     """
     if isinstance(value, str) and _HALF.search(value):
         return "", HALF_CHARACTER
-    level: list[tuple[str, Any]] = [("", value)]
+    level: list[tuple[_Place, Any]] = [(None, value)]
     for _ in range(MAX_DEPTH):
-        deeper: list[tuple[str, Any]] = []
+        deeper: list[tuple[_Place, Any]] = []
         for place, item in level:
             for key, child in _children(item):
                 if isinstance(child, str):
                     if _HALF.search(child):
-                        return _place(place, key), HALF_CHARACTER
+                        return _written((place, key)), HALF_CHARACTER
                 elif isinstance(child, (dict, list, tuple, Mapping)):
-                    deeper.append((_place(place, key), child))
+                    deeper.append(((place, key), child))
             if isinstance(item, Mapping) and any(_HALF.search(key) for key in item if isinstance(key, str)):
-                return place, f"has a key that {HALF_CHARACTER}"
+                return _written(place), f"has a key that {HALF_CHARACTER}"
         if not deeper:
             return None
         level = deeper
-    return _top_of(level[0][0]), TOO_DEEP
+    return _top_of(_written(level[0][0])), TOO_DEEP
 
 
 def _top_of(place: str) -> str:
@@ -127,7 +129,10 @@ def _children(item: Any) -> Any:
     return enumerate(item) if isinstance(item, (list, tuple)) else ()
 
 
-def _place(place: str, key: Any) -> str:
-    if isinstance(key, int):
-        return f"{place}[{key}]"
-    return f"{place}.{key}" if place else str(key)
+def _written(place: _Place) -> str:
+    """Return a place as one would write it in Python."""
+    steps: list[str] = []
+    while place is not None:
+        place, key = place
+        steps.append(f"[{key}]" if isinstance(key, int) else f".{key}")
+    return "".join(reversed(steps)).removeprefix(".")

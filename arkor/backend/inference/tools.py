@@ -111,7 +111,7 @@ def _functions(tools: Any) -> list[dict[str, Any]]:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise Refusal(400, f"tools: {', '.join(repeated)} is there twice.")
-    check_size([function["parameters"] for function in functions], "tools: the list of their parameters")
+    check_size([function["parameters"] for function in functions], "tools: the list of their schemas")
     return functions
 
 
@@ -126,6 +126,7 @@ def _function(tool: Any, where: str) -> dict[str, Any]:
         parameters = {"type": "object", "properties": {}, "additionalProperties": False}
     if not isinstance(parameters, Mapping):
         raise Refusal(400, f"{where}: its parameters must be a JSON schema.")
+    check_size(parameters, f"{where}: the schema of its parameters")
     if given.get("strict") is True:
         check_closed(parameters, f"{where}.parameters")
     if "properties" in parameters:  # an argument that the function does not name would be of no use to it

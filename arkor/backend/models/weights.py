@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import struct
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from arkor.backend.models.catalogue import weight_files
 from arkor.system.files import open_regular
 
 _MAX_HEADER_BYTES = 16 * 2**20  # of more than 100,000 tensors
-_MOST_NUMBERS = 2**50  # of one file: beyond any disk
+_MOST_NUMBERS = 2**50  # of a tensor: beyond any disk
 
 
 def count_parameters(folder: Path) -> int | None:
@@ -40,7 +39,13 @@ def _numbers_in(file: Path) -> int:
         if length > _MAX_HEADER_BYTES:
             raise ValueError(f"{file} is not a safetensors file")
         header = json.loads(handle.read(length))
-    numbers = sum(math.prod(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__")
-    if not 0 <= numbers <= _MOST_NUMBERS:
-        raise ValueError(f"{file} has {numbers} numbers")
+    return sum(_product(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def _product(shape: list[int]) -> int:
+    numbers = 1
+    for size in shape:
+        numbers *= size
+        if not 0 <= numbers <= _MOST_NUMBERS:  # before it takes long to multiply
+            raise ValueError(f"a tensor has a shape of {len(shape)} sizes that are too large")
     return numbers

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given
 
 from arkor.errors import ConfigError
-from arkor.protocol.json_rules import HALF_CHARACTER, MAX_DEPTH, TOO_DEEP, JsonError, check_sendable, read_json
+from arkor.protocol.json_rules import (
+    HALF_CHARACTER,
+    MAX_DEPTH,
+    TOO_DEEP,
+    JsonError,
+    check_json,
+    check_sendable,
+    read_json,
+)
 from tests.unit.protocol.test_wire import JSON
 
 HALF = "\ud83d"
@@ -82,3 +91,15 @@ def test_a_body_that_cannot_be_sent_is_an_error_of_its_setting() -> None:
         with pytest.raises(ConfigError) as raised:
             check_sendable(body)
         assert str(raised.value) == message
+
+
+def test_places_take_no_more_memory_than_the_body() -> None:
+    """A long key with many things below it is not written once for each of them."""
+    body = {"x" * 1_000_000: [[]] * 100_000, "y": [[HALF]]}
+    tracemalloc.start()
+    try:
+        with pytest.raises(JsonError, match=r"^y\[0\]\[0\]: "):
+            check_json(body)
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    finally:
+        tracemalloc.stop()

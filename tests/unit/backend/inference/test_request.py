@@ -327,4 +327,7 @@ def test_tools_have_limits_too() -> None:
     assert read(tools=tools[:128])
     assert refused(tools=tools) == "tools: 129 are given, and at most 128 are taken."
     large = {"type": "function", "function": {"name": "g", "parameters": {"enum": ["a"] * 2000}}}
-    assert refused(tools=[large]).startswith("tools: the list of their parameters has 2003 values")
+    assert refused(tools=[large]).startswith("tools[0]: the schema of its parameters has 2002 values")
+    half = {"type": "function", "function": {"parameters": {"enum": ["a"] * 1200}}}
+    halves = [{**half, "function": {**half["function"], "name": name}} for name in "gh"]  # type: ignore[dict-item]
+    assert refused(tools=halves).startswith("tools: the list of their schemas has 2405 values")
