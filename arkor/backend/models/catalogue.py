@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from arkor.system.files import arkor_home
+from arkor.system.files import arkor_home, open_regular
+
+_MAX_INDEX_BYTES = 16 * 2**20  # of more than 100,000 tensors
 
 Report = Callable[[str, int, int], None]  # the phase, how much of it is done, how much there is
 
@@ -71,15 +74,18 @@ def is_model_folder(folder: Path) -> bool:
 
 
 def folder_problem(folder: Path) -> str | None:
-    """Say why a folder is no model's; None for one that transformers can load. No file is opened.
+    """Say why a folder is no model's; None for one that transformers can load.
 
-    A pipe or a device in it counts as a problem: who opens one may wait for ever.
+    A pipe or a device in it counts as a problem, for who opens one may wait for ever; so does an index of weights that
+    leads out of the folder, for transformers opens what stands there.
     """
     try:
         if not folder.is_dir():
             return "does not exist on this machine"
         if not (folder / "config.json").is_file() or not weight_files(folder):
             return "has no config.json with weights beside it"
+        if not all(map(_names_its_own_files, _files(folder, "*.index.json"))):
+            return "has an index of weights that is damaged, or names files that are not in the folder"
         strange = next((item for item in folder.rglob("*") if _is_special(item)), None)
     except (OSError, ValueError) as exc:  # it may not be read; its name is too long, or has a null byte
         return f"cannot be read ({getattr(exc, 'strerror', None) or exc})"
@@ -93,6 +99,16 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(item for item in folder.glob(pattern) if item.is_file())
+
+
+def _names_its_own_files(index: Path) -> bool:
+    with open_regular(index) as file:
+        content = file.read(_MAX_INDEX_BYTES)
+    try:
+        names = set(json.loads(content)["weight_map"].values())
+        return all(Path(name).name == name and (index.parent / name).is_file() for name in names)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def _is_special(item: Path) -> bool:

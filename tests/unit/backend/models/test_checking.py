@@ -138,6 +138,27 @@ def test_a_folder_with_a_pipe_or_a_device_in_it_is_refused(tmp_path: Path, name:
     models.check(str(tmp_path / "good"), config(), ROOT)
 
 
+@pytest.mark.parametrize("shard", ["../pipe", "/tmp/pipe", "sub/pipe", "..", "", "missing", 5, None, []])
+def test_an_index_that_leads_out_of_the_folder_is_refused(tmp_path: Path, shard: Any) -> None:
+    """The library opens what it names, wherever that is; an index of the folder's own files is fine."""
+    folder = make_model(tmp_path / "model")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"w": "model.safetensors"}}))
+    models.check(str(folder), config(), ROOT)
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"w": "model.safetensors", "x": shard}}))
+    with pytest.raises(ModelError, match="names files that are not in the folder"):
+        models.check(str(folder), config(), ROOT)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"weight_map": 5}', "[" * 5000])
+def test_an_index_that_is_damaged_is_refused(tmp_path: Path, content: str) -> None:
+    """In words."""
+    folder = make_model(tmp_path / "model")
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match="an index of weights that is damaged"):
+        models.check(str(folder), config(), ROOT)
+
+
 def test_weights_that_are_a_pipe_are_none(tmp_path: Path) -> None:
     """Nor is a configuration that is one."""
     for name in ("model.safetensors", "config.json"):
