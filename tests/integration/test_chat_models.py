@@ -363,7 +363,7 @@ def test_a_prompt_is_measured_before_it_is_split_into_tokens(load: Callable[[], 
 @pytest.mark.parametrize(
     ("constraint", "reason"),
     [
-        (Constraint("regex", "((("), "The regex constraint cannot be enforced: "),
+        (Constraint("regex", "((("), "The regex constraint cannot be enforced: at 1(8): invalid regex"),
         (Constraint("grammar", "start: (\n foo"), "The grammar constraint cannot be enforced: "),
         (Constraint("json", {"type": "object", "minProperties": "x"}), "The json constraint cannot be enforced: "),
     ],
@@ -375,6 +375,7 @@ def test_a_constraint_that_cannot_be_enforced_says_why_in_a_line(
     with pytest.raises(Refusal) as caught:
         load().grammars.for_constraint(constraint)
     assert caught.value.error.startswith(reason)
+    assert "unclosed group" in caught.value.error or constraint.kind != "regex"
     assert len(caught.value.error.splitlines()) == 1
 
 

@@ -16,7 +16,7 @@ from llguidance import LLMatcher, grammar_from
 from arkor.backend.inference.constraints import Constraint
 from arkor.backend.inference.tools import Tools, call_grammar
 from arkor.serving.refusal import Refusal
-from arkor.text import first_line
+from arkor.text import first_line, one_line
 
 # Between JSON's tokens: nothing, a space, or a line break with its indentation. llguidance's own default is any
 # amount of white space, which a small model goes on writing until its tokens are used up.
@@ -47,7 +47,7 @@ class Grammars:
         """Compile a constraint.
 
         Raises:
-            Refusal: 400, llguidance cannot enforce it; the text is the first line of llguidance's own.
+            Refusal: 400, llguidance cannot enforce it; the text has llguidance's reason.
         """
         return self._matcher(_grammar(constraint), f"The {constraint.kind} constraint")
 
@@ -64,7 +64,7 @@ class Grammars:
     def _matcher(self, grammar: str, what: str) -> Matcher:
         is_error, problems = LLMatcher.validate_grammar_with_warnings(grammar, self._vocabulary())
         if is_error:
-            raise Refusal(400, f"{what} cannot be enforced: {first_line(problems[0])}")
+            raise Refusal(400, f"{what} cannot be enforced: {_reason(problems[0])}")
         return Matcher(LLMatcher(self._vocabulary(), grammar, log_level=0), self._vocab_size)
 
     def _vocabulary(self) -> Any:
@@ -109,7 +109,7 @@ class Matcher:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise Refusal(400, f"The constraint cannot be followed: {first_line(self._matcher.get_error())}")
+            raise Refusal(400, f"The constraint cannot be followed: {_reason(self._matcher.get_error())}")
 
 
 def _grammar(constraint: Constraint) -> str:
@@ -123,7 +123,14 @@ def _grammar(constraint: Constraint) -> str:
             return LLMatcher.grammar_from_regex(_with_ascii_classes(constraint.value))
         return grammar_from(constraint.kind, constraint.value)  # type: ignore[arg-type]  # its kinds have our names
     except ValueError as exc:
-        raise Refusal(400, f"The {constraint.kind} constraint cannot be enforced: {first_line(exc)}") from exc
+        raise Refusal(400, f"The {constraint.kind} constraint cannot be enforced: {_reason(exc)}") from exc
+
+
+def _reason(problem: Exception | str) -> str:
+    """Return llguidance's reason in one line, without the drawing of a regular expression and without a backtrace."""
+    lines = [line.strip() for line in str(problem).splitlines()]
+    drawn = next((line.removeprefix("error:") for line in lines if line.startswith("error:")), "")
+    return one_line(f"{first_line(problem)} {drawn}")
 
 
 def _with_ascii_classes(regex: str) -> str:
