@@ -19,10 +19,8 @@ import attrs
 from arkor.http.connections import StrangeServer
 from arkor.http.transport import client_headers, split_base_url
 from arkor.protocol import wire
-from arkor.protocol.proof import CHALLENGE_HEADER, is_proof, new_challenge
+from arkor.protocol.proof import is_proven
 from arkor.system.processes import is_alive
-
-_LONGEST_ANSWER = 64 * 1024
 
 
 @attrs.frozen
@@ -78,8 +76,10 @@ class ServerNote:
             if not self.is_alive():
                 raise StrangeServer("the process that wrote the address is gone")
             return
-        challenge = new_challenge()
-        if not is_proof(_answer(sock, challenge).get("proof"), self.secret, challenge):
+        host, port = sock.getpeername()[:2]
+        connection = http.client.HTTPConnection(host, port)
+        connection.sock = sock
+        if not is_proven(connection, "/healthz", client_headers(), self.secret):
             raise StrangeServer("it did not prove that it is this user's backend")
 
 
@@ -88,17 +88,3 @@ def _is_address(url: str) -> bool:
         return split_base_url(url).scheme == "http" and bool(urlsplit(url).port)
     except ValueError:  # ConfigError is one
         return False
-
-
-def _answer(sock: socket.socket, challenge: str) -> dict[str, object]:
-    """Return the JSON object that ``/healthz`` answers to a challenge; empty if it is none."""
-    host, port = sock.getpeername()[:2]
-    connection = http.client.HTTPConnection(host, port)
-    connection.sock = sock
-    connection.request("GET", "/healthz", headers={**client_headers(), CHALLENGE_HEADER: challenge})
-    try:
-        return dict(wire.mapping(json.loads(connection.getresponse().read(_LONGEST_ANSWER))))
-    except OSError:  # silence and a lost connection say nothing of who it is
-        raise
-    except (http.client.HTTPException, ValueError, RecursionError):  # neither HTTP nor JSON
-        return {}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
+
+from arkor.protocol.proof import CHALLENGE_HEADER, proof_of, secret_of
 
 TOKEN = "attempt-token"
 
@@ -22,6 +26,7 @@ class Receiver:
         cancel: whether the answers ask the worker to stop.
         threads: on how many threads the answers tell the worker to compute, or None.
         cancel_at_step: the same from the first log of this step on.
+        closes: whether the connection is closed after each report.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -32,14 +37,28 @@ class Receiver:
         self.cancel = False
         self.threads: int | None = None
         self.cancel_at_step: int | None = None
+        self.closes = False
+        self._connections: list[socket.socket] = []
         self._seen: set[tuple[int, int]] = set()
         self._changed = threading.Condition()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                receiver._connections.append(self.connection)
+
+            def do_GET(self) -> None:
+                self._answer(200, {"proof": proof_of(secret_of(TOKEN), self.headers[CHALLENGE_HEADER])})
+
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, answer = receiver.take(self.path, dict(self.headers), body)
+                self._answer(*receiver.take(self.path, dict(self.headers), body))
+                self.close_connection = receiver.closes
+
+            def _answer(self, status: int, answer: dict[str, Any]) -> None:
                 payload = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(payload)))
@@ -99,8 +118,11 @@ class Receiver:
             return found()[0]
 
     def close(self) -> None:
-        """Stop; the port is free again."""
+        """Stop, and cut every connection; the port is free again."""
         self._server.shutdown()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._server.server_close()
 

@@ -14,6 +14,7 @@ from arkor.backend.backend import Backend
 from arkor.backend.store.tenants import Identity, Org, Project
 from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.json_rules import JsonError, read_json
+from arkor.protocol.proof import CHALLENGE_HEADER, is_challenge
 from arkor.serving.refusal import Refusal
 
 EXTENSION = "arkor.backend"
@@ -41,6 +42,18 @@ def bearer_token() -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise Refusal(401, "A bearer token is needed: POST /v1/auth/anonymous gives one.")
     return token.strip()
+
+
+def read_challenge() -> str | None:
+    """Return the challenge that the client wants a proof for; None if there is none.
+
+    Raises:
+        Refusal: 400, it has another form.
+    """
+    challenge = request.headers.get(CHALLENGE_HEADER)
+    if challenge is not None and not is_challenge(challenge):
+        raise Refusal(400, f"{CHALLENGE_HEADER} must have 64 hexadecimal digits, in lower case.")
+    return challenge
 
 
 def require_identity() -> Identity:

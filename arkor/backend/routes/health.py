@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 
 from arkor.backend.backend import FEATURES, NAME
-from arkor.backend.routes.access import backend
-from arkor.protocol.proof import CHALLENGE_HEADER, is_challenge, proof_of
+from arkor.backend.routes.access import backend, read_challenge
+from arkor.protocol.proof import proof_of
 from arkor.serving.refusal import Refusal
 from arkor.version import __version__
 
@@ -26,11 +26,9 @@ def healthz() -> dict[str, Any]:
         Refusal: 400, the challenge has another form.
     """
     answer = {"status": "ok", "backend": NAME, "version": __version__}
-    secret, challenge = backend().secret, request.headers.get(CHALLENGE_HEADER)
+    secret, challenge = backend().secret, read_challenge()
     if secret is None or challenge is None:
         return answer
-    if not is_challenge(challenge):
-        raise Refusal(400, f"{CHALLENGE_HEADER} must have 64 hexadecimal digits, in lower case.")
     return {**answer, "proof": proof_of(secret, challenge)}
 
 

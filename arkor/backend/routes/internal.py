@@ -5,14 +5,41 @@ Protocol: docs/protocol.md, "Worker reports".
 
 from __future__ import annotations
 
-from flask import Blueprint
+import re
+
+from flask import Blueprint, request
 
 from arkor.backend.jobs.worker_report import parse_report
-from arkor.backend.routes.access import UNKNOWN_ATTEMPT, backend, json_object, require_attempt
+from arkor.backend.routes.access import (
+    UNKNOWN_ATTEMPT,
+    backend,
+    json_object,
+    read_challenge,
+    require_attempt,
+)
 from arkor.backend.store.reports import StaleAttempt, UnknownAttempt
+from arkor.protocol.proof import CHALLENGE_HEADER, proof_of
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("internal", __name__)
+
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@blueprint.get("/internal/jobs/<job_id>/events")
+def prove(job_id: str) -> dict[str, str]:
+    """Prove to a worker, which has sent no token yet, that this backend knows the attempt's token.
+
+    Raises:
+        Refusal: 400, the attempt or the challenge has another form; 401, there is no such attempt.
+    """
+    attempt, challenge = request.args.get("attempt", ""), read_challenge()
+    if challenge is None or not _ATTEMPT.fullmatch(attempt):
+        raise Refusal(400, f"This takes {CHALLENGE_HEADER}, and an attempt that is a whole number from 1 on.")
+    secret = backend().store.reports.secret(job_id, int(attempt))
+    if secret is None:
+        raise Refusal(401, "There is no such attempt.")
+    return {"proof": proof_of(secret, challenge)}
 
 
 @blueprint.post("/internal/jobs/<job_id>/events")

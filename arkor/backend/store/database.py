@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import secrets
 import sqlite3
@@ -19,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from arkor.backend.store import schema
 from arkor.errors import LocalBackendError
+from arkor.protocol.proof import secret_of
 
 log = logging.getLogger("arkor.backend")
 
@@ -51,7 +51,7 @@ def is_disk_full(exc: OperationalError) -> bool:
 
 def digest(token: str) -> str:
     """Return what is stored of a token. It is random and long, so a plain SHA-256 gives nothing away."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return secret_of(token)
 
 
 def forget(connection: Connection) -> None:

@@ -111,6 +111,12 @@ class Reports:
             if connection.execute(query).first() is None:
                 raise UnknownAttempt
 
+    def secret(self, job_id: str, attempt: int) -> str | None:
+        """Return what an attempt's worker and this backend both know (``secret_of``); None without such an attempt."""
+        query = select(attempts.c.token_hash).where(attempts.c.job_id == job_id, attempts.c.number == attempt)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
     def _replay_of(self, connection: Connection, job_id: str, attempt: int) -> _Replay:
         """Return what earlier attempts have reported. It does not change while the attempt runs, so it is read once."""
         if attempt == 1:

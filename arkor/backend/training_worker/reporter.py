@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import http.client
 import json
 import logging
 import threading
@@ -19,18 +20,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
-import requests
 
+from arkor.backend.training_worker.connection import ReportConnection
 from arkor.protocol import wire
 from arkor.protocol.json_rules import check_json
-from arkor.version import __version__
 
 log = logging.getLogger("arkor.worker")
 
 _MAX_EVENTS_A_REPORT = 200
 _DEEPEST_VALUE = 20  # of values that are not JSON: one may contain itself
-_CONNECT_TIMEOUT_S = 5.0
-_ANSWER_TIMEOUT_S = 10.0
 
 
 class Listener(Protocol):
@@ -76,13 +74,9 @@ class Reporter:
     """
 
     def __init__(self, url: str, token: str, attempt: int, listener: Listener, timing: Timing | None = None) -> None:
-        self._url = url
-        self._attempt = attempt
+        self._connection = ReportConnection(url, token, attempt)
         self._listener = listener
         self._timing = timing or Timing()
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy for the loopback, and no .netrc over the token
-        self._session.headers.update({"Authorization": f"Bearer {token}", "X-Arkor-Client": f"arkor/{__version__}"})
         self._changed = threading.Condition()
         self._pending: deque[dict[str, Any]] = deque()
         self._last_seq = 0
@@ -145,6 +139,7 @@ class Reporter:
                 log.error("No answer from the backend for %.0f s: giving up", self._timing.give_up_s)
                 self._leave(self._listener.orphaned)
             self._pause(answered)
+        self._connection.close()
 
     def _pause(self, answered: bool) -> None:
         with self._changed:
@@ -158,21 +153,16 @@ class Reporter:
         with self._changed:
             events = [self._pending[place] for place in range(min(len(self._pending), _MAX_EVENTS_A_REPORT))]
         try:
-            answer = self._session.post(
-                self._url,
-                json={"attempt": self._attempt, "events": events},
-                timeout=(_CONNECT_TIMEOUT_S, _ANSWER_TIMEOUT_S),
-                allow_redirects=False,
-            )
-            body = answer.json() if answer.status_code == 200 else {}
-        except (requests.RequestException, ValueError) as exc:
+            status, text = self._connection.post(events)
+            body = json.loads(text) if status == 200 else {}
+        except (OSError, http.client.HTTPException, ValueError) as exc:
             log.warning("The backend did not take a report (%s); trying again", type(exc).__name__)
             return False
-        if answer.status_code == 409:
+        if status == 409:
             self._leave(self._listener.superseded)
             return False
-        if answer.status_code != 200:
-            log.warning("The backend refused a report with status %d: %.300s", answer.status_code, answer.text)
+        if status != 200:
+            log.warning("The backend refused a report with status %d: %.300s", status, text)
             return False
         self._acknowledge(len(events))
         if isinstance(body, Mapping):

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 
+from arkor.protocol.proof import CHALLENGE_HEADER, new_challenge, proof_of, secret_of
 from tests.support.backend import BackendProcess, Client, is_running
 from tests.support.eventually import eventually
 
@@ -153,6 +155,23 @@ class TestReports:
             assert (answer.status_code, answer.json()["cancel"]) == (200, False)
         client.cancel(job_id)
         assert [frame.data.get("step") for frame in client.events(job_id)][1:-1] == [5, 6, 7]
+
+    def test_the_backend_proves_that_it_knows_the_token(self, client: Client, job_id: str, token: str) -> None:
+        """Before a worker sends it; of an attempt that does not exist there is nothing to prove."""
+        challenge = new_challenge()
+
+        def ask(job_id: str, attempt: object, challenge: str | None = challenge) -> requests.Response:
+            headers = {"X-Arkor-Client": "arkor/0.1.0"} | ({} if challenge is None else {CHALLENGE_HEADER: challenge})
+            address = f"{client.url}/internal/jobs/{job_id}/events"
+            return requests.get(address, params={"attempt": str(attempt)}, headers=headers, timeout=10)
+
+        assert ask(job_id, 1).json() == {"proof": proof_of(secret_of(token), challenge)}
+        assert ask(job_id, 2).status_code == 401
+        assert ask("job_other", 1).status_code == 401
+        for attempt in (0, -1, "x", "", 2**63, "1 "):
+            assert ask(job_id, attempt).status_code == 400
+        assert ask(job_id, 1, "short").status_code == 400
+        assert ask(job_id, 1, None).status_code == 400
 
     def test_a_wrong_token_is_401(self, client: Client, job_id: str, token: str) -> None:
         """An identity's token, a made-up one, another job's, another attempt's."""

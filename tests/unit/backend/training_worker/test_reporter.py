@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
+from arkor.backend.training_worker import connection
+from arkor.backend.training_worker.connection import ReportConnection
 from arkor.backend.training_worker.reporter import Reporter, Timing
+from arkor.protocol.proof import is_proven
 from arkor.version import __version__
 from tests.support.eventually import eventually
 from tests.support.receiver import TOKEN, Receiver
+from tests.support.stranger import stranger
 
 FAST = Timing(heartbeat_s=0.05, retry_s=0.02, give_up_s=0.6)
 
@@ -133,14 +136,14 @@ def test_a_fault_in_a_report_does_not_end_the_reporter(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is in the log, and the report is sent again."""
-    post, faults = requests.Session.post, [TypeError("not serializable"), RuntimeError("odd")]
+    post, faults = ReportConnection.post, [TypeError("not serializable"), RuntimeError("odd")]
 
-    def fail_first(*arguments: Any, **how: Any) -> requests.Response:
+    def fail_first(connection: ReportConnection, events: list[dict[str, Any]]) -> tuple[int, str]:
         if faults:
             raise faults.pop()
-        return post(*arguments, **how)
+        return post(connection, events)
 
-    monkeypatch.setattr(requests.Session, "post", fail_first)
+    monkeypatch.setattr(ReportConnection, "post", fail_first)
     reporter.send("training.log", step=1)
     reporter.start()
     assert reporter.flush(5)
@@ -154,10 +157,10 @@ def test_a_fault_that_lasts_is_told_as_an_absent_backend(
 ) -> None:
     """The worker does not train on without being heard."""
 
-    def fail(*_: Any, **__: Any) -> requests.Response:
+    def fail(*_: Any) -> tuple[int, str]:
         raise TypeError("not serializable")
 
-    monkeypatch.setattr(requests.Session, "post", fail)
+    monkeypatch.setattr(ReportConnection, "post", fail)
     reporter.send("training.log", step=1)
     reporter.start()
     assert not reporter.flush(10)
@@ -191,6 +194,40 @@ def test_events_survive_a_restart_of_the_backend(told: Told) -> None:
         assert reporter.flush(10)
         assert [(event["seq"], event["step"]) for event in second.events] == [(2, 2)]
         reporter.close()
+
+
+def test_another_program_on_the_backends_port_gets_no_token(told: Told) -> None:
+    """It is as a backend that is away; the backend that comes back there gets what it missed."""
+    with stranger() as other:
+        timing = Timing(heartbeat_s=0.05, retry_s=0.02, give_up_s=20)
+        reporter = Reporter(f"{other.url}/internal/jobs/job_1/events", TOKEN, 1, told, timing)
+        reporter.send("training.log", step=1)
+        reporter.start()
+        eventually(lambda: len(other.requests) >= 3, "tries")
+        assert not reporter.flush(0.01)
+    assert {(method, path) for method, path, _ in other.requests} == {("GET", "/internal/jobs/job_1/events?attempt=1")}
+    assert not other.saw_a_token
+    with Receiver(int(other.url.rpartition(":")[2])) as receiver:
+        assert reporter.flush(10)
+        assert [event["step"] for event in receiver.events] == [1]
+        reporter.close()
+    assert told.words == []
+
+
+def test_each_new_connection_is_proven(receiver: Receiver, reporter: Reporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that takes the place of a connection that the backend closed."""
+    proven = []
+
+    def noting(*arguments: Any) -> bool:
+        proven.append(arguments[1])
+        return is_proven(*arguments)
+
+    monkeypatch.setattr(connection, "is_proven", noting)
+    reporter.start()
+    eventually(lambda: len(receiver.reports) >= 3, "reports")
+    assert len(proven) == 1
+    receiver.closes = True
+    eventually(lambda: len(proven) >= 3, "new connections")
 
 
 def test_a_cancel_is_told_once(receiver: Receiver, reporter: Reporter, told: Told) -> None:

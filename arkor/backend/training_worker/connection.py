@@ -1,0 +1,81 @@
+"""A worker's connection to its backend. It sends the attempt's token only to a program that has proven to know it.
+
+After a backend was killed, its port may belong to another program, on a shared machine to another user's.
+
+Protocol: docs/protocol.md, "Worker reports".
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from arkor.protocol.proof import is_proven, secret_of
+from arkor.version import __version__
+
+_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 10.0
+_CLIENT = {"X-Arkor-Client": f"arkor/{__version__}"}
+
+
+class AnotherProgram(OSError):
+    """The program that listens at the backend's address is not the backend."""
+
+
+class ReportConnection:
+    """Sends an attempt's reports over one connection, and over another one if that is lost.
+
+    Args:
+        url: the attempt's report address.
+        token: the attempt's token.
+        attempt: its number.
+
+    Thread-safety: one thread.
+    """
+
+    def __init__(self, url: str, token: str, attempt: int) -> None:
+        parts = urlsplit(url)
+        self._address = (str(parts.hostname), parts.port)
+        self._path = parts.path
+        self._token = token
+        self._attempt = attempt
+        self._open: http.client.HTTPConnection | None = None
+
+    def post(self, events: list[dict[str, Any]]) -> tuple[int, str]:
+        """Send a report, once; return the status and the text of the answer.
+
+        Raises:
+            AnotherProgram: the backend is not there, but another program is.
+            OSError, HTTPException: no answer.
+        """
+        body = json.dumps({"attempt": self._attempt, "events": events}, allow_nan=False)
+        headers = {**_CLIENT, "Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        try:
+            connection = self._connected()
+            connection.request("POST", self._path, body.encode(), headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _connected(self) -> http.client.HTTPConnection:
+        """Return a connection that leads to the backend."""
+        if self._open is not None and self._open.sock is not None:  # none after an answer with "Connection: close"
+            return self._open
+        self._open = connection = http.client.HTTPConnection(*self._address, timeout=_CONNECT_TIMEOUT_S)
+        connection.connect()
+        connection.auto_open = 0  # another connection would have to be proven, too
+        connection.sock.settimeout(_ANSWER_TIMEOUT_S)
+        path = f"{self._path}?attempt={self._attempt}"
+        if not is_proven(connection, path, _CLIENT, secret_of(self._token)):
+            raise AnotherProgram("it did not prove that it is the backend")
+        return connection
