@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from arkor.backend.activity import Activity
 from arkor.backend.event_streams import EventStreams
 from arkor.backend.inference import Inference, Targets
@@ -49,7 +51,7 @@ class Backend:
         for folder in (settings.data, settings.datasets_folder, settings.jobs_folder):
             make_private_folder(folder)
         self.settings = settings
-        self.url = url
+        self.port = urlsplit(url).port or 0
         self.secret = secret
         self.feed = Feed()
         self.store = Store(settings.database_path, self.feed, settings.datasets_folder)

@@ -36,6 +36,18 @@ def secret_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def attempt_secret(token_hash: str, port: int) -> str:
+    """Return what a backend proves to a worker: that it knows the attempt's token, and listens on the port itself.
+
+    Without the port, another program on the backend's former port could pass challenges on to the backend.
+
+    Args:
+        token_hash: ``secret_of`` the attempt's token.
+        port: the port that the worker connects to.
+    """
+    return f"{token_hash}:{port}"
+
+
 def new_challenge() -> str:
     """Return a challenge that was never used before."""
     return secrets.token_hex(_BYTES)

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
-from arkor.protocol.proof import CHALLENGE_HEADER, proof_of, secret_of
+from arkor.protocol.proof import CHALLENGE_HEADER, attempt_secret, proof_of, secret_of
 
 TOKEN = "attempt-token"
 
@@ -51,7 +51,14 @@ class Receiver:
                 receiver._connections.append(self.connection)
 
             def do_GET(self) -> None:
-                self._answer(200, {"proof": proof_of(secret_of(TOKEN), self.headers[CHALLENGE_HEADER])})
+                self._answer(
+                    200,
+                    {
+                        "proof": proof_of(
+                            attempt_secret(secret_of(TOKEN), receiver.port), self.headers[CHALLENGE_HEADER]
+                        )
+                    },
+                )
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -18,7 +18,7 @@ from arkor.backend.routes.access import (
     require_attempt,
 )
 from arkor.backend.store.reports import StaleAttempt, UnknownAttempt
-from arkor.protocol.proof import CHALLENGE_HEADER, proof_of
+from arkor.protocol.proof import CHALLENGE_HEADER, attempt_secret, proof_of
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("internal", __name__)
@@ -36,10 +36,11 @@ def prove(job_id: str) -> dict[str, str]:
     attempt, challenge = request.args.get("attempt", ""), read_challenge()
     if challenge is None or not _ATTEMPT.fullmatch(attempt):
         raise Refusal(400, f"This takes {CHALLENGE_HEADER}, and an attempt that is a whole number from 1 on.")
-    secret = backend().store.reports.secret(job_id, int(attempt))
-    if secret is None:
+    serving = backend()
+    token_hash = serving.store.reports.token_hash(job_id, int(attempt))
+    if token_hash is None:
         raise Refusal(401, "There is no such attempt.")
-    return {"proof": proof_of(secret, challenge)}
+    return {"proof": proof_of(attempt_secret(token_hash, serving.port), challenge)}
 
 
 @blueprint.post("/internal/jobs/<job_id>/events")

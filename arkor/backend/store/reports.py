@@ -111,8 +111,8 @@ class Reports:
             if connection.execute(query).first() is None:
                 raise UnknownAttempt
 
-    def secret(self, job_id: str, attempt: int) -> str | None:
-        """Return what an attempt's worker and this backend both know (``secret_of``); None without such an attempt."""
+    def token_hash(self, job_id: str, attempt: int) -> str | None:
+        """Return what is stored of an attempt's token; None if there is no such attempt."""
         query = select(attempts.c.token_hash).where(attempts.c.job_id == job_id, attempts.c.number == attempt)
         with self._database.read() as connection:
             return connection.execute(query).scalar_one_or_none()

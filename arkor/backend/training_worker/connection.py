@@ -12,7 +12,7 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-from arkor.protocol.proof import is_proven, secret_of
+from arkor.protocol.proof import attempt_secret, is_proven, secret_of
 from arkor.version import __version__
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -76,6 +76,6 @@ class ReportConnection:
         connection.auto_open = 0  # another connection would have to be proven, too
         connection.sock.settimeout(_ANSWER_TIMEOUT_S)
         path = f"{self._path}?attempt={self._attempt}"
-        if not is_proven(connection, path, _CLIENT, secret_of(self._token)):
+        if not is_proven(connection, path, _CLIENT, attempt_secret(secret_of(self._token), connection.port)):
             raise AnotherProgram("it did not prove that it is the backend")
         return connection

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from arkor.protocol.proof import CHALLENGE_HEADER, new_challenge, proof_of, secret_of
+from arkor.backend.training_worker.connection import AnotherProgram, ReportConnection
+from arkor.protocol.proof import CHALLENGE_HEADER, attempt_secret, new_challenge, proof_of, secret_of
 from tests.support.backend import BackendProcess, Client, is_running
 from tests.support.eventually import eventually
 
@@ -165,13 +166,23 @@ class TestReports:
             address = f"{client.url}/internal/jobs/{job_id}/events"
             return requests.get(address, params={"attempt": str(attempt)}, headers=headers, timeout=10)
 
-        assert ask(job_id, 1).json() == {"proof": proof_of(secret_of(token), challenge)}
+        port = int(client.url.rpartition(":")[2])
+        assert ask(job_id, 1).json() == {"proof": proof_of(attempt_secret(secret_of(token), port), challenge)}
         assert ask(job_id, 2).status_code == 401
         assert ask("job_other", 1).status_code == 401
         for attempt in (0, -1, "x", "", 2**63, "1 "):
             assert ask(job_id, attempt).status_code == 400
         assert ask(job_id, 1, "short").status_code == 400
         assert ask(job_id, 1, None).status_code == 400
+
+    def test_the_reporter_of_real_workers_is_heard(self, client: Client, job_id: str, token: str) -> None:
+        """After the proof; with a token that the backend does not know there is none, and nothing is sent."""
+        address = f"{client.url}/internal/jobs/{job_id}/events"
+        connection = ReportConnection(address, token, 1)
+        assert connection.post([])[0] == connection.post([])[0] == 200
+        connection.close()
+        with pytest.raises(AnotherProgram):
+            ReportConnection(address, "made-up", 1).post([])
 
     def test_a_wrong_token_is_401(self, client: Client, job_id: str, token: str) -> None:
         """An identity's token, a made-up one, another job's, another attempt's."""

@@ -6,11 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 
 from arkor.backend.training_worker import connection
 from arkor.backend.training_worker.connection import ReportConnection
 from arkor.backend.training_worker.reporter import Reporter, Timing
-from arkor.protocol.proof import is_proven
+from arkor.protocol.proof import (
+    CHALLENGE_HEADER,
+    attempt_secret,
+    is_proof,
+    is_proven,
+    new_challenge,
+    secret_of,
+)
 from arkor.version import __version__
 from tests.support.eventually import eventually
 from tests.support.receiver import TOKEN, Receiver
@@ -212,6 +220,14 @@ def test_another_program_on_the_backends_port_gets_no_token(told: Told) -> None:
         assert [event["step"] for event in receiver.events] == [1]
         reporter.close()
     assert told.words == []
+
+
+def test_a_program_that_passes_challenges_on_proves_nothing(receiver: Receiver) -> None:
+    """The backend listens on another port, and proves no more than that."""
+    challenge = new_challenge()
+    answer = requests.get(receiver.url, headers={CHALLENGE_HEADER: challenge}, timeout=5).json()
+    assert is_proof(answer["proof"], attempt_secret(secret_of(TOKEN), receiver.port), challenge)
+    assert not is_proof(answer["proof"], attempt_secret(secret_of(TOKEN), receiver.port + 1), challenge)
 
 
 def test_each_new_connection_is_proven(receiver: Receiver, reporter: Reporter, monkeypatch: pytest.MonkeyPatch) -> None:
