@@ -89,7 +89,7 @@ def test_the_version_is_told() -> None:
     assert __version__ in run("--version").out
 
 
-@pytest.mark.parametrize("arguments", [("nosuch",), ("start", "--nosuch"), ("attach",)])
+@pytest.mark.parametrize("arguments", [("nosuch",), ("start", "--nosuch"), ("cancel",)])
 def test_wrong_usage_exits_2_and_says_how_it_is_right(arguments: tuple[str, ...]) -> None:
     """Usage errors are input errors."""
     ended = run(*arguments)

@@ -15,6 +15,7 @@ from tests.support.commands import run
 from tests.support.contract import Answer, Stream
 from tests.support.events import END
 from tests.support.shelf import tar
+from tests.support.terminal import Terminal
 from tests.support.waiting import make_trainer
 
 
@@ -48,7 +49,7 @@ def test_jobs_can_be_chosen_by_status_and_named_alone(jobs: Cloud) -> None:
 
 
 def test_the_newest_jobs_are_listed_and_the_others_on_demand(jobs: Cloud) -> None:
-    """A hint says that there are others; what scripts read is whole unless they limit it."""
+    """On a terminal a hint says that there are others; what programs read is whole unless they limit it."""
     for number in range(4, 61):
         at = f"2026-02-01T00:{number - 1:02}:00.000Z"
         jobs.jobs[f"job_{number}"] = {**jobs.jobs["job_2"], "id": f"job_{number}", "createdAt": at}
@@ -58,9 +59,13 @@ def test_the_newest_jobs_are_listed_and_the_others_on_demand(jobs: Cloud) -> Non
         ended = run("jobs", *options)
         return [line.split()[0] for line in ended.out.splitlines() if line.startswith("job_")], ended.err
 
-    assert listed() == (newest[:50], "These are the newest 50. To list more: --limit N or --all\n")
+    with Terminal("jobs") as terminal:
+        code, shown = terminal.end()
+    lines = shown.splitlines()
+    assert (code, [line.split()[0] for line in lines[1:-1]]) == (0, newest[:50])
+    assert lines[-1] == "These are the newest 50. To list more: --limit N or --all"
     assert listed("--limit", "2") == (newest[:2], "These are the newest 2. To list more: --limit N or --all\n")
-    assert listed("--limit", "60") == listed("--all") == listed("-q") == (newest, "")
+    assert listed() == listed("--limit", "60") == listed("--all") == listed("-q") == (newest, "")
     assert listed("-q", "--limit", "3") == (newest[:3], "")
     assert listed("--status", "failed") == (["job_1"], "")
     assert len(json.loads(run("jobs", "--json").out)) == 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 
 import click
 
@@ -11,6 +12,7 @@ from arkor.cli.chosen_job import named_or_newest, newest_job_argument
 from arkor.cli.commands.jobs_deletion import delete, prune
 from arkor.cli.display.job_table import local_time, print_table, took
 from arkor.cli.display.output import job_as_json, json_lines
+from arkor.cli.display.screen import is_terminal
 from arkor.cli.options import local_option, project_of
 from arkor.cli.suggestions import SuggestingGroup
 from arkor.protocol.jobs import JobStatus
@@ -28,7 +30,7 @@ SHOWN = 50
     "--limit",
     type=click.IntRange(1),
     metavar="N",
-    help=f"Only the newest N.  [default: {SHOWN}, with --json or -q all]",
+    help=f"Only the newest N.  [default: {SHOWN} on a terminal, otherwise all]",
 )
 @click.option("--all", "every", is_flag=True, help="All jobs.")
 @local_option
@@ -58,7 +60,8 @@ def jobs(
     if limit and every:
         raise click.UsageError("Give --limit or --all, not both.", context)
     client, scope = project_of(local)
-    most = None if every else limit or (None if as_json or quiet else SHOWN)
+    is_read = is_terminal(sys.stdout) and not (as_json or quiet)  # what a program reads is whole
+    most = None if every else limit or (SHOWN if is_read else None)
     page = None if most is None or status else most + 1
     matching = (job for job in client.iter_jobs(scope, page=page) if status in {None, job.status})
     found = list(itertools.islice(matching, most))
