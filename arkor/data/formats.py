@@ -47,6 +47,12 @@ _REQUIRED = tuple((name, frozenset(one.required)) for name, one in FORMATS.items
 _MOST_NAMES = 20
 _LONGEST_NAME = 60
 _CONTENT_FORM = "content must be text, or a list of text parts"
+_REASONING = ("reasoning_content", "thinking")
+_OTHER_WEIGHTS = ("train", "train_detail", "training", "training_detail")  # of axolotl
+_OLD_CALLS = (
+    'function_call and the role function are the old form: write tool_calls [{"id", "type": "function", "function"}], '
+    "and the answer with the role tool and its tool_call_id"
+)
 
 
 def row_format(row: Mapping[str, Any]) -> str | None:
@@ -123,38 +129,64 @@ def _messages_problem(messages: Any, *, where: str = "messages", answered: bool 
         reason = _message_problem(message)
         if reason is not None:
             return f"{where}, message {number}: {reason}"
-        if message["role"] == "assistant":
-            answered = True
-    return None if answered else f"{where} has no assistant turn, so there is nothing to learn"
+        answered = answered or (message["role"] == "assistant" and message.get("weight") != 0)
+    if answered:
+        return None
+    ignored = any(message["role"] == "assistant" for message in messages)
+    return f"{where} has no assistant turn{' of weight 1' if ignored else ''}, so there is nothing to learn"
 
 
 def _message_problem(message: Any) -> str | None:
     if not isinstance(message, dict):
         return f"is {_kind(message)}, not an object with role and content"
     role, calls = message.get("role"), message.get("tool_calls")
+    if role == "function" or message.get("function_call") is not None:
+        return _OLD_CALLS
     if not isinstance(role, str) or role not in ROLES:
         return f"role must be one of {', '.join(sorted(ROLES))}, not {reprlib.repr(role)}"
-    if calls is not None:
+    reason = _weight_problem(message, role) or _reasoning_problem(message)
+    if reason is not None:
+        return reason
+    if calls is not None and calls != []:
         return _calling_problem(message, role, calls)
-    reason = _content_problem(message)
+    reason = _content_problem(message, may_be_empty=role != "assistant")
     return _not_a_text(message, ("tool_call_id", "name")) if reason is None and role == "tool" else reason
 
 
-def _content_problem(message: Mapping[str, Any]) -> str | None:
+def _weight_problem(message: Mapping[str, Any], role: str) -> str | None:
+    for key in _OTHER_WEIGHTS:
+        if key in message:
+            return f"{key} is not understood: leave it out, or say weight 0 or 1 for what is learnt"
+    weight = message.get("weight")
+    if weight is None or (not isinstance(weight, bool) and weight in (0, 1)):
+        return f"weight 1 belongs to the assistant, not to {role}" if weight and role != "assistant" else None
+    return f"weight must be 0 or 1, not {reprlib.repr(weight)}"
+
+
+def _reasoning_problem(message: Mapping[str, Any]) -> str | None:
+    given = [message[key] for key in _REASONING if message.get(key) is not None]
+    if len(given) == len(_REASONING) and given[0] != given[1]:
+        return f"{' and '.join(_REASONING)} are the same field, and differ here"
+    return _not_a_text(message, _REASONING)
+
+
+def _content_problem(message: Mapping[str, Any], *, may_be_empty: bool = False) -> str | None:
     content = message.get("content")
     if isinstance(content, str):
-        return "content is empty" if not content or content.isspace() else None
+        return "content is empty" if not may_be_empty and _blank(content) else None
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, dict) else None for part in content]
-        return None if parts and not any(map(_blank, parts)) else _CONTENT_FORM
+        if not all(isinstance(part, str) for part in parts):
+            return _CONTENT_FORM
+        return None if may_be_empty or not all(map(_blank, parts)) else "content is empty"
     return "content is empty" if content is None else f"{_CONTENT_FORM}, not {_kind(content)}"
 
 
 def _calling_problem(message: Mapping[str, Any], role: str, calls: Any) -> str | None:
     if role != "assistant":
         return f"tool_calls belong to the assistant, not to {role}"
-    if not isinstance(calls, list) or not calls:
-        return "tool_calls must be a list with at least one call"
+    if not isinstance(calls, list):
+        return f"tool_calls must be a list of calls, not {_kind(calls)}"
     for number, call in enumerate(calls, start=1):
         reason = _call_problem(call)
         if reason is not None:
@@ -186,6 +218,8 @@ def _not_a_text(item: Mapping[str, Any], keys: Sequence[str]) -> str | None:
 
 
 def _chatml_problem(row: Mapping[str, Any]) -> str | None:
+    if "weight" in row:
+        return "weight of a whole row is not understood: leave it out, or give messages a weight of 0 or 1"
     return _messages_problem(row["messages"])
 
 

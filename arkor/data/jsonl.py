@@ -26,7 +26,13 @@ LONG_ROW = f"is longer than {MAX_ROW_BYTES // 1024**2} MiB, the most that a row 
 _SUSPECT = re.compile(
     rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F])|\\\\u", re.DOTALL
 )
-_decode = json.JSONDecoder().raw_decode
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 

@@ -293,9 +293,13 @@ def ask(**fields: Any) -> ChatRequest:
     return read_request({"messages": [{"role": "user", "content": "Hi"}], **fields})
 
 
+def rendered(prompts: Any, request: ChatRequest) -> str:
+    return str(prompts.prompt(request.messages, request.tools))
+
+
 def test_a_template_that_shows_tools_is_given_them(load: Callable[[], Any]) -> None:
     """And where calls stand between marks, the model may decide by itself."""
-    from arkor.backend.inference_worker.prompts import Prompts, ToolStyle
+    from arkor.backend.inference.prompts import Prompts, ToolStyle
 
     tokenizer = load().tokenizer
     assert Prompts(tokenizer).tool_style is ToolStyle.ABSENT
@@ -304,27 +308,27 @@ def test_a_template_that_shows_tools_is_given_them(load: Callable[[], Any]) -> N
     assert prompts.tool_style is ToolStyle.TAGGED
     call = {"id": "c", "function": {"name": "weather", "arguments": '{"x": "y"}'}}
     messages = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "22", "tool_call_id": "c"}]
-    text = tokenizer.decode(prompts.encode(ask(messages=messages, tools=[WEATHER])))
+    text = rendered(prompts, ask(messages=messages, tools=[WEATHER]))
     assert text.startswith('{"type": "function", "function": {"name": "weather", "description": ""')
     assert text.endswith('<tool_call>{"name": "weather", "arguments": {"x": "y"}}</tool_call>tool: 22assistant: ')
     tokenizer.chat_template = HERMES.replace("<tool_call>", "<call>")
     prompts = Prompts(tokenizer)
     assert prompts.tool_style is ToolStyle.SHOWN
     with pytest.raises(Refusal, match="tool_calling_not_configured"):
-        prompts.encode(ask(tools=[WEATHER]))
+        rendered(prompts, ask(tools=[WEATHER]))
 
 
 def test_a_template_that_refuses_says_why(load: Callable[[], Any]) -> None:
     """And a model without one cannot chat."""
-    from arkor.backend.inference_worker.prompts import Prompts
+    from arkor.backend.inference.prompts import Prompts
 
     tokenizer = load().tokenizer
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(Refusal, match="roles must alternate"):
-        Prompts(tokenizer).encode(ask())
+        rendered(Prompts(tokenizer), ask())
     tokenizer.chat_template = None
     with pytest.raises(Refusal, match="no chat template"):
-        Prompts(tokenizer).encode(ask())
+        rendered(Prompts(tokenizer), ask())
 
 
 @pytest.mark.parametrize("where", ["for tools", "for all"])
@@ -348,7 +352,7 @@ def test_a_template_that_does_not_end_is_given_up(
 
 def test_a_prompt_is_measured_before_it_is_split_into_tokens(load: Callable[[], Any]) -> None:
     """Sixteen characters a token of the context are taken, whatever the template adds; a million at most."""
-    from arkor.backend.inference_worker.prompts import Prompts
+    from arkor.backend.inference.prompts import Prompts
 
     tokenizer = load().tokenizer
     tokenizer.chat_template = "{{ messages[0].content * 10 }}"

@@ -232,7 +232,7 @@ def test_the_masks_are_what_the_assistant_says(adapted: tuple[Any, Any]) -> None
     from arkor.backend.training_worker.tokenize import RowEncoder
 
     _, tokenizer = adapted
-    encoded = RowEncoder(tokenizer, "chatml").encode(rows(1)[0])
+    [encoded] = RowEncoder(tokenizer, "chatml").encode(rows(1)[0])
     counted = [token for token, counts in zip(encoded.input_ids, encoded.counted, strict=True) if counts]
     assert tokenizer.decode(counted) == '{"lamp": 0, "colour": "red"}<|im_end|>'
 

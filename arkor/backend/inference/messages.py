@@ -29,8 +29,9 @@ def normalise(messages: Any) -> list[Message]:
         messages: in chat completions form: content may be null or a list of text parts.
 
     Returns:
-        For each ``role`` (``system``, ``user``, ``assistant`` or ``tool``) and ``content``; ``tool_calls`` for an
-        assistant that called functions; ``tool_call_id`` and, where a call before it has that id, ``name`` for a
+        For each ``role`` (``system``, ``user``, ``assistant`` or ``tool``) and ``content``; for an assistant that
+        thought before, the thought as ``reasoning_content`` and ``thinking``; ``tool_calls`` for one that called
+        functions; ``tool_call_id`` and, where a call before it has that id, ``name`` for a
         tool's answer.
 
     Raises:
@@ -67,6 +68,9 @@ def _message(item: Any, where: str, names: dict[str, str]) -> Message:
     if not isinstance(role, str) or role not in _ROLES:
         raise Refusal(400, f"{where}: role must be one of {', '.join(_ROLES)}, not {role!r:.100}.")
     message: Message = {"role": _ROLES[role], "content": _content(item.get("content"), where)}
+    reasoning = _reasoning(item, where) if role == "assistant" else ""
+    if reasoning:
+        message |= {"reasoning_content": reasoning, "thinking": reasoning}  # templates read one or the other
     if role == "assistant" and item.get("tool_calls"):
         message["tool_calls"] = [_call(call, where, names) for call in _list(item["tool_calls"], f"{where}.tool_calls")]
     if role == "tool":
@@ -83,6 +87,16 @@ def _content(value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
     return "".join(_part(part, where) for part in _list(value, f"{where}.content"))
+
+
+def _reasoning(item: Mapping[str, Any], where: str) -> str:
+    given = {key: item[key] for key in ("reasoning_content", "thinking") if item.get(key) is not None}
+    for key, value in given.items():
+        if not isinstance(value, str):
+            raise Refusal(400, f"{where}.{key}: must be a text, not {value!r:.100}.")
+    if len(set(given.values())) > 1:
+        raise Refusal(400, f"{where}: reasoning_content and thinking are the same field, and differ here.")
+    return next(iter(given.values()), "")
 
 
 def _part(part: Any, where: str) -> str:

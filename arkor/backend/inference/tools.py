@@ -116,7 +116,9 @@ def _functions(tools: Any) -> list[dict[str, Any]]:
 
 
 def _function(tool: Any, where: str) -> dict[str, Any]:
-    given = tool.get("function") if isinstance(tool, Mapping) and tool.get("type", "function") == "function" else None
+    given = None
+    if isinstance(tool, Mapping) and tool.get("type", "function") == "function":
+        given = tool.get("function", tool)  # some write the function alone
     if not isinstance(given, Mapping):
         raise Refusal(400, f'{where}: must be {{"type": "function", "function": {{…}}}}.')
     name, parameters = given.get("name"), given.get("parameters")

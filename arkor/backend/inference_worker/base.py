@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from arkor.backend.inference.prompts import Prompts
 from arkor.backend.inference_worker.adapters import Adapters
 from arkor.backend.inference_worker.grammars import Grammars
-from arkor.backend.inference_worker.prompts import Prompts
 from arkor.backend.models.weights import count_parameters
 from arkor.serving.refusal import Refusal
 
@@ -51,8 +51,8 @@ class Base:
         self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).to(self._device).eval()
         text = config.get_text_config()
         self.context: int | None = getattr(text, "max_position_embeddings", None)
-        self.stop_ids = _stop_ids(self._model, self.tokenizer)
-        self.prompts = Prompts(self.tokenizer, self.context)
+        self.prompts = Prompts(self.tokenizer, context=self.context)
+        self.stop_ids = _stop_ids(self._model, self.tokenizer) | self.prompts.end_ids
         self.grammars = Grammars(self.tokenizer, text.vocab_size, self.stop_ids)
         self.adapters = Adapters(self._model)
         # Only a cache that is keys and values can be put together from those of several rows.

@@ -14,12 +14,12 @@ from typing import Any
 import attrs
 import torch
 
+from arkor.backend.inference.prompts import ToolStyle
 from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference_worker.base import Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
 from arkor.backend.inference_worker.detokenizer import Detokenizer
 from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput
-from arkor.backend.inference_worker.prompts import ToolStyle
 from arkor.backend.inference_worker.rows import Row, Say
 from arkor.backend.inference_worker.sampling import Sampler
 from arkor.backend.models.hardware import available_bytes
@@ -171,7 +171,7 @@ class Engine:
 
     def _row(self, question: Question, lane: _Lane) -> Row:
         base, request = lane.base, question.request
-        prompt = base.prompts.encode(request)
+        prompt = base.prompts.tokens(base.prompts.prompt(request.messages, request.tools))
         base.check_length(len(prompt))
         tagged = base.prompts.tool_style is ToolStyle.TAGGED
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None

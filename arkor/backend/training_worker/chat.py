@@ -1,21 +1,25 @@
 """Which tokens of a conversation the assistant says, found with the model's own chat template.
 
-For each assistant turn the template is rendered twice: the turns before it with the generation prompt, and the same
-turns with the answer. What the second adds to the first is exactly what the model has to produce at that point, its
-end token included.
+For each answer the prompt is rendered as a chat would render it, and then the same turns with the answer. What the
+second adds to the first is what the model has to produce at that point, its end token included.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from arkor.text import first_line
+from arkor.backend.inference.messages import Message, normalise
+from arkor.backend.inference.prompts import Prompts, ToolStyle, answer_end
+from arkor.backend.inference.tools import Tools, read_tools
+from arkor.backend.training_worker.lost_parts import lost_parts
+from arkor.serving.refusal import Refusal
 
-Message = dict[str, Any]
+_OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
 
 
 class RowProblem(Exception):
@@ -24,7 +28,7 @@ class RowProblem(Exception):
 
 @attrs.frozen
 class Encoded:
-    """A tokenised row.
+    """One example: a conversation, or a part of it, as tokens.
 
     Attributes:
         input_ids: token ids, in order.
@@ -44,36 +48,38 @@ class ChatEncoder:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._prompts = Prompts(tokenizer)
         self._special = frozenset(tokenizer.all_special_ids)
 
-    def encode(self, messages: Sequence[Mapping[str, Any]], *, learn_from: int = 0, tools: Any = None) -> Encoded:
-        """Tokenise a conversation; the loss counts its assistant turns.
+    def encode(self, messages: Sequence[Mapping[str, Any]], *, learn_from: int = 0, tools: Any = None) -> list[Encoded]:
+        """Tokenise a conversation; the loss counts its assistant turns, those of ``weight`` 0 excepted.
 
         Args:
             messages: its turns, at least one of them the assistant's.
             learn_from: index of the first message whose answer counts.
-            tools: what the assistant may call, as the template takes it, or None.
+            tools: what the assistant may call, as a row has them, or None.
+
+        Returns:
+            One example. If the template or the tokenizer shows earlier turns differently once the conversation goes
+            on: one example for each answer, with the prompt that a chat would send at that point. None at all if no
+            answer counts.
 
         Raises:
-            RowProblem: the template cannot render it, or not in a way that lets the answers be told apart.
+            RowProblem: the template cannot render it, or leaves tools or calls away, or an answer cannot be told
+                apart from its prompt.
         """
-        turns, tools = [_normalised(message) for message in messages], _tools(tools)
-        answers = [place for place, turn in enumerate(turns) if turn["role"] == "assistant" and place >= learn_from]
-        turns = turns[: answers[-1] + 1]  # what follows the last answer teaches nothing
-        ids = self._render(turns, tools)
-        if tools and ids == self._render(turns, None):
-            raise RowProblem("the model's chat template has no place for tools")
-        found = [self._answer(turns, place, tools) for place in answers]
-        if any(answer is None or not _starts_with(ids, answer.ids) for answer in found):
-            # The template shows earlier turns differently once the conversation goes on: learn the last answer only.
-            found = found[-1:]
-        spans = [answer for answer in found if answer is not None]
-        if not spans:
-            raise RowProblem(
-                "the model's chat template renders the turns before an answer differently with and without it, so "
-                "the answer cannot be told apart: set train_on_responses_only=False"
-            )
-        return self._counted(spans)
+        turns, offered = _normalised(messages), _tools(tools)
+        places = [place for place in range(learn_from, len(turns)) if _counts(messages[place])]
+        if not places:
+            return []
+        answers = [self._answer(turns, place, offered) for place in places]
+        said = {place: answer.said for place, answer in zip(places, answers, strict=True)}
+        lost = lost_parts(turns[: places[-1] + 1], offered, [answer.prompt for answer in answers], said)
+        if lost:
+            raise RowProblem(f"the model's chat template leaves out {' and '.join(lost)}")
+        if self._is_one(answers):
+            return [_encoded(answers[-1].ids, answers)]
+        return [_encoded(answer.ids, [answer]) for answer in answers]
 
     def encode_all(self, messages: Sequence[Mapping[str, Any]], *, tools: Any = None) -> Encoded:
         """Tokenise a conversation; the loss counts all of it.
@@ -81,92 +87,130 @@ class ChatEncoder:
         Raises:
             RowProblem: the template cannot render it.
         """
-        ids = self._render([_normalised(message) for message in messages], _tools(tools))
+        turns, offered = _normalised(messages), _tools(tools)
+        text = self._render(turns, offered)
+        lost = lost_parts(turns, offered, [text], {})
+        if lost:
+            raise RowProblem(f"the model's chat template leaves out {' and '.join(lost)}")
+        ids = self._prompts.tokens(text)
         return Encoded(ids, [True] * len(ids))
 
-    def _render(self, turns: list[Message], tools: Any, *, generation_prompt: bool = False) -> list[int]:
-        return list(self._apply(turns, tools=tools, add_generation_prompt=generation_prompt, return_dict=False))
+    def _answer(self, turns: list[Message], place: int, tools: Tools | None) -> _Answer:
+        turn = turns[place]
+        if self._prompts.tool_style is ToolStyle.ABSENT and not turn.get("tool_calls"):
+            tools = None  # a chat offers them only where it asks for a call
+        whole = self._render(turns[: place + 1], tools)
+        prompt = self._prompt(turns[:place], tools, whole, turn)
+        said = _said(prompt, whole, turn)
+        if said is None and turn.get("reasoning_content"):  # as where the generation prompt says that there is none
+            raise RowProblem(f"the model's chat template leaves out the reasoning_content of message {place + 1}")
+        if said is None:
+            raise RowProblem(
+                f"message {place + 1}: the model's chat template renders the turns before this answer differently with "
+                "and without it, so the answer cannot be told apart: set train_on_responses_only=False"
+            )
+        before = self._prompts.tokens(prompt)
+        ids = self._prompts.tokens(prompt + said)
+        if ids[: len(before)] != before:  # a token spans the seam; in a chat the prompt ends there, so it must here
+            ids = before + self._prompts.tokens(said)
+        end = answer_end(ids, len(before), self._special, self._prompts.is_blank)
+        is_ended = end > len(before) and ids[end - 1] in self._special
+        if not is_ended:  # such a template would teach the model never to stop
+            ids, end = [*ids, self._tokenizer.eos_token_id], len(ids) + 1
+        return _Answer(prompt, said, ids, len(before), end, is_ended)
 
-    def _added_text(self, turns: list[Message], answered: list[Message], tools: Any) -> str | None:
-        before = str(self._apply(turns, tools=tools, add_generation_prompt=True, tokenize=False))
-        whole = str(self._apply(answered, tools=tools, tokenize=False))
-        return whole[len(before) :] if whole.startswith(before) else None
+    def _prompt(self, turns: list[Message], tools: Tools | None, whole: str, answer: Message) -> str:
+        if turns:
+            return self._render(turns, tools, add_generation_prompt=True)
+        try:  # no chat starts so, but a row may
+            opening = self._render([], tools, add_generation_prompt=True)
+        except RowProblem:
+            opening = ""
+        if opening and whole.startswith(opening):
+            return opening
+        return whole[: max(0, whole.find(answer["content"].strip()))]
 
-    def _apply(self, turns: list[Message], **how: Any) -> Any:
+    def _render(self, turns: list[Message], tools: Tools | None, *, add_generation_prompt: bool = False) -> str:
         try:
-            return self._tokenizer.apply_chat_template(turns, **how)
-        except Exception as exc:  # a template is a program of the model's author: it may raise anything
-            raise RowProblem(f"the model's chat template cannot render it: {_first_line(exc)}") from exc
+            return self._prompts.render(turns, tools, add_generation_prompt=add_generation_prompt)
+        except Refusal as exc:
+            raise RowProblem(_as_row(exc)) from exc
 
-    def _answer(self, turns: list[Message], place: int, tools: Any) -> _Answer | None:
-        before = self._render(turns[:place], tools, generation_prompt=True) if place else []
-        ids = self._render(turns[: place + 1], tools)
-        if not _starts_with(ids, before):
-            added = self._added_text(turns[:place], turns[: place + 1], tools)
-            if added is None:
-                return None
-            # A token spans the seam; at inference the prompt ends there, so it has to end there now.
-            ids = before + list(self._tokenizer(added, add_special_tokens=False)["input_ids"])
-        self._check_calls(turns[place], ids[len(before) :])
-        return _Answer(ids, len(before))
-
-    def _check_calls(self, turn: Message, ids: list[int]) -> None:
-        calls = turn.get("tool_calls") or []
-        text = self._tokenizer.decode(ids) if calls else ""
-        for call in calls:
-            if call["function"]["name"] not in text:
-                raise RowProblem("the model's chat template leaves tool_calls away, so they cannot be learnt")
-
-    def _counted(self, spans: Sequence[_Answer]) -> Encoded:
-        ids = list(spans[-1].ids)
-        counted = [False] * len(ids)
-        for span in spans:
-            for place in range(span.start, self._end(span)):
-                counted[place] = True
-        if not any(token in self._special for token in ids[spans[-1].start :]):
-            # A template without an end token would teach the model never to stop.
-            ids.append(self._tokenizer.eos_token_id)
-            counted.append(True)
-        return Encoded(ids, counted)
-
-    def _end(self, span: _Answer) -> int:
-        """Return where an answer ends: with its end token, not with the blanks a template puts after it."""
-        last = len(span.ids)
-        while last > span.start and span.ids[last - 1] not in self._special:
-            if self._tokenizer.decode([span.ids[last - 1]]).strip():
-                return len(span.ids)
-            last -= 1
-        return last if last > span.start else len(span.ids)
+    def _is_one(self, answers: Sequence[_Answer]) -> bool:
+        """Say whether the last answer's example holds the others as they are."""
+        ids = answers[-1].ids
+        return all(answer.is_ended and ids[: answer.end] == answer.ids[: answer.end] for answer in answers[:-1])
 
 
 @attrs.frozen
 class _Answer:
-    """A conversation up to an answer, and where that answer starts in it."""
+    """A conversation up to an answer.
 
+    Attributes:
+        prompt: the text that a chat sends at that point.
+        said: the text that the model has to produce.
+        ids: its tokens.
+        start: the index of the answer's first token.
+        end: the index behind its end token.
+        is_ended: whether the template gave it that token.
+    """
+
+    prompt: str
+    said: str
     ids: list[int]
     start: int
+    end: int
+    is_ended: bool
 
 
-def _starts_with(ids: list[int], prefix: list[int]) -> bool:
-    return ids[: len(prefix)] == prefix
+def _encoded(ids: list[int], answers: Sequence[_Answer]) -> Encoded:
+    counted = [False] * len(ids)
+    for answer in answers:
+        counted[answer.start : answer.end] = [True] * (answer.end - answer.start)
+    return Encoded(ids, counted)
 
 
-def _normalised(message: Mapping[str, Any]) -> Message:
-    """Return a message whose content is text: most templates know nothing else."""
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(part["text"] for part in content)
-    return {**message, "content": content or ""}
+def _said(prompt: str, whole: str, turn: Message) -> str | None:
+    """Return what the model has to say after a prompt; None if that cannot be told.
+
+    A generation prompt may open a thought that the finished turn does not show, or shows closed at once. Then the
+    model, asked so, has to close it: behind the reasoning that the row has, or behind none.
+    """
+    if whole.startswith(prompt):
+        return whole[len(prompt) :]
+    opened = _OPEN_THOUGHT.search(prompt)
+    if opened is None or not whole.startswith(prompt[: opened.start()]):
+        return None
+    rest = whole[opened.start() :]
+    if rest.startswith("<think>"):
+        return rest.removeprefix("<think>").lstrip("\n")
+    return f"{turn.get('reasoning_content', '')}\n</think>\n\n{rest}"
 
 
-def _tools(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value or None
+def _counts(message: Mapping[str, Any]) -> bool:
+    return message.get("role") == "assistant" and message.get("weight", 1) != 0
+
+
+def _normalised(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     try:
-        return json.loads(value) or None
-    except ValueError as exc:
-        raise RowProblem("tools is a text that is not JSON") from exc
+        return normalise(messages)
+    except Refusal as exc:
+        raise RowProblem(_as_row(exc)) from exc
 
 
-def _first_line(exc: Exception) -> str:
-    return first_line(exc)
+def _tools(value: Any) -> Tools | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as exc:
+            raise RowProblem("tools is a text that is not JSON") from exc
+    try:
+        return read_tools(value, None)
+    except Refusal as exc:
+        raise RowProblem(_as_row(exc)) from exc
+
+
+def _as_row(refusal: Refusal) -> str:
+    """Return a chat's refusal as a row's reason: without the full stop, and not as the beginning of a sentence."""
+    text = refusal.error.rstrip(".")
+    return text[:1].lower() + text[1:]

@@ -36,8 +36,8 @@ class Tokenised:
     """Rows after tokenising.
 
     Attributes:
-        examples: those that can be trained on, in the order of the rows.
-        truncated: how many of them were cut to the longest length allowed.
+        examples: those that can be trained on, in the order of the rows; a row may give several, see ``ChatEncoder``.
+        truncated: how many rows were cut to the longest length allowed.
         dropped: how many rows are not among them, because nothing that counts was left.
     """
 
@@ -62,7 +62,7 @@ class RowEncoder:
         self._tokenizer = tokenizer
         self._responses_only = responses_only
         self._chat = ChatEncoder(tokenizer) if tokenizer.chat_template else None
-        encoders: dict[str, Callable[[Row], Encoded]] = {
+        encoders: dict[str, Callable[[Row], list[Encoded]]] = {
             "chatml": self._chatml,
             "prompt_completion": self._prompt_completion,
             "alpaca": self._alpaca,
@@ -70,50 +70,52 @@ class RowEncoder:
         }
         self._encode = encoders[kind]
 
-    def encode(self, row: Row) -> Encoded:
-        """Tokenise one row.
+    def encode(self, row: Row) -> list[Encoded]:
+        """Tokenise one row; see ``ChatEncoder.encode`` for when it gives several examples, or none.
 
         Raises:
-            RowProblem: it cannot be.
+            RowProblem: it cannot be tokenised.
         """
         return self._encode(row)
 
-    def _conversation(self, turns: list[Any], learn_from: int, tools: Any) -> Encoded:
+    def _conversation(self, turns: list[Any], learn_from: int, tools: Any) -> list[Encoded]:
         if self._chat is None:
             raise RowProblem("the model has no chat template: take an instruct model, or rows of prompt and completion")
         if not self._responses_only:
-            return self._chat.encode_all(turns, tools=tools)
+            return [self._chat.encode_all(turns, tools=tools)]
         return self._chat.encode(turns, learn_from=learn_from, tools=tools)
 
-    def _chatml(self, row: Row) -> Encoded:
+    def _chatml(self, row: Row) -> list[Encoded]:
         return self._conversation(row["messages"], 0, row.get("tools"))
 
-    def _prompt_completion(self, row: Row) -> Encoded:
+    def _prompt_completion(self, row: Row) -> list[Encoded]:
         prompt, completion = row["prompt"], row["completion"]
         if isinstance(prompt, str):
-            return self._continuation(prompt, completion)
+            return self._question(prompt, completion) if self._chat else self._continuation(prompt, completion)
         return self._conversation([*prompt, *completion], len(prompt), row.get("tools"))
 
-    def _alpaca(self, row: Row) -> Encoded:
+    def _alpaca(self, row: Row) -> list[Encoded]:
         instruction, details, output = row["instruction"], row.get("input") or "", row["output"]
         if self._chat is not None:
-            asked = f"{instruction}\n\n{details}" if details else instruction
-            turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": output}]
-            return self._conversation(turns, 0, None)
+            return self._question(f"{instruction}\n\n{details}" if details else instruction, output)
         context = f"### Input:\n{details}\n\n" if details else ""
         return self._continuation(f"### Instruction:\n{instruction}\n\n{context}### Response:\n", output)
 
-    def _text(self, row: Row) -> Encoded:
-        ids = [*self._plain(row["text"]), self._tokenizer.eos_token_id]
-        return Encoded(ids, [True] * len(ids))
+    def _question(self, question: str, answer: str) -> list[Encoded]:
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        return self._conversation(turns, 0, None)
 
-    def _continuation(self, prompt: str, completion: str) -> Encoded:
+    def _text(self, row: Row) -> list[Encoded]:
+        ids = [*self._plain(row["text"]), self._tokenizer.eos_token_id]
+        return [Encoded(ids, [True] * len(ids))]
+
+    def _continuation(self, prompt: str, completion: str) -> list[Encoded]:
         before, ids = self._plain(prompt), self._plain(prompt + completion)
         if ids[: len(before)] != before:  # a token spans the seam; at inference the prompt ends there, so it must here
             ids = before + list(self._tokenizer(completion, add_special_tokens=False)["input_ids"])
         ids.append(self._tokenizer.eos_token_id)
         start = len(before) if self._responses_only else 0
-        return Encoded(ids, [place >= start for place in range(len(ids))])
+        return [Encoded(ids, [place >= start for place in range(len(ids))])]
 
     def _plain(self, text: str) -> list[int]:
         ids = list(self._tokenizer(text)["input_ids"])
@@ -138,12 +140,11 @@ def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder, max_
             encoded = encoder.encode(item.row)
         except RowProblem as exc:
             raise DatasetError(source, "a row cannot be trained on", [(item.number, str(exc))]) from exc
-        example = _example(encoded, max_length)
-        if all(label == IGNORED for label in example.labels):
-            dropped += 1
-            continue
-        truncated += len(encoded.input_ids) > max_length
-        examples.append(example)
+        made = [(_example(one, max_length), len(one.input_ids) > max_length) for one in encoded]
+        kept = [(example, is_cut) for example, is_cut in made if any(label != IGNORED for label in example.labels)]
+        dropped += not kept
+        truncated += any(is_cut for _, is_cut in kept)
+        examples += [example for example, _ in kept]
     return Tokenised(examples, truncated, dropped)
 
 

@@ -18,6 +18,7 @@ def calling(**call: Any) -> dict[str, Any]:
 
 
 LOOK_UP = {"name": "look_up", "arguments": {"id": 3}}
+CALL = {"function": LOOK_UP}
 FOUND = {"role": "tool", "tool_call_id": "call_1", "name": "look_up", "content": "found"}
 GOOD: dict[str, list[dict[str, Any]]] = {
     "chatml": [
@@ -27,6 +28,11 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}, ASSISTANT], "tools": []},
         {"messages": [USER, {"role": "tool", "content": "found", "tool_call_id": None}, ASSISTANT]},
         {"messages": [USER, {**ASSISTANT, "tool_calls": None}]},
+        {"messages": [USER, {**ASSISTANT, "tool_calls": []}]},
+        {"messages": [{"role": "system", "content": ""}, {"role": "user", "content": ""}, ASSISTANT]},
+        {"messages": [USER, {**ASSISTANT, "weight": 0}, {**USER, "weight": 0}, {**ASSISTANT, "weight": 1}]},
+        {"messages": [USER, {**ASSISTANT, "thinking": "hm", "reasoning_content": "hm"}]},
+        {"messages": [{**FOUND, "content": ""}, ASSISTANT]},
         calling(function={**LOOK_UP, "arguments": "{}"}, id="call_1", type="function"),
         calling(function={**LOOK_UP, "arguments": ' {"a": [1]}\n'}, id=None, type=None),
         {"messages": [USER, {"role": "assistant", "content": "", "tool_calls": [{"function": LOOK_UP}]}]},
@@ -66,16 +72,25 @@ BAD: list[tuple[Any, str]] = [
     ({"messages": [USER, {"role": "assistant", "content": " "}]}, "messages, message 2: content is empty"),
     ({"messages": [USER, {"role": "assistant", "content": None}]}, "messages, message 2: content is empty"),
     ({"messages": [USER, {"role": "assistant", "content": 3}]}, "or a list of text parts, not a number"),
-    ({"messages": [{"role": "user", "content": []}, ASSISTANT]}, "content must be text, or a list of text parts"),
     ({"messages": [{"role": "user", "content": [{"type": "image"}]}, ASSISTANT]}, "or a list of text parts"),
-    ({"messages": [{"role": "user", "content": [{"text": " "}]}, ASSISTANT]}, "or a list of text parts"),
-    ({"messages": [{"role": "user", "content": "hi", "tool_calls": []}]}, "belong to the assistant, not to user"),
-    ({"messages": [{**FOUND, "tool_calls": []}]}, "tool_calls belong to the assistant, not to tool"),
-    ({"messages": [{**FOUND, "content": ""}, ASSISTANT]}, "messages, message 1: content is empty"),
+    ({"messages": [USER, {"role": "assistant", "content": [{"text": " "}]}]}, "message 2: content is empty"),
+    ({"messages": [{"role": "user", "tool_calls": [CALL]}]}, "belong to the assistant, not to user"),
+    ({"messages": [{**FOUND, "tool_calls": [CALL]}]}, "tool_calls belong to the assistant, not to tool"),
     ({"messages": [{**FOUND, "tool_call_id": 7}, ASSISTANT]}, "message 1: tool_call_id must be a text, not a number"),
     ({"messages": [{**FOUND, "name": ["x"]}, ASSISTANT]}, "messages, message 1: name must be a text, not a list"),
-    ({"messages": [{"role": "assistant", "tool_calls": []}]}, "tool_calls must be a list with at least one call"),
-    ({"messages": [{"role": "assistant", "tool_calls": {}}]}, "tool_calls must be a list with at least one call"),
+    ({"messages": [{"role": "assistant", "tool_calls": []}]}, "messages, message 1: content is empty"),
+    ({"messages": [{"role": "assistant", "tool_calls": {}}]}, "tool_calls must be a list of calls, not an object"),
+    ({"messages": [USER, {**ASSISTANT, "weight": 0}]}, "no assistant turn of weight 1, so there is nothing to learn"),
+    ({"messages": [USER, {**ASSISTANT, "weight": 0.5}]}, "messages, message 2: weight must be 0 or 1, not 0.5"),
+    ({"messages": [USER, {**ASSISTANT, "weight": True}]}, "weight must be 0 or 1, not True"),
+    ({"messages": [{**USER, "weight": 1}, ASSISTANT]}, "weight 1 belongs to the assistant, not to user"),
+    ({"messages": [USER, ASSISTANT], "weight": 2}, "weight of a whole row is not understood"),
+    ({"messages": [USER, {**ASSISTANT, "train": False}]}, "messages, message 2: train is not understood"),
+    ({"messages": [USER, {**ASSISTANT, "train_detail": []}]}, "train_detail is not understood"),
+    ({"messages": [USER, {**ASSISTANT, "thinking": 3}]}, "thinking must be a text, not a number"),
+    ({"messages": [USER, {**ASSISTANT, "thinking": "a", "reasoning_content": "b"}]}, "are the same field, and differ"),
+    ({"messages": [USER, {"role": "assistant", "content": None, "function_call": LOOK_UP}]}, "write tool_calls"),
+    ({"messages": [USER, {"role": "function", "name": "look_up", "content": "found"}]}, "old form: write tool_calls"),
     ({"messages": [{"role": "assistant", "tool_calls": ["x"]}]}, "tool call 1: needs a function with name and argu"),
     (calling(function="look_up"), "needs a function with name and arguments"),
     (calling(function={"name": "x"}), "needs a function with name and arguments"),

@@ -35,6 +35,8 @@ def lines(*rows: Any) -> list[bytes]:
         (b'{"text": "a"} {"text": "b"}', "is not JSON: Extra data (column 15)"),
         (b"{'text': 'a'}", "is not JSON: Expecting property name enclosed in double quotes (column 2)"),
         (b"text", "is not JSON: Expecting value (column 1)"),
+        (b'{"text": "a", "score": NaN}', "is not JSON: NaN is no number of JSON"),
+        (b'{"text": "a", "score": [-Infinity]}', "is not JSON: -Infinity is no number of JSON"),
         (b"[" * 200_000, "is not JSON: nested too deeply"),
         (b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "is not JSON: nested too deeply"),
         (b"\x00\x00", "is not JSON: "),

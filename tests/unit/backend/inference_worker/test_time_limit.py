@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from arkor.backend.inference_worker.time_limit import TookTooLong, cpu_time_limit
+from arkor.backend.inference.time_limit import TookTooLong, cpu_time_limit
 
 
 def _compute_for_ever(patience: int = 0) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arkor.backend.training_worker.chat import RowProblem
+from arkor.backend.training_worker.chat import Encoded, RowProblem
 from arkor.backend.training_worker.rows import NumberedRow, Row
 from arkor.backend.training_worker.tokenize import IGNORED, RowEncoder, tokenise
 from arkor.errors import DatasetError
@@ -48,11 +48,15 @@ def plain(turns: list[dict[str, Any]], _tools: Any, prompt: bool) -> str:
 
 
 def shown(template: Any, kind: str, row: Row, *, responses_only: bool = True) -> str:
-    """Return a row's text with what is counted in upper case and marked by ``[]``."""
+    """Return the text of a row's examples, with what is counted in upper case and marked by ``[]``."""
     tokenizer = Tokenizer(template)
-    encoded = RowEncoder(tokenizer, kind, responses_only=responses_only).encode(row)
+    examples = RowEncoder(tokenizer, kind, responses_only=responses_only).encode(row)
+    return " | ".join(_marked(tokenizer, example) for example in examples)
+
+
+def _marked(tokenizer: Tokenizer, example: Encoded) -> str:
     parts, inside = [], False
-    for token, counted in zip(encoded.input_ids, encoded.counted, strict=True):
+    for token, counted in zip(example.input_ids, example.counted, strict=True):
         if counted != inside:
             parts.append("[" if counted else "]")
             inside = counted
@@ -80,14 +84,16 @@ def test_all_of_it_counts_where_the_config_says_so() -> None:
     assert shown(plain, "chatml", {"messages": talk("q", "A")}, responses_only=False) == "[<u:q>\n<a:A>\n]"
 
 
-def test_a_template_that_rewrites_earlier_turns_teaches_the_last_answer() -> None:
-    """As some do that drop earlier thoughts."""
+def test_a_template_that_rewrites_earlier_turns_gives_an_example_for_each_answer() -> None:
+    """As some do that drop earlier thoughts: each is learnt behind the prompt that a chat would send."""
 
     def forgetful(turns: list[dict[str, Any]], tools: Any, prompt: bool) -> str:
         kept = [turn | {"content": "…"} if turn["role"] == "assistant" else turn for turn in turns[:-1]]
         return plain([*kept, *turns[-1:]], tools, prompt)
 
-    assert shown(forgetful, "chatml", {"messages": talk("q", "A", "r", "B")}) == "<u:q>\n<a:…>\n<u:r>\n<a:[B>]\n"
+    assert shown(forgetful, "chatml", {"messages": talk("q", "A", "r", "B")}) == (
+        "<u:q>\n<a:[A>]\n | <u:q>\n<a:…>\n<u:r>\n<a:[B>]\n"
+    )
 
 
 def test_a_template_without_an_end_token_gets_one() -> None:
@@ -109,12 +115,25 @@ def test_an_answer_that_cannot_be_told_apart_is_a_problem() -> None:
         shown(thinking, "chatml", {"messages": talk("q", "A")})
 
 
-def test_what_a_template_leaves_away_is_a_problem() -> None:
-    """Tools and tool calls that it silently ignores would be trained as if they were not there."""
-    call = {"role": "assistant", "tool_calls": [{"function": {"name": "look_up", "arguments": {}}}]}
-    with pytest.raises(RowProblem, match="tool_calls"):
-        shown(plain, "chatml", {"messages": [*talk("q"), call]})
-    with pytest.raises(RowProblem, match="no place for tools"):
+def test_a_call_that_the_template_has_no_place_for_is_the_text_of_its_turn() -> None:
+    """As a chat makes the model write it."""
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "look_up", "arguments": {"A": 1}}}]}
+    shown_call = '<a:[{"name": "look_up", "arguments": {"A": 1}}>]\n'
+    assert shown(plain, "chatml", {"messages": [*talk("q"), call]}) == f"<u:q>\n{shown_call}"
+
+
+def test_what_a_template_leaves_out_is_a_problem() -> None:
+    """It would be trained as if it were not there."""
+
+    def curt(turns: list[dict[str, Any]], tools: Any, prompt: bool) -> str:
+        return plain([turn | {"content": turn["content"][:9]} for turn in turns], tools, prompt)
+
+    with pytest.raises(RowProblem, match="leaves out the content of message 1 and the content of message 2"):
+        shown(curt, "chatml", {"messages": talk("a long question", "A LONG ANSWER")})
+    thinking = {"role": "assistant", "content": "A", "thinking": "HM"}
+    with pytest.raises(RowProblem, match="leaves out the reasoning_content of message 2"):
+        shown(plain, "chatml", {"messages": [*talk("q"), thinking]})
+    with pytest.raises(RowProblem, match="leaves out the tools"):
         shown(plain, "chatml", {"messages": talk("q", "A"), "tools": '[{"name": "look_up"}]'})
 
 

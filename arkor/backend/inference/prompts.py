@@ -1,0 +1,226 @@
+"""From a conversation to the tokens that a model continues, with the model's own chat template.
+
+Training and chats render their prompts here, so that a model is trained on the very tokens that it will be asked with.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from arkor.backend.inference.messages import Message, add_to_system, fold_tool_turns
+from arkor.backend.inference.request import MAX_PROMPT_CHARS
+from arkor.backend.inference.time_limit import TookTooLong, cpu_time_limit
+from arkor.backend.inference.tools import CALL_OPENS, Tools, instructions
+from arkor.serving.refusal import Refusal
+from arkor.text import first_line
+
+TEMPLATE_CPU_S = 2.0
+_CHARS_A_TOKEN = 16  # a text of many long words in a language that the tokenizer knows has 6
+_TOOLS = [{"type": "function", "function": {"name": "probe", "description": "", "parameters": {"type": "object"}}}]
+_ASKED: Message = {"role": "user", "content": "?"}
+_ANSWERED: Message = {"role": "assistant", "content": "probe"}
+_CALL = {"id": "probe0000", "type": "function", "function": {"name": "probe", "arguments": {"what": "argument"}}}
+_CALLED: Message = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
+
+_Form = Callable[[Message], Message]
+
+
+class ToolStyle(enum.Enum):
+    """What a model's chat template does with tools."""
+
+    ABSENT = "it has no place for them"
+    SHOWN = "it shows them, and calls look in a way that is not known here"
+    TAGGED = "it shows them, and calls are JSON between <tool_call> marks"
+
+
+class Prompts:
+    """Renders conversations for one model. For the main thread only.
+
+    A chat template is a program of the model's author. One that does not end in time is not run again: each try would
+    keep all chats waiting.
+
+    Args:
+        tokenizer: of transformers.
+        context: how many tokens the model can read, or None.
+        options: what its chat template is given beside the conversation, such as ``{"enable_thinking": False}``.
+
+    Attributes:
+        tool_style: what the template does with tools.
+    """
+
+    def __init__(
+        self, tokenizer: Any, *, context: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._max_chars = MAX_PROMPT_CHARS if context is None else min(context * _CHARS_A_TOKEN, MAX_PROMPT_CHARS)
+        self._is_endless = False
+        self._options = dict(options or {})
+        self._special = frozenset(tokenizer.all_special_ids)
+        self.tool_style = self._find_tool_style()
+        self._form = self._find_form()
+        self._call_form = None if self.tool_style is ToolStyle.ABSENT else self._find_call_form()
+
+    @functools.cached_property
+    def end_ids(self) -> frozenset[int]:
+        """The special tokens that the template puts behind an answer and behind a call: a trained model stops there."""
+        ends = [self._end(self._probed([_ASKED, self._form(_ANSWERED)]), "probe")]
+        if self._call_form:
+            ends.append(self._end(self._probed([_ASKED, self._form(self._call_form(_CALLED))], _TOOLS), "argument"))
+        return frozenset().union(*ends)
+
+    def prompt(self, messages: Sequence[Message], tools: Tools | None = None) -> str:
+        """Return the text that a model continues with its answer.
+
+        Args:
+            messages: the conversation so far, normalised.
+            tools: what the model may call, or None.
+
+        Raises:
+            Refusal: 400, the model cannot chat, its template cannot render these messages or does not end, the prompt
+                is too long, or the model cannot decide by itself whether to call a tool.
+        """
+        if not self._tokenizer.chat_template:
+            raise Refusal(400, "The model has no chat template, so it cannot chat: use an instruct model.")
+        if tools is not None and not tools.required and self.tool_style is not ToolStyle.TAGGED:
+            raise Refusal(
+                400,
+                "tool_calling_not_configured: this model's chat template does not say how it calls tools, so it cannot "
+                "decide by itself. Set toolChoice to required, to none, or to a function.",
+            )
+        text = self.render(messages, tools, add_generation_prompt=True)
+        if len(text) > self._max_chars:
+            raise Refusal(
+                400,
+                f"The prompt has {len(text)} characters, and this model takes at most {self._max_chars}: shorten the "
+                "messages.",
+            )
+        return text
+
+    def render(self, messages: Sequence[Message], tools: Tools | None, *, add_generation_prompt: bool = False) -> str:
+        """Return a conversation as the model's chat template shows it.
+
+        Where the template has no place for tools, they are put into the system message. Where it has none for calls,
+        they are put into the text of their turn, and answers of tools into turns of the user.
+
+        Args:
+            messages: the conversation, normalised.
+            tools: what the model may call, or None.
+            add_generation_prompt: whether the text ends where an answer begins.
+
+        Raises:
+            Refusal: 400, the template cannot render these messages, or does not end.
+        """
+        turns = list(messages) if self._call_form else fold_tool_turns(messages)
+        if tools is not None and self.tool_style is ToolStyle.ABSENT:
+            turns, tools = add_to_system(turns, instructions(tools)), None
+        if self._call_form:
+            turns = [self._call_form(turn) if turn.get("tool_calls") else turn for turn in turns]
+        try:
+            return self._apply([self._form(turn) for turn in turns], tools and tools.wire, add_generation_prompt)
+        except Refusal:
+            raise
+        except Exception as exc:  # a template may raise anything
+            raise Refusal(400, f"The model's chat template cannot render these messages: {first_line(exc)}") from exc
+
+    def tokens(self, rendered: str) -> list[int]:
+        """Return the token ids of a text that a template rendered, or of a part of one."""
+        return list(self._tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+    def is_blank(self, token: int) -> bool:
+        """Say whether a token is nothing but blanks and line breaks."""
+        return not self._tokenizer.decode([token]).strip()
+
+    def _end(self, rendered: str, last_word: str) -> frozenset[int]:
+        _, is_shown, behind = rendered.rpartition(last_word)
+        ids = self.tokens(behind)
+        end = answer_end(ids, 0, self._special, self.is_blank)
+        return frozenset(ids[end - 1 : end]) & self._special if is_shown else frozenset()
+
+    def _apply(self, turns: list[Message], tools: Any, add_generation_prompt: bool) -> str:
+        how = {"tools": tools, "add_generation_prompt": add_generation_prompt, "tokenize": False, **self._options}
+        if not self._is_endless:
+            try:
+                with cpu_time_limit(TEMPLATE_CPU_S):
+                    return str(self._tokenizer.apply_chat_template(turns, **how))
+            except TookTooLong:
+                self._is_endless = True
+        raise Refusal(
+            400, f"The model's chat template did not end within {TEMPLATE_CPU_S:g} s of computing: repair it."
+        )
+
+    def _probed(self, turns: list[Message], tools: Any = None) -> str:
+        """Return a rendering; nothing where the template cannot do it."""
+        try:
+            return self._apply(turns, tools, False) if self._tokenizer.chat_template else ""
+        except Exception:  # as in render
+            return ""
+
+    def _find_tool_style(self) -> ToolStyle:
+        if "probe" not in self._probed([_ASKED], _TOOLS) and "probe" not in self._probed([_in_parts(_ASKED)], _TOOLS):
+            return ToolStyle.ABSENT
+        template = str(self._tokenizer.chat_template)
+        is_json = CALL_OPENS in template and "<function=" not in template
+        return ToolStyle.TAGGED if is_json else ToolStyle.SHOWN
+
+    def _find_form(self) -> _Form:
+        """Return the form of a message: templates of models that see pictures may want a list of parts."""
+        forms = (_unchanged, _in_parts)
+        return next((form for form in forms if "probe" in self._probed([_ASKED, form(_ANSWERED)])), _unchanged)
+
+    def _find_call_form(self) -> _Form | None:
+        """Return the form of a message with calls in which the template shows them; None if it shows them in none."""
+        for form in (_unchanged, _without_content, _with_text_arguments, _as_openai):
+            shown = self._probed([_ASKED, self._form(form(_CALLED))], _TOOLS)
+            if "argument" in shown and shown.count("probe") > self._probed([_ASKED], _TOOLS).count("probe"):
+                return form
+        return None
+
+
+def answer_end(ids: Sequence[int], start: int, special: frozenset[int], is_blank: Callable[[int], bool]) -> int:
+    """Return where an answer ends: behind its end token, and before the blanks that a template puts after it.
+
+    Args:
+        ids: tokens up to the end of the answer's turn.
+        start: the index of the answer's first token.
+        special: the special tokens.
+        is_blank: says whether a token is nothing but blanks.
+    """
+    first = len(ids)
+    while first > start and (ids[first - 1] in special or is_blank(ids[first - 1])):
+        first -= 1
+    while first < len(ids) and ids[first] not in special:  # blanks with which the answer itself ends
+        first += 1
+    if first == len(ids):
+        return len(ids)
+    end = first
+    while end < len(ids) and ids[end] in special:
+        end += 1
+    return end
+
+
+def _unchanged(message: Message) -> Message:
+    return message
+
+
+def _in_parts(message: Message) -> Message:
+    return {**message, "content": [{"type": "text", "text": message["content"]}] if message["content"] else []}
+
+
+def _without_content(message: Message) -> Message:
+    return {**message, "content": message["content"] or None}
+
+
+def _with_text_arguments(message: Message) -> Message:
+    calls = []
+    for call in message["tool_calls"]:
+        text = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+        calls.append({**call, "function": {**call["function"], "arguments": text}})
+    return {**message, "tool_calls": calls}
+
+
+def _as_openai(message: Message) -> Message:
+    return _without_content(_with_text_arguments(message))
