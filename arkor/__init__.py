@@ -121,6 +121,7 @@ if TYPE_CHECKING:
         Scope as Scope,
         TrainingJob as TrainingJob,
     )
+    from arkor.protocol.receipt import NumberedCount as NumberedCount, Receipt as Receipt
     from arkor.trainer.callbacks import (
         Callbacks as Callbacks,
         CheckpointContext as CheckpointContext,
@@ -211,6 +212,7 @@ _HOMES = {
     "arkor.data.jsonl": ("DatasetSummary",),
     "arkor.entry.manifest": ("Arkor", "create_arkor", "is_arkor"),
     "arkor.protocol.job_metrics": ("Metrics",),
+    "arkor.protocol.receipt": ("NumberedCount", "Receipt"),
     "arkor.client.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.entry.runner": ("run_trainer",),
     "arkor.data.frames": ("dataset_from",),

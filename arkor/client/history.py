@@ -25,10 +25,11 @@ from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, StreamErr
 from arkor.http.abort import Deadline
 from arkor.http.transport import path
 from arkor.protocol import wire
-from arkor.protocol.events import LAST_EVENT_TYPES, TrainingLogEvent, parse_event
+from arkor.protocol.events import LAST_EVENT_TYPES, TrainingLogEvent, TrainingStartedEvent, parse_event
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Scope
 from arkor.protocol.metrics import UNNAMED_WIRE_COLUMNS, WIRE_COLUMNS
+from arkor.protocol.receipt import Receipt
 
 QUIET_S = 1.5
 QUIET_AFTER_PING_S = 0.2
@@ -122,6 +123,24 @@ class HistoryCalls(JobCalls):
         """
         events = (parse_event(body, event_id) for event_id, body in self.job_events(scope, job_id))
         return Metrics(event for event in events if isinstance(event, TrainingLogEvent))
+
+    def job_receipt(self, scope: Scope, job_id: str) -> Receipt | None:
+        """Return what became of a job's rows, as the newest ``training.started`` says; None if nothing says it yet.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Raises:
+            NotFound: there is no such job.
+            ReconnectExhausted: the stream failed six times in a row.
+        """
+        events = (parse_event(body, event_id) for event_id, body in self.job_events(scope, job_id))
+        found = None
+        for event in events:
+            if isinstance(event, TrainingStartedEvent):
+                found = event.receipt or found
+        return found
 
     def stored_events(
         self, scope: Scope, job_id: str, *, after: str | None = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from arkor.client.chat import ChatOptions, ChatResponse
     from arkor.protocol.job_metrics import Metrics
+    from arkor.protocol.receipt import Receipt
 
 
 class TrainingFailed(ArkorError):
@@ -59,6 +60,7 @@ class TrainingResult:
     _download: Download = attrs.field(default=_no_download, kw_only=True, repr=False, eq=False)
     _chat: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _metrics: Callable[[str], Metrics] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    _receipt: Callable[[str], Receipt | None] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     @property
     def status(self) -> str:
@@ -90,6 +92,19 @@ class TrainingResult:
             UnsupportedByBackend: the backend keeps its artifacts to itself.
         """
         return [self._download(self.job.id, artifact, Path(dest), on_progress) for artifact in self.artifacts]
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What became of the rows: how many were learnt from, cut or dropped; it is fetched at each access.
+
+        None if the backend does not say, as Arkor Cloud.
+
+        Raises:
+            As ``CloudApiClient.job_receipt`` does.
+        """
+        if self._receipt is None:
+            raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_receipt instead.")
+        return self._receipt(self.job.id)
 
     def metrics(self) -> Metrics:
         """Fetch the history of the run's figures: loss, evaluation loss, learning rate and their kin.

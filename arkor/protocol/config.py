@@ -27,6 +27,7 @@ MAX_TEXT_CHARS = 2000
 MAX_MAPPING_CHARS = 10_000  # as JSON
 _MOST_STEPS = 10**9
 _MOST = 10**6  # of everything that has no limit of its own
+EXCESS_LENGTHS = ("truncate", "drop", "error")
 
 
 @attrs.frozen
@@ -148,7 +149,8 @@ class LoraConfig:
     Args:
         r: rank of the adapter's matrices, 1 to 16384; 16 by default.
         alpha: scale, above 0, at most 1e6; the adapter's output is multiplied by ``alpha / r``. 16 by default.
-        max_length: longest row in tokens, 8 to 1e7; longer rows are cut. The backend decides by default.
+        max_length: longest example in tokens, 8 to 1e7; longer ones are cut, see ``excess_length`` of ``Trainer``. The
+            backend decides by default.
         load_in_4bit: keep the base model's weights in 4 bits (needs a CUDA device). The backend decides by default.
 
     Raises:
@@ -280,7 +282,14 @@ class JobConfig:
         argument="LoraConfig.lora_alpha",
     )
     max_length: int | None = _setting(
-        _ROW_TOKENS, "longest row in tokens; longer rows are cut", value=1024, argument="SFTConfig.max_length"
+        _ROW_TOKENS,
+        "longest example in tokens; see `excessLength` for longer ones",
+        default="the longest row, at most the model's context, and 2,048 on a CPU",
+    )
+    excess_length: str | None = _setting(
+        Check(lambda value: value in EXCESS_LENGTHS, f"one of {', '.join(EXCESS_LENGTHS)}"),
+        "what becomes of a row that is longer than `maxLength`",
+        default="`truncate` with a `maxLength`, `drop` without; the job fails if more than 1 % of the rows are lost",
     )
     load_in_4bit: bool | None = _setting(FLAG, "keep the base model in 4 bits; needs CUDA", value=False)
     dry_run: bool | None = _setting(

@@ -17,6 +17,7 @@ import attrs
 from arkor.protocol import wire
 from arkor.protocol.jobs import Artifact, JobStatus
 from arkor.protocol.metrics import METRICS, LogMetrics
+from arkor.protocol.receipt import Receipt
 
 
 @attrs.frozen(slots=False)  # made for nearly every frame: without slots that takes two thirds of the time
@@ -45,6 +46,11 @@ class TrainingStartedEvent(_Event):
 
     type: ClassVar[str] = "training.started"
     metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What became of the rows; None if the backend does not say."""
+        return Receipt.from_wire(self.metadata.get("receipt"))
 
 
 @attrs.frozen(slots=False)

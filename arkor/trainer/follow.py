@@ -32,6 +32,7 @@ from arkor.protocol.events import (
 )
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
+from arkor.protocol.receipt import Receipt
 from arkor.trainer.callbacks import Chat
 
 VERDICT_TRIES = 5
@@ -47,6 +48,7 @@ class JobRecord:
         download: fetches an artifact for the result: (job id, artifact, folder, on_progress) to the folder it made.
         chat: asks a model for the result, with an ``adapter`` or a ``base_model`` and ``ChatOptions``.
         metrics: fetches the history of a job's figures for the result.
+        receipt: fetches what became of a job's rows for the result.
 
     Attributes:
         job: the job in its last known state.
@@ -60,9 +62,11 @@ class JobRecord:
         self,
         job: TrainingJob,
         position: StreamPosition,
+        *,
         download: Download,
         chat: Chat,
         metrics: Callable[[str], Metrics],
+        receipt: Callable[[str], Receipt | None],
     ) -> None:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
@@ -71,6 +75,7 @@ class JobRecord:
         self._download = download
         self._chat = chat
         self._metrics = metrics
+        self._receipt = receipt
 
     @property
     def result(self) -> TrainingResult | None:
@@ -105,7 +110,12 @@ class JobRecord:
             completed_at=self.job.completed_at or event.timestamp or None,
         )
         result = TrainingResult(
-            self.job, self.artifacts, download=self._download, chat=self._chat, metrics=self._metrics
+            self.job,
+            self.artifacts,
+            download=self._download,
+            chat=self._chat,
+            metrics=self._metrics,
+            receipt=self._receipt,
         )
         self._ending = (self.position.offered, result)
 

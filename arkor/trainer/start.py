@@ -22,6 +22,7 @@ from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Progress, Scope, TrainingJob
+from arkor.protocol.receipt import Receipt
 from arkor.system.children import is_importing
 from arkor.text import one_line
 from arkor.trainer.follow import JobRecord
@@ -267,7 +268,14 @@ class Starter:
             run_unbroken(create, limits)
 
     def _keep(self, job: TrainingJob, position: StreamPosition) -> None:
-        self.record = JobRecord(job, position, self._download, self.chat, self._metrics)
+        self.record = JobRecord(
+            job,
+            position,
+            download=self._download,
+            chat=self.chat,
+            metrics=self._metrics,
+            receipt=self._receipt,
+        )
 
     def _download(self, job_id: str, artifact: Artifact, dest: Path, on_progress: Progress | None) -> Path:
         client, scope = self.connect()
@@ -276,6 +284,10 @@ class Starter:
     def _metrics(self, job_id: str) -> Metrics:
         client, scope = self.connect()
         return client.job_metrics(scope, job_id)
+
+    def _receipt(self, job_id: str) -> Receipt | None:
+        client, scope = self.connect()
+        return client.job_receipt(scope, job_id)
 
 
 def _place_name(client: CloudApiClient) -> str:

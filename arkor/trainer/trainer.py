@@ -65,6 +65,9 @@ class Trainer(NotPickled):
         logging_steps: steps between two log events, 1 to 1e9.
         save_steps: steps between two checkpoints, 1 to 1e9.
         eval_steps: steps between two evaluations, 1 to 1e9.
+        excess_length: what becomes of a row that is longer than ``max_length``: ``truncate`` cuts it, ``drop`` trains
+            without it, ``error`` fails the job. By default ``truncate`` with a ``max_length``, ``drop`` without; a job
+            fails if more than 1 % of its rows would be lost, unless you set ``drop``.
         train_on_responses_only: whether the loss counts only what the assistant says.
         seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1. The same seed
             on the same machine gives the same adapter.
@@ -113,6 +116,7 @@ class Trainer(NotPickled):
         logging_steps: int | None = None,
         save_steps: int | None = None,
         eval_steps: int | None = None,
+        excess_length: str | None = None,
         train_on_responses_only: bool | None = None,
         seed: int | None = None,
         dataset_format: str | Mapping[str, Any] | None = None,
@@ -147,6 +151,7 @@ class Trainer(NotPickled):
             logging_steps=logging_steps,
             save_steps=save_steps,
             eval_steps=eval_steps,
+            excess_length=excess_length,
             train_on_responses_only=train_on_responses_only,
             seed=seed,
             dry_run=dry_run,

@@ -336,7 +336,7 @@ def test_a_template_that_does_not_end_is_given_up(
     load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """It is broken off, and not tried again for this model: each try would keep the other chats waiting."""
-    from arkor.backend.inference_worker import prompts
+    from arkor.backend.inference import prompts
 
     monkeypatch.setattr(prompts, "TEMPLATE_CPU_S", 0.2)
     tokenizer, rounds = load().tokenizer, "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
@@ -345,9 +345,9 @@ def test_a_template_that_does_not_end_is_given_up(
     assert endless.tool_style is prompts.ToolStyle.ABSENT
     tokenizer.chat_template = "x"
     with pytest.raises(Refusal, match="did not end within") as caught:
-        endless.encode(ask())
+        rendered(endless, ask())
     assert caught.value.status == 400
-    assert prompts.Prompts(tokenizer).encode(ask())
+    assert rendered(prompts.Prompts(tokenizer), ask()) == "x"
 
 
 def test_a_prompt_is_measured_before_it_is_split_into_tokens(load: Callable[[], Any]) -> None:
@@ -357,11 +357,11 @@ def test_a_prompt_is_measured_before_it_is_split_into_tokens(load: Callable[[], 
     tokenizer = load().tokenizer
     tokenizer.chat_template = "{{ messages[0].content * 10 }}"
     text = [{"role": "user", "content": "x" * 16}]
-    assert Prompts(tokenizer, 10).encode(ask(messages=text))
+    assert rendered(Prompts(tokenizer, context=10), ask(messages=text)) == "x" * 160
     with pytest.raises(Refusal, match="has 160 characters, and this model takes at most 144"):
-        Prompts(tokenizer, 9).encode(ask(messages=text))
+        rendered(Prompts(tokenizer, context=9), ask(messages=text))
     with pytest.raises(Refusal, match="takes at most 1000000"):
-        Prompts(tokenizer).encode(ask(messages=[{"role": "user", "content": "x" * 200_000}]))
+        rendered(Prompts(tokenizer), ask(messages=[{"role": "user", "content": "x" * 200_000}]))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning"),
 ]
 
-BASE: dict[str, Any] = {"dataset_split": {"evalFraction": 0.2}, "eval_steps": 3}
+BASE: dict[str, Any] = {"dataset_split": {"evalFraction": 0.2}, "eval_steps": 3, "excess_length": "drop"}
+CONTEXT_TOKENS = 24  # two rows are longer
 # A value for each setting, other than its default and than that of BASE.
 OTHERS: dict[str, Any] = {
     "dataset_format": {"type": "text"},
@@ -42,7 +43,8 @@ OTHERS: dict[str, Any] = {
     "seed": 7,
     "lora_r": 2,
     "lora_alpha": 3,
-    "max_length": 8,
+    "max_length": 25,
+    "excess_length": "truncate",
     "load_in_4bit": True,
     "dry_run": True,
 }
@@ -71,6 +73,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     from arkor.backend.training_worker import model
     from arkor.backend.training_worker.data import prepare_data
     from arkor.backend.training_worker.device import Device
+    from arkor.backend.training_worker.lengths import Lengths
     from arkor.backend.training_worker.progress import Progress
 
     source = {"type": "dataset", "id": "0" * 64}
@@ -95,7 +98,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         return load(path, **kept)  # four bits need a CUDA device; what was asked for is recorded above
 
     tokenizer = model.load_tokenizer(str(model_folder))
-    data = prepare_data(spec, tokenizer)
+    data = prepare_data(spec, tokenizer, Lengths(context=CONTEXT_TOKENS))
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import attrs
 import pytest
 
+from arkor.protocol.receipt import Receipt
 from tests.support.blobs import BlobHost, head
 from tests.support.receiver import TOKEN, Receiver
 
@@ -129,7 +130,12 @@ def test_it_starts_with_what_it_trains(run: Run) -> None:
     """The metadata of ``training.started`` says on what, and where."""
     metadata = run.of_type("training.started")[0]["metadata"]
     assert metadata["trainableParameters"] == 2_442_240
-    assert {key: metadata[key] for key in metadata if key != "trainableParameters"} == {
+    receipt = Receipt.from_wire(metadata["receipt"])
+    assert receipt is not None
+    assert (receipt.rows, receipt.held_out_rows, receipt.answers, receipt.unlearnt_answers) == (36, 4, 36, 0)
+    assert receipt.max_length_reason == "the longest row"
+    assert receipt.warnings() == []
+    assert {key: metadata[key] for key in metadata if key not in {"trainableParameters", "receipt"}} == {
         "model": MODEL,
         "datasetFormat": "chatml",
         "trainRows": 36,

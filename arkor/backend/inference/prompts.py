@@ -52,9 +52,7 @@ class Prompts:
         tool_style: what the template does with tools.
     """
 
-    def __init__(
-        self, tokenizer: Any, *, context: int | None = None, options: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, tokenizer: Any, *, context: int | None = None, options: Mapping[str, Any] | None = None) -> None:
         self._tokenizer = tokenizer
         self._max_chars = MAX_PROMPT_CHARS if context is None else min(context * _CHARS_A_TOKEN, MAX_PROMPT_CHARS)
         self._is_endless = False

@@ -57,8 +57,14 @@ def check_config(config: JobConfig) -> None:
     _check_format(config)
     if config.dataset_split is not None:
         _check_split(config.dataset_split, config.dataset_source)
+    if config.eval_steps is not None and not _holds_out(config.dataset_split):
+        raise ConfigError("eval_steps", "needs rows that are held out: set dataset_split")
     if config.load_in_4bit:
         _check_four_bits()
+
+
+def _holds_out(split: Mapping[str, Any] | None) -> bool:
+    return bool(split and (split.get("evalFraction") is not None or split.get("eval")))
 
 
 def _check_name(field: str, value: str | None, known: tuple[str, ...]) -> None:

@@ -33,10 +33,12 @@ class Encoded:
     Attributes:
         input_ids: token ids, in order.
         counted: for each token, whether the loss counts it.
+        ends: for each answer that counts, the index behind its end token; of a text, the index behind its own.
     """
 
     input_ids: list[int]
     counted: list[bool]
+    ends: tuple[int, ...]
 
 
 class ChatEncoder:
@@ -93,7 +95,7 @@ class ChatEncoder:
         if lost:
             raise RowProblem(f"the model's chat template leaves out {' and '.join(lost)}")
         ids = self._prompts.tokens(text)
-        return Encoded(ids, [True] * len(ids))
+        return Encoded(ids, [True] * len(ids), (len(ids),))
 
     def _answer(self, turns: list[Message], place: int, tools: Tools | None) -> _Answer:
         turn = turns[place]
@@ -167,7 +169,7 @@ def _encoded(ids: list[int], answers: Sequence[_Answer]) -> Encoded:
     counted = [False] * len(ids)
     for answer in answers:
         counted[answer.start : answer.end] = [True] * (answer.end - answer.start)
-    return Encoded(ids, counted)
+    return Encoded(ids, counted, tuple(answer.end for answer in answers))
 
 
 def _said(prompt: str, whole: str, turn: Message) -> str | None:

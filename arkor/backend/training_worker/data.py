@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import array
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 
+from arkor.backend.training_worker.lengths import Lengths, choose_length
 from arkor.backend.training_worker.rows import load_rows
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.backend.training_worker.tokenize import Example, RowEncoder, Tokenised, tokenise
+from arkor.backend.training_worker.tokenize import IGNORED, EncodedRow, Example, FittedRow, RowEncoder, fit, tokenise
 from arkor.errors import DatasetError
+from arkor.protocol.receipt import NumberedCount, Receipt
+
+MOST_DROPPED = 0.01  # of the rows, where nobody said that they may be
 
 
 @attrs.frozen(kw_only=True)
@@ -18,17 +25,19 @@ class Data:
 
     Attributes:
         format: the rows' format.
-        train: rows to train on, at least one.
-        eval: rows held out, longest first: batches of like length are quicker.
-        truncated: rows that were cut.
-        dropped: rows in which nothing was left to learn.
+        train: examples to train on, at least one.
+        eval: examples held out, longest first: batches of like length are quicker.
+        train_rows: how many rows the examples to train on come from.
+        eval_rows: how many rows the examples held out come from.
+        receipt: what became of the rows.
     """
 
     format: str
+    train_rows: int
+    eval_rows: int
     train: list[Example]
     eval: list[Example]
-    truncated: int
-    dropped: int
+    receipt: Receipt
 
     @property
     def longest(self) -> int:
@@ -36,28 +45,109 @@ class Data:
         return max(len(example.input_ids) for example in (*self.train, *self.eval))
 
 
-def prepare_data(spec: WorkerSpec, tokenizer: Any) -> Data:
+def prepare_data(spec: WorkerSpec, tokenizer: Any, most_tokens: Lengths) -> Data:
     """Load and tokenise a job's rows.
 
+    Args:
+        spec: the attempt.
+        tokenizer: the model's, of transformers.
+        most_tokens: how long an example may be if the job does not say.
+
     Raises:
-        DatasetError: the rows cannot be had, one of them is bad, or none is left to train on.
+        DatasetError: the rows cannot be had, one of them is bad, or too many of them are lost.
     """
     config = spec.config
     rows = load_rows(spec)
     encoder = RowEncoder(tokenizer, rows.format, responses_only=config.train_on_responses_only is not False)
-    longest = config.value("max_length")
-    train_rows = tokenise(rows.source, rows.train, encoder, longest)
-    eval_rows = tokenise(rows.source, rows.eval, encoder, longest) if rows.eval else Tokenised([], 0, 0)
-    if not train_rows.examples:
-        raise DatasetError(
-            rows.source,
-            f"no row is left to train on: cut to max_length={longest} tokens, none of the {train_rows.dropped} rows "
-            "has an answer left to learn; raise max_length",
-        )
+    train, held_out = tokenise(rows.source, rows.train, encoder), tokenise(rows.source, rows.eval, encoder)
+    length = choose_length(config, (row.longest for row in (*train, *held_out)), most_tokens)
+    fitted = [fit(row, length.tokens, truncate=length.truncates) for row in train]
+    fitted_held_out = [fit(row, length.tokens, truncate=length.truncates) for row in held_out]
+    receipt = attrs.evolve(
+        _receipt(train, held_out, fitted, fitted_held_out),
+        max_length=length.tokens,
+        max_length_reason=length.reason,
+    )
+    _check_loss(rows.source, receipt, fitted, fitted_held_out, config.excess_length)
     return Data(
         format=rows.format,
-        train=train_rows.examples,
-        eval=sorted(eval_rows.examples, key=lambda example: -len(example.input_ids)),
-        truncated=train_rows.truncated + eval_rows.truncated,
-        dropped=train_rows.dropped + eval_rows.dropped,
+        train_rows=_kept(fitted),
+        eval_rows=_kept(fitted_held_out),
+        train=[example for row in fitted for example in row.examples],
+        eval=sorted(
+            (example for row in fitted_held_out for example in row.examples),
+            key=lambda example: -len(example.input_ids),
+        ),
+        receipt=receipt,
+    )
+
+
+def _receipt(
+    train: Sequence[EncodedRow],
+    held_out: Sequence[EncodedRow],
+    fitted: Sequence[FittedRow],
+    fitted_held_out: Sequence[FittedRow],
+) -> Receipt:
+    every = (*fitted, *fitted_held_out)
+    examples = [example for row in fitted for example in row.examples]
+    seen: dict[bytes, int] = {}
+    repeated = [row.number for row in train if seen.setdefault(_mark(row), row.number) != row.number]
+    return Receipt(
+        rows=len(train),
+        held_out_rows=len(held_out),
+        examples=len(examples),
+        answers=sum(row.answers for row in fitted),
+        tokens=sum(len(example.input_ids) for example in examples),
+        counted_tokens=sum(label != IGNORED for example in examples for label in example.labels),
+        truncated=NumberedCount.of(row.number for row in every if row.is_truncated),
+        dropped=NumberedCount.of(row.number for row in every if not row.examples),
+        unlearnt_answers=sum(row.answers - row.learnt for row in fitted),
+        without_end=NumberedCount.of(row.number for row in fitted if row.examples and not row.has_end),
+        duplicates=NumberedCount.of(repeated),
+        held_out_duplicates=NumberedCount.of(row.number for row in held_out if _mark(row) in seen),
+    )
+
+
+def _mark(row: EncodedRow) -> bytes:
+    """Return what only rows with the same messages share."""
+    digest = hashlib.sha256()
+    for example in row.examples:
+        digest.update(array.array("q", example.input_ids).tobytes() + b"|")
+    return digest.digest()
+
+
+def _check_loss(
+    source: str, receipt: Receipt, fitted: Sequence[FittedRow], held_out: Sequence[FittedRow], excess: str | None
+) -> None:
+    """Refuse a training on a part of the rows that nobody chose.
+
+    Raises:
+        DatasetError: no row is left to train on, or to evaluate; or more than 1 % are dropped; or one, where that is an
+            error.
+    """
+    way = "raise max_length" if receipt.max_length_reason.startswith("set") else "set a max_length that they fit into"
+    if not _kept(fitted):
+        raise DatasetError(source, f"no row is left to train on: {_fate(receipt)}; {way}")
+    if held_out and not _kept(held_out):
+        raise DatasetError(source, f"no held-out row is left to evaluate: {_fate(receipt)}; {way}")
+    all_rows = len(fitted) + len(held_out)
+    most = {"drop": all_rows, "error": 0}.get(excess or "", MOST_DROPPED * all_rows)
+    if receipt.dropped.count > most:
+        raise DatasetError(
+            source,
+            f"{receipt.dropped.count} of {all_rows} rows would be lost: {_fate(receipt)}; {way}, or set "
+            'excess_length="drop" to train without them',
+        )
+
+
+def _kept(rows: Iterable[FittedRow]) -> int:
+    return sum(bool(row.examples) for row in rows)
+
+
+def _fate(receipt: Receipt) -> str:
+    numbers = ", ".join(map(str, receipt.dropped.rows))
+    more = ", …" if receipt.dropped.count > len(receipt.dropped.rows) else ""
+    return (
+        f"within max_length={receipt.max_length} tokens ({receipt.max_length_reason}) nothing is left to learn of row "
+        f"{numbers}{more}"
     )

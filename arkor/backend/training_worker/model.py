@@ -26,6 +26,17 @@ def load_tokenizer(path: str) -> Any:
     return tokenizer
 
 
+def load_config(path: str) -> Any:
+    """Load a model's configuration.
+
+    Raises:
+        OSError: there is none, or it cannot be fetched.
+    """
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(path)
+
+
 def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: Any, data: Data) -> Any:
     """Load the model and make its ``SFTTrainer``, with a new adapter on every linear layer.
 
@@ -38,7 +49,7 @@ def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: 
     from arkor.backend.training_worker.loss import CountedLossTrainer
 
     set_seed(spec.config.value("seed"))
-    arguments = settings.training_arguments(spec, device, evaluate=bool(data.eval))
+    arguments = settings.training_arguments(spec, device, data.receipt.max_length, evaluate=bool(data.eval))
     # TRL scores only the counted positions by itself where it has Triton.
     trainer_class = CountedLossTrainer if device.is_cpu else SFTTrainer
     trainer = trainer_class(
@@ -63,9 +74,9 @@ def restore_adapter(model: Any, checkpoint: Path) -> None:
 
 def _load_model(spec: WorkerSpec, device: Device, path: str, longest: int) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(path)
+    config = load_config(path)
     how: dict[str, Any] = {"dtype": getattr(torch, device.dtype)}
     attention = attention_for(device, config, spec.config.value("batch_size"), longest)
     if attention is not None:

@@ -50,12 +50,13 @@ def total_steps(config: JobConfig, rows: int) -> int:
     return math.ceil(epochs * steps_per_epoch)
 
 
-def training_arguments(spec: WorkerSpec, device: Device, *, evaluate: bool) -> dict[str, Any]:
+def training_arguments(spec: WorkerSpec, device: Device, max_length: int, *, evaluate: bool) -> dict[str, Any]:
     """Return the arguments of ``trl.SFTConfig`` for a job.
 
     Args:
         spec: the attempt.
         device: where it runs.
+        max_length: tokens of the longest example that is allowed.
         evaluate: whether rows are held out.
     """
     config = spec.config
@@ -64,6 +65,7 @@ def training_arguments(spec: WorkerSpec, device: Device, *, evaluate: bool) -> d
         **arguments_of(config, "SFTConfig"),
         "output_dir": str(spec.checkpoints_dir),
         "max_steps": max_steps(config),
+        "max_length": max_length,
         "per_device_eval_batch_size": config.value("batch_size") * _EVAL_BATCH_FACTOR,
         "logging_nan_inf_filter": False,  # a loss that is lost has to be seen
         "eval_strategy": "steps" if periodic else "no",

@@ -32,18 +32,42 @@ class Example:
 
 
 @attrs.frozen
-class Tokenised:
-    """Rows after tokenising.
+class EncodedRow:
+    """A row as tokens, of any length.
 
     Attributes:
-        examples: those that can be trained on, in the order of the rows; a row may give several, see ``ChatEncoder``.
-        truncated: how many rows were cut to the longest length allowed.
-        dropped: how many rows are not among them, because nothing that counts was left.
+        number: where a person finds it in its source.
+        examples: what it gives, see ``ChatEncoder``.
     """
 
+    number: int
+    examples: list[Encoded]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest example."""
+        return max((len(example.input_ids) for example in self.examples), default=0)
+
+
+@attrs.frozen
+class FittedRow:
+    """A row as the model sees it.
+
+    Attributes:
+        number: where a person finds it in its source.
+        examples: its examples; none if it is dropped.
+        is_truncated: whether one of them was cut.
+        answers: how many answers it has.
+        learnt: how many of them are learnt whole, with their ends.
+        has_end: whether its last answer is.
+    """
+
+    number: int
     examples: list[Example]
-    truncated: int
-    dropped: int
+    is_truncated: bool
+    answers: int
+    learnt: int
+    has_end: bool
 
 
 class RowEncoder:
@@ -60,6 +84,7 @@ class RowEncoder:
 
     def __init__(self, tokenizer: Any, kind: str, *, responses_only: bool = True) -> None:
         self._tokenizer = tokenizer
+        self._special = frozenset(tokenizer.all_special_ids)
         self._responses_only = responses_only
         self._chat = ChatEncoder(tokenizer) if tokenizer.chat_template else None
         encoders: dict[str, Callable[[Row], list[Encoded]]] = {
@@ -106,8 +131,8 @@ class RowEncoder:
         return self._conversation(turns, 0, None)
 
     def _text(self, row: Row) -> list[Encoded]:
-        ids = [*self._plain(row["text"]), self._tokenizer.eos_token_id]
-        return [Encoded(ids, [True] * len(ids))]
+        ids = self._rendered(row["text"])
+        return [Encoded(ids, [True] * len(ids), (len(ids),))]
 
     def _continuation(self, prompt: str, completion: str) -> list[Encoded]:
         before, ids = self._plain(prompt), self._plain(prompt + completion)
@@ -115,37 +140,59 @@ class RowEncoder:
             ids = before + list(self._tokenizer(completion, add_special_tokens=False)["input_ids"])
         ids.append(self._tokenizer.eos_token_id)
         start = len(before) if self._responses_only else 0
-        return [Encoded(ids, [place >= start for place in range(len(ids))])]
+        return [Encoded(ids, [place >= start for place in range(len(ids))], (len(ids),))]
+
+    def _rendered(self, text: str) -> list[int]:
+        """Return a text's tokens, between the tokens that begin and end one; a text may bring its own along."""
+        ids = self._plain(text)
+        begins = self._tokenizer.bos_token_id
+        if begins is not None and ids[:2] == [begins, begins]:
+            del ids[0]
+        last = next((token for token in reversed(ids) if self._tokenizer.decode([token]).strip()), None)
+        return ids if last in self._special else [*ids, self._tokenizer.eos_token_id]
 
     def _plain(self, text: str) -> list[int]:
         ids = list(self._tokenizer(text)["input_ids"])
         return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids
 
 
-def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder, max_length: int) -> Tokenised:
-    """Tokenise rows, cut those that are too long, and drop those in which nothing is left to learn.
+def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder) -> list[EncodedRow]:
+    """Tokenise rows.
 
     Args:
         source: what to call the rows in an error.
         rows: the rows.
         encoder: for their format.
-        max_length: longest example in tokens, at least 8.
 
     Raises:
         DatasetError: a row cannot be tokenised; it is named.
     """
-    examples, truncated, dropped = [], 0, 0
+    encoded = []
     for item in rows:
         try:
-            encoded = encoder.encode(item.row)
+            encoded.append(EncodedRow(item.number, encoder.encode(item.row)))
         except RowProblem as exc:
             raise DatasetError(source, "a row cannot be trained on", [(item.number, str(exc))]) from exc
-        made = [(_example(one, max_length), len(one.input_ids) > max_length) for one in encoded]
-        kept = [(example, is_cut) for example, is_cut in made if any(label != IGNORED for label in example.labels)]
-        dropped += not kept
-        truncated += any(is_cut for _, is_cut in kept)
-        examples += [example for example, _ in kept]
-    return Tokenised(examples, truncated, dropped)
+    return encoded
+
+
+def fit(row: EncodedRow, max_length: int, *, truncate: bool) -> FittedRow:
+    """Bring a row to a length.
+
+    Args:
+        row: the row.
+        max_length: longest example in tokens, at least 8.
+        truncate: cut a longer example at its end, and drop it only if nothing that counts is left; otherwise drop the
+            whole row.
+    """
+    answers = sum(len(one.ends) for one in row.examples)
+    if not truncate and row.longest > max_length:
+        return FittedRow(row.number, [], False, answers, 0, False)
+    kept = [(_example(one, max_length), one) for one in row.examples]
+    kept = [(example, one) for example, one in kept if any(label != IGNORED for label in example.labels)]
+    ends = [end <= max_length for _, one in kept for end in one.ends]
+    is_cut = any(len(one.input_ids) > max_length for _, one in kept)
+    return FittedRow(row.number, [example for example, _ in kept], is_cut, answers, sum(ends), bool(ends and ends[-1]))
 
 
 def _example(encoded: Encoded, max_length: int) -> Example:

@@ -16,6 +16,7 @@ from arkor.backend import models
 from arkor.backend.training_worker import artifacts, checkpoints, model, settings
 from arkor.backend.training_worker.data import Data, prepare_data
 from arkor.backend.training_worker.device import Device, choose_device
+from arkor.backend.training_worker.lengths import Lengths
 from arkor.backend.training_worker.progress import Progress, replay
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec
@@ -39,7 +40,7 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     model_path = models.resolve(spec.config.model, spec.model_root)
     device = choose_device(spec.threads)
     tokenizer = model.load_tokenizer(model_path)
-    data = prepare_data(spec, tokenizer)
+    data = prepare_data(spec, tokenizer, Lengths.of(model.load_config(model_path), device))
     trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
     progress = Progress(spec, reporter, stop, position)
     trainer.add_callback(progress)
@@ -129,10 +130,11 @@ class _Attempt:
         return {
             "model": self._spec.config.model,
             "datasetFormat": data.format,
-            "trainRows": len(data.train),
-            "evalRows": len(data.eval),
-            "truncatedRows": data.truncated,
-            "droppedRows": data.dropped,
+            "trainRows": data.train_rows,
+            "evalRows": data.eval_rows,
+            "truncatedRows": data.receipt.truncated.count,
+            "droppedRows": data.receipt.dropped.count,
+            "receipt": data.receipt.to_wire(),
             "maxSteps": settings.total_steps(self._spec.config, len(data.train)),
             "trainableParameters": trainable,
             "device": device.name,

@@ -9,6 +9,8 @@ from datetime import datetime
 from arkor.protocol import wire
 from arkor.protocol.events import CheckpointSavedEvent, Event, TrainingLogEvent, TrainingStartedEvent
 from arkor.protocol.jobs import TrainingJob
+from arkor.protocol.receipt import Receipt
+from arkor.text import one_line
 
 WAITING = "queued or starting"
 TRAINING = "training"
@@ -63,7 +65,7 @@ class Figures:
             case TrainingLogEvent():
                 return "  ".join([f"step {self._place()}", *_losses(event.loss, event.eval_loss)])
             case TrainingStartedEvent():
-                return "Training started"
+                return "\n".join(["Training started", *_rows(event.receipt)])
             case CheckpointSavedEvent():
                 return f"step {self._place()}  checkpoint saved"
         return ""
@@ -107,6 +109,13 @@ class Figures:
             hours, minutes = divmod(minutes, 60)
             return f"{hours}:{minutes:02}:{seconds:02} left"
         return ""
+
+
+def _rows(receipt: Receipt | None) -> list[str]:
+    """Return what a receipt says: a line, and one for each warning."""
+    if receipt is None:
+        return []
+    return [one_line(receipt.line()), *(one_line(f"Warning: {warning}") for warning in receipt.warnings())]
 
 
 def _losses(loss: float | None, eval_loss: float | None) -> list[str]:

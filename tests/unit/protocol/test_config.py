@@ -57,6 +57,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "lora_r": ([1, 16384], [0, 16385, 10**30, *NOT_WHOLE], "a whole number, 1 to 16384"),
     "lora_alpha": ([0.5, 1e6], [0, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
     "max_length": ([8, 10**7], [7, 0, 10**8, *NOT_WHOLE], "a whole number, 8 to 10000000"),
+    "excess_length": (["truncate", "drop", "error"], ["cut", "", 3, True, ["drop"]], "one of truncate, drop, error"),
     "load_in_4bit": ([True, False], NOT_FLAG, "True or False"),
     "dry_run": ([True, False], NOT_FLAG, "True or False"),
 }

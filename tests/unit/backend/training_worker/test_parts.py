@@ -62,7 +62,7 @@ def test_a_spec_that_cannot_be_used_is_an_error(tmp_path: Path, content: str) ->
 
 def test_what_the_config_leaves_open_has_a_value(tmp_path: Path) -> None:
     """The documented defaults."""
-    arguments = settings.training_arguments(written(tmp_path), CPU, evaluate=False)
+    arguments = settings.training_arguments(written(tmp_path), CPU, 1024, evaluate=False)
     expected = {
         "max_steps": -1,
         "num_train_epochs": 1.0,
@@ -107,7 +107,7 @@ def test_what_the_config_says_is_done(tmp_path: Path) -> None:
         loraR=2,
         loraAlpha=3,
     )
-    arguments = settings.training_arguments(spec, CPU, evaluate=True)
+    arguments = settings.training_arguments(spec, CPU, 99, evaluate=True)
     expected = {
         "max_steps": 7,
         "num_train_epochs": 2.5,

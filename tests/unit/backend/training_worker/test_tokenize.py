@@ -8,43 +8,9 @@ import pytest
 
 from arkor.backend.training_worker.chat import Encoded, RowProblem
 from arkor.backend.training_worker.rows import NumberedRow, Row
-from arkor.backend.training_worker.tokenize import IGNORED, RowEncoder, tokenise
+from arkor.backend.training_worker.tokenize import IGNORED, FittedRow, RowEncoder, fit, tokenise
 from arkor.errors import DatasetError
-
-END = 1
-
-
-class Tokenizer:
-    """One token a character, beside ``<`` and ``>``, which are special; as much of transformers as is used."""
-
-    eos_token_id = END
-    all_special_ids = (0, END)
-
-    def __init__(self, template: Any = None) -> None:
-        self.chat_template = template
-
-    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
-        return {"input_ids": [{"<": 0, ">": END}.get(char, ord(char)) for char in text]}
-
-    def decode(self, ids: list[int]) -> str:
-        return "".join({0: "<", END: ">"}.get(token, chr(token)) for token in ids)
-
-    def apply_chat_template(
-        self,
-        turns: list[dict[str, Any]],
-        *,
-        tools: Any = None,
-        add_generation_prompt: bool = False,
-        tokenize: bool = True,
-        return_dict: bool = True,
-    ) -> Any:
-        text = self.chat_template(turns, tools, add_generation_prompt)
-        return self(text)["input_ids"] if tokenize else text
-
-
-def plain(turns: list[dict[str, Any]], _tools: Any, prompt: bool) -> str:
-    """Render as most templates do: a header, the content, an end token, a line break."""
-    return "".join(f"<{turn['role'][0]}:{turn['content']}>\n" for turn in turns) + ("<a:" if prompt else "")
+from tests.support.characters import END, Tokenizer, plain
 
 
 def shown(template: Any, kind: str, row: Row, *, responses_only: bool = True) -> str:
@@ -172,24 +138,37 @@ def test_text_counts_whole_with_an_end_token() -> None:
     assert shown(None, "text", {"text": "abc"}) == "[abc>]"
 
 
-def test_long_rows_are_cut_and_empty_ones_dropped() -> None:
-    """Both are counted; the first token is never predicted, so never counted."""
-    rows = [NumberedRow(number, {"text": "x" * length}) for number, length in enumerate((3, 20, 8), start=1)]
-    done = tokenise("rows", rows, RowEncoder(Tokenizer(), "text"), 8)
-    assert [len(example.input_ids) for example in done.examples] == [4, 8, 8]
-    assert done.examples[0].labels == [IGNORED, ord("x"), ord("x"), END]
-    assert (done.truncated, done.dropped) == (2, 0)
+def test_a_text_gets_no_second_end() -> None:
+    """Nor a blank behind the one that it brings along takes that away."""
+    assert shown(None, "text", {"text": "abc>"}) == "[abc>]"
+    assert shown(None, "text", {"text": "abc> \n"}) == "[abc> \n]"
 
-    prompts = [
-        NumberedRow(1, {"prompt": "p" * 10, "completion": "c"}),
-        NumberedRow(2, {"prompt": "p", "completion": "c"}),
-    ]
-    done = tokenise("rows", prompts, RowEncoder(Tokenizer(), "prompt_completion"), 8)
-    assert (len(done.examples), done.truncated, done.dropped) == (1, 0, 1)
+
+def fitted(row: Row, kind: str, *, truncate: bool) -> FittedRow:
+    """Return a row, brought to a length of 8."""
+    [encoded] = tokenise("rows", [NumberedRow(7, row)], RowEncoder(Tokenizer(), kind))
+    return fit(encoded, 8, truncate=truncate)
+
+
+def test_a_long_row_is_cut_or_dropped() -> None:
+    """A cut row has no end to learn; the first token is never predicted, so never counted."""
+    short = fitted({"text": "xxx"}, "text", truncate=True)
+    assert short.examples[0].labels == [IGNORED, ord("x"), ord("x"), END]
+    assert (short.is_truncated, short.learnt, short.has_end) == (False, 1, True)
+    cut = fitted({"text": "x" * 8}, "text", truncate=True)
+    assert cut.examples[0].input_ids == [ord("x")] * 8
+    assert (cut.number, cut.is_truncated, cut.answers, cut.learnt, cut.has_end) == (7, True, 1, 0, False)
+    assert fitted({"text": "x" * 8}, "text", truncate=False) == FittedRow(7, [], False, 1, 0, False)
+
+
+def test_a_row_in_which_nothing_is_left_to_learn_is_dropped() -> None:
+    """Its prompt alone is too long."""
+    row = {"prompt": "p" * 10, "completion": "c"}
+    assert fitted(row, "prompt_completion", truncate=True) == FittedRow(7, [], False, 1, 0, False)
 
 
 def test_a_row_that_cannot_be_tokenised_is_named() -> None:
     """With its number in the source."""
     with pytest.raises(DatasetError) as caught:
-        tokenise("rows", [NumberedRow(17, {"messages": talk("q", "A")})], RowEncoder(Tokenizer(), "chatml"), 8)
+        tokenise("rows", [NumberedRow(17, {"messages": talk("q", "A")})], RowEncoder(Tokenizer(), "chatml"))
     assert caught.value.problems[0][0] == 17

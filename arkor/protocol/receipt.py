@@ -1,0 +1,139 @@
+"""What became of a job's rows: how many the model learns from, and what of them was lost.
+
+Protocol: docs/protocol.md, "The event stream": the ``receipt`` of ``training.started``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from arkor.protocol import wire
+
+MOST_NUMBERS = 20
+
+
+@attrs.frozen
+class NumberedCount:
+    """How many rows something happened to, and which were the first.
+
+    Attributes:
+        count: how many rows, 0 or more.
+        rows: the numbers of the first 20 of them: lines of a file, or places in a split, from 1.
+    """
+
+    count: int = 0
+    rows: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> NumberedCount:
+        """Return the count of some rows."""
+        found = list(numbers)
+        return cls(len(found), tuple(found[:MOST_NUMBERS]))
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {"count": self.count, "rows": list(self.rows)}
+
+    @classmethod
+    def from_wire(cls, value: Any) -> NumberedCount:
+        """Read what a backend says; what it does not say is 0."""
+        body = wire.mapping(value)
+        rows = body.get("rows")
+        numbers = [wire.whole_number(row) for row in rows] if isinstance(rows, list) else []
+        return cls(wire.whole_number(body.get("count")) or 0, tuple(row for row in numbers if row is not None))
+
+
+@attrs.frozen(kw_only=True)
+class Receipt:
+    """What the model learns from, after the rows were rendered and tokenised.
+
+    A row may give several examples, see docs/training.md, "What the model learns". The numbers count the rows to train
+    on; where held-out rows count too, it is said.
+
+    Attributes:
+        rows: rows to train on, those that are lost included.
+        held_out_rows: rows held out, those that are lost included.
+        examples: what the trainer is fed.
+        answers: answers in the rows.
+        tokens: tokens of the examples.
+        counted_tokens: tokens that the loss counts.
+        max_length: the longest example allowed, in tokens.
+        max_length_reason: where that number comes from, in words.
+        truncated: rows that were cut, held-out ones included.
+        dropped: rows that are not trained on, held-out ones included.
+        unlearnt_answers: answers that were cut off, whole or in part, or whose row was dropped.
+        without_end: rows whose last answer was cut: the model learns no end from them.
+        duplicates: rows whose messages are those of an earlier row.
+        held_out_duplicates: held-out rows whose messages are those of a row to train on.
+    """
+
+    rows: int = 0
+    held_out_rows: int = 0
+    examples: int = 0
+    answers: int = 0
+    tokens: int = 0
+    counted_tokens: int = 0
+    max_length: int = 0
+    max_length_reason: str = ""
+    truncated: NumberedCount = NumberedCount()
+    dropped: NumberedCount = NumberedCount()
+    unlearnt_answers: int = 0
+    without_end: NumberedCount = NumberedCount()
+    duplicates: NumberedCount = NumberedCount()
+    held_out_duplicates: NumberedCount = NumberedCount()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        fields = attrs.asdict(self, recurse=False)
+        return {
+            wire.wire_name(name): value.to_wire() if isinstance(value, NumberedCount) else value
+            for name, value in fields.items()
+        }
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Receipt | None:
+        """Read what a backend says; None if it says nothing."""
+        if not isinstance(value, Mapping):
+            return None
+        arguments: dict[str, Any] = {}
+        for field in attrs.fields(cls):
+            given = value.get(wire.wire_name(field.name))
+            if field.type in {"int", int}:
+                arguments[field.name] = wire.whole_number(given) or 0
+            elif field.type in {"str", str}:
+                arguments[field.name] = wire.optional_text(given) or ""
+            else:
+                arguments[field.name] = NumberedCount.from_wire(given)
+        return cls(**arguments)
+
+    def line(self) -> str:
+        """Return it in one line for people."""
+        held_out = f", {self.held_out_rows} held out" if self.held_out_rows else ""
+        return (
+            f"{_many(self.rows, 'row')} to train on{held_out}: {_many(self.answers, 'answer')}, "
+            f"{_many(self.tokens, 'token')} of which {self.counted_tokens:,} count; max_length {self.max_length:,}"
+            f"{f' ({self.max_length_reason})' if self.max_length_reason else ''}"
+        )
+
+    def warnings(self) -> list[str]:
+        """Return what was lost, or looks like a mistake, in a line each for people; nothing if there is nothing."""
+        facts = (
+            (self.dropped, "dropped: nothing in them can be learnt within max_length"),
+            (self.truncated, "cut to max_length"),
+            (self.without_end, "without a learnt end: the model does not learn there to stop"),
+            (self.duplicates, "with the messages of an earlier row"),
+            (self.held_out_duplicates, "held out and trained on alike: their loss says nothing about new rows"),
+        )
+        return [f"{_many(found.count, 'row')} {what} ({_numbers(found)})" for found, what in facts if found.count]
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _numbers(found: NumberedCount) -> str:
+    more = ", …" if found.count > len(found.rows) else ""
+    return f"{'row' if found.count == 1 else 'rows'} {', '.join(map(str, found.rows))}{more}"

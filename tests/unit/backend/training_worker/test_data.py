@@ -1,0 +1,110 @@
+"""How many of a job's rows are learnt, and that nothing of them is lost in silence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arkor.backend.training_worker.data import Data, prepare_data
+from arkor.backend.training_worker.lengths import Lengths
+from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.errors import DatasetError
+from arkor.protocol.config import JobConfig
+from arkor.protocol.receipt import NumberedCount, Receipt
+from tests.support.characters import Tokenizer, plain
+
+
+def prepared(folder: Path, rows: Sequence[str], most: Lengths | None = None, **settings: Any) -> Data:
+    """Prepare rows of a question and an answer, ``q:a``, of one token a character."""
+    file = folder / "rows.jsonl"
+    pairs = [dict(zip(("prompt", "completion"), row.split(":"), strict=True)) for row in rows]
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    source = {"type": "dataset", "id": "0" * 64}
+    spec = WorkerSpec(
+        job_id="job_1",
+        attempt=1,
+        token="t",
+        backend_url="http://127.0.0.1:1",
+        name="n",
+        config=JobConfig(model="m", dataset_source=source, **settings),
+        dataset_path=str(file),
+        job_dir=str(folder),
+        threads=1,
+    )
+    return prepare_data(spec, Tokenizer(plain), most or Lengths())
+
+
+SHORT = "q:a"  # <u:q>, a line break, <a:a> and the same: 12 tokens, the last one not counted
+LONG = f"q:{'a' * 20}"
+ASKS_MUCH = f"{'q' * 40}:a"
+
+
+def test_the_receipt_says_what_is_learnt(tmp_path: Path) -> None:
+    """Of rows that all fit; a repeated row is named, also one that is held out and trained on."""
+    data = prepared(tmp_path, [SHORT, LONG, SHORT, SHORT], dataset_split={"evalFraction": 0.25})
+    assert data.receipt == Receipt(
+        rows=3,
+        held_out_rows=1,
+        examples=3,
+        answers=3,
+        tokens=12 + 31 + 12,
+        counted_tokens=2 + 21 + 2,
+        max_length=31,
+        max_length_reason="the longest row",
+        duplicates=NumberedCount(1, (3,)),
+        held_out_duplicates=NumberedCount(1, (4,)),
+    )
+    assert (data.train_rows, data.eval_rows) == (3, 1)
+
+
+def test_a_row_that_is_cut_is_named(tmp_path: Path) -> None:
+    """It has an answer without an end."""
+    receipt = prepared(tmp_path, [SHORT, LONG], max_length=20).receipt
+    assert (receipt.truncated, receipt.without_end) == (NumberedCount(1, (2,)), NumberedCount(1, (2,)))
+    assert (receipt.answers, receipt.unlearnt_answers, receipt.dropped.count) == (2, 1, 0)
+    assert (receipt.max_length, receipt.max_length_reason) == (20, "set by the job")
+
+
+def test_without_a_length_the_model_and_the_machine_set_it(tmp_path: Path) -> None:
+    """Whichever is the least; a row beyond is dropped, one in a hundred."""
+    rows = [*[SHORT] * 99, LONG]
+    receipt = prepared(tmp_path, rows, Lengths(context=30, device=64)).receipt
+    assert (receipt.max_length, receipt.max_length_reason) == (30, "the model's context")
+    assert (receipt.dropped, receipt.unlearnt_answers) == (NumberedCount(1, (100,)), 1)
+    receipt = prepared(tmp_path, rows, Lengths(context=64, device=28)).receipt
+    assert (receipt.max_length, receipt.max_length_reason) == (28, "the most on a CPU")
+
+
+def test_a_job_that_would_lose_more_than_one_row_in_a_hundred_fails(tmp_path: Path) -> None:
+    """It says how many, which, and what to do; unless that is what was asked for."""
+    rows = [SHORT, *[ASKS_MUCH] * 9]
+    with pytest.raises(DatasetError) as caught:
+        prepared(tmp_path, rows, max_length=20)
+    assert "9 of 10 rows would be lost: within max_length=20 tokens" in str(caught.value)
+    assert "row 2, 3, 4, 5, 6, 7, 8, 9, 10; raise max_length, or set" in str(caught.value)
+    with pytest.raises(DatasetError, match="set a max_length that they fit into"):
+        prepared(tmp_path, rows, Lengths(context=20))
+    assert prepared(tmp_path, rows, max_length=20, excess_length="drop").train_rows == 1
+
+
+def test_a_job_that_would_lose_all_held_out_rows_fails(tmp_path: Path) -> None:
+    """The evaluation that was asked for would never run."""
+    split = {"evalFraction": 0.1}
+    with pytest.raises(DatasetError, match="no held-out row is left to evaluate"):
+        prepared(tmp_path, [*[SHORT] * 9, LONG], max_length=20, excess_length="drop", dataset_split=split)
+
+
+def test_a_job_can_insist_on_every_row(tmp_path: Path) -> None:
+    """One in two hundred is too many then."""
+    with pytest.raises(DatasetError, match="1 of 200 rows would be lost"):
+        prepared(tmp_path, [*[SHORT] * 199, LONG], max_length=20, excess_length="error")
+
+
+def test_a_job_without_any_row_left_fails(tmp_path: Path) -> None:
+    """Whatever may be dropped."""
+    with pytest.raises(DatasetError, match="no row is left to train on"):
+        prepared(tmp_path, [ASKS_MUCH], max_length=20, excess_length="drop")
