@@ -301,6 +301,7 @@ class Clients:
             callbacks=Callbacks(**{f"on_{name}": note(name) for name in CALLBACKS.values()}),
             save_steps=order.save_steps,
             eval_steps=order.eval_steps,
+            dataset_split={"eval_fraction": 0.1},
             abort_event=self.abort,
             reconnect=POLICY,
             backend=self._backend.url,

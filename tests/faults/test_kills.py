@@ -60,6 +60,7 @@ class Run:
             callbacks=self._told.callbacks(),
             save_steps=2,
             eval_steps=3,
+            dataset_split={"eval_fraction": 0.1},
             backend=backend.url,
             reconnect=POLICY,
         )

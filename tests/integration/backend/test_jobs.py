@@ -13,10 +13,12 @@ import pytest
 from tests.support.backend import BackendProcess, Client, in_parallel
 from tests.support.tiny_model import write_tiny_model
 
+HELD_OUT = {"datasetSplit": {"evalFraction": 0.1}}
+
 
 def test_a_job_runs_to_its_end(client: Client, config: dict[str, Any]) -> None:
     """Each event once, in order, under ids from 1; the job says when it was what."""
-    asked = {**config, "maxSteps": 3, "saveSteps": 2, "evalSteps": 3, "loraAlpha": 8}
+    asked = {**config, "maxSteps": 3, "saveSteps": 2, "evalSteps": 3, "loraAlpha": 8, **HELD_OUT}
     answer = client.submit("complete:3", asked)
     assert answer.status_code == 201
     job = answer.json()["job"]
@@ -45,7 +47,7 @@ def test_a_job_runs_to_its_end(client: Client, config: dict[str, Any]) -> None:
 
 def test_a_job_tells_how_far_it_is(client: Client, shared: BackendProcess, config: dict[str, Any]) -> None:
     """The last values of its log, in lists too; none before there is one, and no figure that was never told."""
-    job = client.submit("gated:3", {**config, "evalSteps": 2}).json()["job"]
+    job = client.submit("gated:3", {**config, "evalSteps": 2, **HELD_OUT}).json()["job"]
     assert "progress" not in job
     stream = client.open_stream(job["id"])
     for step, said in ((1, {"step": 1, "loss": 1.0}), (3, {"step": 3, "loss": 1 / 3, "evalLoss": 1.0})):
@@ -147,6 +149,8 @@ def test_a_name_is_needed(client: Client, config: dict[str, Any], name: Any) -> 
         ({"model": "~nosuchuser/x"}, "cannot be used"),
         ({"model": "x" * 2001}, "model"),
         ({"datasetSplit": {"evalFraction": 0.5, "seed": 10**30}}, "dataset_split"),
+        ({"evalSteps": 2}, "eval_steps"),
+        ({"evalSteps": 2, "datasetSplit": {"train": "train"}}, "eval_steps"),
         ({"datasetSource": {"type": "blob", "url": f"https://x/{'y' * 10_000}"}}, "dataset_source"),
         ({"a\nb": 1}, "a\\nb"),
     ],
