@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -44,6 +45,14 @@ from arkor import HuggingFaceDataset, Trainer
 
 trainer = Trainer(name="run", model="m", dataset=HuggingFaceDataset("a/b"), callbacks={"on_started": on_started})
 """
+
+
+@pytest.fixture(autouse=True)
+def hangups() -> Iterator[None]:
+    """Let SIGHUP end the commands of a test, even if these tests run under ``nohup``: children inherit it."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
 
 
 @pytest.fixture

@@ -45,8 +45,10 @@ class Command:
         """Wait for the end. Nobody is ever shown a traceback without asking for it."""
         try:
             out, err = self.process.communicate(timeout=TIMEOUT_S)
-        finally:
+        except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.communicate()
+            raise
         assert self._debug or "Traceback" not in out + err, out + err
         return Ended(self.process.returncode, out, err)
 
