@@ -10,7 +10,7 @@ Protocol: docs/protocol.md, "Jobs": the config object.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -96,6 +96,27 @@ _RANK = whole(1, 2**14)
 _SCALE = real(0, _MOST, above=True)
 _ROW_TOKENS = whole(8, 10**7)
 MAPPING = Check(_is_short_mapping, f"a mapping of at most {MAX_MAPPING_CHARS} characters as JSON")
+# What transformers, and the backend, pass to a chat template themselves.
+_OF_TEMPLATES = frozenset(
+    (
+        *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents"),
+        *("max_length", "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors"),
+        *("sanitize_control_tokens", "tokenize", "tokenizer_kwargs", "tools", "truncation"),
+    )
+)
+DROPPABLE = ("content", "reasoning_content", "tool_calls", "tools")
+
+
+def _are_template_kwargs(value: Any) -> bool:
+    names = value if MAPPING.accepts(value) else ("",)
+    return all(
+        isinstance(name, str) and name.isidentifier() and name not in _OF_TEMPLATES and not name.endswith("_token")
+        for name in names
+    )
+
+
+def _are_droppable(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) and name in DROPPABLE for name in value)
 
 
 @attrs.frozen(kw_only=True)
@@ -264,6 +285,18 @@ class JobConfig:
         _STEPS,
         "steps between two evaluations",
         default="one evaluation at the end, if rows are held out",
+    )
+    chat_template_kwargs: Mapping[str, Any] | None = _setting(
+        Check(_are_template_kwargs, f"{MAPPING.words}, of names that the chat template knows"),
+        'variables of the chat template, such as `{"enable_thinking": false}`; chats with the adapter get the same',
+        default="the template's defaults",
+        hash=False,
+    )
+    allow_dropped_fields: Sequence[str] | None = _setting(
+        Check(_are_droppable, f"a list of {', '.join(DROPPABLE)}"),
+        "parts of a row that the chat template may leave out; otherwise such a row fails the job",
+        default="none",
+        hash=False,
     )
     train_on_responses_only: bool | None = _setting(
         FLAG, "whether the loss counts only what the assistant says", default="true, if the format has responses"

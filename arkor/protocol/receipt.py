@@ -64,6 +64,8 @@ class Receipt:
         max_length_reason: where that number comes from, in words.
         truncated: rows that were cut, held-out ones included.
         dropped: rows that are not trained on, held-out ones included.
+        left_out: by field (``content``, ``reasoning_content``, ``tool_calls``, ``tools``), the rows of which the chat
+            template left that field out, held-out ones included.
         unlearnt_answers: answers that were cut off, whole or in part, or whose row was dropped.
         without_end: rows whose last answer was cut: the model learns no end from them.
         duplicates: rows whose messages are those of an earlier row.
@@ -80,6 +82,7 @@ class Receipt:
     max_length_reason: str = ""
     truncated: NumberedCount = NumberedCount()
     dropped: NumberedCount = NumberedCount()
+    left_out: Mapping[str, NumberedCount] = attrs.field(factory=dict, hash=False)
     unlearnt_answers: int = 0
     without_end: NumberedCount = NumberedCount()
     duplicates: NumberedCount = NumberedCount()
@@ -88,9 +91,10 @@ class Receipt:
     def to_wire(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         fields = attrs.asdict(self, recurse=False)
+        left_out = {field: found.to_wire() for field, found in self.left_out.items()}
         return {
             wire.wire_name(name): value.to_wire() if isinstance(value, NumberedCount) else value
-            for name, value in fields.items()
+            for name, value in {**fields, "left_out": left_out}.items()
         }
 
     @classmethod
@@ -101,7 +105,10 @@ class Receipt:
         arguments: dict[str, Any] = {}
         for field in attrs.fields(cls):
             given = value.get(wire.wire_name(field.name))
-            if field.type in {"int", int}:
+            if field.name == "left_out":
+                counts = wire.mapping(given).items()
+                arguments[field.name] = {name: NumberedCount.from_wire(found) for name, found in counts}
+            elif field.type in {"int", int}:
                 arguments[field.name] = wire.whole_number(given) or 0
             elif field.type in {"str", str}:
                 arguments[field.name] = wire.optional_text(given) or ""
@@ -121,6 +128,7 @@ class Receipt:
     def warnings(self) -> list[str]:
         """Return what was lost, or looks like a mistake, in a line each for people; nothing if there is nothing."""
         facts = (
+            *((found, f"of which the chat template left out the {name}") for name, found in self.left_out.items()),
             (self.dropped, "dropped: nothing in them can be learnt within max_length"),
             (self.truncated, "cut to max_length"),
             (self.without_end, "without a learnt end: the model does not learn there to stop"),

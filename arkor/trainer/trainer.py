@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,6 +69,10 @@ class Trainer(NotPickled):
             without it, ``error`` fails the job. By default ``truncate`` with a ``max_length``, ``drop`` without; a job
             fails if more than 1 % of its rows would be lost, unless you set ``drop``.
         train_on_responses_only: whether the loss counts only what the assistant says.
+        chat_template_kwargs: variables of the model's chat template, such as ``{"enable_thinking": False}``. Chats with
+            the adapter get the same.
+        allow_dropped_fields: parts of a row that the chat template may leave out: ``content``, ``reasoning_content``,
+            ``tool_calls``, ``tools``. A row that loses another part fails the job.
         seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1. The same seed
             on the same machine gives the same adapter.
         dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``.
@@ -118,6 +122,8 @@ class Trainer(NotPickled):
         eval_steps: int | None = None,
         excess_length: str | None = None,
         train_on_responses_only: bool | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        allow_dropped_fields: Sequence[str] | None = None,
         seed: int | None = None,
         dataset_format: str | Mapping[str, Any] | None = None,
         dataset_split: Mapping[str, Any] | None = None,
@@ -153,6 +159,8 @@ class Trainer(NotPickled):
             eval_steps=eval_steps,
             excess_length=excess_length,
             train_on_responses_only=train_on_responses_only,
+            chat_template_kwargs=chat_template_kwargs,
+            allow_dropped_fields=None if allow_dropped_fields is None else list(allow_dropped_fields),
             seed=seed,
             dry_run=dry_run,
             **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),

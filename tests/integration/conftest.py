@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s> {% endfor %}"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}> {% if twice %}say {% endif %}{{ m['content'] }} </s> {% endfor %}"
+)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +44,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "messages": [
                 {"role": "user", "content": f"say w{number}"},
-                {"role": "assistant", "content": " ".join(f"w{number}" for _ in range(1 + number))},
+                {
+                    "role": "assistant",
+                    "content": " ".join(f"w{number}" for _ in range(1 + number)),
+                    **({"thinking": "say"} if number == 3 else {}),
+                },
             ],
             "text": f"say w{number}",
         }

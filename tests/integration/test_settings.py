@@ -12,6 +12,7 @@ import pytest
 
 import arkor
 from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.errors import DatasetError
 from arkor.protocol.config import SETTINGS, JobConfig
 
 pytestmark = [
@@ -20,7 +21,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning"),
 ]
 
-BASE: dict[str, Any] = {"dataset_split": {"evalFraction": 0.2}, "eval_steps": 3, "excess_length": "drop"}
+BASE: dict[str, Any] = {
+    "dataset_split": {"evalFraction": 0.2},
+    "eval_steps": 3,
+    "excess_length": "drop",
+    "allow_dropped_fields": ["reasoning_content"],
+}
 CONTEXT_TOKENS = 24  # two rows are longer
 # A value for each setting, other than its default and than that of BASE.
 OTHERS: dict[str, Any] = {
@@ -45,6 +51,8 @@ OTHERS: dict[str, Any] = {
     "lora_alpha": 3,
     "max_length": 25,
     "excess_length": "truncate",
+    "chat_template_kwargs": {"twice": True},
+    "allow_dropped_fields": [],
     "load_in_4bit": True,
     "dry_run": True,
 }
@@ -98,7 +106,10 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         return load(path, **kept)  # four bits need a CUDA device; what was asked for is recorded above
 
     tokenizer = model.load_tokenizer(str(model_folder))
-    data = prepare_data(spec, tokenizer, Lengths(context=CONTEXT_TOKENS))
+    try:
+        data = prepare_data(spec, tokenizer, Lengths(context=CONTEXT_TOKENS))
+    except DatasetError as exc:
+        return {"refused": str(exc)}
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import attrs
 import pytest
 
+from arkor.protocol.config import JobConfig
 from arkor.protocol.receipt import Receipt
 from tests.support.blobs import BlobHost, head
 from tests.support.receiver import TOKEN, Receiver
@@ -238,7 +239,8 @@ def test_the_masks_are_what_the_assistant_says(adapted: tuple[Any, Any]) -> None
     from arkor.backend.training_worker.tokenize import RowEncoder
 
     _, tokenizer = adapted
-    [encoded] = RowEncoder(tokenizer, "chatml").encode(rows(1)[0])
+    config = JobConfig(model=MODEL, dataset_source={"type": "dataset", "id": "0" * 64})
+    [encoded] = RowEncoder(tokenizer, "chatml", config).encode(rows(1)[0])
     counted = [token for token, counts in zip(encoded.input_ids, encoded.counted, strict=True) if counts]
     assert tokenizer.decode(counted) == '{"lamp": 0, "colour": "red"}<|im_end|>'
 

@@ -31,8 +31,9 @@ class Tokenizer:
         add_generation_prompt: bool = False,
         tokenize: bool = True,
         return_dict: bool = True,
+        **options: Any,
     ) -> Any:
-        text = self.chat_template(turns, tools, add_generation_prompt)
+        text = self.chat_template(turns, tools, add_generation_prompt, **options)
         return self(text)["input_ids"] if tokenize else text
 
 

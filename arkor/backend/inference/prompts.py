@@ -46,17 +46,15 @@ class Prompts:
     Args:
         tokenizer: of transformers.
         context: how many tokens the model can read, or None.
-        options: what its chat template is given beside the conversation, such as ``{"enable_thinking": False}``.
 
     Attributes:
         tool_style: what the template does with tools.
     """
 
-    def __init__(self, tokenizer: Any, *, context: int | None = None, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, tokenizer: Any, *, context: int | None = None) -> None:
         self._tokenizer = tokenizer
         self._max_chars = MAX_PROMPT_CHARS if context is None else min(context * _CHARS_A_TOKEN, MAX_PROMPT_CHARS)
         self._is_endless = False
-        self._options = dict(options or {})
         self._special = frozenset(tokenizer.all_special_ids)
         self.tool_style = self._find_tool_style()
         self._form = self._find_form()
@@ -70,12 +68,15 @@ class Prompts:
             ends.append(self._end(self._probed([_ASKED, self._form(self._call_form(_CALLED))], _TOOLS), "argument"))
         return frozenset().union(*ends)
 
-    def prompt(self, messages: Sequence[Message], tools: Tools | None = None) -> str:
+    def prompt(
+        self, messages: Sequence[Message], tools: Tools | None = None, options: Mapping[str, Any] | None = None
+    ) -> str:
         """Return the text that a model continues with its answer.
 
         Args:
             messages: the conversation so far, normalised.
             tools: what the model may call, or None.
+            options: see ``render``.
 
         Raises:
             Refusal: 400, the model cannot chat, its template cannot render these messages or does not end, the prompt
@@ -89,7 +90,7 @@ class Prompts:
                 "tool_calling_not_configured: this model's chat template does not say how it calls tools, so it cannot "
                 "decide by itself. Set toolChoice to required, to none, or to a function.",
             )
-        text = self.render(messages, tools, add_generation_prompt=True)
+        text = self.render(messages, tools, options, add_generation_prompt=True)
         if len(text) > self._max_chars:
             raise Refusal(
                 400,
@@ -98,7 +99,14 @@ class Prompts:
             )
         return text
 
-    def render(self, messages: Sequence[Message], tools: Tools | None, *, add_generation_prompt: bool = False) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Tools | None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        add_generation_prompt: bool = False,
+    ) -> str:
         """Return a conversation as the model's chat template shows it.
 
         Where the template has no place for tools, they are put into the system message. Where it has none for calls,
@@ -107,6 +115,7 @@ class Prompts:
         Args:
             messages: the conversation, normalised.
             tools: what the model may call, or None.
+            options: what the template is given beside the conversation, such as ``{"enable_thinking": False}``.
             add_generation_prompt: whether the text ends where an answer begins.
 
         Raises:
@@ -118,7 +127,12 @@ class Prompts:
         if self._call_form:
             turns = [self._call_form(turn) if turn.get("tool_calls") else turn for turn in turns]
         try:
-            return self._apply([self._form(turn) for turn in turns], tools and tools.wire, add_generation_prompt)
+            return self._apply(
+                [self._form(turn) for turn in turns],
+                tools=tools and tools.wire,
+                add_generation_prompt=add_generation_prompt,
+                **(options or {}),
+            )
         except Refusal:
             raise
         except Exception as exc:  # a template may raise anything
@@ -138,12 +152,11 @@ class Prompts:
         end = answer_end(ids, 0, self._special, self.is_blank)
         return frozenset(ids[end - 1 : end]) & self._special if is_shown else frozenset()
 
-    def _apply(self, turns: list[Message], tools: Any, add_generation_prompt: bool) -> str:
-        how = {"tools": tools, "add_generation_prompt": add_generation_prompt, "tokenize": False, **self._options}
+    def _apply(self, turns: list[Message], **how: Any) -> str:
         if not self._is_endless:
             try:
                 with cpu_time_limit(TEMPLATE_CPU_S):
-                    return str(self._tokenizer.apply_chat_template(turns, **how))
+                    return str(self._tokenizer.apply_chat_template(turns, tokenize=False, **how))
             except TookTooLong:
                 self._is_endless = True
         raise Refusal(
@@ -153,7 +166,7 @@ class Prompts:
     def _probed(self, turns: list[Message], tools: Any = None) -> str:
         """Return a rendering; nothing where the template cannot do it."""
         try:
-            return self._apply(turns, tools, False) if self._tokenizer.chat_template else ""
+            return self._apply(turns, tools=tools) if self._tokenizer.chat_template else ""
         except Exception:  # as in render
             return ""
 

@@ -33,16 +33,18 @@ class Target:
         name: what the answer calls it.
         base: the base model's folder, or its id in the hub's cache.
         adapter: the adapter's name and folder, or None.
+        template_options: what the adapter was trained with beside the conversations, see ``Prompts``.
     """
 
     name: str
     base: str
     adapter: tuple[str, str] | None = None
+    template_options: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
     def to_line(self) -> dict[str, Any]:
         """Return its part of a question to the chat process."""
         adapter = self.adapter and {"name": self.adapter[0], "path": self.adapter[1]}
-        return {"base": self.base, "adapter": adapter}
+        return {"base": self.base, "adapter": adapter, "templateOptions": dict(self.template_options)}
 
 
 class Targets:
@@ -98,7 +100,10 @@ class Targets:
             raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
         name = artifact.sha256 or ""  # every registered artifact has one
         return Target(
-            name=f"{job.id}:{artifact.name}", base=base, adapter=(name, str(self._adapters.unpack(tar, name)))
+            name=f"{job.id}:{artifact.name}",
+            base=base,
+            adapter=(name, str(self._adapters.unpack(tar, name))),
+            template_options=wire.mapping(job.config.get("chatTemplateKwargs")),
         )
 
     def _artifact(self, job: TrainingJob, wanted: AdapterRef) -> Artifact:

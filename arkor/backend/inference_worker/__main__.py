@@ -45,7 +45,8 @@ def serve(lines: Iterable[Mapping[str, Any]], engine: Engine) -> None:
                 engine.set_threads(line["threads"])
             else:
                 adapter = line["adapter"] and (line["adapter"]["name"], line["adapter"]["path"])
-                engine.ask(Question(line["id"], line["base"], adapter, ChatRequest.from_line(line["request"])))
+                request = ChatRequest.from_line(line["request"])
+                engine.ask(Question(line["id"], line["base"], adapter, request, line["templateOptions"]))
     finally:
         engine.close()
 

@@ -7,7 +7,7 @@ import gc
 import logging
 import queue
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -41,12 +41,14 @@ class Question:
         base: the base model's path.
         adapter: the adapter's name and path, or None.
         request: what is asked.
+        template_options: what the chat template is given beside the conversation.
     """
 
     id: Any
     base: str
     adapter: tuple[str, str] | None
     request: ChatRequest
+    template_options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.define
@@ -171,7 +173,7 @@ class Engine:
 
     def _row(self, question: Question, lane: _Lane) -> Row:
         base, request = lane.base, question.request
-        prompt = base.prompts.tokens(base.prompts.prompt(request.messages, request.tools))
+        prompt = base.prompts.tokens(base.prompts.prompt(request.messages, request.tools, question.template_options))
         base.check_length(len(prompt))
         tagged = base.prompts.tool_style is ToolStyle.TAGGED
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None

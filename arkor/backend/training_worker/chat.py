@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,7 +16,7 @@ import attrs
 from arkor.backend.inference.messages import Message, normalise
 from arkor.backend.inference.prompts import Prompts, ToolStyle, answer_end
 from arkor.backend.inference.tools import Tools, read_tools
-from arkor.backend.training_worker.lost_parts import lost_parts
+from arkor.backend.training_worker.lost_parts import LostPart, lost_parts
 from arkor.serving.refusal import Refusal
 
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
@@ -34,11 +34,13 @@ class Encoded:
         input_ids: token ids, in order.
         counted: for each token, whether the loss counts it.
         ends: for each answer that counts, the index behind its end token; of a text, the index behind its own.
+        lost: the fields that the template left out of its row, where that is allowed.
     """
 
     input_ids: list[int]
     counted: list[bool]
     ends: tuple[int, ...]
+    lost: frozenset[str] = frozenset()
 
 
 class ChatEncoder:
@@ -46,9 +48,15 @@ class ChatEncoder:
 
     Args:
         tokenizer: of transformers, with a chat template.
+        options: what the template is given beside the conversation, such as ``{"enable_thinking": False}``.
+        may_lose: fields that the template may leave out, see ``LostPart``.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(
+        self, tokenizer: Any, *, options: Mapping[str, Any] | None = None, may_lose: Iterable[str] = ()
+    ) -> None:
+        self._options = options
+        self._may_lose = frozenset(may_lose)
         self._tokenizer = tokenizer
         self._prompts = Prompts(tokenizer)
         self._special = frozenset(tokenizer.all_special_ids)
@@ -74,14 +82,13 @@ class ChatEncoder:
         places = [place for place in range(learn_from, len(turns)) if _counts(messages[place])]
         if not places:
             return []
-        answers = [self._answer(turns, place, offered) for place in places]
+        lost: set[str] = set()
+        answers = [self._answer(turns, place, offered, lost) for place in places]
         said = {place: answer.said for place, answer in zip(places, answers, strict=True)}
-        lost = lost_parts(turns[: places[-1] + 1], offered, [answer.prompt for answer in answers], said)
-        if lost:
-            raise RowProblem(f"the model's chat template leaves out {' and '.join(lost)}")
+        self._check(lost_parts(turns[: places[-1] + 1], offered, [answer.prompt for answer in answers], said), lost)
         if self._is_one(answers):
-            return [_encoded(answers[-1].ids, answers)]
-        return [_encoded(answer.ids, [answer]) for answer in answers]
+            return [_encoded(answers[-1].ids, answers, lost)]
+        return [_encoded(answer.ids, [answer], lost) for answer in answers]
 
     def encode_all(self, messages: Sequence[Mapping[str, Any]], *, tools: Any = None) -> Encoded:
         """Tokenise a conversation; the loss counts all of it.
@@ -91,21 +98,22 @@ class ChatEncoder:
         """
         turns, offered = _normalised(messages), _tools(tools)
         text = self._render(turns, offered)
-        lost = lost_parts(turns, offered, [text], {})
-        if lost:
-            raise RowProblem(f"the model's chat template leaves out {' and '.join(lost)}")
+        lost: set[str] = set()
+        self._check(lost_parts(turns, offered, [text], {}), lost)
         ids = self._prompts.tokens(text)
-        return Encoded(ids, [True] * len(ids), (len(ids),))
+        return Encoded(ids, [True] * len(ids), (len(ids),), frozenset(lost))
 
-    def _answer(self, turns: list[Message], place: int, tools: Tools | None) -> _Answer:
+    def _answer(self, turns: list[Message], place: int, tools: Tools | None, lost: set[str]) -> _Answer:
         turn = turns[place]
         if self._prompts.tool_style is ToolStyle.ABSENT and not turn.get("tool_calls"):
             tools = None  # a chat offers them only where it asks for a call
         whole = self._render(turns[: place + 1], tools)
         prompt = self._prompt(turns[:place], tools, whole, turn)
         said = _said(prompt, whole, turn)
-        if said is None and turn.get("reasoning_content"):  # as where the generation prompt says that there is none
-            raise RowProblem(f"the model's chat template leaves out the reasoning_content of message {place + 1}")
+        if said is None and turn.get("reasoning_content"):  # as if the generation prompt says that there is none
+            self._check([LostPart("reasoning_content", place + 1)], lost)
+            bare = {key: value for key, value in turn.items() if key not in {"reasoning_content", "thinking"}}
+            return self._answer([*turns[:place], bare], place, tools, lost)
         if said is None:
             raise RowProblem(
                 f"message {place + 1}: the model's chat template renders the turns before this answer differently with "
@@ -132,9 +140,19 @@ class ChatEncoder:
             return opening
         return whole[: max(0, whole.find(answer["content"].strip()))]
 
+    def _check(self, parts: Sequence[LostPart], lost: set[str]) -> None:
+        """Refuse a row that loses a field that it may not lose; note the others."""
+        fatal = [str(part) for part in parts if part.field not in self._may_lose]
+        if fatal:
+            raise RowProblem(
+                f"the model's chat template leaves out {' and '.join(fatal)}; to train without, set "
+                "allow_dropped_fields"
+            )
+        lost.update(part.field for part in parts)
+
     def _render(self, turns: list[Message], tools: Tools | None, *, add_generation_prompt: bool = False) -> str:
         try:
-            return self._prompts.render(turns, tools, add_generation_prompt=add_generation_prompt)
+            return self._prompts.render(turns, tools, self._options, add_generation_prompt=add_generation_prompt)
         except Refusal as exc:
             raise RowProblem(_as_row(exc)) from exc
 
@@ -165,11 +183,11 @@ class _Answer:
     is_ended: bool
 
 
-def _encoded(ids: list[int], answers: Sequence[_Answer]) -> Encoded:
+def _encoded(ids: list[int], answers: Sequence[_Answer], lost: Iterable[str]) -> Encoded:
     counted = [False] * len(ids)
     for answer in answers:
         counted[answer.start : answer.end] = [True] * (answer.end - answer.start)
-    return Encoded(ids, counted, tuple(answer.end for answer in answers))
+    return Encoded(ids, counted, tuple(answer.end for answer in answers), frozenset(lost))
 
 
 def _said(prompt: str, whole: str, turn: Message) -> str | None:

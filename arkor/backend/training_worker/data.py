@@ -58,7 +58,7 @@ def prepare_data(spec: WorkerSpec, tokenizer: Any, most_tokens: Lengths) -> Data
     """
     config = spec.config
     rows = load_rows(spec)
-    encoder = RowEncoder(tokenizer, rows.format, responses_only=config.train_on_responses_only is not False)
+    encoder = RowEncoder(tokenizer, rows.format, config)
     train, held_out = tokenise(rows.source, rows.train, encoder), tokenise(rows.source, rows.eval, encoder)
     length = choose_length(config, (row.longest for row in (*train, *held_out)), most_tokens)
     fitted = [fit(row, length.tokens, truncate=length.truncates) for row in train]
@@ -104,8 +104,18 @@ def _receipt(
         unlearnt_answers=sum(row.answers - row.learnt for row in fitted),
         without_end=NumberedCount.of(row.number for row in fitted if row.examples and not row.has_end),
         duplicates=NumberedCount.of(repeated),
+        left_out=_left_out((*train, *held_out)),
         held_out_duplicates=NumberedCount.of(row.number for row in held_out if _mark(row) in seen),
     )
+
+
+def _left_out(rows: Iterable[EncodedRow]) -> dict[str, NumberedCount]:
+    """Return the rows that lost a field, by field."""
+    numbers: dict[str, list[int]] = {}
+    for row in rows:
+        for field in sorted(row.examples[0].lost if row.examples else ()):
+            numbers.setdefault(field, []).append(row.number)
+    return {field: NumberedCount.of(found) for field, found in numbers.items()}
 
 
 def _mark(row: EncodedRow) -> bytes:

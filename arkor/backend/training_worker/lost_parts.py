@@ -6,14 +6,32 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import attrs
+
 from arkor.backend.inference.messages import Message
 from arkor.backend.inference.tools import Tools
 
 
+@attrs.frozen
+class LostPart:
+    """A part of a row that no example shows.
+
+    Attributes:
+        field: ``content``, ``reasoning_content``, ``tool_calls`` or ``tools``.
+        message: the number of its message, from 1; None for the row's tools.
+    """
+
+    field: str
+    message: int | None = None
+
+    def __str__(self) -> str:
+        return f"the {self.field}" if self.message is None else f"the {self.field} of message {self.message}"
+
+
 def lost_parts(
     turns: Iterable[Message], tools: Tools | None, prompts: Iterable[str], said: Mapping[int, str]
-) -> list[str]:
-    """Return the parts of a row that no example shows, in words such as ``the content of message 2``.
+) -> list[LostPart]:
+    """Return the parts of a row that no example shows.
 
     Blanks at the ends of a text do not count: most templates trim them. Nor does the reasoning of a turn that is not
     learnt: templates leave it out of the prompt on purpose.
@@ -34,12 +52,12 @@ def lost_parts(
             "tool_calls": _texts_of_calls(turn.get("tool_calls", ())),
         }
         lost += [
-            f"the {field} of message {place + 1}"
+            LostPart(field, place + 1)
             for field, texts in parts.items()
             if not all(_is_shown(one, text) for one in texts)
         ]
     if tools is not None and not all(_is_shown(one, whole) for one in _texts_of_tools(tools)):
-        lost.append("the tools")
+        lost.append(LostPart("tools"))
     return lost
 
 

@@ -13,6 +13,7 @@ import attrs
 from arkor.backend.training_worker.chat import ChatEncoder, Encoded, RowProblem
 from arkor.backend.training_worker.rows import NumberedRow, Row
 from arkor.errors import DatasetError
+from arkor.protocol.config import JobConfig
 
 IGNORED = -100  # the label that torch's cross entropy passes over
 
@@ -76,17 +77,21 @@ class RowEncoder:
     Args:
         tokenizer: of transformers.
         kind: the rows' format.
-        responses_only: whether the loss counts only what the assistant says; without effect on ``text`` rows.
+        config: the job's settings: whether the loss counts only what the assistant says (without effect on ``text``
+            rows), and how the chat template is used.
 
     Raises:
         DatasetError: the rows are conversations and the model has no chat template.
     """
 
-    def __init__(self, tokenizer: Any, kind: str, *, responses_only: bool = True) -> None:
+    def __init__(self, tokenizer: Any, kind: str, config: JobConfig) -> None:
         self._tokenizer = tokenizer
         self._special = frozenset(tokenizer.all_special_ids)
-        self._responses_only = responses_only
-        self._chat = ChatEncoder(tokenizer) if tokenizer.chat_template else None
+        self._responses_only = config.train_on_responses_only is not False
+        self._chat: ChatEncoder | None = None
+        if tokenizer.chat_template:
+            may_lose = config.allow_dropped_fields or ()
+            self._chat = ChatEncoder(tokenizer, options=config.chat_template_kwargs, may_lose=may_lose)
         encoders: dict[str, Callable[[Row], list[Encoded]]] = {
             "chatml": self._chatml,
             "prompt_completion": self._prompt_completion,

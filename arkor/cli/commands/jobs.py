@@ -82,7 +82,7 @@ def jobs(
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON, in the backend's form.")
 @local_option
 def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
-    """Show a job: its state, settings and artifacts.
+    """Show a job: its state, rows, settings and artifacts.
 
     ID: a job id, or a unique prefix of one. By default the newest job.
 
@@ -103,6 +103,11 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
         "took": took(job),
     }
     _print_facts(facts)
+    receipt = client.job_receipt(scope, job.id) if "stored-events" in client.features else None
+    if receipt is not None:
+        click.echo("rows")
+        for line in (receipt.line(), *receipt.warnings()):
+            click.echo(f"  {one_line(line, LONGEST_FACT)}")
     click.echo("settings")
     settings = sorted(job_as_json(job)["config"].items())
     _print_facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in settings})

@@ -178,6 +178,18 @@ def test_an_adapter_is_unpacked_once(
     assert (missing.status_code, "no checkpoint of step 9; it is completed" in missing.json()["error"]) == (409, True)
 
 
+def test_an_adapter_is_asked_with_the_variables_that_it_was_trained_with(
+    client: Client, config: dict[str, Any], model: str
+) -> None:
+    """Of its chat template; a base model is asked without any."""
+    options = {"enable_thinking": False}
+    job_id = client.submit("complete:1", {**config, "chatTemplateKwargs": options}).json()["job"]["id"]
+    client.wait_for(job_id, "completed")
+    asked = question(asker(client, model), baseModel=None, adapter={"kind": "final", "jobId": job_id})
+    assert asked["templateOptions"] == options
+    assert question(asker(client, model))["templateOptions"] == {}
+
+
 def test_jobs_of_others_are_not_there(shared: BackendProcess, client: Client, config: dict[str, Any]) -> None:
     """Not even as a hint."""
     job_id = client.submit("complete:1", config).json()["job"]["id"]

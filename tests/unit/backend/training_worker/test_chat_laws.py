@@ -150,3 +150,16 @@ def test_nothing_that_is_given_is_missing(learnt: list[tuple[Conversation, list[
                 forms = (plain, *(json.dumps(plain, ensure_ascii=way)[1:-1] for way in (True, False)))
                 assert any(form in whole for form in forms), (plain, whole)
         assert "look_up" in whole or not any("tool_calls" in one for one in talk.messages)
+
+
+@pytest.mark.parametrize("options", [{}, {"enable_thinking": False}])
+def test_variables_of_the_template_are_the_same_in_training_and_chats(options: dict[str, Any]) -> None:
+    """As Qwen3's, which says in the prompt whether the model is to think."""
+    tokenizer = chat_templates.tokenizer("qwen3")
+    asked = [{"role": "user", "content": "2 + 2?"}]
+    [example] = ChatEncoder(tokenizer, options=options).encode([*asked, {"role": "assistant", "content": "4"}])
+    [(start, end)] = runs(example)
+    prompts = Prompts(tokenizer)
+    assert example.input_ids[:start] == prompts.tokens(prompts.prompt(normalise(asked), None, options))
+    closed = "" if options else "<think>\n\n</think>\n\n"
+    assert tokenizer.decode(example.input_ids[start:end]) == f"{closed}4<|im_end|>"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from arkor.backend.training_worker.data import Data, prepare_data
@@ -59,6 +60,16 @@ def test_the_receipt_says_what_is_learnt(tmp_path: Path) -> None:
         held_out_duplicates=NumberedCount(1, (4,)),
     )
     assert (data.train_rows, data.eval_rows) == (3, 1)
+
+
+def test_a_receipt_travels(tmp_path: Path) -> None:
+    """As JSON, and back; a reader that does not know a field, or does not get one, goes on."""
+    receipt = attrs.evolve(prepared(tmp_path, [SHORT]).receipt, left_out={"tools": NumberedCount(2, (1, 3))})
+    body = json.loads(json.dumps(receipt.to_wire()))
+    assert Receipt.from_wire({**body, "new": 1}) == receipt
+    assert Receipt.from_wire({"rows": 3}) == Receipt(rows=3)
+    assert Receipt.from_wire("none") is None
+    assert receipt.warnings() == ["2 rows of which the chat template left out the tools (rows 1, 3)"]
 
 
 def test_a_row_that_is_cut_is_named(tmp_path: Path) -> None:

@@ -10,13 +10,19 @@ from arkor.backend.training_worker.chat import Encoded, RowProblem
 from arkor.backend.training_worker.rows import NumberedRow, Row
 from arkor.backend.training_worker.tokenize import IGNORED, FittedRow, RowEncoder, fit, tokenise
 from arkor.errors import DatasetError
+from arkor.protocol.config import JobConfig
 from tests.support.characters import END, Tokenizer, plain
 
 
-def shown(template: Any, kind: str, row: Row, *, responses_only: bool = True) -> str:
+def config(**settings: Any) -> JobConfig:
+    """Return a job's settings."""
+    return JobConfig(model="m", dataset_source={"type": "dataset", "id": "0" * 64}, **settings)
+
+
+def shown(template: Any, kind: str, row: Row, **settings: Any) -> str:
     """Return the text of a row's examples, with what is counted in upper case and marked by ``[]``."""
     tokenizer = Tokenizer(template)
-    examples = RowEncoder(tokenizer, kind, responses_only=responses_only).encode(row)
+    examples = RowEncoder(tokenizer, kind, config(**settings)).encode(row)
     return " | ".join(_marked(tokenizer, example) for example in examples)
 
 
@@ -47,7 +53,7 @@ def test_content_may_be_a_list_of_parts() -> None:
 
 def test_all_of_it_counts_where_the_config_says_so() -> None:
     """``train_on_responses_only=False``."""
-    assert shown(plain, "chatml", {"messages": talk("q", "A")}, responses_only=False) == "[<u:q>\n<a:A>\n]"
+    assert shown(plain, "chatml", {"messages": talk("q", "A")}, train_on_responses_only=False) == "[<u:q>\n<a:A>\n]"
 
 
 def test_a_template_that_rewrites_earlier_turns_gives_an_example_for_each_answer() -> None:
@@ -79,6 +85,28 @@ def test_an_answer_that_cannot_be_told_apart_is_a_problem() -> None:
 
     with pytest.raises(RowProblem, match="train_on_responses_only=False"):
         shown(thinking, "chatml", {"messages": talk("q", "A")})
+
+
+def test_a_part_that_may_be_lost_is_left_out_and_counted() -> None:
+    """Each row names the fields; another field still refuses it."""
+    row: Row = {"messages": [*talk("q"), {"role": "assistant", "content": "A", "thinking": "HM"}]}
+    allowed = config(allow_dropped_fields=["reasoning_content"])
+    [example] = RowEncoder(Tokenizer(plain), "chatml", allowed).encode(row)
+    assert _marked(Tokenizer(), example) == "<u:q>\n<a:[A>]\n"
+    assert example.lost == frozenset({"reasoning_content"})
+    row["tools"] = [{"type": "function", "function": {"name": "look_up"}}]
+    with pytest.raises(RowProblem, match="leaves out the tools; to train without, set allow_dropped_fields"):
+        shown(plain, "chatml", row, allow_dropped_fields=["reasoning_content"])
+
+
+def test_the_template_gets_the_variables_of_the_job() -> None:
+    """Prompts and answers alike."""
+
+    def polite(turns: list[dict[str, Any]], tools: Any, prompt: bool, *, please: str = "") -> str:
+        return please + plain(turns, tools, prompt)
+
+    row = {"messages": talk("q", "A")}
+    assert shown(polite, "chatml", row, chat_template_kwargs={"please": "p:"}) == "p:<u:q>\n<a:[A>]\n"
 
 
 def test_a_call_that_the_template_has_no_place_for_is_the_text_of_its_turn() -> None:
@@ -146,7 +174,7 @@ def test_a_text_gets_no_second_end() -> None:
 
 def fitted(row: Row, kind: str, *, truncate: bool) -> FittedRow:
     """Return a row, brought to a length of 8."""
-    [encoded] = tokenise("rows", [NumberedRow(7, row)], RowEncoder(Tokenizer(), kind))
+    [encoded] = tokenise("rows", [NumberedRow(7, row)], RowEncoder(Tokenizer(), kind, config()))
     return fit(encoded, 8, truncate=truncate)
 
 
@@ -170,5 +198,5 @@ def test_a_row_in_which_nothing_is_left_to_learn_is_dropped() -> None:
 def test_a_row_that_cannot_be_tokenised_is_named() -> None:
     """With its number in the source."""
     with pytest.raises(DatasetError) as caught:
-        tokenise("rows", [NumberedRow(17, {"messages": talk("q", "A")})], RowEncoder(Tokenizer(), "chatml"))
+        tokenise("rows", [NumberedRow(17, {"messages": talk("q", "A")})], RowEncoder(Tokenizer(), "chatml", config()))
     assert caught.value.problems[0][0] == 17
