@@ -251,6 +251,7 @@ def test_a_part_of_a_request_does_not_keep_a_connection(served: Served, few: int
         partial = [opened.enter_context(served.connect()) for _ in range(few)]
         for client in partial:
             client.sendall(part)
+        assert served.ask(GET)[0] == 200  # by then, the parts were read
         new = opened.enter_context(served.connect())
         for _ in range(few // 2):
             opened.enter_context(served.connect()).sendall(part)
