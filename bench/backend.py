@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ import click
 import requests
 from sqlalchemy import Connection, insert
 
+from arkor.backend.processes.process_start import process_start
 from arkor.backend.store import schema
 from arkor.backend.store.database import Database, digest
 
@@ -56,10 +57,10 @@ class Jobs:
 @contextlib.contextmanager
 def backend(jobs: Jobs, **options: str) -> Iterator[tuple[str, float]]:
     """Run a backend on a data folder made for it; give its address, and the seconds until it was ready."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _stand_ins(jobs.running) as workers:
         data, address, log = Path(folder) / "data", Path(folder) / "server.json", Path(folder) / "log"
         data.mkdir()
-        fill(Database(data / "backend.sqlite3"), jobs)
+        fill(Database(data / "backend.sqlite3"), jobs, workers)
         command = [sys.executable, "-m", "arkor.backend", "--data", str(data), "--server-file", str(address)]
         command += ["--worker", "idle_worker", "--ping", "1"]
         command += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
@@ -70,6 +71,18 @@ def backend(jobs: Jobs, **options: str) -> Iterator[tuple[str, float]]:
                 yield _ready(process, address, log), time.monotonic() - began
             finally:
                 process.terminate()
+
+
+@contextlib.contextmanager
+def _stand_ins(count: int) -> Iterator[list[int]]:
+    """Run processes that the backend takes for the workers of running jobs, and give their ids."""
+    processes = [subprocess.Popen(["sleep", "3600"], start_new_session=True) for _ in range(count)]
+    try:
+        yield [process.pid for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def _ready(process: subprocess.Popen[bytes], address: Path, log: Path) -> str:
@@ -84,18 +97,20 @@ def _ready(process: subprocess.Popen[bytes], address: Path, log: Path) -> str:
     return url
 
 
-def fill(database: Database, jobs: Jobs) -> None:
-    """Make an organisation with its jobs."""
+def fill(database: Database, jobs: Jobs, workers: Sequence[int]) -> None:
+    """Make an organisation with its jobs; those that run have these processes."""
     with database.write() as connection:
         connection.execute(insert(schema.orgs).values(id=SLUG, slug=SLUG, name=SLUG))
         connection.execute(
             insert(schema.identities).values(id=SLUG, token_hash=digest(TOKEN), kind="anon", org_id=SLUG, created_at=AT)
         )
         connection.execute(insert(schema.projects).values(id=SLUG, org_id=SLUG, slug=SLUG, name=SLUG, created_at=AT))
-        for number in range(jobs.running):
-            _job(connection, f"job_running_{number}", status="running", attempt=1)
+        for number, pid in enumerate(workers):
+            job_id = f"job_running_{number}"
+            _job(connection, job_id, status="running", attempt=1)
+            process = {"pid": pid, "pid_start": process_start(pid)}
             connection.execute(
-                insert(schema.attempts).values(job_id=f"job_running_{number}", number=1, token_hash=digest(TOKEN))
+                insert(schema.attempts).values(job_id=job_id, number=1, token_hash=digest(TOKEN), **process)
             )
         for number in range(jobs.finished):
             _job(connection, f"job_finished_{number}", status="completed", completed_at=AT)
