@@ -44,11 +44,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "messages": [
                 {"role": "user", "content": f"say w{number}"},
-                {
-                    "role": "assistant",
-                    "content": " ".join(f"w{number}" for _ in range(1 + number)),
-                    **({"thinking": "say"} if number == 3 else {}),
-                },
+                {"role": "assistant", "content": " ".join(f"w{number}" for _ in range(1 + number))},
             ],
             "text": f"say w{number}",
         }

@@ -58,6 +58,16 @@ OTHERS: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def rows(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same rows, one of them with a thought that the model's chat template leaves out."""
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    lines[3]["messages"][1]["thinking"] = "say"
+    file = tmp_path_factory.mktemp("thoughts") / "rows.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
 Build = Callable[..., dict[str, Any]]
 
 
