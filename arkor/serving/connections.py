@@ -94,13 +94,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress is untyped
             return
         with contextlib.suppress(BlockingIOError):
             drained = len(self.socket.recv(self.adj.recv_bytes))
-            self._drained += drained
-            if not drained:
+            if drained:
+                self._drained += drained
+            elif self._lingers_until is None:  # it sends no more, and may still read the answer
+                self._drained = _MOST_DRAINED
+            else:
                 self.drop()
 
     def handle_close(self) -> None:
         """Close it, after a body that was not read in two steps."""
-        if self._has_refused and self._lingers_until is None:
+        if self._has_refused and self._lingers_until is None and self.socket is not None:
             self._lingers_until = time.monotonic() + _LINGER_S
             with contextlib.suppress(OSError):  # the client has left
                 self.socket.shutdown(socket.SHUT_WR)

@@ -142,6 +142,16 @@ def test_a_client_that_goes_on_sending_still_gets_its_answer(served: Served) -> 
         assert answer_of(client)[0] == 401
 
 
+def test_a_client_that_ends_as_it_is_refused_is_no_error(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """Its end and the answer may come in one turn of the server."""
+    for _ in range(50):
+        with served.connect() as client:
+            client.sendall(HEAD % b"fine" + b"Content-Length: 60000000\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            assert answer_of(client)[0] == 401
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 def test_what_follows_a_refused_head_is_no_request(served: Served) -> None:
     """Its body may look like one; it is thrown away."""
     with served.connect() as client:
