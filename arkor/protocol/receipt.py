@@ -108,12 +108,12 @@ class Receipt:
             if field.name == "left_out":
                 counts = wire.mapping(given).items()
                 arguments[field.name] = {name: NumberedCount.from_wire(found) for name, found in counts}
-            elif field.type in {"int", int}:
-                arguments[field.name] = wire.whole_number(given) or 0
-            elif field.type in {"str", str}:
-                arguments[field.name] = wire.optional_text(given) or ""
-            else:
+            elif isinstance(field.default, NumberedCount):
                 arguments[field.name] = NumberedCount.from_wire(given)
+            elif isinstance(field.default, int):
+                arguments[field.name] = wire.whole_number(given) or 0
+            else:
+                arguments[field.name] = wire.optional_text(given) or ""
         return cls(**arguments)
 
     def line(self) -> str:
