@@ -30,7 +30,11 @@ if TYPE_CHECKING:
         OAuthConfig as OAuthConfig,
         request_oauth_config as request_oauth_config,
     )
-    from arkor.client.chat import ChatOptions as ChatOptions, ChatResponse as ChatResponse
+    from arkor.client.chat import (
+        ChatOptions as ChatOptions,
+        ChatResponse as ChatResponse,
+        CompletionOptions as CompletionOptions,
+    )
     from arkor.client.client import (
         CloudApiClient as CloudApiClient,
         ModelStatus as ModelStatus,
@@ -144,7 +148,7 @@ _HOMES = {
         "DeploymentKey",
         "DeploymentTarget",
     ),
-    "arkor.client.chat": ("ChatOptions", "ChatResponse"),
+    "arkor.client.chat": ("ChatOptions", "ChatResponse", "CompletionOptions"),
     "arkor.http.deprecation": ("Notice", "last_notice", "on_notice"),
     "arkor.client.result": ("TrainingFailed", "TrainingResult"),
     "arkor.client.stream": ("ReconnectPolicy",),

@@ -30,6 +30,7 @@ FEATURES = (
     "stored-events",
     "figure-columns",
     "pages",
+    "completions",
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +21,7 @@ from arkor.protocol.jobs import Scope
 from arkor.text import one_line
 
 if TYPE_CHECKING:
+    from arkor.client.chat import ChatResponse
     from arkor.client.client import CloudApiClient
 
 PROMPT = "> "
@@ -42,11 +43,28 @@ class Model:
         name: its name for people.
         request: the part of a chat request that names it.
         base: the base model of an adapter; None for a base model, or if it is unknown.
+        is_raw: whether it continues plain text, without a chat template.
     """
 
     name: str
     request: Mapping[str, Any]
     base: str | None = None
+    is_raw: bool = False
+
+    def ask(
+        self, client: CloudApiClient, scope: Scope, messages: Sequence[Mapping[str, str]], **options: Any
+    ) -> ChatResponse:
+        """Ask it.
+
+        Args:
+            client: the backend.
+            scope: the project.
+            messages: the conversation, the question last; of plain text the question alone counts.
+            options: how to answer, see ``arkor.client.chat.AnswerOptions``.
+        """
+        if self.is_raw:
+            return client.complete(scope, prompt=messages[-1]["content"], **self.request, **options)
+        return client.chat(scope, messages=messages, **self.request, **options)
 
 
 def print_answer(pieces: Iterable[str], printed: list[str]) -> None:
@@ -102,7 +120,8 @@ class Conversation:
         with contextlib.suppress(ImportError):  # it lets the user edit a line, and get earlier ones back
             import readline  # noqa: F401
 
-        _note(f"{self._model.name} answers. /help lists the commands; /quit or Ctrl-D leaves.")
+        answers = "continues each line as plain text" if self._model.is_raw else "answers"
+        _note(f"{self._model.name} {answers}. /help lists the commands; /quit or Ctrl-D leaves.")
         while (line := _line()) is not None:
             command, _, rest = line.rstrip().partition(" ")
             if command == "/quit":
@@ -124,7 +143,7 @@ class Conversation:
         try:
             system = [{"role": "system", "content": self._system}] if self._system else []
             messages = [*system, *self._messages, question]
-            with self._client.chat(self._scope, messages=messages, **self._answers.request, **self._options) as answer:
+            with self._answers.ask(self._client, self._scope, messages, **self._options) as answer:
                 print_answer(answer, printed)
             click.echo()
             is_whole = True
@@ -139,6 +158,9 @@ class Conversation:
             self._messages += [question, {"role": "assistant", "content": "".join(printed)}]
 
     def _set_system(self, text: str) -> None:
+        if self._answers.is_raw:
+            _note("A plain text has no system message. To chat instead: arkor chat --no-raw")
+            return
         if text:
             self._system = text
         _note(f"System message: {self._system}" if self._system else "There is no system message.")
@@ -149,7 +171,8 @@ class Conversation:
             _note(f"{self._model.name} is the only model here: its base model is not known, or it is one itself.")
             return
         if self._answers is self._model:
-            self._answers = Model(f"Base model {one_line(base)}", {"base_model": base})
+            name = f"Base model {one_line(base)}"
+            self._answers = Model(name, {"base_model": base}, is_raw=self._model.is_raw)
         else:
             self._answers = self._model
         _note(f"{self._answers.name} answers.")

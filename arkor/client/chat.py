@@ -36,23 +36,16 @@ SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1
 CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object")
 
 
-class _Question(TypedDict):
-    messages: Sequence[Mapping[str, Any]]
-
-
-class ChatOptions(_Question, total=False):
-    """What a question to a model may say; what is not given is not sent.
+class AnswerOptions(TypedDict, total=False):
+    """What every question to a model may say; what is not given is not sent.
 
     Attributes:
-        messages: the conversation in chat completions form, at least one message. The only one that is required.
         temperature: randomness, at least 0; 0 always takes the likeliest token.
         top_p: the share of probability that is sampled from, above 0, at most 1.
         max_tokens: longest answer in tokens, at least 1.
         seed: the same seed repeats the answer to a question, at any temperature; a whole number from -2**63 to
             2**64 - 1.
         stream: whether the answer is sent as it is made; True where not given.
-        tools: functions that the model may call.
-        tool_choice: ``auto``, ``none``, ``required``, or which function.
         response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", "json_schema": {"schema": …}}``.
         structured_outputs: exactly one of ``json``, ``regex``, ``choice``, ``grammar``, ``json_object``.
         abort_event: ends the answer at once when set.
@@ -64,12 +57,39 @@ class ChatOptions(_Question, total=False):
     max_tokens: int | None
     seed: int | None
     stream: bool
-    tools: Sequence[Mapping[str, Any]] | None
-    tool_choice: str | Mapping[str, Any] | None
     response_format: Mapping[str, Any] | None
     structured_outputs: Mapping[str, Any] | None
     abort_event: threading.Event | None
     timeout: float | None
+
+
+class _Chat(TypedDict):
+    messages: Sequence[Mapping[str, Any]]
+
+
+class ChatOptions(_Chat, AnswerOptions, total=False):
+    """What a question to a model may say: ``AnswerOptions``, and these.
+
+    Attributes:
+        messages: the conversation in chat completions form, at least one message. The only one that is required.
+        tools: functions that the model may call.
+        tool_choice: ``auto``, ``none``, ``required``, or which function.
+    """
+
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | Mapping[str, Any] | None
+
+
+class _Completion(TypedDict):
+    prompt: str
+
+
+class CompletionOptions(_Completion, AnswerOptions, total=False):
+    """What a text that a model goes on with may say: ``AnswerOptions``, and this.
+
+    Attributes:
+        prompt: the text, without a chat template; the answer goes on where it ends. The only one that is required.
+    """
 
 
 _LOCAL_OPTIONS = frozenset({"abort_event", "timeout"})
@@ -88,15 +108,42 @@ def chat_body(adapter: AdapterRef | None, base_model: str | None, options: Mappi
         ConfigError: the request contradicts itself; nothing was sent.
         TypeError: ``messages`` is missing.
     """
-    for name in options:
-        if name not in ChatOptions.__annotations__:
-            raise unknown_option("A chat", name, [*ChatOptions.__annotations__, "adapter", "base_model"])
-    if "messages" not in options:
-        raise TypeError("A chat needs messages.")
-    if (adapter is None) == (base_model is None):
-        raise ConfigError("adapter", "give either an adapter or a base_model")
+    _check_names("A chat", options, ChatOptions.__annotations__, "messages")
     if not options["messages"]:
         raise ConfigError("messages", "must have at least one message")
+    return _body(adapter, base_model, options)
+
+
+def completion_body(adapter: AdapterRef | None, base_model: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON object of a request for a completion: only what was given.
+
+    Args:
+        adapter: which adapter answers, or None.
+        base_model: which model answers without one, or None. Exactly one of the two.
+        options: see ``CompletionOptions``.
+
+    Raises:
+        UnknownOption: there is no such option.
+        ConfigError: the request contradicts itself; nothing was sent.
+        TypeError: ``prompt`` is missing.
+    """
+    _check_names("A completion", options, CompletionOptions.__annotations__, "prompt")
+    if not isinstance(options["prompt"], str):
+        raise ConfigError("prompt", f"must be a text, not {short_repr(options['prompt'])}")
+    return _body(adapter, base_model, options)
+
+
+def _check_names(what: str, options: Mapping[str, Any], known: Mapping[str, Any], required: str) -> None:
+    for name in options:
+        if name not in known:
+            raise unknown_option(what, name, [*known, "adapter", "base_model"])
+    if required not in options:
+        raise TypeError(f"{what} needs {'a ' if required == 'prompt' else ''}{required}.")
+
+
+def _body(adapter: AdapterRef | None, base_model: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    if (adapter is None) == (base_model is None):
+        raise ConfigError("adapter", "give either an adapter or a base_model")
     check_sendable(options)
     _check_sampling(options)
     check_constraints(options.get("response_format"), options.get("structured_outputs"))
@@ -290,7 +337,7 @@ class ChatResponse(NotPickled):
         self.finish_reason = wire.optional_text(choice.get("finish_reason")) or self.finish_reason
         said = wire.mapping(choice.get("delta") or choice.get("message"))
         self._take_tool_calls(said.get("tool_calls"))
-        content = said.get("content")
+        content = choice["text"] if "text" in choice else said.get("content")  # "text" is a completion's
         if isinstance(content, str) and content:
             self._pieces.append(content)
             yield content

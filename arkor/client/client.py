@@ -16,7 +16,15 @@ import requests
 from arkor.auth.credentials import default_cloud_api_url
 from arkor.auth.identity import LOCAL_HOST_KEY, forget, identity_for
 from arkor.client import local_backend
-from arkor.client.chat import ANSWER_TIMEOUT_S, IDLE_TIMEOUT_S, ChatOptions, ChatResponse, chat_body
+from arkor.client.chat import (
+    ANSWER_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
+    ChatOptions,
+    ChatResponse,
+    CompletionOptions,
+    chat_body,
+    completion_body,
+)
 from arkor.client.deployments import DeploymentCalls
 from arkor.client.downloads import download
 from arkor.client.history import HistoryCalls
@@ -172,29 +180,67 @@ class CloudApiClient(DeploymentCalls, HistoryCalls):
             ConfigError: the request contradicts itself; nothing was sent.
             Aborted, WaitTimeout: the abort event was set, or the timeout passed.
         """
-        body = chat_body(adapter, base_model, options)
+        return self._answer_to("chat", scope, chat_body(adapter, base_model, options), options)
+
+    def complete(
+        self,
+        scope: Scope,
+        *,
+        adapter: AdapterRef | None = None,
+        base_model: str | None = None,
+        **options: Unpack[CompletionOptions],
+    ) -> ChatResponse:
+        """Let a model go on with a text, without a chat template: the form of a job whose ``prompt_form`` is ``raw``.
+
+        Args:
+            scope: the project that the adapter belongs to.
+            adapter: a final adapter or a checkpoint; or else
+            base_model: a model without an adapter.
+            options: the text and how to go on, see ``CompletionOptions``.
+
+        Returns:
+            What follows the text, as it arrives.
+
+        Raises:
+            ConfigError: the request contradicts itself; nothing was sent.
+            UnsupportedByBackend: the backend can only chat.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed.
+        """
+        return self._answer_to("completions", scope, completion_body(adapter, base_model, options), options)
+
+    def _answer_to(
+        self, call: str, scope: Scope, body: Mapping[str, Any], options: ChatOptions | CompletionOptions
+    ) -> ChatResponse:
         timeout_s = (CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S if body["stream"] else ANSWER_TIMEOUT_S)
         limits = AbortScope(options.get("abort_event"), Deadline(options.get("timeout")))
         with contextlib.ExitStack() as opened:
             opened.enter_context(limits)
-            response = limits.opened(lambda: self.open_chat(scope, body, timeout_s=timeout_s))
+            response = limits.opened(lambda: self.open_answer(call, scope, body, timeout_s=timeout_s))
             opened.callback(response.close)
             return ChatResponse(response, limits, opened.pop_all())
 
-    def open_chat(self, scope: Scope, body: Mapping[str, Any], *, timeout_s: tuple[float, float]) -> requests.Response:
+    def open_answer(
+        self, call: str, scope: Scope, body: Mapping[str, Any], *, timeout_s: tuple[float, float]
+    ) -> requests.Response:
         """Send a question as it travels, once.
 
         Args:
+            call: ``chat`` or ``completions``.
             scope: the project that an adapter belongs to.
             body: the request's JSON object, in wire names.
             timeout_s: seconds to connect, and seconds without a byte until it counts as dead.
 
         Returns:
             The open answer; the caller reads and closes it.
+
+        Raises:
+            UnsupportedByBackend: the backend makes no completions.
         """
+        if call == "completions":
+            self.require("completions", "going on with a text")
         return self._transport.send(
             "POST",
-            path("v1", "inference", "chat"),
+            path("v1", "inference", call),
             params=scope.to_query(),
             headers={"Accept-Encoding": "identity"},  # compression would hold the text back
             json=body,

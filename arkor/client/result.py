@@ -18,7 +18,7 @@ from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, Progress, Train
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
 
-    from arkor.client.chat import ChatOptions, ChatResponse
+    from arkor.client.chat import ChatOptions, ChatResponse, CompletionOptions
     from arkor.protocol.job_metrics import Metrics
     from arkor.protocol.receipt import Receipt
 
@@ -58,7 +58,7 @@ class TrainingResult:
     job: TrainingJob
     artifacts: tuple[Artifact, ...] = ()
     _download: Download = attrs.field(default=_no_download, kw_only=True, repr=False, eq=False)
-    _chat: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    _ask: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _metrics: Callable[[str], Metrics] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _receipt: Callable[[str], Receipt | None] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
@@ -129,11 +129,32 @@ class TrainingResult:
         Raises:
             As ``CloudApiClient.chat`` does.
         """
-        if self._chat is None:
-            raise ArkorError("This result was not made by a trainer: use CloudApiClient.chat instead.")
+        return self._answer("chat", options, base=base)
+
+    def complete(self, *, base: bool = False, **options: Unpack[CompletionOptions]) -> ChatResponse:
+        r"""Let what was trained go on with a text, without a chat template.
+
+        A job whose ``prompt_form`` is ``raw`` was trained so: on rows of ``text``, with ``apply_chat_template=False``,
+        or with a model that has no chat template.
+
+        Args:
+            base: ask the model that the training started from instead, to compare.
+            options: the text and how to go on, see ``arkor.client.chat.CompletionOptions``.
+
+        Raises:
+            As ``CloudApiClient.complete`` does.
+
+        Example:
+            ``result.complete(prompt="Q: What is arkor?\nA:", max_tokens=40).text``
+        """
+        return self._answer("complete", options, base=base)
+
+    def _answer(self, call: str, options: Mapping[str, Any], *, base: bool) -> ChatResponse:
+        if self._ask is None:
+            raise ArkorError(f"This result was not made by a trainer: use CloudApiClient.{call} instead.")
         if base:
-            return self._chat(base_model=wire.text(self.job.config.get("model")), **options)
-        return self._chat(adapter=AdapterRef("final", self.job.id), **options)
+            return self._ask(call, base_model=wire.text(self.job.config.get("model")), **options)
+        return self._ask(call, adapter=AdapterRef("final", self.job.id), **options)
 
     def __reduce__(self) -> tuple[type[TrainingResult], tuple[TrainingJob, tuple[Artifact, ...]]]:
         """Pickle what was measured; the connection stays behind."""

@@ -286,6 +286,11 @@ class JobConfig:
         "steps between two evaluations",
         default="one evaluation at the end, if rows are held out",
     )
+    apply_chat_template: bool | None = _setting(
+        FLAG,
+        "whether texts of prompt and completion become a question and an answer of a chat; false keeps them as text",
+        value=True,
+    )
     chat_template_kwargs: Mapping[str, Any] | None = _setting(
         Check(_are_template_kwargs, f"{MAPPING.words}, of names that the chat template knows"),
         'variables of the chat template, such as `{"enable_thinking": false}`; chats with the adapter get the same',

@@ -48,6 +48,11 @@ class TrainingStartedEvent(_Event):
     metadata: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
     @property
+    def prompt_form(self) -> str | None:
+        """How the rows are trained, see ``TrainingJob.prompt_form``; None if the backend does not say."""
+        return wire.optional_text(self.metadata.get("promptForm"))
+
+    @property
     def receipt(self) -> Receipt | None:
         """What became of the rows; None if the backend does not say."""
         return Receipt.from_wire(self.metadata.get("receipt"))

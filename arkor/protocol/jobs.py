@@ -61,6 +61,8 @@ class TrainingJob:
         created_at: ISO 8601, UTC.
         started_at: ISO 8601, UTC, or None.
         completed_at: ISO 8601, UTC, or None: when it ended, however it ended.
+        prompt_form: how its rows were trained, and so how its adapter is asked best: ``chat``, with the model's chat
+            template, or ``raw``, as plain text. None before training begins, and if the backend does not say.
         extra: fields this version does not know.
     """
 
@@ -74,6 +76,7 @@ class TrainingJob:
     created_at: str = attrs.field(default="", converter=wire.text)
     started_at: str | None = attrs.field(default=None, converter=wire.optional_text)
     completed_at: str | None = attrs.field(default=None, converter=wire.optional_text)
+    prompt_form: str | None = attrs.field(default=None, converter=wire.optional_text)
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
     @property
@@ -85,6 +88,11 @@ class TrainingJob:
     def is_dry_run(self) -> bool:
         """Whether the job runs the whole path on a few rows only: what it leaves is no model to use."""
         return bool(self.config.get("dryRun"))
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether its rows were trained as plain text, without a chat template."""
+        return self.prompt_form == "raw"
 
     @property
     def is_terminal(self) -> bool:

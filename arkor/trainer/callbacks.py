@@ -28,9 +28,10 @@ from arkor.protocol.metrics import METRIC_NAMES, LogMetrics
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
 
-    from arkor.client.chat import ChatOptions, ChatResponse
+    from arkor.client.chat import ChatOptions, ChatResponse, CompletionOptions
 
-Chat = Callable[..., "ChatResponse"]
+Ask = Callable[..., "ChatResponse"]
+"""Asks a model: with ``chat`` or ``complete``, then the arguments of that method of ``CloudApiClient``."""
 _LOGGED = ("step", *METRIC_NAMES)
 
 
@@ -57,7 +58,7 @@ class CheckpointContext:
     adapter: AdapterRef
     artifacts: tuple[Artifact, ...]
     job: TrainingJob
-    _chat: Chat | None = attrs.field(default=None, repr=False, eq=False)
+    _ask: Ask | None = attrs.field(default=None, repr=False, eq=False)
 
     def infer(self, **options: Unpack[ChatOptions]) -> ChatResponse:
         """Ask the half-trained model, while its training goes on.
@@ -71,9 +72,23 @@ class CheckpointContext:
         Raises:
             As ``CloudApiClient.chat`` does; ReconnectExhausted where the backend stayed away.
         """
-        if self._chat is None:
-            raise ArkorError("This checkpoint was not handed out by a trainer: use CloudApiClient.chat instead.")
-        return self._chat(adapter=self.adapter, **options)
+        return self._answer("chat", options)
+
+    def complete(self, **options: Unpack[CompletionOptions]) -> ChatResponse:
+        """Let the half-trained model go on with a text, without a chat template; otherwise as ``infer``.
+
+        Args:
+            options: the text and how to go on, see ``arkor.client.chat.CompletionOptions``.
+
+        Raises:
+            As ``CloudApiClient.complete`` does; ReconnectExhausted where the backend stayed away.
+        """
+        return self._answer("complete", options)
+
+    def _answer(self, call: str, options: Mapping[str, Any]) -> ChatResponse:
+        if self._ask is None:
+            raise ArkorError(f"This checkpoint was not handed out by a trainer: use CloudApiClient.{call} instead.")
+        return self._ask(call, adapter=self.adapter, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what is known; the connection stays behind."""
@@ -154,7 +169,7 @@ class Callbacks:
         return cls(**arguments)
 
     def call_for(
-        self, event: Event, job: TrainingJob, artifacts: tuple[Artifact, ...], chat: Chat | None = None
+        self, event: Event, job: TrainingJob, artifacts: tuple[Artifact, ...], ask: Ask | None = None
     ) -> tuple[Callable[[Any], object], Any] | None:
         """Return the callback that an event is for and what to hand it, or None where there is none.
 
@@ -162,7 +177,7 @@ class Callbacks:
             event: the event.
             job: the job after it.
             artifacts: what the job has left so far.
-            chat: asks a model of the job, with an ``adapter`` and ``ChatOptions``.
+            ask: asks a model of the job.
         """
         match event:
             case TrainingLogEvent() if self.on_log:
@@ -171,7 +186,7 @@ class Callbacks:
                 return self.on_started, StartedContext(job, event.metadata)
             case CheckpointSavedEvent() if self.on_checkpoint:
                 adapter = AdapterRef("checkpoint", job.id, event.step)
-                return self.on_checkpoint, CheckpointContext(event.step, adapter, event.artifacts, job, chat)
+                return self.on_checkpoint, CheckpointContext(event.step, adapter, event.artifacts, job, ask)
             case TrainingCompletedEvent() if self.on_completed:
                 return self.on_completed, CompletedContext(job, artifacts, event.metrics)
             case TrainingFailedEvent() if self.on_failed:

@@ -33,7 +33,7 @@ from arkor.protocol.events import (
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
 from arkor.protocol.receipt import Receipt
-from arkor.trainer.callbacks import Chat
+from arkor.trainer.callbacks import Ask
 
 VERDICT_TRIES = 5
 VERDICT_PAUSE_S = 1.0
@@ -46,7 +46,7 @@ class JobRecord:
         job: the job as it was submitted or found.
         position: where its event stream is to be followed on.
         download: fetches an artifact for the result: (job id, artifact, folder, on_progress) to the folder it made.
-        chat: asks a model for the result, with an ``adapter`` or a ``base_model`` and ``ChatOptions``.
+        ask: asks a model for the result, see ``Starter.ask``.
         metrics: fetches the history of a job's figures for the result.
         receipt: fetches what became of a job's rows for the result.
 
@@ -64,7 +64,7 @@ class JobRecord:
         position: StreamPosition,
         *,
         download: Download,
-        chat: Chat,
+        ask: Ask,
         metrics: Callable[[str], Metrics],
         receipt: Callable[[str], Receipt | None],
     ) -> None:
@@ -73,7 +73,7 @@ class JobRecord:
         self.position = position
         self._ending: tuple[Offer, TrainingResult] | None = None
         self._download = download
-        self._chat = chat
+        self._ask = ask
         self._metrics = metrics
         self._receipt = receipt
 
@@ -91,7 +91,12 @@ class JobRecord:
                 pass
             case TrainingStartedEvent():
                 started_at = self.job.started_at or event.timestamp or None
-                self.job = attrs.evolve(self.job, status=JobStatus.RUNNING.value, started_at=started_at)
+                self.job = attrs.evolve(
+                    self.job,
+                    status=JobStatus.RUNNING.value,
+                    started_at=started_at,
+                    prompt_form=event.prompt_form or self.job.prompt_form,
+                )
             case CheckpointSavedEvent():
                 self.artifacts += tuple(item for item in event.artifacts if item not in self.artifacts)
             case TrainingCompletedEvent():
@@ -113,7 +118,7 @@ class JobRecord:
             self.job,
             self.artifacts,
             download=self._download,
-            chat=self._chat,
+            ask=self._ask,
             metrics=self._metrics,
             receipt=self._receipt,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,10 +166,16 @@ class Starter:
             return "The job may have been submitted: 'arkor jobs' lists the project's jobs."
         return "No job was submitted."
 
-    def chat(self, **request: Any) -> ChatResponse:
-        """Ask a model of the job; the trainer's abort event counts where the question has none of its own."""
+    def ask(self, call: str, **request: Any) -> ChatResponse:
+        """Ask a model of the job; the trainer's abort event counts where the question has none of its own.
+
+        Args:
+            call: ``chat`` or ``complete``, the client's method.
+            request: its arguments.
+        """
         client, scope = self.connect()
-        return client.chat(scope, **{"abort_event": self._abort_event, **request})
+        calls: dict[str, Callable[..., ChatResponse]] = {"chat": client.chat, "complete": client.complete}
+        return calls[call](scope, **{"abort_event": self._abort_event, **request})
 
     def start(self, deadline: Deadline, on_progress: StartProgress | None) -> None:
         """Submit or find the job, and set ``record``.
@@ -272,7 +279,7 @@ class Starter:
             job,
             position,
             download=self._download,
-            chat=self.chat,
+            ask=self.ask,
             metrics=self._metrics,
             receipt=self._receipt,
         )

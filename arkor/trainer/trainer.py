@@ -69,6 +69,9 @@ class Trainer(NotPickled):
             without it, ``error`` fails the job. By default ``truncate`` with a ``max_length``, ``drop`` without; a job
             fails if more than 1 % of its rows would be lost, unless you set ``drop``.
         train_on_responses_only: whether the loss counts only what the assistant says.
+        apply_chat_template: whether texts of ``prompt`` and ``completion`` become a question and an answer of a chat.
+            That is the default, if the model has a chat template. ``False`` trains them as plain text; ask the result
+            with ``result.complete`` then.
         chat_template_kwargs: variables of the model's chat template, such as ``{"enable_thinking": False}``. Chats with
             the adapter get the same.
         allow_dropped_fields: parts of a row that the chat template may leave out: ``content``, ``reasoning_content``,
@@ -122,6 +125,7 @@ class Trainer(NotPickled):
         eval_steps: int | None = None,
         excess_length: str | None = None,
         train_on_responses_only: bool | None = None,
+        apply_chat_template: bool | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         allow_dropped_fields: Sequence[str] | None = None,
         seed: int | None = None,
@@ -159,6 +163,7 @@ class Trainer(NotPickled):
             eval_steps=eval_steps,
             excess_length=excess_length,
             train_on_responses_only=train_on_responses_only,
+            apply_chat_template=apply_chat_template,
             chat_template_kwargs=chat_template_kwargs,
             allow_dropped_fields=None if allow_dropped_fields is None else list(allow_dropped_fields),
             seed=seed,
@@ -469,13 +474,13 @@ class Trainer(NotPickled):
             check_alive=self._starter.check_alive,
         )
 
-    def _infer(self, deadline: Deadline, **question: Any) -> ChatResponse:
+    def _infer(self, deadline: Deadline, call: str, **question: Any) -> ChatResponse:
         """Ask a checkpoint during a wait, and again until the backend answers: its restart does not end the wait."""
         timeout = question.get("timeout")
         own = Deadline(timeout)
         patience = deadline if timeout is None else Deadline(deadline.clip(timeout))
         return until_answered(
-            lambda: self._starter.chat(**{**question, "timeout": own.remaining()}),
+            lambda: self._starter.ask(call, **{**question, "timeout": own.remaining()}),
             policy=self._reconnect,
             limits=AbortScope(question.get("abort_event", self._abort_event), patience),
             check_alive=self._starter.check_alive,

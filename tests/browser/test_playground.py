@@ -309,6 +309,29 @@ def test_two_answers_side_by_side(play: Page, studio: ScriptedStudio) -> None:
     play.the(".answer[aria-busy=false]", "b2")
 
 
+def test_a_job_that_learnt_plain_text_continues_a_text(page: Page, studio: ScriptedStudio) -> None:
+    """The page says so; the text is sent as it is, without earlier turns; its base is asked the same."""
+    studio.answers[JOBS] = Answer({"jobs": [{**job("poems"), "promptForm": "raw"}]})
+    studio.answers["GET /api/jobs/job_poems/artifacts"] = artifacts()
+    page.open("#/playground")
+    chosen(page, "poems", "Final adapter")
+    page.the(".picker-note", "This job learned plain text")
+    ended = b'data: {"choices": [{"text": "", "finish_reason": "stop"}]}\n\n'
+    streamed = Streamed(b'data: {"choices": [{"text": " and more"}]}\n\n', ended, DONE)
+    studio.answers["POST /api/inference/completions"] = streamed
+    for number, text in enumerate(("One", "Two"), 1):
+        ask(page, text)
+        page.asked("POST /api/inference/completions", number)
+        page.button("Send")
+    sent = studio.asked("POST /api/inference/completions")
+    assert [body["prompt"] for body in sent] == ["One", "Two"]
+    assert sent[0]["adapter"] == {"kind": "final", "jobId": "job_poems"}
+    assert "messages" not in sent[0]
+    assert texts(page, ".answer-text") == [" and more", " and more"]
+    page.button("Copy as Python").click()
+    assert "answer = client.complete(" in page.the(".script-dialog").text
+
+
 def test_a_base_model_is_asked(play: Page, studio: ScriptedStudio) -> None:
     """From the backend's list; one that is not on its disk says so, until it is; comparing needs a job."""
     select(play, "#play-who", "qwen3-0.6b (not fetched)")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.cloud import Cloud
 from tests.support.commands import TIMEOUT_S, run
-from tests.support.contract import CHAT, Answer, Stream
+from tests.support.contract import CHAT, COMPLETIONS, Answer, Stream
 from tests.support.events import DONE, chunk
 from tests.support.eventually import eventually
 from tests.support.terminal import Terminal
@@ -37,6 +37,20 @@ def sent(cloud: Cloud) -> dict[str, object]:
     """Return what the model was asked."""
     asked: dict[str, object] = cloud.calls("POST", CHAT)[-1].json()
     return asked
+
+
+def piped(question: str, *arguments: str) -> str:
+    """Return what is answered to a question on stdin."""
+    done = subprocess.run(
+        [sys.executable, "-m", "arkor.cli", "chat", *arguments],
+        input=question,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        timeout=TIMEOUT_S,
+        check=True,
+    )
+    return done.stdout
 
 
 def test_a_prompt_is_answered_once(routed_cloud: Cloud) -> None:
@@ -86,16 +100,7 @@ def test_a_job_may_be_named_by_the_beginning_of_its_id(routed_cloud: Cloud) -> N
 def test_the_question_may_come_on_stdin_and_the_last_completed_job_answers(routed_cloud: Cloud) -> None:
     """A job that completed earlier does not count, though it was created later, nor one that failed, nor a dry run."""
     routed_cloud.says(HELLO)
-    done = subprocess.run(
-        [sys.executable, "-m", "arkor.cli", "chat"],
-        input="from a pipe\n",
-        capture_output=True,
-        text=True,
-        env=dict(os.environ),
-        timeout=TIMEOUT_S,
-        check=True,
-    )
-    assert done.stdout == "Hello\n"
+    assert piped("from a pipe\n") == "Hello\n"
     assert sent(routed_cloud)["adapter"] == {"kind": "final", "jobId": "job_2"}
     assert sent(routed_cloud)["messages"] == [{"role": "user", "content": "from a pipe"}]
 
@@ -338,3 +343,54 @@ def test_json_needs_a_question(routed_cloud: Cloud) -> None:
         code, seen = running.end()
     assert (code, "--json needs a QUESTION." in seen) == (2, True)
     assert routed_cloud.calls("POST", CHAT) == []
+
+
+def _raw(cloud: Cloud, *texts: str) -> None:
+    """Let job 1 be one that learnt plain text."""
+    cloud.jobs["job_1"]["promptForm"] = "raw"
+    cloud.features = {"completions"}
+    cloud.continues(*texts)
+
+
+def test_a_job_that_learnt_plain_text_is_asked_so(routed_cloud: Cloud) -> None:
+    """By itself; ``--no-raw`` chats. A text on stdin keeps its line breaks."""
+    _raw(routed_cloud, " b", " c")
+    ended = run("chat", "job_1", "a text")
+    assert (ended.code, ended.out) == (0, " b\n")
+    assert piped("Q\nA:\n", "job_1") == " c\n"
+    first, second = (call.json() for call in routed_cloud.calls("POST", COMPLETIONS))
+    assert (first["prompt"], first["adapter"]) == ("a text", {"kind": "final", "jobId": "job_1"})
+    assert second["prompt"] == "Q\nA:\n"
+    assert "messages" not in first
+    routed_cloud.says(HELLO)
+    assert run("chat", "job_1", "hi", "--no-raw").out == "Hello\n"
+    assert sent(routed_cloud)["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_any_model_continues_a_text_where_that_is_asked_for(routed_cloud: Cloud) -> None:
+    """``--raw``; a system message has no place there, and a backend that can only chat says so."""
+    _raw(routed_cloud, " b")
+    assert run("chat", "smollm2-135m", "a text", "--raw").out == " b\n"
+    refused = run("chat", "job_2", "a text", "--raw", "--system", "be brief")
+    assert (refused.code, refused.out) == (2, "")
+    assert "has no system message" in refused.err
+    routed_cloud.features = set()
+    refused = run("chat", "job_2", "a text", "--raw")
+    assert refused.code != 0
+    assert "going on with a text" in refused.err
+
+
+def test_a_conversation_with_plain_text_has_no_memory(routed_cloud: Cloud) -> None:
+    """Each line is a text of its own; /system says that there is none."""
+    _raw(routed_cloud, " b", " d")
+    with Terminal("chat", "job_1") as terminal:
+        terminal.expect("continues each line as plain text")
+        terminal.type("a")
+        terminal.expect(" b")
+        terminal.type("/system x")
+        terminal.expect("A plain text has no system message")
+        terminal.type("c")
+        terminal.expect(" d")
+        terminal.type("/quit")
+        assert terminal.end()[0] == 0
+    assert [call.json()["prompt"] for call in routed_cloud.calls("POST", COMPLETIONS)] == ["a", "c"]

@@ -25,6 +25,7 @@ ANSWER_TIMEOUT_S = 90.0  # a real model on cores that others use too
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(120)]
 
+COMPLETIONS = "/v1/inference/completions"
 PATH = "/v1/inference/chat"
 START_S = 60.0
 TICKET = {
@@ -127,6 +128,21 @@ def test_an_answer_in_one_piece(world: World) -> None:
     usage = body["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert 3 < usage["completion_tokens"] < 24
+
+
+def test_a_text_is_continued_without_the_chat_template(world: World) -> None:
+    """The model sees the text's tokens and nothing else: no question, no turn of an assistant."""
+    asked: dict[str, Any] = {"prompt": "1, 2, 3, 4, 5,", "temperature": 0, "maxTokens": 3, "stream": False}
+
+    def complete(**who: Any) -> dict[str, Any]:
+        answer = world.client.request("POST", COMPLETIONS, json={**asked, **who}, timeout=ANSWER_TIMEOUT_S)
+        body: dict[str, Any] = answer.json()
+        return body
+
+    body = complete(baseModel=MODEL)
+    assert body["choices"][0]["text"].startswith(" 6")
+    assert body["usage"]["prompt_tokens"] < len(asked["prompt"])  # a chat's has its header and a system message, too
+    assert complete(adapter=world.adapter(2))["choices"][0]["text"] != body["choices"][0]["text"]
 
 
 def test_an_answer_arrives_as_it_is_made(world: World) -> None:

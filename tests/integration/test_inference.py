@@ -14,14 +14,16 @@ from arkor.errors import (
     Aborted,
     ArkorError,
     CloudApiError,
+    ConfigError,
     ConnectionFailed,
     ServerError,
     StreamError,
     UnknownOption,
+    UnsupportedByBackend,
     WaitTimeout,
 )
 from tests.support.cloud import Cloud
-from tests.support.contract import CHAT, Answer, Stream
+from tests.support.contract import CHAT, COMPLETIONS, Answer, Stream
 from tests.support.events import DONE, chunk
 from tests.support.eventually import eventually
 
@@ -189,3 +191,45 @@ def test_a_result_is_asked_and_its_base_too(routed_cloud: Cloud) -> None:
     assert base.json()["baseModel"] == "m"
     with pytest.raises(ArkorError, match=r"CloudApiClient\.chat"):
         pickle.loads(pickle.dumps(result)).chat(messages=MESSAGES)
+
+
+def test_a_text_is_continued(routed_cloud: Cloud) -> None:
+    """By the adapter, its base and a checkpoint; each piece as it comes, with its blanks."""
+    routed_cloud.features = {"completions"}
+    said: list[str] = []
+
+    def on_checkpoint(checkpoint: CheckpointContext) -> None:
+        said.append(checkpoint.complete(prompt="a\n").text)
+
+    dataset, callbacks = HuggingFaceDataset("a/b"), Callbacks(on_checkpoint=on_checkpoint)
+    trainer = Trainer(name="run", model="m", dataset=dataset, callbacks=callbacks)
+    routed_cloud.continues(" b", " b c", " b c")
+    result = trainer.wait(check=True)
+    answer = result.complete(prompt="a\n", max_tokens=2)
+    assert (list(answer), answer.finish_reason) == ([" b", " c"], "length")
+    assert result.complete(prompt="a\n", base=True).text == " b c"
+    assert said == [" b"]
+    checkpoint, final, base = (call.json() for call in routed_cloud.calls("POST", COMPLETIONS))
+    assert checkpoint["adapter"]["kind"] == "checkpoint"
+    assert final == {
+        "prompt": "a\n",
+        "adapter": {"kind": "final", "jobId": result.job.id},
+        "maxTokens": 2,
+        "stream": True,
+    }
+    assert base["baseModel"] == "m"
+
+
+def test_a_completion_that_cannot_be_asked_for_is_not_sent(
+    routed_cloud: Cloud, client: CloudApiClient, scope: Scope
+) -> None:
+    """A prompt of another type, an option of a chat, a backend that can only chat."""
+    with pytest.raises(ConfigError, match=r"prompt: must be a text, not \['a'\]"):
+        client.complete(scope, base_model="m", prompt=["a"])  # type: ignore[arg-type]
+    with pytest.raises(UnknownOption, match="tools: A completion has no such option"):
+        client.complete(scope, base_model="m", prompt="a", tools=[])  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="A completion needs a prompt"):
+        client.complete(scope, base_model="m")  # type: ignore[call-arg]
+    with pytest.raises(UnsupportedByBackend, match="going on with a text"):
+        client.complete(scope, base_model="m", prompt="a")
+    assert routed_cloud.calls("POST", COMPLETIONS) == []

@@ -51,6 +51,7 @@ OTHERS: dict[str, Any] = {
     "lora_alpha": 3,
     "max_length": 25,
     "excess_length": "truncate",
+    "apply_chat_template": False,
     "chat_template_kwargs": {"twice": True},
     "allow_dropped_fields": [],
     "load_in_4bit": True,

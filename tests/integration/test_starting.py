@@ -173,7 +173,7 @@ def test_the_error_of_a_wait_says_what_became_of_the_job(cloud: Cloud) -> None:
         Trainer.attach("job_1", backend=cloud.url).wait(timeout=0.2)
     cloud.answer("POST", "/v1/inference/chat", Answer(gate=threading.Event()))
     with pytest.raises(WaitTimeout, match=r"^Not finished after 0\.2 s\.$"):
-        trainer._starter.chat(base_model="m", messages=[{"role": "user", "content": "a"}], timeout=0.2)
+        trainer._starter.ask("chat", base_model="m", messages=[{"role": "user", "content": "a"}], timeout=0.2)
 
 
 def test_a_job_that_was_refused_is_not_said_to_be_submitted(cloud: Cloud) -> None:

@@ -18,8 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.support.contract import CHAT, STREAM, Answer, Contract, Late, Recorded, Stream
-from tests.support.events import PLAN
+from tests.support.contract import CHAT, COMPLETIONS, STREAM, Answer, Contract, Late, Recorded, Stream
+from tests.support.events import DONE, PLAN, text_chunk, words
 
 
 class Cloud(Contract):
@@ -57,6 +57,12 @@ class Cloud(Contract):
         """Let the next questions to a model be answered so, once each."""
         with self._lock:
             self._scripted += [("POST", CHAT, answer) for answer in answers]
+
+    def continues(self, *texts: str) -> None:
+        """Let the next texts that a model is to continue be continued so, once each, word by word."""
+        streams = [Stream(frames=[*map(text_chunk, words(text)), text_chunk("", "length"), DONE]) for text in texts]
+        with self._lock:
+            self._scripted += [("POST", COMPLETIONS, stream) for stream in streams]
 
     @contextmanager
     def away(self) -> Iterator[None]:

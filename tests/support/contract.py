@@ -15,6 +15,7 @@ from tests.support.events import END, PLAN, TIMESTAMP, frame
 
 STREAM = "/v1/jobs/*/events/stream"
 CHAT = "/v1/inference/chat"
+COMPLETIONS = "/v1/inference/completions"
 
 
 @attrs.frozen
@@ -291,6 +292,6 @@ _ROUTES: tuple[tuple[str, str, Any], ...] = (
     ("GET", "/v1/jobs/([^/]+)", Contract._job),
     ("POST", "/v1/jobs/([^/]+)/cancel", Contract._cancel),
     ("GET", "/v1/jobs/([^/]+)/events/stream", Contract._events),
-    ("POST", "/v1/inference/chat", Contract._chat),
+    ("POST", "/v1/inference/(?:chat|completions)", Contract._chat),
     *((method, "/v1/endpoints(?:/(.*))?", Contract._deployments) for method in ("GET", "POST", "PATCH", "DELETE")),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,17 @@ def chunk(content: str | None = None, **fields: Any) -> bytes:
     """Return a chunk of a streamed answer, in chat completions form; ``fields`` join its choice."""
     delta = {"content": content} if content is not None else fields.pop("delta", {})
     return b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta, **fields}]}).encode() + b"\n\n"
+
+
+def text_chunk(text: str, finish_reason: str | None = None) -> bytes:
+    """Return one frame of a completion."""
+    body = {"choices": [{"text": text, "finish_reason": finish_reason}]}
+    return f"data: {json.dumps(body)}\n\n".encode()
+
+
+def words(text: str) -> list[str]:
+    """Cut a text before each of its blanks."""
+    return re.findall(r"\s?\S+", text)
 
 
 DONE = b"data: [DONE]\n\n"

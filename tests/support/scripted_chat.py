@@ -1,6 +1,6 @@
 """A chat process that knows no model: it does what the last message says.
 
-``python -m tests.support.scripted_chat``. Messages are ``<behaviour>[:<argument>]``:
+``python -m tests.support.scripted_chat``. Messages, and prompts of completions, are ``<behaviour>[:<argument>]``:
 
 - ``say:TEXT``: answers with the text, a word at a time.
 - ``call``: calls a function.
@@ -35,7 +35,8 @@ def say(**fields: Any) -> None:
 
 def answer(line: dict[str, Any]) -> None:
     """Behave."""
-    behaviour, _, argument = line["request"]["messages"][-1]["content"].partition(":")
+    request = line["request"]
+    behaviour, _, argument = (request["prompt"] or request["messages"][-1]["content"]).partition(":")
     number = line["id"]
     if behaviour == "refuse":
         say(id=number, error={"status": 400, "message": "scripted refusal"})

@@ -46,7 +46,7 @@ class Told:
 
 
 def _news(context: Any) -> dict[str, Any]:
-    return attrs.asdict(context, filter=lambda field, _: field.name not in {"job", "_chat"})
+    return attrs.asdict(context, filter=lambda field, _: field.name not in {"job", "_ask"})
 
 
 def make_trainer(backend: Contract, told: Told | None = None, **settings: Any) -> Trainer:

@@ -61,14 +61,14 @@ def test_a_trainer_is_neither_pickled_nor_copied() -> None:
 
 def test_a_pickled_result_or_context_leaves_its_connection_behind() -> None:
     """A copy in the same process keeps it."""
-    job, chat = TrainingJob(id="job_1"), _trainer()._starter.chat
+    job, ask = TrainingJob(id="job_1"), _trainer()._starter.ask
     for thing in (
-        TrainingResult(job, chat=chat),
-        CheckpointContext(2, AdapterRef("checkpoint", "job_1", 2), (), job, chat=chat),
+        TrainingResult(job, ask=ask),
+        CheckpointContext(2, AdapterRef("checkpoint", "job_1", 2), (), job, ask=ask),
     ):
         pickled = pickle.dumps(thing)
         assert TOKEN.encode() not in pickled
         again = pickle.loads(pickled)
         assert again == thing
-        assert again._chat is None
+        assert again._ask is None
         assert copy.copy(thing) is copy.deepcopy(thing) is thing

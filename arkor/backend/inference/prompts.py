@@ -83,7 +83,11 @@ class Prompts:
                 is too long, or the model cannot decide by itself whether to call a tool.
         """
         if not self._tokenizer.chat_template:
-            raise Refusal(400, "The model has no chat template, so it cannot chat: use an instruct model.")
+            raise Refusal(
+                400,
+                "The model has no chat template, so it cannot chat: use an instruct model, or ask for a completion "
+                "(arkor chat --raw, result.complete).",
+            )
         if tools is not None and not tools.required and self.tool_style is not ToolStyle.TAGGED:
             raise Refusal(
                 400,
@@ -91,13 +95,20 @@ class Prompts:
                 "decide by itself. Set toolChoice to required, to none, or to a function.",
             )
         text = self.render(messages, tools, options, add_generation_prompt=True)
-        if len(text) > self._max_chars:
-            raise Refusal(
-                400,
-                f"The prompt has {len(text)} characters, and this model takes at most {self._max_chars}: shorten the "
-                "messages.",
-            )
+        self._check_length(text)
         return text
+
+    def raw_tokens(self, text: str) -> list[int]:
+        """Return the token ids of a text that a model goes on with as it is, without a chat template.
+
+        Raises:
+            Refusal: 400, it is too long, or there is no token in it.
+        """
+        self._check_length(text)
+        ids = plain_tokens(self._tokenizer, text)
+        if not ids:
+            raise Refusal(400, "prompt: is empty, and this model needs a text to go on with.")
+        return ids
 
     def render(
         self,
@@ -146,6 +157,13 @@ class Prompts:
         """Say whether a token is nothing but blanks and line breaks."""
         return not self._tokenizer.decode([token]).strip()
 
+    def _check_length(self, text: str) -> None:
+        if len(text) > self._max_chars:
+            raise Refusal(
+                400,
+                f"The prompt has {len(text)} characters, and this model takes at most {self._max_chars}: shorten it.",
+            )
+
     def _end(self, rendered: str, last_word: str) -> frozenset[int]:
         _, is_shown, behind = rendered.rpartition(last_word)
         ids = self.tokens(behind)
@@ -189,6 +207,12 @@ class Prompts:
             if "argument" in shown and shown.count("probe") > self._probed([_ASKED], _TOOLS).count("probe"):
                 return form
         return None
+
+
+def plain_tokens(tokenizer: Any, text: str) -> list[int]:
+    """Return the token ids of a text that goes on: with the token that begins one, and without the one that ends it."""
+    ids = list(tokenizer(text)["input_ids"])
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
 def answer_end(ids: Sequence[int], start: int, special: frozenset[int], is_blank: Callable[[int], bool]) -> int:

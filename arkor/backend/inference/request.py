@@ -24,21 +24,21 @@ DEFAULT_MAX_TOKENS = 512
 MAX_PROMPT_CHARS = 1_000_000
 SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1  # what torch.Generator takes
 
-_FIELDS = frozenset(
-    (
-        *("messages", "temperature", "topP", "maxTokens", "seed", "stream", "streamOptions", "tools", "toolChoice"),
-        *("responseFormat", "structuredOutputs", "adapter", "baseModel"),
-    )
+_COMMON_FIELDS = (
+    *("temperature", "topP", "maxTokens", "seed", "stream", "streamOptions"),
+    *("responseFormat", "structuredOutputs", "adapter", "baseModel"),
 )
+CHAT_FIELDS = frozenset((*_COMMON_FIELDS, "messages", "tools", "toolChoice"))
+COMPLETION_FIELDS = frozenset((*_COMMON_FIELDS, "prompt"))
 _ALIASES = {"max_completion_tokens": "maxTokens"}
-# Of chat completions: they change nothing in the answer.
+# Of OpenAI's calls: they change nothing in the answer.
 _HARMLESS = frozenset(
     (
         *("model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
         "parallel_tool_calls",
     )
 )
-# Of chat completions: understood at the value that asks for nothing.
+# Of OpenAI's calls: understood at the value that asks for nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "frequency_penalty": (0,),
@@ -47,6 +47,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "logit_bias": ({},),
     "stop": ([], ""),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
 }
 
 
@@ -60,7 +63,8 @@ class ChatRequest:
     seed.)
 
     Attributes:
-        messages: the conversation, normalised.
+        messages: the conversation, normalised; empty if there is a prompt.
+        prompt: a text to go on with as it is, instead of messages; or None.
         temperature: divides the logits, at least 0; 0 always takes the likeliest token.
         top_p: the share of probability that is sampled from, above 0, at most 1.
         max_tokens: longest answer in tokens, at least 1; the model's context may end it sooner.
@@ -69,7 +73,8 @@ class ChatRequest:
         constraint: what the answer is held to, or None.
     """
 
-    messages: list[Message]
+    messages: list[Message] = attrs.field(factory=list)
+    prompt: str | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -89,11 +94,12 @@ class ChatRequest:
         return cls(**{**line, **parts})
 
 
-def spelled(body: Mapping[str, Any]) -> dict[str, Any]:
+def spelled(body: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, Any]:
     """Return a request's fields under their wire names; those without a value are left out.
 
     Args:
-        body: the JSON object as it came, in camelCase or in the snake_case of chat completions.
+        body: the JSON object as it came, in camelCase or in the snake_case of OpenAI's calls.
+        allowed: the fields that the call has.
 
     Raises:
         Refusal: 400, a field is there in both spellings, or asks for something that is not done here.
@@ -103,7 +109,7 @@ def spelled(body: Mapping[str, Any]) -> dict[str, Any]:
         known = _ALIASES.get(name) or wire.wire_name(name)
         if value is None or name in _HARMLESS or value in _NEUTRAL.get(name, ()):
             continue
-        if known not in _FIELDS:
+        if known not in allowed:
             raise Refusal(400, f"{name_list([name])}: this backend cannot do that; leave it out.")
         if known in fields:
             raise Refusal(400, f"{name}: is given twice, in two spellings.")
@@ -112,7 +118,7 @@ def spelled(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_request(fields: Mapping[str, Any]) -> ChatRequest:
-    """Read a question.
+    """Read a question to a chat.
 
     Args:
         fields: as ``spelled`` gives them; where the answer comes from and how it is sent are others' business.
@@ -126,15 +132,34 @@ def read_request(fields: Mapping[str, Any]) -> ChatRequest:
         raise Refusal(400, "tools cannot be combined with a constrained answer: leave out one of them.")
     messages = normalise(fields.get("messages"))
     _check_size(messages, tools)
-    return ChatRequest(
-        messages=messages,
-        temperature=_number(fields, "temperature", 1.0, "0 or more", lambda value: value >= 0),
-        top_p=_number(fields, "topP", 1.0, "above 0 and at most 1", lambda value: 0 < value <= 1),
-        max_tokens=read_whole_number(fields.get("maxTokens", DEFAULT_MAX_TOKENS), "maxTokens", 1),
-        seed=read_whole_number(fields["seed"], "seed", SMALLEST_SEED, LARGEST_SEED) if "seed" in fields else None,
-        tools=tools,
-        constraint=constraint,
-    )
+    return ChatRequest(messages=messages, tools=tools, constraint=constraint, **_sampling(fields))
+
+
+def read_completion(fields: Mapping[str, Any]) -> ChatRequest:
+    """Read a text that a model is to go on with.
+
+    Args:
+        fields: as ``read_request`` takes them.
+
+    Raises:
+        Refusal: 400, it names the field and says what is wrong.
+    """
+    prompt = fields.get("prompt")
+    if not isinstance(prompt, str):
+        raise Refusal(400, f"prompt: must be one text, not {prompt!r:.100}.")
+    if len(prompt) > MAX_PROMPT_CHARS:
+        raise Refusal(400, f"prompt: has {len(prompt)} characters, and at most {MAX_PROMPT_CHARS} are taken.")
+    constraint = read_constraint(fields.get("responseFormat"), fields.get("structuredOutputs"))
+    return ChatRequest(prompt=prompt, constraint=constraint, **_sampling(fields))
+
+
+def _sampling(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "temperature": _number(fields, "temperature", 1.0, "0 or more", lambda value: value >= 0),
+        "top_p": _number(fields, "topP", 1.0, "above 0 and at most 1", lambda value: 0 < value <= 1),
+        "max_tokens": read_whole_number(fields.get("maxTokens", DEFAULT_MAX_TOKENS), "maxTokens", 1),
+        "seed": read_whole_number(fields["seed"], "seed", SMALLEST_SEED, LARGEST_SEED) if "seed" in fields else None,
+    }
 
 
 def _check_size(messages: list[Message], tools: Tools | None) -> None:

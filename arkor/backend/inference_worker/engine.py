@@ -173,7 +173,7 @@ class Engine:
 
     def _row(self, question: Question, lane: _Lane) -> Row:
         base, request = lane.base, question.request
-        prompt = base.prompts.tokens(base.prompts.prompt(request.messages, request.tools, question.template_options))
+        prompt = _prompt(question, base)
         base.check_length(len(prompt))
         tagged = base.prompts.tool_style is ToolStyle.TAGGED
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
@@ -223,6 +223,13 @@ def _load(path: str) -> Base:
     except (OSError, ValueError) as exc:
         log.exception("A model cannot be loaded")
         raise Refusal(500, f"The model {path} cannot be loaded: {_first_line(exc)}") from exc
+
+
+def _prompt(question: Question, base: Base) -> list[int]:
+    request, prompts = question.request, base.prompts
+    if request.prompt is not None:
+        return prompts.raw_tokens(request.prompt)
+    return prompts.tokens(prompts.prompt(request.messages, request.tools, question.template_options))
 
 
 def _sampler(request: ChatRequest) -> Sampler:

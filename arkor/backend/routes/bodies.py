@@ -18,6 +18,7 @@ DEFAULT_MAX_BYTES = 64 * KIB
 MAX_BYTES = {
     "jobs.create": MIB,
     "inference.chat": MIB,
+    "inference.complete": MIB,
     "internal.report": 16 * MIB,  # of 200 events; a worker can only send it again
 }
 WITHOUT_TOKEN = frozenset({"auth.anonymous", "auth.cli_config", "health.capabilities", "health.healthz"})

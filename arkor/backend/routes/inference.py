@@ -14,8 +14,16 @@ from flask import Blueprint, Response, request
 
 from arkor.backend.inference.completions import Completion, Event, check
 from arkor.backend.inference.process import Answer
-from arkor.backend.inference.request import ChatRequest, read_request, spelled
+from arkor.backend.inference.request import (
+    CHAT_FIELDS,
+    COMPLETION_FIELDS,
+    ChatRequest,
+    read_completion,
+    read_request,
+    spelled,
+)
 from arkor.backend.inference.targets import Target
+from arkor.backend.inference.text_completions import TextCompletion
 from arkor.backend.routes.access import backend, json_object, require_project
 from arkor.protocol import wire
 from arkor.serving.refusal import Refusal
@@ -30,23 +38,34 @@ _LOOK_S = 1.0  # between two looks at whether the client is still there
 @blueprint.post("/v1/inference/chat")
 def chat() -> Response | dict[str, Any]:
     """Answer in chat completions form, as the answer is made or at its end."""
-    project, fields = require_project(), spelled(json_object())
+    project, fields = require_project(), spelled(json_object(), CHAT_FIELDS)
     target = backend().targets.find(fields, project)
-    return respond(target, read_request(fields), fields)
+    return _respond(target, read_request(fields), fields, Completion(target.name))
 
 
-def respond(target: Target, asked: ChatRequest, fields: dict[str, Any]) -> Response | dict[str, Any]:
+@blueprint.post("/v1/inference/completions")
+def complete() -> Response | dict[str, Any]:
+    """Go on with a text, without a chat template, in the form of OpenAI's completions."""
+    project, fields = require_project(), spelled(json_object(), COMPLETION_FIELDS)
+    target = backend().targets.find(fields, project)
+    return _respond(target, read_completion(fields), fields, TextCompletion(target.name))
+
+
+def _respond(
+    target: Target, asked: ChatRequest, fields: dict[str, Any], completion: Completion
+) -> Response | dict[str, Any]:
     """Let a model answer, in the form that the request wants.
 
     Args:
         target: who answers.
         asked: what is asked.
         fields: the request's; ``stream`` and ``streamOptions`` are read.
+        completion: makes the answer's JSON.
 
     Raises:
         Refusal: the question is refused, or the answer failed before anything of it was sent.
     """
-    stream, completion = fields.get("stream", True), Completion(target.name)
+    stream = fields.get("stream", True)
     if not isinstance(stream, bool):
         raise Refusal(400, f"stream: must be true or false, not {stream!r:.100}.")
     with_usage = wire.mapping(fields.get("streamOptions")).get("include_usage") is not False

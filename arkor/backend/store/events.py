@@ -65,6 +65,9 @@ def append(connection: Connection, job_id: str, new: Sequence[NewEvent]) -> None
     for event in new:
         if event.type == "training.log":
             progress |= _progress(event.fields)
+        elif event.type == "training.started":
+            form = wire.mapping(event.fields.get("metadata")).get("promptForm")
+            progress["prompt_form"] = wire.optional_text(form)
     query = update(jobs).where(jobs.c.id == job_id).values(last_event_id=jobs.c.last_event_id + len(new), **progress)
     last_id = connection.execute(query.returning(jobs.c.last_event_id)).scalar_one()
     first_id = last_id - len(new) + 1

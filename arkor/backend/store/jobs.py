@@ -23,7 +23,7 @@ from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
 from arkor.protocol.secrets import without_tokens
 
 _PUBLIC = ("id", "org_id", "project_id", "name", "status", "config", "error", "created_at", "started_at")
-_COLUMNS = [jobs.c[name] for name in (*_PUBLIC, "completed_at")]
+_COLUMNS = [jobs.c[name] for name in (*_PUBLIC, "completed_at", "prompt_form")]
 _PROGRESS = {"step": jobs.c.last_step, "loss": jobs.c.last_loss, "evalLoss": jobs.c.last_eval_loss}
 _SHOWN = [*_COLUMNS, *_PROGRESS.values()]
 

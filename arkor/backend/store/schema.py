@@ -21,7 +21,7 @@ from sqlalchemy import (
     false,
 )
 
-VERSION = 3  # of the tables below, kept in SQLite's user_version
+VERSION = 4  # of the tables below, kept in SQLite's user_version
 
 metadata = MetaData()
 
@@ -36,6 +36,7 @@ UPGRADES = {
         "ALTER TABLE attempts ADD COLUMN pid_start VARCHAR",
         "UPDATE attempts SET pid_start = 'created:' || pid_created WHERE pid_created IS NOT NULL",
     ),
+    3: ("ALTER TABLE jobs ADD COLUMN prompt_form VARCHAR",),
 }
 
 orgs = Table(
@@ -99,6 +100,7 @@ jobs = Table(
     Column("last_step", Integer),  # this and the next two: of the log events so far
     Column("last_loss", Float),
     Column("last_eval_loss", Float),
+    Column("prompt_form", String),  # how the rows were trained, once training has begun
     Column("idempotency_key", String),
     Column("request_hash", String, nullable=False),
     UniqueConstraint("project_id", "idempotency_key"),

@@ -30,6 +30,7 @@ class Data:
         train_rows: how many rows the examples to train on come from.
         eval_rows: how many rows the examples held out come from.
         receipt: what became of the rows.
+        prompt_form: how they were rendered, see ``RowEncoder``.
     """
 
     format: str
@@ -38,6 +39,7 @@ class Data:
     train: list[Example]
     eval: list[Example]
     receipt: Receipt
+    prompt_form: str
 
     @property
     def longest(self) -> int:
@@ -79,6 +81,7 @@ def prepare_data(spec: WorkerSpec, tokenizer: Any, most_tokens: Lengths) -> Data
             key=lambda example: -len(example.input_ids),
         ),
         receipt=receipt,
+        prompt_form=encoder.prompt_form,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from arkor.backend.inference.prompts import plain_tokens
 from arkor.backend.training_worker.chat import ChatEncoder, Encoded, RowProblem
 from arkor.backend.training_worker.rows import NumberedRow, Row
 from arkor.errors import DatasetError
@@ -80,8 +81,8 @@ class RowEncoder:
         config: the job's settings: whether the loss counts only what the assistant says (without effect on ``text``
             rows), and how the chat template is used.
 
-    Raises:
-        DatasetError: the rows are conversations and the model has no chat template.
+    Attributes:
+        prompt_form: ``chat``, if the chat template renders the rows; ``raw``, if they are plain text to the model.
     """
 
     def __init__(self, tokenizer: Any, kind: str, config: JobConfig) -> None:
@@ -89,7 +90,7 @@ class RowEncoder:
         self._special = frozenset(tokenizer.all_special_ids)
         self._responses_only = config.train_on_responses_only is not False
         self._chat: ChatEncoder | None = None
-        if tokenizer.chat_template:
+        if tokenizer.chat_template and config.value("apply_chat_template"):
             may_lose = config.allow_dropped_fields or ()
             self._chat = ChatEncoder(tokenizer, options=config.chat_template_kwargs, may_lose=may_lose)
         encoders: dict[str, Callable[[Row], list[Encoded]]] = {
@@ -99,6 +100,7 @@ class RowEncoder:
             "text": self._text,
         }
         self._encode = encoders[kind]
+        self.prompt_form = "chat" if self._chat and kind != "text" else "raw"
 
     def encode(self, row: Row) -> list[Encoded]:
         """Tokenise one row; see ``ChatEncoder.encode`` for when it gives several examples, or none.
@@ -110,7 +112,8 @@ class RowEncoder:
 
     def _conversation(self, turns: list[Any], learn_from: int, tools: Any) -> list[Encoded]:
         if self._chat is None:
-            raise RowProblem("the model has no chat template: take an instruct model, or rows of prompt and completion")
+            why = "apply_chat_template is False" if self._tokenizer.chat_template else "the model has no chat template"
+            raise RowProblem(f"messages need the chat template, and {why}: give prompt and completion as texts instead")
         if not self._responses_only:
             return [self._chat.encode_all(turns, tools=tools)]
         return self._chat.encode(turns, learn_from=learn_from, tools=tools)
@@ -140,7 +143,7 @@ class RowEncoder:
         return [Encoded(ids, [True] * len(ids), (len(ids),))]
 
     def _continuation(self, prompt: str, completion: str) -> list[Encoded]:
-        before, ids = self._plain(prompt), self._plain(prompt + completion)
+        before, ids = plain_tokens(self._tokenizer, prompt), plain_tokens(self._tokenizer, prompt + completion)
         if ids[: len(before)] != before:  # a token spans the seam; at inference the prompt ends there, so it must here
             ids = before + list(self._tokenizer(completion, add_special_tokens=False)["input_ids"])
         ids.append(self._tokenizer.eos_token_id)
@@ -149,16 +152,12 @@ class RowEncoder:
 
     def _rendered(self, text: str) -> list[int]:
         """Return a text's tokens, between the tokens that begin and end one; a text may bring its own along."""
-        ids = self._plain(text)
+        ids = plain_tokens(self._tokenizer, text)
         begins = self._tokenizer.bos_token_id
         if begins is not None and ids[:2] == [begins, begins]:
             del ids[0]
         last = next((token for token in reversed(ids) if self._tokenizer.decode([token]).strip()), None)
         return ids if last in self._special else [*ids, self._tokenizer.eos_token_id]
-
-    def _plain(self, text: str) -> list[int]:
-        ids = list(self._tokenizer(text)["input_ids"])
-        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids
 
 
 def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder) -> list[EncodedRow]:

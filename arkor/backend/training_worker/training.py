@@ -130,6 +130,7 @@ class _Attempt:
         return {
             "model": self._spec.config.model,
             "datasetFormat": data.format,
+            "promptForm": data.prompt_form,
             "trainRows": data.train_rows,
             "evalRows": data.eval_rows,
             "truncatedRows": data.receipt.truncated.count,

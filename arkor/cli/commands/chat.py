@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from arkor.cli.chosen_job import last_completed
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
     help="Maximum length of an answer, in tokens; on a self-hosted backend 512 unless you set it.",
 )
 @click.option("--seed", type=int, help="Repeats an answer: the same seed gives the same one, at any temperature.")
+@click.option(
+    "--raw/--no-raw",
+    default=None,
+    help="Continue the QUESTION as plain text, without the chat template. By default as the job was trained.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the backend's whole answer as JSON.")
 @local_option
 def chat(
@@ -54,6 +60,7 @@ def chat(
     temperature: float,
     max_tokens: int | None,
     seed: int | None,
+    raw: bool | None,
     as_json: bool,
     local: bool,
 ) -> None:
@@ -83,13 +90,17 @@ def chat(
     client = CloudApiClient.connect(backend_of(local))
     scope = ensure_project(client, Path.cwd(), create=bool(target))
     model = _model(client, scope, target, step, is_alone=is_alone)
+    if raw is not None:
+        model = attrs.evolve(model, is_raw=raw)
+    if system and model.is_raw:
+        raise click.UsageError("A plain text has no system message: put it into the QUESTION, or pass --no-raw.")
     options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
     if prompt is None:
         Conversation(client, scope, model, options, system).run()
         return
     start = [{"role": "system", "content": system}] if system else []
-    request = {"messages": [*start, {"role": "user", "content": prompt}], **model.request, **options}
-    with client.chat(scope, stream=not as_json, **request) as answer:
+    messages = [*start, {"role": "user", "content": prompt if model.is_raw else prompt.strip()}]
+    with model.ask(client, scope, messages, stream=not as_json, **options) as answer:
         if as_json:
             click.echo(json_line(answer.response.json()))
         else:
@@ -114,8 +125,8 @@ def _folder(name: str) -> Path | None:
 
 def _piped() -> str:
     """Return the question on stdin, which is not a terminal and may be closed."""
-    question = "" if sys.stdin is None else sys.stdin.read().strip()
-    if not question:
+    question = "" if sys.stdin is None else sys.stdin.read()
+    if not question.strip():
         raise click.UsageError("There is no question: pass a QUESTION, or a text on stdin.")
     return question
 
@@ -165,4 +176,5 @@ def _adapter(job: TrainingJob, step: int | None) -> Model:
     name = f"job {job.id} ({job.name})" if job.name else f"job {job.id}"
     adapter = AdapterRef("final", job.id) if step is None else AdapterRef("checkpoint", job.id, step)
     kind = "Adapter" if step is None else f"Checkpoint {step}"
-    return Model(one_line(f"{kind} of {name}"), {"adapter": adapter}, wire.optional_text(job.config.get("model")))
+    base = wire.optional_text(job.config.get("model"))
+    return Model(one_line(f"{kind} of {name}"), {"adapter": adapter}, base, is_raw=job.is_raw)

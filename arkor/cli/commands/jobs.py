@@ -101,6 +101,7 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
         "error": job.error,
         "created": local_time(job.created_at),
         "took": took(job),
+        "form": "raw (plain text, without the chat template)" if job.is_raw else job.prompt_form,
     }
     _print_facts(facts)
     receipt = client.job_receipt(scope, job.id) if "stored-events" in client.features else None

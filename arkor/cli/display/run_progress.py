@@ -9,7 +9,6 @@ from datetime import datetime
 from arkor.protocol import wire
 from arkor.protocol.events import CheckpointSavedEvent, Event, TrainingLogEvent, TrainingStartedEvent
 from arkor.protocol.jobs import TrainingJob
-from arkor.protocol.receipt import Receipt
 from arkor.text import one_line
 
 WAITING = "queued or starting"
@@ -65,7 +64,7 @@ class Figures:
             case TrainingLogEvent():
                 return "  ".join([f"step {self._place()}", *_losses(event.loss, event.eval_loss)])
             case TrainingStartedEvent():
-                return "\n".join(["Training started", *_rows(event.receipt)])
+                return "\n".join(["Training started", *_rows(event)])
             case CheckpointSavedEvent():
                 return f"step {self._place()}  checkpoint saved"
         return ""
@@ -111,11 +110,12 @@ class Figures:
         return ""
 
 
-def _rows(receipt: Receipt | None) -> list[str]:
-    """Return what a receipt says: a line, and one for each warning."""
-    if receipt is None:
-        return []
-    return [one_line(receipt.line()), *(one_line(f"Warning: {warning}") for warning in receipt.warnings())]
+def _rows(event: TrainingStartedEvent) -> list[str]:
+    """Return what the backend says of the rows: a line, one for each warning, and one if they are plain text."""
+    receipt = event.receipt
+    told = [receipt.line(), *(f"Warning: {warning}" for warning in receipt.warnings())] if receipt else []
+    form = ["The model learns plain text, without its chat template"] if event.prompt_form == "raw" else []
+    return [one_line(line) for line in (*told, *form)]
 
 
 def _losses(loss: float | None, eval_loss: float | None) -> list[str]:

@@ -24,8 +24,8 @@ from arkor.studio.routes.access import ask, has_left, studio
 blueprint = Blueprint("inference", __name__)
 
 
-@blueprint.post("/api/inference/chat")
-def chat() -> Response:
+@blueprint.post("/api/inference/<any(chat, completions):call>")
+def answer(call: str) -> Response:
     """Pass a question on, and the answer back as it is made; it is no longer made once the browser has left."""
     question = request.get_json(silent=True)
     if not isinstance(question, dict):
@@ -33,20 +33,20 @@ def chat() -> Response:
     opened = contextlib.ExitStack()
     try:
         limits = opened.enter_context(studio().departures.watching(has_left()))
-        answer = limits.opened(lambda: ask(lambda client: _open(client, question)))
-        opened.callback(answer.close)
-        return _passed_on(answer, limits, opened)
+        response = limits.opened(lambda: ask(lambda client: _open(client, call, question)))
+        opened.callback(response.close)
+        return _passed_on(response, limits, opened)
     except BaseException:
         opened.close()
         raise
 
 
-def _open(client: CloudApiClient, question: Mapping[str, Any]) -> requests.Response:
+def _open(client: CloudApiClient, call: str, question: Mapping[str, Any]) -> requests.Response:
     scope = studio().upstream.scope(client, create=True)  # as every question does: the backend wants a project
     assert scope is not None  # it was created
     is_streamed = question.get("stream", True) is not False
     timeout_s = (CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S if is_streamed else ANSWER_TIMEOUT_S)
-    return client.open_chat(scope, question, timeout_s=timeout_s)
+    return client.open_answer(call, scope, question, timeout_s=timeout_s)
 
 
 def _passed_on(answer: requests.Response, limits: AbortScope, opened: contextlib.ExitStack) -> Response:

@@ -50,6 +50,33 @@ def question(ask: Callable[..., requests.Response], **fields: Any) -> dict[str, 
     return line
 
 
+def complete(client: Client, prompt: str, **fields: Any) -> requests.Response:
+    """Let a model go on with a text."""
+    body = {"prompt": prompt, "stream": False, **fields}
+    return client.request("POST", "/v1/inference/completions", json=body, stream=bool(fields.get("stream")))
+
+
+def test_a_text_is_continued(client: Client, model: str) -> None:
+    """In OpenAI's form of completions, whole and streamed; the chat process gets the text as it is."""
+    body = complete(client, "say:a b", baseModel=model).json()
+    assert body.pop("id").startswith("cmpl-")
+    assert isinstance(body.pop("created"), int)
+    assert body == {
+        "object": "text_completion",
+        "model": model,
+        "choices": [{"index": 0, "text": "a b", "logprobs": None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    }
+    told = list(frames(complete(client, "say:a b", baseModel=model, stream=True)))
+    assert told[-1] == "data: [DONE]"
+    bodies = [json.loads(line.removeprefix("data: ")) for line in told[:-1]]
+    assert [choice["text"] for body in bodies for choice in body["choices"]] == ["a ", "b", ""]
+    assert bodies[-1]["usage"]["total_tokens"] == 5
+    line = json.loads(complete(client, "line: \n", baseModel=model).json()["choices"][0]["text"])
+    assert (line["request"]["prompt"], line["request"]["messages"]) == ("line: \n", [])
+    assert complete(client, "refuse", baseModel=model).status_code == 400
+
+
 def test_an_answer_in_one_piece(ask: Callable[..., requests.Response], model: str) -> None:
     """An OpenAI chat completion."""
     body = ask("say:a b c").json()

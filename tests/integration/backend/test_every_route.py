@@ -67,6 +67,14 @@ _GOOD_BODIES: dict[str, Any] = {
         "toolChoice": "auto",
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
     },
+    "inference.complete": {
+        "prompt": "say:a",
+        "adapter": {"kind": "final", "jobId": "<job_id>"},
+        "stream": False,
+        "temperature": 0.5,
+        "maxTokens": 5,
+        "responseFormat": {"type": "json_object"},
+    },
     "internal.report": {
         "attempt": 1,
         "events": [

@@ -58,6 +58,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "lora_alpha": ([0.5, 1e6], [0, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
     "max_length": ([8, 10**7], [7, 0, 10**8, *NOT_WHOLE], "a whole number, 8 to 10000000"),
     "excess_length": (["truncate", "drop", "error"], ["cut", "", 3, True, ["drop"]], "one of truncate, drop, error"),
+    "apply_chat_template": ([True, False], NOT_FLAG, "True or False"),
     "chat_template_kwargs": (
         [{}, {"enable_thinking": False}],
         [{"tools": []}, {"chat_template": "x"}, {"eos_token": "x"}, {"a b": 1}, {1: 2}, *NOT_OBJECT],

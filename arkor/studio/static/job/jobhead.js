@@ -62,7 +62,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     const last = planned ?? plannedSteps(job);
     setText(facts.Step, reached === null ? "–" : last ? `${reached} of ${last}` : `${reached}`);
     setText(facts.Model, String(config.model ?? "–"));
-    setText(facts.Dataset, sourceOf(config.datasetSource));
+    setText(facts.Dataset, sourceOf(config.datasetSource) + (job.promptForm === "raw" ? ", as plain text" : ""));
   }
 
   function drawSettings(config) {

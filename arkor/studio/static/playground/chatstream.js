@@ -46,7 +46,7 @@ export async function ask(api, question, answer, { controller, onText }) {
     const choice = said?.choices?.[0];
     answer.finishReason = choice?.finish_reason ?? answer.finishReason;
     answer.tokens = said?.usage?.completion_tokens ?? answer.tokens;
-    const text = (choice?.delta ?? choice?.message)?.content;
+    const text = choice?.text ?? (choice?.delta ?? choice?.message)?.content; // "text" is a completion's
     if (typeof text !== "string" || !text) return;
     answer.firstMs ??= performance.now() - begun;
     answer.text += text;
@@ -60,7 +60,7 @@ export async function ask(api, question, answer, { controller, onText }) {
   });
 
   try {
-    await api.stream("/api/inference/chat", {
+    await api.stream(`/api/inference/${"prompt" in question ? "completions" : "chat"}`, {
       method: "POST", body: question, signal: controller.signal,
       onOpen({ headers }) {
         opened = true;

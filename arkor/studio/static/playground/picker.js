@@ -10,11 +10,12 @@ import { choiceOf, firstChoice, labelOf, loadSaved, problemOf, versionName, vers
 const MODELS_EVERY_MS = 10000;
 const SAVED_EVERY_MS = 5000;
 const OTHER = "other";
+const RAW = "This job learned plain text: it continues what you write, without a system prompt, earlier turns and the chat template.";
 
 /**
  * A picker; it begins with `start()`. `changed()` is told of everything that may matter. It has `element`, `choice`,
- * `compare`, `base` (the model that the job started from), `label(choice)`, `problem`, `empty` (there is nothing to
- * ask) and `close()`.
+ * `compare`, `base` (the model that the job started from), `isRaw` (it continues plain text), `label(choice)`,
+ * `problem`, `empty` (there is nothing to ask) and `close()`.
  */
 export function createPicker({ api, about, jobs }, { choice, compare, changed }) {
   let models = null; // null: nobody knows
@@ -132,6 +133,10 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
     return typeof model === "string" && model ? model : null;
   }
 
+  function isRaw() {
+    return job()?.promptForm === "raw";
+  }
+
   function draw() {
     const isOther = choice?.model !== undefined && !models?.some(({ id }) => id === choice.model);
     const groups = options(isOther);
@@ -170,7 +175,8 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
   function hint(isOther) {
     if (!choice && modelsKnown && jobs.state.data?.length) return problemOf(choice, {}); // nothing but dry runs
     const lacking = about.lacks("models");
-    return isOther && lacking ? `${lacking} Type the name of one.` : "";
+    if (isOther && lacking) return `${lacking} Type the name of one.`;
+    return isRaw() ? RAW : "";
   }
 
   return {
@@ -179,6 +185,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
     get choice() { return choice; },
     get compare() { return both.checked; },
     get base() { return base(); },
+    get isRaw() { return isRaw(); },
     get problem() { return problemOf(choice, { jobs: jobs.state.data, models, saved }); },
     get empty() {
       return Boolean(jobs.state.data) && jobs.state.data.length === 0 && modelsKnown && !models?.some(({ ready }) => ready);

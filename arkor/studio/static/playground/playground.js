@@ -100,9 +100,9 @@ export function mount(root, context, { query }) {
   }
 
   function send() {
-    const question = input.value.trim();
+    const question = picker.isRaw ? input.value : input.value.trim(); // a plain text may end with a line break
     input.focus();
-    if (!question || controllers.size) return;
+    if (!question.trim() || controllers.size) return;
     if (problem()) {
       announce(problem());
       return;
@@ -115,7 +115,7 @@ export function mount(root, context, { query }) {
     const wantsJson = Boolean(sampling.options.responseFormat);
     const choices = asked();
     const questions = choices.map(({ choice }, place) => ({
-      ...targetOf(choice), messages: messagesFor(turns, place, sampling.system, question), ...sampling.options, stream: true,
+      ...targetOf(choice), ...contentOf(turns, place, question), ...sampling.options, stream: true,
     }));
     const turn = { question, answers: choices.map(({ label }) => newAnswer(label, wantsJson)) };
     turns.push(turn);
@@ -136,6 +136,11 @@ export function mount(root, context, { query }) {
     if (!mounted) return;
     draw();
     save();
+  }
+
+  /** What is asked: a plain text, or a conversation that ends with the question. */
+  function contentOf(before, place, question) {
+    return picker.isRaw ? { prompt: question } : { messages: messagesFor(before, place, sampling.system, question) };
   }
 
   /** Who is to answer: the choice, and beside it the model that it was made of. */
@@ -173,7 +178,7 @@ export function mount(root, context, { query }) {
     showScript(pythonScript(
       local ? "local" : baseUrl ?? "https://api.arkor.ai",
       asked().map(({ choice, label }, place) => ({
-        comment: label, ...targetOf(choice), messages: messagesFor(before, place, sampling.system, question),
+        comment: label, ...targetOf(choice), ...contentOf(before, place, question),
       })),
       sampling.options,
     ), announce);

@@ -4,7 +4,7 @@ const WIDTH = 100;
 
 /**
  * The script that asks the same. `connect` is what CloudApiClient.connect is given: a base URL or "local".
- * Each question is `{comment, adapter?, baseModel?, messages}`; `options` are those of the wire.
+ * Each question is `{comment, adapter?, baseModel?, messages?, prompt?}`; `options` are those of the wire.
  */
 export function pythonScript(connect, questions, options) {
   const names = questions.some(({ adapter }) => adapter) ? "AdapterRef, CloudApiClient" : "CloudApiClient";
@@ -21,12 +21,12 @@ export function pythonScript(connect, questions, options) {
   ].join("\n");
 }
 
-function asked({ comment, adapter, baseModel, messages }, options) {
-  const settings = Object.entries({ messages, ...options }).map(([name, value]) =>
+function asked({ comment, adapter, baseModel, ...content }, options) {
+  const settings = Object.entries({ ...content, ...options }).map(([name, value]) =>
     `    ${snakeCase(name)}=${literal(value, 1)},`);
   return [
     `# ${comment.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]+/g, " ")}`,
-    "answer = client.chat(",
+    `answer = client.${"prompt" in content ? "complete" : "chat"}(`,
     "    scope,",
     adapter ? `    adapter=${reference(adapter)},` : `    base_model=${literal(baseModel)},`,
     ...settings,

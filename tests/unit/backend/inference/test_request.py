@@ -9,7 +9,15 @@ import pytest
 
 from arkor.backend.inference.constraints import Constraint, read_constraint
 from arkor.backend.inference.messages import add_to_system, fold_tool_turns, normalise
-from arkor.backend.inference.request import ChatRequest, read_request, spelled
+from arkor.backend.inference.request import (
+    CHAT_FIELDS,
+    COMPLETION_FIELDS,
+    MAX_PROMPT_CHARS,
+    ChatRequest,
+    read_completion,
+    read_request,
+    spelled,
+)
 from arkor.backend.inference.tools import call_grammar, read_call, read_tools
 from arkor.serving.refusal import Refusal
 
@@ -21,7 +29,7 @@ TIME = {"type": "function", "function": {"name": "time"}}
 
 
 def read(**fields: Any) -> ChatRequest:
-    return read_request(spelled({"messages": ASK, **fields}))
+    return read_request(spelled({"messages": ASK, **fields}, CHAT_FIELDS))
 
 
 def refused(**fields: Any) -> str:
@@ -36,6 +44,36 @@ def test_the_defaults_are_those_of_chat_completions() -> None:
     request = read()
     assert (request.temperature, request.top_p, request.max_tokens, request.seed) == (1.0, 1.0, 512, None)
     assert (request.tools, request.constraint) == (None, None)
+
+
+def complete(**fields: Any) -> ChatRequest:
+    return read_completion(spelled(fields, COMPLETION_FIELDS))
+
+
+def test_a_prompt_is_taken_as_it_is() -> None:
+    """With its blanks; what asks for nothing is passed over, as in a chat."""
+    request = complete(prompt=" a\n", max_tokens=3, echo=False, best_of=1, suffix=None)
+    assert (request.prompt, request.max_tokens, request.messages) == (" a\n", 3, [])
+    assert complete(prompt="", responseFormat={"type": "json_object"}).constraint is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "prompt: must be one text, not None."),
+        ({"prompt": ["a", "b"]}, "prompt: must be one text, not ['a', 'b']."),
+        ({"prompt": "a" * (MAX_PROMPT_CHARS + 1)}, "prompt: has 1000001 characters, and at most 1000000 are taken."),
+        ({"prompt": "a", "messages": ASK}, "messages: this backend cannot do that; leave it out."),
+        ({"prompt": "a", "tools": [TIME]}, "tools: this backend cannot do that; leave it out."),
+        ({"prompt": "a", "echo": True}, "echo: this backend cannot do that; leave it out."),
+        ({"prompt": "a", "temperature": -1}, "temperature: must be a number, 0 or more, not -1."),
+    ],
+)
+def test_a_completion_that_cannot_be_made_is_refused(fields: dict[str, Any], reason: str) -> None:
+    """By the name of the field."""
+    with pytest.raises(Refusal) as caught:
+        complete(**fields)
+    assert (caught.value.status, caught.value.error) == (400, reason)
 
 
 def test_both_spellings_and_nulls_are_understood() -> None:
@@ -57,7 +95,12 @@ def test_a_seed_may_be_what_torch_takes(seed: float) -> None:
 
 def test_a_request_survives_the_pipe() -> None:
     """As JSON, to the chat process."""
-    for request in (read(), read(tools=[WEATHER], toolChoice="required"), read(responseFormat={"type": "json_object"})):
+    for request in (
+        read(),
+        complete(prompt="a"),
+        read(tools=[WEATHER], toolChoice="required"),
+        read(responseFormat={"type": "json_object"}),
+    ):
         assert ChatRequest.from_line(json.loads(json.dumps(request.to_line()))) == request
 
 

@@ -15,6 +15,7 @@ import pytest
 from arkor.backend.inference.adapter_cache import AdapterFolder
 from arkor.backend.inference.completions import DONE, KEEP_ALIVE, Completion
 from arkor.backend.inference.pipes import Pipes
+from arkor.backend.inference.text_completions import TextCompletion
 from arkor.backend.processes.core_sharing import Shares, share
 from arkor.backend.processes.exit_reasons import describe_chat_exit
 from arkor.serving.refusal import Refusal
@@ -144,6 +145,24 @@ def test_a_stream_is_whole_only_with_its_mark() -> None:
         "choices": [{"index": 0, "delta": {"content": "é"}, "logprobs": None, "finish_reason": None}],
     }
     assert DONE not in list(completion.stream([{"delta": "a"}]))
+
+
+def test_a_completion_is_streamed_as_text() -> None:
+    """In the form of OpenAI's completions; a failure ends it."""
+    completion = TextCompletion("m", id="id", created=7)
+    head = {"id": "id", "object": "text_completion", "created": 7, "model": "m"}
+    frames = list(completion.stream([{"accepted": {}}, None, {"delta": "é"}, DONE_EVENT]))
+    assert (frames[0], frames[-1]) == (KEEP_ALIVE, DONE)
+    told = [json.loads(frame.removeprefix("data: ")) for frame in frames[1:-1]]
+    assert told == [
+        {**head, "choices": [{"index": 0, "text": "é", "logprobs": None, "finish_reason": None}]},
+        {**head, "choices": [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}]},
+        {**head, "choices": [], "usage": {"total_tokens": 2}},
+    ]
+    failed = list(completion.stream([{"error": {"status": 500, "message": "boom"}}]))
+    assert failed == ['data: {"error": {"message": "boom"}}\n\n']
+    with pytest.raises(Refusal, match="boom"):
+        completion.whole([{"error": {"status": 500, "message": "boom"}}])
 
 
 def test_the_end_of_a_process_is_described() -> None:

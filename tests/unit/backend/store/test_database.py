@@ -85,6 +85,7 @@ def test_what_a_killed_process_did_not_forget_leaves_the_disk_at_the_next_start(
 def _to_version_2(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE attempts DROP COLUMN pid_start")
     database.execute("ALTER TABLE attempts ADD COLUMN pid_created FLOAT")
+    database.execute("ALTER TABLE jobs DROP COLUMN prompt_form")
     database.execute("PRAGMA user_version = 2")
 
 
@@ -117,7 +118,7 @@ def test_a_worker_that_an_older_version_started_is_taken_over(tmp_path: Path) ->
 
 
 def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) -> None:
-    """Rows stay; a job that was trained before has no progress to tell."""
+    """Rows stay; a job that was trained before has no progress and no form to tell."""
     path = tmp_path / "backend.sqlite3"
     Database(path).close()
     with sqlite3.connect(path) as old:
@@ -135,6 +136,7 @@ def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) ->
             row = connection.execute(schema.jobs.select()).one()
             assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == schema.VERSION
         assert (row.name, row.last_step, row.last_loss, row.last_eval_loss) == ("old", None, None, None)
+        assert row.prompt_form is None
         database.close()
 
 

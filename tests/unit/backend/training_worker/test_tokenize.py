@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from arkor.backend.inference.prompts import Prompts
 from arkor.backend.training_worker.chat import Encoded, RowProblem
 from arkor.backend.training_worker.rows import NumberedRow, Row
 from arkor.backend.training_worker.tokenize import IGNORED, FittedRow, RowEncoder, fit, tokenise
@@ -142,14 +143,18 @@ def test_a_template_that_raises_is_a_problem_of_the_row() -> None:
 
 
 def test_a_model_without_template_cannot_take_conversations() -> None:
-    """The text says what to do instead."""
-    with pytest.raises(RowProblem, match="instruct model"):
+    """The text says why, and what to do instead."""
+    advice = "messages need the chat template, and {}: give prompt and completion as texts instead"
+    with pytest.raises(RowProblem, match=advice.format("the model has no chat template")):
         shown(None, "chatml", {"messages": talk("q", "A")})
+    with pytest.raises(RowProblem, match=advice.format("apply_chat_template is False")):
+        shown(plain, "chatml", {"messages": talk("q", "A")}, apply_chat_template=False)
 
 
 def test_prompt_and_completion() -> None:
     """As text: what follows the prompt, and an end token; as messages: only the completion's answers."""
     assert shown(None, "prompt_completion", {"prompt": "ab", "completion": "C"}) == "ab[C>]"
+    assert shown(plain, "prompt_completion", {"prompt": "ab", "completion": "C"}) == "<u:ab>\n<a:[C>]\n"
     row = {"prompt": talk("q", "A", "r"), "completion": [{"role": "assistant", "content": "B"}]}
     assert shown(plain, "prompt_completion", row) == "<u:q>\n<a:A>\n<u:r>\n<a:[B>]\n"
 
@@ -159,6 +164,45 @@ def test_alpaca_uses_the_template_where_there_is_one() -> None:
     row = {"instruction": "do", "input": "x", "output": "Y"}
     assert shown(plain, "alpaca", row) == "<u:do\n\nx>\n<a:[Y>]\n"
     assert shown(None, "alpaca", row) == "### Instruction:\ndo\n\n### Input:\nx\n\n### Response:\n[Y>]"
+
+
+def test_texts_stay_texts_where_the_job_says_so() -> None:
+    """``apply_chat_template=False``: the completion follows the prompt as it is, with its leading blank."""
+    row = {"prompt": "ab", "completion": " C"}
+    assert shown(plain, "prompt_completion", row, apply_chat_template=False) == "ab[ C>]"
+    alpaca = shown(plain, "alpaca", {"instruction": "do", "output": "Y"}, apply_chat_template=False)
+    assert alpaca == "### Instruction:\ndo\n\n### Response:\n[Y>]"
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "settings", "form"),
+    [
+        (plain, "prompt_completion", {}, "chat"),
+        (plain, "chatml", {"apply_chat_template": True}, "chat"),
+        (plain, "prompt_completion", {"apply_chat_template": False}, "raw"),
+        (plain, "text", {}, "raw"),
+        (None, "alpaca", {}, "raw"),
+    ],
+)
+def test_the_form_in_which_rows_are_trained_is_known(
+    template: Any, kind: str, settings: dict[str, Any], form: str
+) -> None:
+    """The adapter is asked in the same."""
+    assert RowEncoder(Tokenizer(template), kind, config(**settings)).prompt_form == form
+
+
+def test_a_raw_prompt_has_the_tokens_that_training_put_before_the_completion() -> None:
+    """Also with a tokenizer that begins and ends every text with a token."""
+
+    class Framing(Tokenizer):
+        def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+            ids = super().__call__(text)["input_ids"]
+            return {"input_ids": [0, *ids, END] if add_special_tokens else ids}
+
+    [example] = RowEncoder(Framing(), "prompt_completion", config()).encode({"prompt": "ab", "completion": "C"})
+    asked = Prompts(Framing()).raw_tokens("ab")
+    assert asked == [0, ord("a"), ord("b")]
+    assert example.input_ids == [*asked, ord("C"), END]
 
 
 def test_text_counts_whole_with_an_end_token() -> None:
