@@ -31,6 +31,7 @@ FEATURES = (
     "figure-columns",
     "pages",
     "completions",
+    "eval-dataset",
 )
 
 

@@ -36,7 +36,11 @@ class JobCalls(CapabilityCalls):
             config: its settings.
             idempotency_key: unique to this submission. Where the backend honours it, a repeat returns the first job,
                 so that the request is repeated when its answer was lost.
+
+        Raises:
+            UnsupportedByBackend: as ``check_settings`` does.
         """
+        self.check_settings(config)
         answer = self._transport.call(
             "POST",
             path("v1", "jobs"),
@@ -46,6 +50,11 @@ class JobCalls(CapabilityCalls):
             repeatable="idempotent-jobs" in self.features,
         )
         return _job(wire.json_object(answer))
+
+    def check_settings(self, config: JobConfig) -> None:
+        """Raise UnsupportedByBackend if a config has a setting that a backend without its feature would pass over."""
+        if config.eval_dataset_source is not None:
+            self.require("eval-dataset", "an eval_dataset")
 
     def get_job(self, scope: Scope, job_id: str) -> TrainingJob:
         """Return a job. Raises NotFound where there is none of that id in the project."""

@@ -152,12 +152,23 @@ _BY_TYPE: dict[str, type[Any]] = {
 }
 
 
-def parse_dataset(value: Dataset | Mapping[str, Any]) -> Dataset:
+def parse_dataset(value: Dataset | Mapping[str, Any], field: str = "dataset") -> Dataset:
     """Return a data set as it is, or make one of its mapping form: ``{"type": "huggingface", "name": …}``.
+
+    Args:
+        value: the data set, or the mapping.
+        field: the setting that an error names.
 
     Raises:
         ConfigError: it is neither, or a key is missing or unknown.
     """
+    try:
+        return _parsed(value)
+    except ConfigError as exc:
+        raise ConfigError(field, exc.args[1]) from exc
+
+
+def _parsed(value: Dataset | Mapping[str, Any]) -> Dataset:
     if isinstance(value, (HuggingFaceDataset, BlobDataset, LocalDataset, CheckedDataset, UploadedDataset)):
         return value
     if not isinstance(value, Mapping):

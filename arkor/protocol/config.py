@@ -27,6 +27,7 @@ MAX_TEXT_CHARS = 2000
 MAX_MAPPING_CHARS = 10_000  # as JSON
 _MOST_STEPS = 10**9
 _MOST = 10**6  # of everything that has no limit of its own
+SOURCES = ("datasetSource", "evalDatasetSource")  # wire names of the fields that say where rows are
 EXCESS_LENGTHS = ("truncate", "drop", "error")
 
 
@@ -239,6 +240,12 @@ class JobConfig:
     dataset_split: Mapping[str, Any] | None = _setting(
         MAPPING, "the rows to hold out, see below", default="no rows are held out", hash=False
     )
+    eval_dataset_source: Mapping[str, Any] | None = _setting(
+        MAPPING,
+        "the source of the held-out rows, in place of `datasetSplit`; see below",
+        default="see `datasetSplit`",
+        hash=False,
+    )
     max_steps: int | None = _setting(
         _STEPS,
         "optimizer steps; wins over `numTrainEpochs`",
@@ -335,6 +342,13 @@ class JobConfig:
     )
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
+    def __attrs_post_init__(self) -> None:
+        if self.eval_dataset_source is not None and self.dataset_split is not None:
+            raise ConfigError(
+                "eval_dataset",
+                "cannot be combined with dataset_split: both say which rows are held out, so leave one of them out",
+            )
+
     def value(self, name: str) -> Any:
         """Return a setting, or the value that stands for its default if it was not given."""
         given = getattr(self, name)
@@ -355,6 +369,11 @@ class JobConfig:
     def to_wire(self) -> dict[str, Any]:
         """Return the config as the JSON object that travels: only what was given."""
         return wire.to_wire(self)
+
+
+def sources_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the sources of rows that a config in wire names has, by their wire names."""
+    return {name: config[name] for name in SOURCES if config.get(name) is not None}
 
 
 SETTINGS = {

@@ -5,7 +5,7 @@ Protocol: docs/protocol.md, "The event stream": the ``receipt`` of ``training.st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,22 +20,36 @@ class NumberedCount:
     """How many rows something happened to, and which were the first.
 
     Attributes:
-        count: how many rows, 0 or more.
-        rows: the numbers of the first 20 of them: lines of a file, or places in a split, from 1.
+        count: how many rows, 0 or more, held-out ones included.
+        rows: the numbers of the first 20 of them: lines of a file, or places in a split, from 1. Rows to train on come
+            before held-out rows, whose source may be another one.
+        held_out: how many of ``count`` are held-out rows.
+
+    Example:
+        ``NumberedCount(3, (7, 9, 7), 1)`` are the rows 7 and 9, and the held-out row 7.
     """
 
     count: int = 0
     rows: tuple[int, ...] = ()
+    held_out: int = 0
 
     @classmethod
-    def of(cls, numbers: Iterable[int]) -> NumberedCount:
-        """Return the count of some rows."""
-        found = list(numbers)
-        return cls(len(found), tuple(found[:MOST_NUMBERS]))
+    def of(cls, train: Iterable[int], held_out: Iterable[int] = ()) -> NumberedCount:
+        """Return the count of some rows, by their numbers."""
+        rows, held_out_rows = list(train), list(held_out)
+        every = (*rows, *held_out_rows)
+        return cls(len(every), every[:MOST_NUMBERS], len(held_out_rows))
+
+    def numbers(self) -> str:
+        """Return the numbers for people: ``rows 7, 9, …; held-out row 7``."""
+        train = self.count - self.held_out
+        parts = ((train, "row", self.rows[:train]), (self.held_out, "held-out row", self.rows[train:]))
+        return "; ".join(_numbered(count, noun, rows) for count, noun, rows in parts if count)
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {"count": self.count, "rows": list(self.rows)}
+        held_out = {"heldOut": self.held_out} if self.held_out else {}
+        return {"count": self.count, "rows": list(self.rows), **held_out}
 
     @classmethod
     def from_wire(cls, value: Any) -> NumberedCount:
@@ -43,7 +57,8 @@ class NumberedCount:
         body = wire.mapping(value)
         rows = body.get("rows")
         numbers = [wire.whole_number(row) for row in rows] if isinstance(rows, list) else []
-        return cls(wire.whole_number(body.get("count")) or 0, tuple(row for row in numbers if row is not None))
+        count, held_out = (wire.whole_number(body.get(name)) or 0 for name in ("count", "heldOut"))
+        return cls(count, tuple(row for row in numbers if row is not None), max(0, min(held_out, count)))
 
 
 @attrs.frozen(kw_only=True)
@@ -135,13 +150,12 @@ class Receipt:
             (self.duplicates, "with the messages of an earlier row"),
             (self.held_out_duplicates, "held out and trained on alike: their loss says nothing about new rows"),
         )
-        return [f"{_many(found.count, 'row')} {what} ({_numbers(found)})" for found, what in facts if found.count]
+        return [f"{_many(found.count, 'row')} {what} ({found.numbers()})" for found, what in facts if found.count]
 
 
 def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _numbers(found: NumberedCount) -> str:
-    more = ", …" if found.count > len(found.rows) else ""
-    return f"{'row' if found.count == 1 else 'rows'} {', '.join(map(str, found.rows))}{more}"
+def _numbered(count: int, noun: str, rows: Sequence[int]) -> str:
+    return f"{noun}{'' if count == 1 else 's'} {', '.join([*map(str, rows), *(['…'] if count > len(rows) else [])])}"

@@ -11,6 +11,8 @@ from arkor.protocol import wire
 from arkor.text import one_line
 
 UPLOADING = "uploading"
+UPLOADING_EVAL = "uploading-eval"
+_TITLES = {UPLOADING: "sending the rows", UPLOADING_EVAL: "sending the held-out rows"}
 
 
 @attrs.frozen
@@ -47,7 +49,7 @@ class Phases:
         done, total = (wire.whole_number(report.get(field)) or 0 for field in ("done", "total"))
         if name is None:
             return None
-        shown = "sending the rows" if name == UPLOADING else one_line(f"{model}: {name}" if model else name)
+        shown = _TITLES.get(name) or one_line(f"{model}: {name}" if model else name)
         begins = shown != self._current
         if begins and total and done >= total:
             return None

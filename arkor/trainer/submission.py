@@ -19,9 +19,11 @@ from arkor.errors import ModelError
 from arkor.http.abort import pause
 from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Progress, Scope, TrainingJob
-from arkor.trainer.phases import UPLOADING
+from arkor.trainer.phases import UPLOADING, UPLOADING_EVAL
 
 MODEL_POLL_S = 0.5
+
+_PHASES = {"dataset_source": UPLOADING, "eval_dataset_source": UPLOADING_EVAL}
 
 StartProgress = Callable[[Mapping[str, Any]], object]
 
@@ -33,16 +35,17 @@ class Submission:
     Attributes:
         name: what to call it.
         config: its settings; where rows are to be sent first, they lack where those are.
-        rows: rows of this machine, or None.
+        rows: rows of this machine, by the setting that will say where they are: ``dataset_source``,
+            ``eval_dataset_source``.
     """
 
     name: str
     config: JobConfig
-    rows: LocalDataset | CheckedDataset | None
+    rows: Mapping[str, LocalDataset | CheckedDataset]
 
     @contextlib.contextmanager
-    def checked_rows(self, project_dir: Path) -> Iterator[CheckedDataset | None]:
-        """Have the rows of this machine, all of them checked, inside the block; None where there are none.
+    def checked_rows(self, project_dir: Path) -> Iterator[dict[str, CheckedDataset]]:
+        """Have the rows of this machine, all of them checked, inside the block, by setting as in ``rows``.
 
         Args:
             project_dir: where a relative path starts.
@@ -50,21 +53,22 @@ class Submission:
         Raises:
             DatasetError: they cannot be trained on.
         """
-        if self.rows is None:
-            yield None
-        else:
-            with opened(self.rows, project_dir) as rows:
-                yield rows
+        with contextlib.ExitStack() as open_files:
+            yield {setting: open_files.enter_context(opened(rows, project_dir)) for setting, rows in self.rows.items()}
 
     def prepare(
-        self, client: CloudApiClient, scope: Scope, rows: CheckedDataset | None, on_progress: StartProgress | None
+        self,
+        client: CloudApiClient,
+        scope: Scope,
+        rows: Mapping[str, CheckedDataset],
+        on_progress: StartProgress | None,
     ) -> JobConfig:
         """Let the backend fetch the model, and send it the rows.
 
         Args:
             client: the backend.
             scope: the project.
-            rows: the checked rows, or None.
+            rows: the checked rows, by setting as in ``rows``.
             on_progress: see ``Trainer.start``.
 
         Returns:
@@ -73,12 +77,15 @@ class Submission:
         Raises:
             ModelError: the model cannot be fetched.
             DatasetError: the rows changed meanwhile, or the backend found bad ones.
+            UnsupportedByBackend: the backend takes no uploads, or would pass over a setting.
         """
+        client.check_settings(self.config)
         _fetch_model(client, self.config.model, on_progress)
-        if rows is None:
-            return self.config
-        uploaded = client.upload_dataset(scope, rows, on_progress=_telling_of_bytes(on_progress))
-        return attrs.evolve(self.config, dataset_source=uploaded.to_wire())
+        sources: dict[str, Any] = {}
+        for setting, checked in rows.items():
+            tell = _telling_of_bytes(on_progress, _PHASES[setting])
+            sources[setting] = client.upload_dataset(scope, checked, on_progress=tell).to_wire()
+        return attrs.evolve(self.config, **sources)
 
     def differences(self, job: TrainingJob) -> list[str]:
         """Return the wire names of the settings that a job was submitted with otherwise."""
@@ -86,10 +93,10 @@ class Submission:
         return [key for key, value in wanted.items() if value != {} and job.config.get(key) != value]
 
 
-def _telling_of_bytes(on_progress: StartProgress | None) -> Progress | None:
+def _telling_of_bytes(on_progress: StartProgress | None, phase: str) -> Progress | None:
     if on_progress is None:
         return None
-    return lambda done, total: on_progress({"phase": UPLOADING, "done": done, "total": total})
+    return lambda done, total: on_progress({"phase": phase, "done": done, "total": total})
 
 
 def _fetch_model(client: CloudApiClient, model: str, on_progress: StartProgress | None) -> None:

@@ -49,6 +49,7 @@ class Trainer(NotPickled):
         model: a name the backend knows, a Hugging Face id, or a folder on the backend's machine.
         dataset: where the rows are: a data set, what ``dataset_from`` made of rows in memory, or a mapping form such as
             ``{"type": "huggingface", "name": …}``.
+        eval_dataset: where the held-out rows are, as ``dataset``; not together with ``dataset_split``.
         lora: the adapter's shape, or a mapping with its names.
         callbacks: what to call as the job runs, or a mapping with their names.
         max_steps: optimizer steps, 1 to 1e9; wins over ``num_train_epochs``.
@@ -108,6 +109,7 @@ class Trainer(NotPickled):
         name: str,
         model: str,
         dataset: Dataset | Mapping[str, Any],
+        eval_dataset: Dataset | Mapping[str, Any] | None = None,
         lora: LoraConfig | Mapping[str, Any] | None = None,
         callbacks: Callbacks | Mapping[str, Any] | None = None,
         max_steps: int | None = None,
@@ -142,10 +144,13 @@ class Trainer(NotPickled):
         if not NAME.accepts(name):
             raise ConfigError("name", f"must be {NAME.words}, not {short_repr(name)}")
         source = parse_dataset(dataset)
-        rows = source if isinstance(source, (LocalDataset, CheckedDataset)) else None
+        eval_source = None if eval_dataset is None else parse_dataset(eval_dataset, "eval_dataset")
+        sources = {"dataset_source": source, "eval_dataset_source": eval_source}
+        rows = {setting: one for setting, one in sources.items() if isinstance(one, (LocalDataset, CheckedDataset))}
         config = JobConfig(
             model=model,
-            dataset_source={} if isinstance(source, (LocalDataset, CheckedDataset)) else source.to_wire(),
+            dataset_source=_source_to_wire(source),
+            eval_dataset_source=None if eval_source is None else _source_to_wire(eval_source),
             dataset_format={"type": dataset_format} if isinstance(dataset_format, str) else dataset_format,
             dataset_split=_split_to_wire(dataset_split),
             max_steps=max_steps,
@@ -305,7 +310,8 @@ class Trainer(NotPickled):
         Args:
             on_progress: called on this thread while the backend fetches the model, and while the rows are sent, with
                 how far that is: a mapping with ``phase``, ``done`` and ``total``, and of the model ``model``, its name.
-                Of the rows the phase is ``uploading``, and the others are bytes. What it raises ends the start.
+                Of the rows the phase is ``uploading``, of the held-out ones ``uploading-eval``, and the others are
+                bytes. What it raises ends the start.
 
         Returns:
             The job as the backend accepted it.
@@ -528,6 +534,11 @@ def _deadline(timeout: float | None) -> Deadline:
         if not is_number or math.isnan(timeout):
             raise ConfigError("timeout", f"must be a number of seconds or None, not {timeout!r}")
     return Deadline(timeout)
+
+
+def _source_to_wire(source: Dataset) -> dict[str, Any]:
+    """Return where rows are; nothing as long as they are on this machine."""
+    return {} if isinstance(source, (LocalDataset, CheckedDataset)) else source.to_wire()
 
 
 def _split_to_wire(split: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

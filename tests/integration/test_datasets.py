@@ -85,8 +85,8 @@ def test_csv_arrives_as_the_rows_it_holds(
         threads=1,
     )
     loaded = load_rows(spec)
-    assert loaded.format == "prompt_completion"
-    assert [(item.number, item.row) for item in loaded.train] == [
+    assert loaded.train.format == "prompt_completion"
+    assert [(item.number, item.row) for item in loaded.train.rows] == [
         (2, {"prompt": "hi\nthere", "completion": "größer"}),
         (5, {"prompt": "bye", "completion": "a, b"}),
     ]
@@ -175,3 +175,23 @@ def test_several_trainers_train_on_the_same_rows(client: CloudApiClient, model: 
     assert {job.config["datasetSource"]["id"] for job in jobs} == {rows.id}
     for trainer in trainers:
         trainer.wait(check=True)
+
+
+def test_held_out_rows_are_sent_too(backend: BackendProcess, client: CloudApiClient, model: str, project: Path) -> None:
+    """Each set once, and told of as a phase of its own; the worker finds both."""
+    (project / "held-out.csv").write_text("instruction,output\nhi,größer\n")
+    rows, told = dataset_from(ROWS[:7]), list[Any]()
+    trainer = Trainer(
+        name="complete:1", model=model, dataset=rows, eval_dataset=LocalDataset("held-out.csv"), client=client
+    )
+    job = trainer.start(on_progress=told.append)
+    assert [report["phase"] for report in told if report["done"] == report["total"]] == ["uploading", "uploading-eval"]
+    assert (job.config["datasetSource"]["id"], "datasetSplit" in job.config) == (rows.id, False)
+    held_out = stored(backend, UploadedDataset(job.config["evalDatasetSource"]["id"]))
+    assert json.loads(held_out.read_text().strip()) == {"instruction": "hi", "output": "größer"}
+    trainer.wait(check=True)
+    told.clear()
+    Trainer(name="complete:1", model=model, dataset=rows, eval_dataset=rows, client=client).start(
+        on_progress=told.append
+    )
+    assert told == []

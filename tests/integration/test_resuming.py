@@ -17,6 +17,10 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # of the libraries'
 ]
 
+UPLOADED = {"type": "dataset", "id": "0" * 64}
+SPLIT: dict[str, Any] = {"dataset_split": {"evalFraction": 0.2}}
+OWN: dict[str, Any] = {"eval_dataset_source": UPLOADED}
+
 
 class Events:
     """Stands in for the reporter: it notes events, and asks for a stop at one of them."""
@@ -43,16 +47,9 @@ def attempt(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., Non
     """Make an attempt at a job of six steps, each second of which is evaluated."""
     from arkor.backend.training_worker.training import train
 
-    config = JobConfig(
-        model=str(model_folder),
-        dataset_source={"type": "dataset", "id": "0" * 64},
-        dataset_split={"evalFraction": 0.2},
-        max_steps=6,
-        eval_steps=2,
-    )
-
-    def make(job: str, number: int, events: Events, stop: StopSwitch) -> None:
+    def make(job: str, number: int, events: Events, stop: StopSwitch, held_out: dict[str, Any]) -> None:
         (tmp_path / job).mkdir(exist_ok=True)
+        config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, max_steps=6, eval_steps=2, **held_out)
         spec = WorkerSpec(
             job_id=job,
             attempt=number,
@@ -61,6 +58,7 @@ def attempt(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., Non
             name="n",
             config=config,
             dataset_path=str(rows),
+            eval_dataset_path=str(rows),
             job_dir=str(tmp_path / job),
             model_root=str(model_folder.parent),
             threads=1,
@@ -70,18 +68,18 @@ def attempt(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., Non
     return make
 
 
-@pytest.mark.parametrize(("last_log", "saved"), [(2, 2), (3, 4), (6, 6)])
+@pytest.mark.parametrize(("last_log", "saved", "held_out"), [(2, 2, SPLIT), (3, 4, OWN), (6, 6, SPLIT)])
 def test_an_evaluation_that_a_stop_broke_off_is_made_up_for(
-    attempt: Callable[..., None], last_log: int, saved: int
+    attempt: Callable[..., None], last_log: int, saved: int, held_out: dict[str, Any]
 ) -> None:
     """A stop in its middle, or just before it: the next attempt evaluates first, and trains as if nothing had been."""
     whole, stop = Events(StopSwitch()), StopSwitch()
-    attempt("whole", 1, whole, StopSwitch())
+    attempt("whole", 1, whole, StopSwitch(), held_out)
     first = Events(stop, lambda event: event["type"] == "training.log" and event["step"] == last_log)
     with pytest.raises(Interrupted):
-        attempt("stopped", 1, first, stop)
+        attempt("stopped", 1, first, stop, held_out)
     second = Events(StopSwitch())
-    attempt("stopped", 2, second, StopSwitch())
+    attempt("stopped", 2, second, StopSwitch(), held_out)
     assert second.sent[0]["metadata"]["resumedFromStep"] == saved
     assert saved not in first.figures("evalLoss")
     for name in ("loss", "evalLoss"):

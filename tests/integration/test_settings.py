@@ -105,6 +105,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         name="n",
         config=JobConfig.from_wire(config.to_wire()),
         dataset_path=str(rows),
+        eval_dataset_path=str(rows),
         job_dir=str(rows.parent),
         threads=1,
     )
@@ -138,7 +139,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
 
 def test_every_setting_is_tried_here() -> None:
     """A new setting needs another value than its default."""
-    assert set(OTHERS) == set(SETTINGS) - {"model", "dataset_source"}
+    assert set(OTHERS) == set(SETTINGS) - {"model", "dataset_source", "eval_dataset_source"}
     assert [name for name, value in OTHERS.items() if value == SETTINGS[name].value] == []
 
 
@@ -151,6 +152,14 @@ def test_the_same_settings_build_the_same_trainer(built: Build) -> None:
 def test_a_setting_changes_the_trainer(built: Build, name: str) -> None:
     """Its arguments, its adapter, its rows, how its model is loaded, or which checkpoints it keeps."""
     assert built(**{name: OTHERS[name]}) != built()
+
+
+def test_held_out_rows_of_their_own_change_the_trainer(built: Build) -> None:
+    """All of them are evaluated, and no row is taken from those to train on."""
+    source = {"type": "dataset", "id": "0" * 64}
+    train, held_out = built(dataset_split=None, eval_dataset_source=source)["rows"]
+    assert sorted(train) == sorted(held_out)
+    assert len(train) > len(built()["rows"][0])
 
 
 @pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.argument])
@@ -166,7 +175,7 @@ def test_the_trainer_has_a_keyword_for_every_setting() -> None:
     """Under the same name; the settings of the adapter are those of ``LoraConfig``."""
     keywords = set(inspect.signature(arkor.Trainer).parameters)
     shape = {"lora_r", "lora_alpha", "max_length", "load_in_4bit"}
-    renamed = {"dataset_source": "dataset"}
+    renamed = {"dataset_source": "dataset", "eval_dataset_source": "eval_dataset"}
     assert {renamed.get(name, name) for name in set(SETTINGS) - shape} <= keywords
     assert set(arkor.LoraConfig().to_settings()) == shape
     documented = inspect.getdoc(arkor.Trainer) or ""

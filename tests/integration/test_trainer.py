@@ -15,11 +15,13 @@ from arkor import (
     AdapterRef,
     AuthenticationError,
     CheckpointSavedEvent,
+    CloudApiClient,
     CloudApiError,
     ConfigError,
     Conflict,
     ConnectionFailed,
     DatasetError,
+    HuggingFaceDataset,
     LocalDataset,
     LoraConfig,
     NotFound,
@@ -42,6 +44,8 @@ from arkor.client import stream
 from arkor.client.project import read_state
 from arkor.errors import ArkorError
 from arkor.http import abort
+from arkor.protocol.config import JobConfig
+from arkor.protocol.jobs import Scope
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Stream
 from tests.support.events import ADAPTER, END, PING, PLAN, completed, failed, frame, log, started
@@ -222,6 +226,44 @@ def test_a_file_of_rows_is_refused_before_a_job_where_the_backend_takes_no_uploa
         make_trainer(cloud, dataset=LocalDataset("rows.jsonl")).start()
     assert raised.value.feature == "uploading a data set"
     assert not cloud.calls("POST", "/v1/jobs")
+
+
+def test_held_out_rows_are_refused_where_the_backend_would_pass_over_them(cloud: Cloud, project: Path) -> None:
+    """Before rows are sent: it would train, and never evaluate."""
+    cloud.features = {"datasets"}
+    (project / "rows.jsonl").write_text('{"text": "a row"}\n')
+    for held_out in (LocalDataset("rows.jsonl"), HuggingFaceDataset("a/b", split="test")):
+        trainer = make_trainer(cloud, dataset=LocalDataset("rows.jsonl"), eval_dataset=held_out)
+        with pytest.raises(UnsupportedByBackend, match="does not support an eval_dataset") as raised:
+            trainer.start()
+        assert raised.value.capability == "eval-dataset"
+    client, config = CloudApiClient.connect(cloud.url), JobConfig(model="m", dataset_source={}, eval_dataset_source={})
+    with pytest.raises(UnsupportedByBackend):
+        client.create_job(Scope("anon-1", "p"), name="run", config=config, idempotency_key="k")
+    client.close()
+    assert {item.method for item in cloud.requests if "/v1/jobs" in item.path or "/v1/datasets" in item.path} == set()
+
+
+def test_held_out_rows_travel_as_a_source_of_their_own(cloud: Cloud) -> None:
+    """Whatever a data set can be."""
+    cloud.features = {"eval-dataset"}
+    make_trainer(cloud, eval_dataset={"type": "blob", "url": "https://example.com/rows.jsonl", "token": "t"}).start()
+    assert cloud.jobs["job_1"]["config"] == {
+        "model": "m",
+        "datasetSource": {"type": "huggingface", "name": "a/b"},
+        "evalDatasetSource": {"type": "blob", "url": "https://example.com/rows.jsonl", "token": "t"},
+    }
+
+
+def test_broken_held_out_rows_are_found_before_a_job_is_made(cloud: Cloud, project: Path) -> None:
+    """The error names their file."""
+    (project / "good.jsonl").write_text('{"text": "good"}\n')
+    (project / "bad.jsonl").write_text('{"text": "good"}\n{"text": ""}\n')
+    trainer = make_trainer(cloud, dataset=LocalDataset("good.jsonl"), eval_dataset=LocalDataset("bad.jsonl"))
+    with pytest.raises(DatasetError, match="row 2: text must not be empty") as raised:
+        trainer.start()
+    assert raised.value.source == "bad.jsonl"
+    assert cloud.requests == []
 
 
 def test_broken_rows_are_found_before_a_job_is_made(cloud: Cloud, project: Path) -> None:

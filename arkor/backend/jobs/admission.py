@@ -16,7 +16,8 @@ from arkor.backend.settings import Settings
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.tenants import Project
 from arkor.errors import ConfigError, ModelError
-from arkor.protocol.config import NAME, JobConfig
+from arkor.protocol.config import NAME, JobConfig, sources_of
+from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
 
 
@@ -49,24 +50,25 @@ def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, setti
     try:
         parsed = JobConfig.from_wire(config)
         supported.check_config(parsed)
-        _check_dataset(parsed.dataset_source, project, datasets)
-        _check_host(parsed.dataset_source, settings)
+        for name, source in sources_of(config).items():
+            _check_dataset(python_name(name), source, project, datasets)
+            _check_host(python_name(name), source, settings)
         models.check(parsed.model, parsed, settings.model_root)
     except (ConfigError, ModelError) as exc:
         raise Refusal(422, str(exc)) from exc
     return parsed.to_wire()
 
 
-def _check_dataset(source: Mapping[str, Any], project: Project, datasets: Datasets) -> None:
+def _check_dataset(field: str, source: Mapping[str, Any], project: Project, datasets: Datasets) -> None:
     if source.get("type") == "dataset" and datasets.get(project.id, str(source.get("id"))) is None:
-        raise ConfigError("dataset_source", f"this project has no data set {source.get('id')!r:.100}: upload it first")
+        raise ConfigError(field, f"this project has no data set {source.get('id')!r:.100}: upload it first")
 
 
-def _check_host(source: Mapping[str, Any], settings: Settings) -> None:
+def _check_host(field: str, source: Mapping[str, Any], settings: Settings) -> None:
     """Refuse an address that is not public; a name is looked up and checked when its rows are fetched."""
     if source.get("type") != "blob" or settings.allow_private_urls:
         return
     host = urlsplit(source["url"]).hostname or ""
     address = literal_address(host)
     if address is not None and not is_public(address):
-        raise ConfigError("dataset_source", f"url: {host} is an address that is not public; {WAYS_OUT}")
+        raise ConfigError(field, f"url: {host} is an address that is not public; {WAYS_OUT}")

@@ -39,8 +39,8 @@ class Deleter:
         unneeded = self._store.deletions.delete(job_id)
         try:
             self._remove_folder(self._settings.job_folder(job_id))
-            if unneeded.dataset is not None:
-                self._store.datasets.remove_unneeded(unneeded.dataset)
+            for sha256 in unneeded.datasets:
+                self._store.datasets.remove_unneeded(sha256)
             self._targets.forget(unneeded.adapters)
         except OSError as exc:  # the job is gone all the same
             log.warning("Not all files of job %s could be removed: %s", job_id, exc)

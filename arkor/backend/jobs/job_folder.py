@@ -6,8 +6,9 @@ Protocol: docs/protocol.md, "Worker reports": the spec.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from arkor.backend.settings import Settings
 from arkor.backend.store.queue import ClaimedJob
@@ -44,8 +45,6 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
     folder = settings.job_folder(job.id)
     for place in (folder, folder / "checkpoints", folder / "artifacts"):
         place.mkdir(parents=True, exist_ok=True)
-    source = job.config["datasetSource"]
-    uploaded = source["type"] == "dataset"
     spec = {
         "jobId": job.id,
         "attempt": job.attempt,
@@ -53,7 +52,8 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "backendUrl": backend_url,
         "name": job.name,
         "config": job.config,
-        "datasetPath": str(settings.datasets_folder / f"{source['id']}.jsonl") if uploaded else None,
+        "datasetPath": _uploaded(settings, job.config["datasetSource"]),
+        "evalDatasetPath": _uploaded(settings, job.config.get("evalDatasetSource", {})),
         "jobDir": str(folder),
         "modelRoot": None if settings.model_root is None else str(settings.model_root),
         "allowPrivateUrls": settings.allow_private_urls,
@@ -64,6 +64,11 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
     with log_path(settings, job.id).open("a", encoding="utf-8") as log:
         log.write(f"--- attempt {job.attempt} ---\n")
     return path
+
+
+def _uploaded(settings: Settings, source: Mapping[str, Any]) -> str | None:
+    """Return the file of rows that were uploaded, or None where they come from elsewhere."""
+    return str(settings.datasets_folder / f"{source['id']}.jsonl") if source.get("type") == "dataset" else None
 
 
 def log_tail(path: Path) -> str:

@@ -53,18 +53,21 @@ def check_config(config: JobConfig) -> None:
         raise ConfigError(name_list([wire.python_name(key)]), "is not a setting that this backend knows")
     _check_name("optim", config.optim, OPTIMIZERS)
     _check_name("lr_scheduler_type", config.lr_scheduler_type, SCHEDULERS)
-    _check_source(config.dataset_source)
+    _check_source("dataset_source", config.dataset_source)
+    if config.eval_dataset_source is not None:
+        _check_source("eval_dataset_source", config.eval_dataset_source)
     _check_format(config)
     if config.dataset_split is not None:
         _check_split(config.dataset_split, config.dataset_source)
-    if config.eval_steps is not None and not _holds_out(config.dataset_split):
-        raise ConfigError("eval_steps", "needs rows that are held out: set dataset_split")
+    if config.eval_steps is not None and not _holds_out(config):
+        raise ConfigError("eval_steps", "needs rows that are held out: set eval_dataset or dataset_split")
     if config.load_in_4bit:
         _check_four_bits()
 
 
-def _holds_out(split: Mapping[str, Any] | None) -> bool:
-    return bool(split and (split.get("evalFraction") is not None or split.get("eval")))
+def _holds_out(config: JobConfig) -> bool:
+    split = config.dataset_split or {}
+    return config.eval_dataset_source is not None or split.get("evalFraction") is not None or bool(split.get("eval"))
 
 
 def _check_name(field: str, value: str | None, known: tuple[str, ...]) -> None:
@@ -72,31 +75,31 @@ def _check_name(field: str, value: str | None, known: tuple[str, ...]) -> None:
         raise ConfigError(field, f"must be one of {', '.join(known)} on this backend, not {value!r}")
 
 
-def _check_source(source: Mapping[str, Any]) -> None:
+def _check_source(field: str, source: Mapping[str, Any]) -> None:
     kind = source.get("type")
     if not isinstance(kind, str) or kind not in _SOURCE_KEYS:
-        raise ConfigError("dataset_source", f"type must be one of {', '.join(sorted(_SOURCE_KEYS))}, not {kind!r}")
+        raise ConfigError(field, f"type must be one of {', '.join(sorted(_SOURCE_KEYS))}, not {kind!r}")
     required, optional = _SOURCE_KEYS[kind]
-    _check_keys("dataset_source", f"a source of type {kind}", source, required, optional | {"type"})
+    _check_keys(field, f"a source of type {kind}", source, required, optional | {"type"})
     for key in required | optional:
         if source.get(key) is not None and (not isinstance(source[key], str) or not source[key].strip()):
-            raise ConfigError("dataset_source", f"{key} must be a text that is not empty")
+            raise ConfigError(field, f"{key} must be a text that is not empty")
     if kind == "blob":
-        _check_url(source["url"])
+        _check_url(field, source["url"])
     if kind == "huggingface":
-        check_hub_name("dataset_source", source["name"])
+        check_hub_name(field, source["name"])
     if kind == "dataset" and not _SHA256.fullmatch(source["id"]):
-        raise ConfigError("dataset_source", "id must be the lowercase hex SHA-256 of an uploaded data set")
+        raise ConfigError(field, "id must be the lowercase hex SHA-256 of an uploaded data set")
 
 
-def _check_url(url: str) -> None:
+def _check_url(field: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname)
     except ValueError:  # a malformed IPv6 address
         good = False
     if not good:
-        raise ConfigError("dataset_source", "url must be an http or https URL that the backend can fetch")
+        raise ConfigError(field, "url must be an http or https URL that the backend can fetch")
 
 
 def _check_keys(field: str, what: str, value: Mapping[str, Any], required: set[str], optional: set[str]) -> None:

@@ -15,6 +15,7 @@ from arkor.backend.routes.pages import answer, good_cursor, requested_page
 from arkor.backend.store.jobs import DatasetGone, KeyReused, NewJob
 from arkor.backend.store.tenants import Project
 from arkor.protocol.jobs import TrainingJob
+from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("jobs", __name__)
@@ -30,8 +31,9 @@ def create() -> tuple[dict[str, Any], int]:
         job, is_new = _create(project, new)
     except KeyReused:
         raise Refusal(409, "This Idempotency-Key came with another request before.") from None
-    except DatasetGone:
-        raise Refusal(422, "dataset_source: the data set was deleted a moment ago: upload it again") from None
+    except DatasetGone as gone:
+        setting = python_name(gone.field)
+        raise Refusal(422, f"{setting}: the data set was deleted a moment ago: upload it again") from None
     if is_new:
         backend().scheduler.submitted()
     return {"job": job.to_wire()}, 201 if is_new else 200

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from sqlalchemy import Connection, Table, delete, func, select
+from sqlalchemy import Connection, Table, delete, func, or_, select
 
 from arkor.backend.store.database import Database, forget
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import artifacts, attempts, datasets, events, jobs
+from arkor.protocol.config import SOURCES, sources_of
 
 
 @attrs.frozen
@@ -21,11 +22,11 @@ class Unneeded:
     """Files that nobody needs any more.
 
     Attributes:
-        dataset: the SHA-256 of a data set that no project had, or None; it may be uploaded again at any moment.
+        datasets: the SHA-256 of data sets that no project has; each may be uploaded again at any moment.
         adapters: the SHA-256 of artifacts that no job has.
     """
 
-    dataset: str | None
+    datasets: frozenset[str]
     adapters: frozenset[str]
 
 
@@ -39,7 +40,7 @@ class Deletions:
     def delete(self, job_id: str) -> Unneeded:
         """Delete a job that has ended, with its events, attempts and artifacts.
 
-        Its data set goes too, where no other job of the project uses it.
+        Its data sets go too, where no other job of the project uses them.
 
         Returns:
             Which files may go.
@@ -48,31 +49,29 @@ class Deletions:
             query = select(jobs.c.project_id, jobs.c.config).where(jobs.c.id == job_id)
             row = connection.execute(query).one_or_none()
             if row is None:  # somebody else was quicker
-                return Unneeded(None, frozenset())
+                return Unneeded(frozenset(), frozenset())
             made = connection.execute(select(artifacts.c.sha256).where(artifacts.c.job_id == job_id)).scalars().all()
             for table in (events, attempts, artifacts):
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
             forget(connection)
             unneeded = Unneeded(
-                _delete_dataset(connection, row.project_id, row.config),
+                _delete_datasets(connection, row.project_id, row.config),
                 frozenset(sha256 for sha256 in made if not _has(connection, artifacts, sha256)),
             )
         self._feed.publish(job_id)  # whoever reads its events is to learn of it
         return unneeded
 
 
-def _delete_dataset(connection: Connection, project_id: str, config: Mapping[str, Any]) -> str | None:
-    source = config["datasetSource"]
-    if source["type"] != "dataset":
-        return None
-    sha256: str = source["id"]
-    used = jobs.c.config["datasetSource"]["id"].as_string() == sha256
-    others = select(func.count()).select_from(jobs).where(jobs.c.project_id == project_id, used)
-    if connection.execute(others).scalar_one():
-        return None
-    connection.execute(delete(datasets).where(datasets.c.project_id == project_id, datasets.c.sha256 == sha256))
-    return None if _has(connection, datasets, sha256) else sha256
+def _delete_datasets(connection: Connection, project_id: str, config: Mapping[str, Any]) -> frozenset[str]:
+    uploaded = {source["id"] for source in sources_of(config).values() if source["type"] == "dataset"}
+    for sha256 in uploaded:
+        used = or_(*(jobs.c.config[name]["id"].as_string() == sha256 for name in SOURCES))
+        others = select(func.count()).select_from(jobs).where(jobs.c.project_id == project_id, used)
+        if not connection.execute(others).scalar_one():
+            own = (datasets.c.project_id == project_id, datasets.c.sha256 == sha256)
+            connection.execute(delete(datasets).where(*own))
+    return frozenset(sha256 for sha256 in uploaded if not _has(connection, datasets, sha256))
 
 
 def _has(connection: Connection, table: Table, sha256: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from arkor.backend.store.database import Database, forget, now
@@ -107,8 +107,8 @@ def _end_job(connection: Connection, job_id: str, last: NewEvent) -> None:
         .where(jobs.c.id == job_id)
         .values(status=STATUS_OF_LAST_EVENT[last.type].value, error=error, completed_at=now())
     )
-    with_token = (jobs.c.id == job_id, jobs.c.blob_token.is_not(None))
-    if connection.execute(update(jobs).where(*with_token).values(blob_token=None)).rowcount:
+    with_token = (jobs.c.id == job_id, or_(jobs.c.blob_token.is_not(None), jobs.c.eval_blob_token.is_not(None)))
+    if connection.execute(update(jobs).where(*with_token).values(blob_token=None, eval_blob_token=None)).rowcount:
         forget(connection)
 
 

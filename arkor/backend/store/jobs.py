@@ -19,6 +19,7 @@ from arkor.backend.store.feed import Feed
 from arkor.backend.store.pages import read_page
 from arkor.backend.store.schema import datasets, jobs
 from arkor.backend.store.tenants import Project
+from arkor.protocol.config import sources_of
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
 from arkor.protocol.secrets import without_tokens
 
@@ -54,7 +55,15 @@ class KeyReused(Exception):
 
 
 class DatasetGone(Exception):
-    """The project has no such data set any more: it went with the last job that used it."""
+    """The project has no such data set any more: it went with the last job that used it.
+
+    Attributes:
+        field: the wire name of the setting that names it.
+    """
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
 
 
 class Jobs:
@@ -83,7 +92,7 @@ class Jobs:
             first = _by_key(connection, project, new)
             if first is not None:
                 return first, False
-            _check_dataset(connection, project, kept["datasetSource"])
+            _check_datasets(connection, project, kept)
             values: dict[str, Any] = {
                 "id": new_id("job"),
                 "org_id": project.org_id,
@@ -95,6 +104,7 @@ class Jobs:
             }
             internal = {
                 "blob_token": kept["datasetSource"].get("token"),
+                "eval_blob_token": kept.get("evalDatasetSource", {}).get("token"),
                 "idempotency_key": new.idempotency_key,
                 "request_hash": new.request_hash,
             }
@@ -169,10 +179,11 @@ def _by_key(connection: Connection, project: Project, new: NewJob) -> TrainingJo
     return None if row is None else _job(row)
 
 
-def _check_dataset(connection: Connection, project: Project, source: Mapping[str, Any]) -> None:
-    wanted = (datasets.c.project_id == project.id, datasets.c.sha256 == source.get("id"))
-    if source["type"] == "dataset" and connection.execute(select(datasets.c.sha256).where(*wanted)).first() is None:
-        raise DatasetGone
+def _check_datasets(connection: Connection, project: Project, config: Mapping[str, Any]) -> None:
+    for field, source in sources_of(config).items():
+        wanted = (datasets.c.project_id == project.id, datasets.c.sha256 == source.get("id"))
+        if source["type"] == "dataset" and connection.execute(select(datasets.c.sha256).where(*wanted)).first() is None:
+            raise DatasetGone(field)
 
 
 def _job(row: RowMapping) -> TrainingJob:

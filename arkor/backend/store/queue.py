@@ -80,9 +80,7 @@ class Queue:
             started_at = row.started_at or now()
             _update(connection, row.id, status=JobStatus.RUNNING.value, attempt=number, started_at=started_at)
             connection.execute(insert(attempts).values(job_id=row.id, number=number, token_hash=digest(token)))
-        return ClaimedJob(
-            id=row.id, attempt=number, token=token, name=row.name, config=_with_token(row.config, row.blob_token)
-        )
+        return ClaimedJob(id=row.id, attempt=number, token=token, name=row.name, config=_with_tokens(row))
 
     def record_process(self, job_id: str, attempt: int, pid: int, pid_start: str) -> None:
         """Remember which process works on an attempt, for a backend that starts anew."""
@@ -177,7 +175,8 @@ def _made_progress(connection: Connection, job_id: str, attempt: int) -> bool:
     return connection.execute(select(events.c.id).where(*new).limit(1)).first() is not None
 
 
-def _with_token(config: dict[str, Any], blob_token: str | None) -> dict[str, Any]:
-    if blob_token is None:
-        return config
-    return {**config, "datasetSource": {**config["datasetSource"], "token": blob_token}}
+def _with_tokens(job: Row[Any]) -> dict[str, Any]:
+    """Return a job's settings as they were submitted."""
+    tokens = {"datasetSource": job.blob_token, "evalDatasetSource": job.eval_blob_token}
+    given = {name: token for name, token in tokens.items() if token is not None}
+    return {**job.config, **{name: {**job.config[name], "token": token} for name, token in given.items()}}

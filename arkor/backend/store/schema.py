@@ -36,7 +36,10 @@ UPGRADES = {
         "ALTER TABLE attempts ADD COLUMN pid_start VARCHAR",
         "UPDATE attempts SET pid_start = 'created:' || pid_created WHERE pid_created IS NOT NULL",
     ),
-    3: ("ALTER TABLE jobs ADD COLUMN prompt_form VARCHAR",),
+    3: (
+        "ALTER TABLE jobs ADD COLUMN prompt_form VARCHAR",
+        "ALTER TABLE jobs ADD COLUMN eval_blob_token VARCHAR",
+    ),
 }
 
 orgs = Table(
@@ -88,7 +91,8 @@ jobs = Table(
     Column("name", String, nullable=False),
     Column("status", String, nullable=False),
     Column("config", JSON, nullable=False),
-    Column("blob_token", String),  # only until the job has ended
+    Column("blob_token", String),  # this and the next: only until the job has ended
+    Column("eval_blob_token", String),
     Column("error", Text),
     Column("created_at", String, nullable=False),
     Column("started_at", String),

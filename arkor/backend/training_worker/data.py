@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from arkor.backend.training_worker.lengths import Lengths, choose_length
-from arkor.backend.training_worker.rows import load_rows
+from arkor.backend.training_worker.rows import Rows, load_rows
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.tokenize import IGNORED, EncodedRow, Example, FittedRow, RowEncoder, fit, tokenise
 from arkor.errors import DatasetError
@@ -24,7 +24,7 @@ class Data:
     """The rows of a job as the model sees them.
 
     Attributes:
-        format: the rows' format.
+        format: the format of the rows to train on.
         train: examples to train on, at least one.
         eval: examples held out, longest first: batches of like length are quicker.
         train_rows: how many rows the examples to train on come from.
@@ -60,8 +60,8 @@ def prepare_data(spec: WorkerSpec, tokenizer: Any, most_tokens: Lengths) -> Data
     """
     config = spec.config
     rows = load_rows(spec)
-    encoder = RowEncoder(tokenizer, rows.format, config)
-    train, held_out = tokenise(rows.source, rows.train, encoder), tokenise(rows.source, rows.eval, encoder)
+    encoders = {kind: RowEncoder(tokenizer, kind, config) for kind in {rows.train.format, rows.eval.format}}
+    train, held_out = (tokenise(part.source, part.rows, encoders[part.format]) for part in (rows.train, rows.eval))
     length = choose_length(config, (row.longest for row in (*train, *held_out)), most_tokens)
     fitted = [fit(row, length.tokens, truncate=length.truncates) for row in train]
     fitted_held_out = [fit(row, length.tokens, truncate=length.truncates) for row in held_out]
@@ -70,9 +70,9 @@ def prepare_data(spec: WorkerSpec, tokenizer: Any, most_tokens: Lengths) -> Data
         max_length=length.tokens,
         max_length_reason=length.reason,
     )
-    _check_loss(rows.source, receipt, fitted, fitted_held_out, config.excess_length)
+    _check_loss(rows, receipt, fitted, fitted_held_out, config.excess_length)
     return Data(
-        format=rows.format,
+        format=rows.train.format,
         train_rows=_kept(fitted),
         eval_rows=_kept(fitted_held_out),
         train=[example for row in fitted for example in row.examples],
@@ -91,7 +91,6 @@ def _receipt(
     fitted: Sequence[FittedRow],
     fitted_held_out: Sequence[FittedRow],
 ) -> Receipt:
-    every = (*fitted, *fitted_held_out)
     examples = [example for row in fitted for example in row.examples]
     seen: dict[bytes, int] = {}
     repeated = [row.number for row in train if seen.setdefault(_mark(row), row.number) != row.number]
@@ -102,23 +101,30 @@ def _receipt(
         answers=sum(row.answers for row in fitted),
         tokens=sum(len(example.input_ids) for example in examples),
         counted_tokens=sum(label != IGNORED for example in examples for label in example.labels),
-        truncated=NumberedCount.of(row.number for row in every if row.is_truncated),
-        dropped=NumberedCount.of(row.number for row in every if not row.examples),
+        truncated=NumberedCount.of(
+            (row.number for row in fitted if row.is_truncated),
+            (row.number for row in fitted_held_out if row.is_truncated),
+        ),
+        dropped=NumberedCount.of(
+            (row.number for row in fitted if not row.examples),
+            (row.number for row in fitted_held_out if not row.examples),
+        ),
         unlearnt_answers=sum(row.answers - row.learnt for row in fitted),
         without_end=NumberedCount.of(row.number for row in fitted if row.examples and not row.has_end),
         duplicates=NumberedCount.of(repeated),
-        left_out=_left_out((*train, *held_out)),
-        held_out_duplicates=NumberedCount.of(row.number for row in held_out if _mark(row) in seen),
+        left_out=_left_out(train, held_out),
+        held_out_duplicates=NumberedCount.of((), (row.number for row in held_out if _mark(row) in seen)),
     )
 
 
-def _left_out(rows: Iterable[EncodedRow]) -> dict[str, NumberedCount]:
+def _left_out(train: Iterable[EncodedRow], held_out: Iterable[EncodedRow]) -> dict[str, NumberedCount]:
     """Return the rows that lost a field, by field."""
-    numbers: dict[str, list[int]] = {}
-    for row in rows:
-        for field in sorted(row.examples[0].lost if row.examples else ()):
-            numbers.setdefault(field, []).append(row.number)
-    return {field: NumberedCount.of(found) for field, found in numbers.items()}
+    numbers: dict[str, tuple[list[int], list[int]]] = {}
+    for place, rows in enumerate((train, held_out)):
+        for row in rows:
+            for field in sorted(row.examples[0].lost if row.examples else ()):
+                numbers.setdefault(field, ([], []))[place].append(row.number)
+    return {field: NumberedCount.of(*found) for field, found in numbers.items()}
 
 
 def _mark(row: EncodedRow) -> bytes:
@@ -130,7 +136,7 @@ def _mark(row: EncodedRow) -> bytes:
 
 
 def _check_loss(
-    source: str, receipt: Receipt, fitted: Sequence[FittedRow], held_out: Sequence[FittedRow], excess: str | None
+    rows: Rows, receipt: Receipt, fitted: Sequence[FittedRow], held_out: Sequence[FittedRow], excess: str | None
 ) -> None:
     """Refuse a training on a part of the rows that nobody chose.
 
@@ -140,14 +146,14 @@ def _check_loss(
     """
     way = "raise max_length" if receipt.max_length_reason.startswith("set") else "set a max_length that they fit into"
     if not _kept(fitted):
-        raise DatasetError(source, f"no row is left to train on: {_fate(receipt)}; {way}")
+        raise DatasetError(rows.train.source, f"no row is left to train on: {_fate(receipt)}; {way}")
     if held_out and not _kept(held_out):
-        raise DatasetError(source, f"no held-out row is left to evaluate: {_fate(receipt)}; {way}")
+        raise DatasetError(rows.eval.source, f"no held-out row is left to evaluate: {_fate(receipt)}; {way}")
     all_rows = len(fitted) + len(held_out)
     most = {"drop": all_rows, "error": 0}.get(excess or "", MOST_DROPPED * all_rows)
     if receipt.dropped.count > most:
         raise DatasetError(
-            source,
+            rows.train.source,
             f"{receipt.dropped.count} of {all_rows} rows would be lost: {_fate(receipt)}; {way}, or set "
             'excess_length="drop" to train without them',
         )
@@ -158,9 +164,7 @@ def _kept(rows: Iterable[FittedRow]) -> int:
 
 
 def _fate(receipt: Receipt) -> str:
-    numbers = ", ".join(map(str, receipt.dropped.rows))
-    more = ", …" if receipt.dropped.count > len(receipt.dropped.rows) else ""
     return (
-        f"within max_length={receipt.max_length} tokens ({receipt.max_length_reason}) nothing is left to learn of row "
-        f"{numbers}{more}"
+        f"within max_length={receipt.max_length} tokens ({receipt.max_length_reason}) nothing is left to learn of "
+        f"{receipt.dropped.numbers()}"
     )

@@ -29,7 +29,12 @@ _BUSY = 429
 
 
 def download_blob(
-    source: Mapping[str, Any], job_dir: Path, *, allow_private_urls: bool = False, limits: Limits | None = None
+    source: Mapping[str, Any],
+    job_dir: Path,
+    name: str = "dataset",
+    *,
+    allow_private_urls: bool = False,
+    limits: Limits | None = None,
 ) -> Path:
     """Fetch a blob into the job's folder, unless an earlier attempt did: a resumed job sees the same rows.
 
@@ -39,6 +44,7 @@ def download_blob(
     Args:
         source: the ``datasetSource`` object, with ``url`` and possibly ``token``.
         job_dir: the job's folder.
+        name: what the file in it is called, without its ending.
         allow_private_urls: fetch from hosts that are not on the public internet too, and through a proxy.
         limits: what the download may take; None for the defaults.
 
@@ -47,7 +53,7 @@ def download_blob(
             error says which.
         OSError: the disk is full.
     """
-    target = job_dir / "dataset.jsonl"
+    target = job_dir / f"{name}.jsonl"
     if target.exists():
         return target
     url, limits = str(source["url"]), limits or Limits()

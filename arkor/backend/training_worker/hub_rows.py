@@ -16,15 +16,12 @@ Row = dict[str, Any]
 _HUB_FILES = "hf://datasets/"
 
 
-def load_hub_rows(source: Mapping[str, Any], split: Mapping[str, Any]) -> tuple[list[Row], list[Row]]:
-    """Load the rows to train on and those held out.
+def load_hub_rows(source: Mapping[str, Any]) -> list[Row]:
+    """Load the rows of a split.
 
     Args:
-        source: the ``datasetSource`` object: ``name``, and possibly ``subset`` and ``split``.
-        split: the ``datasetSplit`` object; its ``train`` and ``eval`` name splits.
-
-    Returns:
-        (rows to train on, rows held out), the second empty where no split for them is named.
+        source: the ``datasetSource`` object: ``name``, and possibly ``subset`` and ``split``, which is ``train`` if it
+            is absent.
 
     Raises:
         ConfigError: the name is not ``owner/name``, as a job may have that an older backend queued.
@@ -32,12 +29,8 @@ def load_hub_rows(source: Mapping[str, Any], split: Mapping[str, Any]) -> tuple[
             outside the hub.
     """
     check_hub_name("dataset_source", str(source["name"]))
-    train = _load(source, str(split.get("train") or source.get("split") or "train"))
-    return train, (_load(source, str(split["eval"])) if split.get("eval") else [])
-
-
-def _load(source: Mapping[str, Any], split: str) -> list[Row]:
-    return [_without_nulls(dict(row)) for row in _load_split(str(source["name"]), source.get("subset"), split)]
+    rows = _load_split(str(source["name"]), source.get("subset"), str(source.get("split") or "train"))
+    return [_without_nulls(dict(row)) for row in rows]
 
 
 def _load_split(name: str, subset: str | None, split: str) -> Any:

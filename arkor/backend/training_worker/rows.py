@@ -1,6 +1,6 @@
 """The rows of a job: fetched from their source, checked, and divided into those to train on and those held out.
 
-Protocol: docs/protocol.md, "Jobs": datasetSource, datasetSplit and datasetFormat.
+Protocol: docs/protocol.md, "Jobs": datasetSource, evalDatasetSource, datasetSplit and datasetFormat.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.data.formats import FORMATS, row_format, row_problem
 from arkor.data.jsonl import read_lines, read_rows
 from arkor.errors import DatasetError
+from arkor.protocol.config import JobConfig
 
 DRY_RUN_TRAIN_ROWS = 8
 DRY_RUN_EVAL_ROWS = 4
@@ -39,36 +40,49 @@ class NumberedRow:
 
 
 @attrs.frozen
-class Rows:
-    """The rows of a job.
+class RowSet:
+    """Rows of one source and one format.
 
     Attributes:
         source: what to call the source in an error.
-        format: the one format of all rows.
-        train: rows to train on, at least one.
-        eval: rows held out, possibly none.
+        format: the format.
+        rows: the rows.
     """
 
     source: str
     format: str
-    train: list[NumberedRow]
-    eval: list[NumberedRow]
+    rows: list[NumberedRow]
+
+
+@attrs.frozen
+class Rows:
+    """The rows of a job.
+
+    Attributes:
+        train: rows to train on, at least one.
+        eval: rows held out, possibly none.
+    """
+
+    train: RowSet
+    eval: RowSet
 
 
 def load_rows(spec: WorkerSpec) -> Rows:
     """Load, check and divide a job's rows.
 
     Raises:
-        DatasetError: the source cannot be read, a row is bad, or no row is left to train on.
+        DatasetError: a source cannot be read, a row is bad, or no row is left to train on.
     """
     split = spec.config.dataset_split or {}
-    name, train, held_out = _fetched(spec, split)
-    kind = _format_of(spec.config.dataset_format, train, name)
-    train, held_out = _checked(train, kind, name), _checked(held_out, kind, name)
-    train, held_out = _divided(train, held_out, split, name)
+    source, eval_source = _sources(spec.config, split)
+    train = _loaded(spec, source, "dataset", spec.dataset_path)
+    if eval_source is not None:
+        held_out = _loaded(spec, eval_source, "eval_dataset", spec.eval_dataset_path)
+    else:
+        train, held_out = _divided(train, split)
     if spec.config.dry_run:
-        train, held_out = train[:DRY_RUN_TRAIN_ROWS], held_out[:DRY_RUN_EVAL_ROWS]
-    return Rows(name, kind, train, held_out)
+        train, held_out = _first(train, DRY_RUN_TRAIN_ROWS), _first(held_out, DRY_RUN_EVAL_ROWS)
+    return Rows(train, held_out)
 
 
 def split_rows(
@@ -92,18 +106,41 @@ def split_rows(
     return train, [row for place, row in enumerate(rows) if place in held_out]
 
 
-def _fetched(spec: WorkerSpec, split: Mapping[str, Any]) -> tuple[str, list[NumberedRow], list[NumberedRow]]:
-    source = spec.config.dataset_source
+def _sources(config: JobConfig, split: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    """Return where the rows to train on are, and where the held-out rows are if they have a source of their own."""
+    source = config.dataset_source
+    named = {name: {**source, "split": split[name]} for name in ("train", "eval") if split.get(name)}
+    return named.get("train", source), config.eval_dataset_source or named.get("eval")
+
+
+def _loaded(spec: WorkerSpec, source: Mapping[str, Any], role: str, path: Path | None) -> RowSet:
+    """Load and check the rows of a source.
+
+    Args:
+        spec: the attempt.
+        source: the source.
+        role: ``dataset`` or ``eval_dataset``.
+        path: the uploaded file, if it was uploaded.
+    """
+    name, rows = _fetched(spec, source, role, path)
+    kind = _format_of(spec.config.dataset_format, rows, name)
+    return RowSet(name, kind, _checked(rows, kind, name))
+
+
+def _fetched(
+    spec: WorkerSpec, source: Mapping[str, Any], role: str, path: Path | None
+) -> tuple[str, list[NumberedRow]]:
+    # Both sets may have the same name or URL.
+    mark = " (held-out rows)" if role == "eval_dataset" else ""
     if source["type"] == "huggingface":
-        train, held_out = load_hub_rows(source, split)
-        return str(source["name"]), _numbered(train), _numbered(held_out)
+        return f"{source['name']}{mark}", _numbered(load_hub_rows(source))
     if source["type"] == "blob":
-        name = shown_url(str(source["url"]))
-        path = download_blob(source, spec.job_dir, allow_private_urls=spec.allow_private_urls)
-        return name, _read_file(name, path), []
-    if spec.dataset_path is None:
-        raise DatasetError("dataset", "the backend did not say where it keeps the uploaded rows")
-    return "dataset", _read_file("dataset", spec.dataset_path), []
+        name = f"{shown_url(str(source['url']))}{mark}"
+        file = download_blob(source, spec.job_dir, role, allow_private_urls=spec.allow_private_urls)
+        return name, _read_file(name, file)
+    if path is None:
+        raise DatasetError(role, "the backend did not say where it keeps the uploaded rows")
+    return role, _read_file(role, path)
 
 
 def _numbered(rows: Iterable[Row]) -> list[NumberedRow]:
@@ -145,12 +182,15 @@ def _checked(rows: Iterable[NumberedRow], kind: str, source: str) -> list[Number
     return checked
 
 
-def _divided(
-    train: list[NumberedRow], held_out: list[NumberedRow], split: Mapping[str, Any], source: str
-) -> tuple[list[NumberedRow], list[NumberedRow]]:
+def _divided(rows: RowSet, split: Mapping[str, Any]) -> tuple[RowSet, RowSet]:
     fraction = split.get("evalFraction")
     if fraction is None:
-        return train, held_out
-    if len(train) < 2:
-        raise DatasetError(source, "has one row only, so none can be held out: leave evalFraction away")
-    return split_rows(train, float(fraction), split.get("seed"))
+        return rows, attrs.evolve(rows, rows=[])
+    if len(rows.rows) < 2:
+        raise DatasetError(rows.source, "has one row only, so none can be held out: leave evalFraction away")
+    train, held_out = split_rows(rows.rows, float(fraction), split.get("seed"))
+    return attrs.evolve(rows, rows=train), attrs.evolve(rows, rows=held_out)
+
+
+def _first(rows: RowSet, count: int) -> RowSet:
+    return attrs.evolve(rows, rows=rows.rows[:count])

@@ -31,6 +31,7 @@ class WorkerSpec:
         name: the trainer's name.
         config: the job's settings.
         dataset_path: the uploaded JSONL file, or None where the rows come from elsewhere.
+        eval_dataset_path: the same of the held-out rows, if they have a source of their own.
         job_dir: the job's own folder.
         threads: CPU threads to compute with, at least 1.
         model_root: folder below which model folders have to lie; None allows none.
@@ -46,6 +47,7 @@ class WorkerSpec:
     dataset_path: Path | None = attrs.field(converter=_optional_path)
     job_dir: Path = attrs.field(converter=Path)
     threads: int
+    eval_dataset_path: Path | None = attrs.field(default=None, converter=_optional_path)
     model_root: Path | None = attrs.field(default=None, converter=_optional_path)
     allow_private_urls: bool = False
 
@@ -77,6 +79,7 @@ def read_spec(path: Path) -> WorkerSpec:
             name=body["name"],
             config=JobConfig.from_wire(body["config"]),
             dataset_path=body.get("datasetPath"),
+            eval_dataset_path=body.get("evalDatasetPath"),
             job_dir=body["jobDir"],
             threads=max(1, body["threads"]),
             model_root=body.get("modelRoot"),

@@ -105,6 +105,22 @@ def test_rows_go_with_the_last_job_that_has_them(
     assert upload(client) == 201
 
 
+def test_held_out_rows_go_with_the_last_job_that_has_them(
+    client: Client, shared: BackendProcess, config: dict[str, Any]
+) -> None:
+    """A job to train on them counts too."""
+    assert upload(client) == 201
+    rows = {"type": "dataset", "id": SHA256}
+    first = run(shared, client, {**config, "evalDatasetSource": rows})
+    second = run(shared, client, {**config, "datasetSource": rows})
+    third = run(shared, client, {**config, "datasetSource": rows, "evalDatasetSource": rows})
+    for job_id in (second, third):
+        assert gone(client, job_id) == 204
+        assert client.get(f"/v1/datasets/{SHA256}").status_code == 200
+    assert gone(client, first) == 204
+    assert client.get(f"/v1/datasets/{SHA256}").status_code == 404
+
+
 def test_rows_whose_file_is_gone_are_asked_for_again(
     client: Client, shared: BackendProcess, config: dict[str, Any]
 ) -> None:

@@ -21,10 +21,13 @@ def test_no_token_is_in_any_file(start: Callable[..., BackendProcess], config: d
         "url": "https://example.invalid/rows",
         "token": "blob-token-9f3e2a-" * 400,
     }  # fills a page of its own
-    job_id = client.submit("gated:1", {**config, "datasetSource": source}).json()["job"]["id"]
+    eval_source = {**source, "token": "eval-token-51c7d0-" * 400}
+    sources = {"datasetSource": source, "evalDatasetSource": eval_source}
+    job_id = client.submit("gated:1", {**config, **sources}).json()["job"]["id"]
     backend.worker_pid(job_id)
     spec = json.loads((backend.job_dir(job_id) / "spec.json").read_text())
-    assert spec["config"]["datasetSource"] == source
+    assert {name: spec["config"][name] for name in sources} == sources
+    assert "token" not in json.dumps(client.job(job_id))
     assert backend.stop() == 0  # the job is queued again, and keeps the blob's token
     backend.start()
     backend.allow(job_id, 1)
@@ -34,16 +37,24 @@ def test_no_token_is_in_any_file(start: Callable[..., BackendProcess], config: d
     client.request("GET", "/v1/me", headers={"Authorization": "Bearer wrong-token-77"})
     backend.wait_settled(job_id)
     assert backend.stop() == 0
-    secrets = [client.token, spec["token"], "blob-token-9f3e2a", "wrong-token-77"]
+    secrets = [client.token, spec["token"], "blob-token-9f3e2a", "eval-token-51c7d0", "wrong-token-77"]
     files = [path for path in backend.folder.rglob("*") if path.is_file()]
     assert {"backend.sqlite3", "backend.log", "worker.log"} <= {path.name for path in files}
     found = [(path.name, secret) for path in files for secret in secrets if _holds(path, secret)]
     assert found == []
 
 
-@pytest.mark.parametrize("end", ["completed", "cancelled", "deleted", "killed"])
+@pytest.mark.parametrize(
+    ("end", "setting"),
+    [
+        ("completed", "evalDatasetSource"),
+        ("cancelled", "datasetSource"),
+        ("deleted", "evalDatasetSource"),
+        ("killed", "datasetSource"),
+    ],
+)
 def test_a_blobs_token_leaves_the_disk_when_its_job_ends(
-    end: str, start: Callable[..., BackendProcess], config: dict[str, Any]
+    end: str, setting: str, start: Callable[..., BackendProcess], config: dict[str, Any]
 ) -> None:
     """While the backend goes on: not in the database, its write-ahead log, or the job's folder."""
     backend = start()
@@ -56,7 +67,7 @@ def test_a_blobs_token_leaves_the_disk_when_its_job_ends(
         backend.worker_pid(first)  # so that the other job waits in the queue
     else:
         backend.allow(first, 1)
-    job_id = client.submit("gated:1", {**config, "datasetSource": source}).json()["job"]["id"]
+    job_id = client.submit("gated:1", {**config, setting: source}).json()["job"]["id"]
     assert _names(backend, secret) >= {"backend.sqlite3-wal"}
     if end == "cancelled":
         client.cancel(job_id)

@@ -78,10 +78,11 @@ def test_rows_in_memory_are_not_taken_unchecked(rows: Any) -> None:
 )
 def test_a_mapping_that_is_no_data_set_is_refused(value: Any, says: str) -> None:
     """The setting is named, and what it must be."""
-    with pytest.raises(ConfigError) as raised:
-        parse_dataset(value)
-    assert raised.value.field == "dataset"
-    assert says in str(raised.value)
+    for setting in ("dataset", "eval_dataset"):
+        with pytest.raises(ConfigError) as raised:
+            parse_dataset(value, setting)
+        assert raised.value.field == setting
+        assert says in str(raised.value)
 
 
 @pytest.mark.parametrize("make", [HuggingFaceDataset, BlobDataset, UploadedDataset, LocalDataset])

@@ -30,6 +30,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "model": (["m", "owner/name"], NOT_TEXT, TEXT),
     "dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
     "dataset_format": ([{"type": "chatml"}], NOT_OBJECT, OBJECT),
+    "eval_dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
     "dataset_split": ([{"evalFraction": 0.1}], NOT_OBJECT, OBJECT),
     "max_steps": ([1, 10**9], [0, -1, 10**30, *NOT_WHOLE], STEPS),
     "num_train_epochs": ([0.1, 10**6], [0, -0.5, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
@@ -130,6 +131,13 @@ def test_a_required_field_that_is_absent_is_named(body: dict[str, Any], field: s
     with pytest.raises(ConfigError, match="is required") as raised:
         JobConfig.from_wire(body)
     assert raised.value.field == field
+
+
+def test_rows_are_held_out_in_one_way() -> None:
+    """From a source of their own, or from the rows to train on."""
+    with pytest.raises(ConfigError, match="cannot be combined with dataset_split: both say which rows") as raised:
+        config(eval_dataset_source=SOURCE, dataset_split={"train": "train"})
+    assert raised.value.field == "eval_dataset"
 
 
 def test_unknown_fields_of_a_config_are_kept() -> None:

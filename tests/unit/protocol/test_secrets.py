@@ -14,8 +14,9 @@ SOURCE = {"type": "blob", "url": "u", "token": "SECRET"}
 @pytest.mark.parametrize(("instead", "shown"), [(None, {}), ("…", {"token": "…"})])
 def test_a_token_is_hidden_wherever_its_data_set_is(instead: str | None, shown: dict[str, str]) -> None:
     """In a job, in a list of jobs, in an event that repeats the settings; the value that was given stays as it is."""
-    job = {"id": "job_1", "config": {"datasetSource": SOURCE}}
-    hidden = {"id": "job_1", "config": {"datasetSource": {"type": "blob", "url": "u", **shown}}}
+    job = {"id": "job_1", "config": {"datasetSource": SOURCE, "evalDatasetSource": SOURCE}}
+    source = {"type": "blob", "url": "u", **shown}
+    hidden = {"id": "job_1", "config": {"datasetSource": source, "evalDatasetSource": source}}
     assert without_tokens([job, {"metadata": [job]}], instead=instead) == [hidden, {"metadata": [hidden]}]
     assert SOURCE["token"] == "SECRET"
 

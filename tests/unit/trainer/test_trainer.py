@@ -23,3 +23,18 @@ def test_a_name_that_no_job_can_have_is_refused(name: Any) -> None:
     with pytest.raises(ConfigError, match="must be a text of 1 to 200 characters") as raised:
         Trainer(name=name, model="m", dataset=ROWS)
     assert raised.value.field == "name"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"eval_dataset": {"type": "huggingface", "name": "imdb"}}, "its full name is stanfordnlp/imdb"),
+        ({"eval_dataset": [{"text": "a"}]}, "must be a data set or a mapping with a type"),
+        ({"eval_dataset": ROWS, "dataset_split": {"eval_fraction": 0.1}}, "cannot be combined with dataset_split"),
+    ],
+)
+def test_held_out_rows_that_cannot_be_are_refused_by_name(settings: dict[str, Any], says: str) -> None:
+    """As the keyword, not as the data set to train on."""
+    with pytest.raises(ConfigError, match=says) as raised:
+        Trainer(name="n", model="m", dataset=ROWS, **settings)
+    assert raised.value.field == "eval_dataset"

@@ -17,7 +17,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   const refused = h("p", { class: "problem", role: "alert", hidden: true });
   const tryIt = h("a", { class: "button", hidden: true }, "Try it");
   const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: askToCancel }, "Cancel");
-  const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset"].map((name) => [name, h("b")]));
+  const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset", "Held-out rows"].map((name) => [name, h("b")]));
   const settings = h("dl", { class: "facts settings-facts" });
   const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
   const list = h("ul", { class: "job-facts", hidden: true },
@@ -63,6 +63,8 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     setText(facts.Step, reached === null ? "–" : last ? `${reached} of ${last}` : `${reached}`);
     setText(facts.Model, String(config.model ?? "–"));
     setText(facts.Dataset, sourceOf(config.datasetSource) + (job.promptForm === "raw" ? ", as plain text" : ""));
+    setText(facts["Held-out rows"], sourceOf(config.evalDatasetSource));
+    facts["Held-out rows"].parentElement.hidden = !config.evalDatasetSource;
   }
 
   function drawSettings(config) {

@@ -83,6 +83,7 @@ def test_what_a_killed_process_did_not_forget_leaves_the_disk_at_the_next_start(
 
 
 def _to_version_2(database: sqlite3.Connection) -> None:
+    database.execute("ALTER TABLE jobs DROP COLUMN eval_blob_token")
     database.execute("ALTER TABLE attempts DROP COLUMN pid_start")
     database.execute("ALTER TABLE attempts ADD COLUMN pid_created FLOAT")
     database.execute("ALTER TABLE jobs DROP COLUMN prompt_form")
@@ -137,6 +138,7 @@ def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) ->
             assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == schema.VERSION
         assert (row.name, row.last_step, row.last_loss, row.last_eval_loss) == ("old", None, None, None)
         assert row.prompt_form is None
+        assert row.eval_blob_token is None
         database.close()
 
 

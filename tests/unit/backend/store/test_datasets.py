@@ -82,7 +82,7 @@ def test_rows_uploaded_after_the_rows_of_the_table_went_stay(tenant: Tenant, mon
 
     def delete_then_upload(job_id: str) -> Any:
         unneeded = delete(job_id)
-        assert unneeded.dataset == SHA256
+        assert unneeded.datasets == {SHA256}
         answers.append(tenant.upload())
         return unneeded
 

@@ -19,12 +19,27 @@ from arkor.protocol.receipt import NumberedCount, Receipt
 from tests.support.characters import Tokenizer, plain
 
 
-def prepared(folder: Path, rows: Sequence[str], most: Lengths | None = None, **settings: Any) -> Data:
-    """Prepare rows of a question and an answer, ``q:a``, of one token a character."""
-    file = folder / "rows.jsonl"
-    pairs = [dict(zip(("prompt", "completion"), row.split(":"), strict=True)) for row in rows]
+def written(file: Path, rows: Sequence[str], *keys: str) -> str:
+    """Write rows of a question and an answer, ``q:a``, of one token a character."""
+    pairs = [dict(zip(keys, row.split(":"), strict=True)) for row in rows]
     file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    return str(file)
+
+
+def prepared(
+    folder: Path,
+    rows: Sequence[str],
+    most: Lengths | None = None,
+    held_out: Sequence[str] | None = None,
+    **settings: Any,
+) -> Data:
+    """Prepare rows, and held-out rows of a source and a format of their own, where there are any."""
+    file = written(folder / "rows.jsonl", rows, "prompt", "completion")
     source = {"type": "dataset", "id": "0" * 64}
+    eval_file = None
+    if held_out is not None:
+        eval_file = written(folder / "held-out.jsonl", held_out, "instruction", "output")
+        settings["eval_dataset_source"] = source
     spec = WorkerSpec(
         job_id="job_1",
         attempt=1,
@@ -32,7 +47,8 @@ def prepared(folder: Path, rows: Sequence[str], most: Lengths | None = None, **s
         backend_url="http://127.0.0.1:1",
         name="n",
         config=JobConfig(model="m", dataset_source=source, **settings),
-        dataset_path=str(file),
+        dataset_path=file,
+        eval_dataset_path=eval_file,
         job_dir=str(folder),
         threads=1,
     )
@@ -57,7 +73,7 @@ def test_the_receipt_says_what_is_learnt(tmp_path: Path) -> None:
         max_length=31,
         max_length_reason="the longest row",
         duplicates=NumberedCount(1, (3,)),
-        held_out_duplicates=NumberedCount(1, (4,)),
+        held_out_duplicates=NumberedCount(1, (4,), 1),
     )
     assert (data.train_rows, data.eval_rows) == (3, 1)
 
@@ -70,6 +86,31 @@ def test_a_receipt_travels(tmp_path: Path) -> None:
     assert Receipt.from_wire({"rows": 3}) == Receipt(rows=3)
     assert Receipt.from_wire("none") is None
     assert receipt.warnings() == ["2 rows of which the chat template left out the tools (rows 1, 3)"]
+
+
+def test_held_out_rows_of_another_source_have_numbers_of_their_own(tmp_path: Path) -> None:
+    """The same number means two rows; a row of both sets is named, whatever its format is there."""
+    data = prepared(tmp_path, [SHORT, LONG], held_out=[LONG, "other:a", SHORT], max_length=20)
+    assert (data.format, data.train_rows, data.eval_rows) == ("prompt_completion", 2, 3)
+    receipt = data.receipt
+    assert (receipt.truncated, receipt.without_end) == (NumberedCount(2, (2, 1), 1), NumberedCount(1, (2,)))
+    assert receipt.held_out_duplicates == NumberedCount(2, (1, 3), 2)
+    assert Receipt.from_wire(json.loads(json.dumps(receipt.to_wire()))) == receipt
+    assert receipt.warnings() == [
+        "2 rows cut to max_length (row 2; held-out row 1)",
+        "1 row without a learnt end: the model does not learn there to stop (row 2)",
+        "2 rows held out and trained on alike: their loss says nothing about new rows (held-out rows 1, 3)",
+    ]
+
+
+def test_an_old_receipt_has_one_list_of_numbers() -> None:
+    """An old backend does not say which of them are held out; a new one's list is the same for an old client."""
+    assert NumberedCount.from_wire({"count": 3, "rows": [7, 9, 7]}).numbers() == "rows 7, 9, 7"
+    assert NumberedCount.of([7, 9], [7]).to_wire() == {"count": 3, "rows": [7, 9, 7], "heldOut": 1}
+    assert NumberedCount.of([7]).to_wire() == {"count": 1, "rows": [7]}
+    many = NumberedCount.of(range(1, 31), [4])
+    assert many.numbers() == f"rows {', '.join(map(str, range(1, 21)))}, …; held-out row …"
+    assert NumberedCount.from_wire({"count": 1, "rows": [2], "heldOut": 9}) == NumberedCount(1, (2,), 1)
 
 
 def test_a_row_that_is_cut_is_named(tmp_path: Path) -> None:
@@ -96,7 +137,7 @@ def test_a_job_that_would_lose_more_than_one_row_in_a_hundred_fails(tmp_path: Pa
     with pytest.raises(DatasetError) as caught:
         prepared(tmp_path, rows, max_length=20)
     assert "9 of 10 rows would be lost: within max_length=20 tokens" in str(caught.value)
-    assert "row 2, 3, 4, 5, 6, 7, 8, 9, 10; raise max_length, or set" in str(caught.value)
+    assert "rows 2, 3, 4, 5, 6, 7, 8, 9, 10; raise max_length, or set" in str(caught.value)
     with pytest.raises(DatasetError, match="set a max_length that they fit into"):
         prepared(tmp_path, rows, Lengths(context=20))
     assert prepared(tmp_path, rows, max_length=20, excess_length="drop").train_rows == 1
@@ -107,6 +148,8 @@ def test_a_job_that_would_lose_all_held_out_rows_fails(tmp_path: Path) -> None:
     split = {"evalFraction": 0.1}
     with pytest.raises(DatasetError, match="no held-out row is left to evaluate"):
         prepared(tmp_path, [*[SHORT] * 9, LONG], max_length=20, excess_length="drop", dataset_split=split)
+    with pytest.raises(DatasetError, match=r"eval_dataset: no held-out row .* to learn of held-out row 1; raise"):
+        prepared(tmp_path, [SHORT], held_out=[LONG], max_length=20, excess_length="drop")
 
 
 def test_a_job_can_insist_on_every_row(tmp_path: Path) -> None:

@@ -32,16 +32,16 @@ def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_name_that_an_older_backend_queued_is_refused(name: str, secret: Path) -> None:
     """With the same text as for a new job, before anything is read."""
     with pytest.raises(ConfigError, match="must be a data set of the Hugging Face hub"):
-        load_hub_rows({"type": "huggingface", "name": name}, {})
+        load_hub_rows({"type": "huggingface", "name": name})
     with pytest.raises(ConfigError, match="must be a data set of the Hugging Face hub"):
-        load_hub_rows({"type": "huggingface", "name": str(secret.parent)}, {})
+        load_hub_rows({"type": "huggingface", "name": str(secret.parent)})
 
 
 @pytest.mark.usefixtures("secret")
 def test_a_folder_of_that_name_in_the_working_directory_is_not_read() -> None:
     """Which the library prefers to the hub."""
     with pytest.raises(DatasetError, match="outside the Hugging Face hub"):
-        load_hub_rows({"type": "huggingface", "name": "owner/name"}, {})
+        load_hub_rows({"type": "huggingface", "name": "owner/name"})
 
 
 @pytest.mark.parametrize("hop", ["", "hf://datasets/owner/name@0/x.zip::"])
@@ -55,7 +55,7 @@ def test_a_description_on_the_hub_cannot_name_files_of_this_machine(
     builder.config.data_files = {"train": [f"{hop}{secret}"]}
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_: builder)
     with pytest.raises(DatasetError, match="outside the Hugging Face hub"):
-        load_hub_rows({"type": "huggingface", "name": "owner/other"}, {})
+        load_hub_rows({"type": "huggingface", "name": "owner/other"})
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ SOURCE = {"type": "huggingface", "name": "owner/other", "subset": "en", "split":
 def test_files_of_the_hub_are_loaded(on_the_hub: Callable[..., None]) -> None:
     """Splits by their names, nulls left out."""
     on_the_hub('{"text": "a", "extra": null}', '{"text": "b", "extra": 1}')
-    assert load_hub_rows(SOURCE, {}) == ([{"text": "a"}, {"text": "b", "extra": 1}], [])
+    assert load_hub_rows(SOURCE) == [{"text": "a"}, {"text": "b", "extra": 1}]
 
 
 @pytest.mark.parametrize("kind", ["Image", "Audio", "Video", "Pdf"])
@@ -106,7 +106,7 @@ def test_a_file_or_url_that_a_row_names_is_not_opened(kind: str, shape: str, on_
         value = {"plain": host.url(), "list": [host.url()], "mapping": {"inner": host.url()}}[shape]
         features = datasets.Features({"text": datasets.Value("string"), "extra": column})
         on_the_hub(json.dumps({"text": "a", "extra": value}), features=features)
-        assert load_hub_rows(SOURCE, {}) == ([{"text": "a"}], [])
+        assert load_hub_rows(SOURCE) == [{"text": "a"}]
         assert host.heads == []
 
 
@@ -116,4 +116,4 @@ def test_columns_of_json_stay(on_the_hub: Callable[..., None]) -> None:
 
     features = datasets.Features({"text": datasets.Value("string"), "extra": datasets.List(datasets.Json())})
     on_the_hub('{"text": "a", "extra": [{"x": 1}, {"y": "z"}]}', features=features)
-    assert load_hub_rows(SOURCE, {}) == ([{"text": "a", "extra": [{"x": 1}, {"y": "z"}]}], [])
+    assert load_hub_rows(SOURCE) == [{"text": "a", "extra": [{"x": 1}, {"y": "z"}]}]

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, strategies as st
 
@@ -16,13 +17,26 @@ from arkor.backend.training_worker.rows import NumberedRow, load_rows, split_row
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.errors import DatasetError
 from arkor.protocol.config import JobConfig
+from tests.support.blobs import BlobHost, whole
+
+UPLOADED = {"type": "dataset", "id": "0" * 64}
 
 
-def spec(folder: Path, content: list[Any] | bytes, **config: Any) -> WorkerSpec:
-    path = folder / "rows.jsonl"
+def write(path: Path, content: list[Any] | bytes) -> Path:
     lines = content if isinstance(content, bytes) else b"".join(json.dumps(row).encode() + b"\n" for row in content)
     path.write_bytes(lines)
-    fields = {"model": "m", "datasetSource": {"type": "dataset", "id": "0" * 64}, **config}
+    return path
+
+
+def spec(
+    folder: Path, content: list[Any] | bytes, held_out: list[Any] | bytes | None = None, **config: Any
+) -> WorkerSpec:
+    """Return a job on rows that were uploaded, and on held-out rows of their own, where there are any."""
+    path = write(folder / "rows.jsonl", content)
+    eval_path = None if held_out is None else write(folder / "held-out.jsonl", held_out)
+    if eval_path is not None:
+        config = {"evalDatasetSource": UPLOADED, **config}
+    fields = {"model": "m", "datasetSource": UPLOADED, **config}
     return WorkerSpec(
         job_id="job_1",
         attempt=1,
@@ -31,6 +45,7 @@ def spec(folder: Path, content: list[Any] | bytes, **config: Any) -> WorkerSpec:
         name="n",
         config=JobConfig.from_wire(fields),
         dataset_path=str(path),
+        eval_dataset_path=None if eval_path is None else str(eval_path),
         job_dir=str(folder),
         threads=1,
     )
@@ -42,16 +57,16 @@ TEXTS = [{"text": f"row {number}"} for number in range(20)]
 def test_the_format_is_detected_and_other_columns_are_left_out(tmp_path: Path) -> None:
     """Rows keep their line numbers, blank lines counted."""
     loaded = load_rows(spec(tmp_path, b'\n{"prompt": "a", "completion": "b", "id": 5}\n'))
-    assert loaded.format == "prompt_completion"
-    assert loaded.train == [NumberedRow(2, {"prompt": "a", "completion": "b"})]
-    assert loaded.eval == []
+    assert loaded.train.format == "prompt_completion"
+    assert loaded.train.rows == [NumberedRow(2, {"prompt": "a", "completion": "b"})]
+    assert loaded.eval.rows == []
 
 
 def test_the_format_given_wins_over_the_one_detected(tmp_path: Path) -> None:
     """A row with several sets of keys is read as the config says."""
     row = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "text": "z"}
     loaded = load_rows(spec(tmp_path, [row], datasetFormat={"type": "text"}))
-    assert (loaded.format, loaded.train[0].row) == ("text", {"text": "z"})
+    assert (loaded.train.format, loaded.train.rows[0].row) == ("text", {"text": "z"})
 
 
 @pytest.mark.parametrize(
@@ -85,7 +100,7 @@ def test_rows_are_held_out_the_same_way_each_time(tmp_path: Path) -> None:
     first, again, other = (
         load_rows(spec(tmp_path, TEXTS, datasetSplit={"evalFraction": 0.15, "seed": seed})) for seed in (1, 1, 2)
     )
-    assert (len(first.train), len(first.eval)) == (17, 3)
+    assert (len(first.train.rows), len(first.eval.rows)) == (17, 3)
     assert first == again
     assert first.eval != other.eval
 
@@ -99,14 +114,64 @@ def test_one_row_cannot_be_divided(tmp_path: Path) -> None:
 def test_a_dry_run_takes_a_few_rows(tmp_path: Path) -> None:
     """8 to train on, 4 held out."""
     loaded = load_rows(spec(tmp_path, TEXTS, dryRun=True, datasetSplit={"evalFraction": 0.4}))
-    assert (len(loaded.train), len(loaded.eval)) == (rows.DRY_RUN_TRAIN_ROWS, rows.DRY_RUN_EVAL_ROWS)
+    assert (len(loaded.train.rows), len(loaded.eval.rows)) == (rows.DRY_RUN_TRAIN_ROWS, rows.DRY_RUN_EVAL_ROWS)
 
 
 def test_without_a_seed_the_last_rows_are_held_out(tmp_path: Path) -> None:
     """So that the author of a file decides which rows these are."""
     loaded = load_rows(spec(tmp_path, TEXTS, datasetSplit={"evalFraction": 0.15}))
-    assert [row.number for row in loaded.train] == list(range(1, 18))
-    assert [row.number for row in loaded.eval] == [18, 19, 20]
+    assert [row.number for row in loaded.train.rows] == list(range(1, 18))
+    assert [row.number for row in loaded.eval.rows] == [18, 19, 20]
+
+
+def test_held_out_rows_can_have_a_source_of_their_own(tmp_path: Path) -> None:
+    """With numbers and a format of their own; a dry run takes four of them."""
+    answers = [{"instruction": "a", "output": str(number)} for number in range(9)]
+    loaded = load_rows(spec(tmp_path, TEXTS, answers))
+    assert (loaded.train.source, loaded.train.format, len(loaded.train.rows)) == ("dataset", "text", 20)
+    assert (loaded.eval.source, loaded.eval.format) == ("eval_dataset", "alpaca")
+    assert [row.number for row in loaded.eval.rows] == list(range(1, 10))
+    few = load_rows(spec(tmp_path, TEXTS, answers, dryRun=True))
+    assert (len(few.train.rows), len(few.eval.rows)) == (rows.DRY_RUN_TRAIN_ROWS, rows.DRY_RUN_EVAL_ROWS)
+    with pytest.raises(DatasetError, match="has no text, which text rows need") as caught:
+        load_rows(spec(tmp_path, TEXTS, answers, datasetFormat={"type": "text"}))
+    assert caught.value.source == "eval_dataset"
+
+
+def test_a_bad_held_out_row_is_named_with_its_source(tmp_path: Path) -> None:
+    """Also where both sets have the same address; so is a set without rows."""
+    with pytest.raises(DatasetError, match="row 2: text must not be empty") as caught:
+        load_rows(spec(tmp_path, TEXTS, b'{"text": "a"}\n{"text": ""}\n'))
+    assert caught.value.source == "eval_dataset"
+    with pytest.raises(DatasetError, match="eval_dataset: has no rows"):
+        load_rows(spec(tmp_path, TEXTS, []))
+    with BlobHost([whole(b'{"text": "a"}\n'), whole(b'{"text": ""}\n')]) as host:
+        blob = {"type": "blob", "url": host.url()}
+        job = attrs.evolve(spec(tmp_path, TEXTS, datasetSource=blob, evalDatasetSource=blob), allow_private_urls=True)
+        with pytest.raises(DatasetError, match="row 1: text must not be empty") as caught:
+            load_rows(job)
+        assert caught.value.source == f"{host.url()} (held-out rows)"
+        with pytest.raises(DatasetError, match="row 1"):  # a later attempt sees the same rows
+            load_rows(job)
+        assert len(host.heads) == 2
+
+
+def test_named_splits_are_two_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with numbers of its own; the one to evaluate may be one of another data set."""
+    asked: list[tuple[str, str]] = []
+
+    def load(source: dict[str, Any]) -> list[Any]:
+        asked.append((source["name"], source.get("split", "train")))
+        return [{"text": "a"}, {"text": ""}] if asked[-1][1] == "test" else [{"text": "a"}]
+
+    monkeypatch.setattr(rows, "load_hub_rows", load)
+    hub, other = ({"type": "huggingface", "name": name} for name in ("owner/rows", "owner/other"))
+    with pytest.raises(DatasetError, match="row 2: text must not be empty") as caught:
+        load_rows(spec(tmp_path, [], datasetSource=hub, datasetSplit={"train": "first", "eval": "test"}))
+    assert caught.value.source == "owner/rows (held-out rows)"
+    loaded = load_rows(spec(tmp_path, [], datasetSource=hub, evalDatasetSource={**other, "split": "dev"}))
+    assert (len(loaded.train.rows), loaded.eval.source) == (1, "owner/other (held-out rows)")
+    assert asked == [("owner/rows", "first"), ("owner/rows", "test"), ("owner/rows", "train"), ("owner/other", "dev")]
 
 
 @given(count=st.integers(2, 60), fraction=st.floats(0.001, 0.999), seed=st.none() | st.integers(0, 5))
