@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -20,6 +20,8 @@ from arkor.options import known_options
 from arkor.protocol import wire
 from arkor.protocol.json_rules import json_problem
 from arkor.text import short_repr
+
+Json: TypeAlias = bool | float | str | Sequence[Any] | Mapping[str, Any]
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
 MAX_NAME_CHARS = 200
@@ -79,13 +81,18 @@ def text(longest: int) -> Check:
     return Check(accepts, f"a text of 1 to {longest} characters")
 
 
-def _is_short_mapping(value: Any) -> bool:
-    if not isinstance(value, Mapping) or json_problem(value) is not None:
+def _is_short_json(value: Any) -> bool:
+    if json_problem(value) is not None:
         return False
     try:
-        return len(json.dumps(dict(value), allow_nan=False)) <= MAX_MAPPING_CHARS
+        plain = dict(value) if isinstance(value, Mapping) else value
+        return len(json.dumps(plain, allow_nan=False)) <= MAX_MAPPING_CHARS
     except (TypeError, ValueError):  # it holds what JSON cannot hold
         return False
+
+
+def _is_short_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) and _is_short_json(value)
 
 
 FLAG = Check(lambda value: isinstance(value, bool), "True or False")
@@ -96,6 +103,7 @@ _BATCH = whole(1, _MOST)
 _RANK = whole(1, 2**14)
 _SCALE = real(0, _MOST, above=True)
 _ROW_TOKENS = whole(8, 10**7)
+JSON = Check(_is_short_json, f"a JSON value of at most {MAX_MAPPING_CHARS} characters")
 MAPPING = Check(_is_short_mapping, f"a mapping of at most {MAX_MAPPING_CHARS} characters as JSON")
 # What transformers, and the backend, pass to a chat template themselves.
 _OF_TEMPLATES = frozenset(
@@ -231,14 +239,14 @@ class JobConfig:
     dataset_source: Mapping[str, Any] = _setting(
         MAPPING, "the source of the rows, see below", required=True, hash=False
     )
-    dataset_format: Mapping[str, Any] | None = _setting(
-        MAPPING,
-        '`{"type": "chatml"}`, or `prompt_completion`, `alpaca`, `text`',
+    dataset_format: bool | float | str | Sequence[Any] | Mapping[str, Any] | None = _setting(
+        JSON,
+        'self-hosted: `{"type": "chatml"}`, or `prompt_completion`, `alpaca`, `text`',
         default="detected, and reported in `training.started`",
         hash=False,
     )
-    dataset_split: Mapping[str, Any] | None = _setting(
-        MAPPING, "the rows to hold out, see below", default="no rows are held out", hash=False
+    dataset_split: bool | float | str | Sequence[Any] | Mapping[str, Any] | None = _setting(
+        JSON, "the rows to hold out, see below", default="no rows are held out", hash=False
     )
     eval_dataset_source: Mapping[str, Any] | None = _setting(
         MAPPING,
@@ -310,8 +318,11 @@ class JobConfig:
         default="none",
         hash=False,
     )
-    train_on_responses_only: bool | None = _setting(
-        FLAG, "whether the loss counts only what the assistant says", default="true, if the format has responses"
+    train_on_responses_only: bool | float | str | Sequence[Any] | Mapping[str, Any] | None = _setting(
+        JSON,
+        "self-hosted, true or false: whether the loss counts only what the assistant says",
+        default="true, if the format has responses",
+        hash=False,
     )
     seed: int | None = _setting(
         whole(0, LARGEST_SEED),

@@ -21,13 +21,13 @@ from arkor.client.result import TrainingResult
 from arkor.client.stream import ReconnectPolicy
 from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import Dataset, LocalDataset, parse_dataset
+from arkor.data.formats import FORMATS
 from arkor.errors import Aborted, ConfigError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
-from arkor.protocol.config import NAME, JobConfig, LoraConfig
+from arkor.protocol.config import NAME, JobConfig, Json, LoraConfig
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
-from arkor.protocol.wire import wire_name
 from arkor.system.forks import OwnToEachProcess
 from arkor.system.pickling import NotPickled
 from arkor.text import short_repr
@@ -69,7 +69,7 @@ class Trainer(NotPickled):
         excess_length: what becomes of a row that is longer than ``max_length``: ``truncate`` cuts it, ``drop`` trains
             without it, ``error`` fails the job. By default ``truncate`` with a ``max_length``, ``drop`` without; a job
             fails if more than 1 % of its rows would be lost, unless you set ``drop``.
-        train_on_responses_only: whether the loss counts only what the assistant says.
+        train_on_responses_only: whether the loss counts only what the assistant says; for Arkor Cloud any JSON value.
         apply_chat_template: whether texts of ``prompt`` and ``completion`` become a question and an answer of a chat.
             That is the default, if the model has a chat template. ``False`` trains them as plain text; ask the result
             with ``result.complete`` then.
@@ -79,8 +79,10 @@ class Trainer(NotPickled):
             ``tool_calls``, ``tools``. A row that loses another part fails the job.
         seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1. The same seed
             on the same machine gives the same adapter.
-        dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``.
-        dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``.
+        dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``; for
+            Arkor Cloud any JSON value.
+        dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``; for Arkor Cloud any JSON
+            value.
         dry_run: run the whole path on a few rows for a few steps.
         abort_event: when set, ``wait()`` raises Aborted at once. The job goes on, if it was submitted; ``cancel()``
             stops it.
@@ -126,13 +128,13 @@ class Trainer(NotPickled):
         save_steps: int | None = None,
         eval_steps: int | None = None,
         excess_length: str | None = None,
-        train_on_responses_only: bool | None = None,
+        train_on_responses_only: Json | None = None,
         apply_chat_template: bool | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         allow_dropped_fields: Sequence[str] | None = None,
         seed: int | None = None,
-        dataset_format: str | Mapping[str, Any] | None = None,
-        dataset_split: Mapping[str, Any] | None = None,
+        dataset_format: Json | None = None,
+        dataset_split: Json | None = None,
         dry_run: bool | None = None,
         abort_event: threading.Event | None = None,
         reconnect: ReconnectPolicy | None = None,
@@ -151,7 +153,7 @@ class Trainer(NotPickled):
             model=model,
             dataset_source=_source_to_wire(source),
             eval_dataset_source=None if eval_source is None else _source_to_wire(eval_source),
-            dataset_format={"type": dataset_format} if isinstance(dataset_format, str) else dataset_format,
+            dataset_format=_format_to_wire(dataset_format),
             dataset_split=_split_to_wire(dataset_split),
             max_steps=max_steps,
             num_train_epochs=num_train_epochs,
@@ -541,8 +543,15 @@ def _source_to_wire(source: Dataset) -> dict[str, Any]:
     return {} if isinstance(source, (LocalDataset, CheckedDataset)) else source.to_wire()
 
 
-def _split_to_wire(split: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    return {wire_name(key): value for key, value in split.items()} if isinstance(split, Mapping) else split
+def _format_to_wire(kind: Json | None) -> Json | None:
+    """Return a format's name as the mapping that says it; what a backend alone knows travels as it is."""
+    return {"type": kind} if isinstance(kind, str) and kind in FORMATS else kind
+
+
+def _split_to_wire(split: Json | None) -> Json | None:
+    if not isinstance(split, Mapping):
+        return split
+    return {"evalFraction" if key == "eval_fraction" else key: value for key, value in split.items()}
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ from arkor.errors import ArkorError
 from arkor.http import abort
 from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Scope
+from arkor.protocol.wire import wire_name
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Stream
 from tests.support.events import ADAPTER, END, PING, PLAN, completed, failed, frame, log, started
@@ -166,6 +167,14 @@ def test_every_setting_travels_under_its_wire_name(cloud: Cloud) -> None:
         "datasetSplit": {"evalFraction": 0.1, "seed": 7},
         "dryRun": True,
     }
+
+
+@pytest.mark.parametrize("value", ["sharegpt", 0.1, False, ["a", {"b": 1}], {"camelCase": 1, "snake_case": 2}])
+@pytest.mark.parametrize("setting", ["dataset_format", "dataset_split", "train_on_responses_only"])
+def test_what_only_the_cloud_understands_travels_as_it_is(cloud: Cloud, setting: str, value: Any) -> None:
+    """Any JSON value of three settings; a backend that does not know it refuses it."""
+    make_trainer(cloud, **{setting: value}).start()
+    assert cloud.jobs["job_1"]["config"][wire_name(setting)] == value
 
 
 def test_start_submits_one_job_opens_no_stream_and_calls_nothing(cloud: Cloud) -> None:

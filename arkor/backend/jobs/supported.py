@@ -16,7 +16,8 @@ from arkor.data.formats import FORMATS, name_list
 from arkor.data.hub_names import check_hub_name
 from arkor.errors import ConfigError
 from arkor.protocol import wire
-from arkor.protocol.config import JobConfig, whole
+from arkor.protocol.config import FLAG, JobConfig, Json, whole
+from arkor.text import short_repr
 
 # What transformers runs with torch alone. Its other names need packages that this backend does not install.
 OPTIMIZERS = ("adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd")
@@ -56,9 +57,13 @@ def check_config(config: JobConfig) -> None:
     _check_source("dataset_source", config.dataset_source)
     if config.eval_dataset_source is not None:
         _check_source("eval_dataset_source", config.eval_dataset_source)
+    if config.train_on_responses_only is not None and not FLAG.accepts(config.train_on_responses_only):
+        seen = short_repr(config.train_on_responses_only)
+        raise ConfigError("train_on_responses_only", f"must be {FLAG.words} on this backend, not {seen}")
     _check_format(config)
     if config.dataset_split is not None:
-        _check_split(config.dataset_split, config.dataset_source)
+        split = _mapping("dataset_split", config.dataset_split, '{"evalFraction": …} or {"train": …, "eval": …}')
+        _check_split(split, config.dataset_source)
     if config.eval_steps is not None and not _holds_out(config):
         raise ConfigError("eval_steps", "needs rows that are held out: set eval_dataset or dataset_split")
     if config.load_in_4bit:
@@ -66,7 +71,7 @@ def check_config(config: JobConfig) -> None:
 
 
 def _holds_out(config: JobConfig) -> bool:
-    split = config.dataset_split or {}
+    split = wire.mapping(config.dataset_split)
     return config.eval_dataset_source is not None or split.get("evalFraction") is not None or bool(split.get("eval"))
 
 
@@ -110,13 +115,21 @@ def _check_keys(field: str, what: str, value: Mapping[str, Any], required: set[s
         raise ConfigError(field, f"{what} {fault}")
 
 
+def _mapping(field: str, value: Json, form: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(field, f"must be {form} on this backend, not {short_repr(value)}")
+    return value
+
+
 def _check_format(config: JobConfig) -> None:
     if config.dataset_format is None:
         return
-    kind = config.dataset_format.get("type")
+    known = f"one of {', '.join(sorted(FORMATS))}"
+    given = _mapping("dataset_format", config.dataset_format, f'{{"type": …}} with {known}')
+    kind = given.get("type")
     if not isinstance(kind, str) or kind not in FORMATS:
-        raise ConfigError("dataset_format", f"type must be one of {', '.join(sorted(FORMATS))}, not {kind!r:.100}")
-    _check_keys("dataset_format", "a format", config.dataset_format, {"type"}, set())
+        raise ConfigError("dataset_format", f"type must be {known}, not {kind!r:.100}")
+    _check_keys("dataset_format", "a format", given, {"type"}, set())
     if kind == "text" and config.train_on_responses_only:
         raise ConfigError("train_on_responses_only", "cannot be True with text rows: nothing in them is a response")
 

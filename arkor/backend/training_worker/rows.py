@@ -18,6 +18,7 @@ from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.data.formats import FORMATS, row_format, row_problem
 from arkor.data.jsonl import read_lines, read_rows
 from arkor.errors import DatasetError
+from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
 
 DRY_RUN_TRAIN_ROWS = 8
@@ -73,7 +74,7 @@ def load_rows(spec: WorkerSpec) -> Rows:
     Raises:
         DatasetError: a source cannot be read, a row is bad, or no row is left to train on.
     """
-    split = spec.config.dataset_split or {}
+    split = wire.mapping(spec.config.dataset_split)
     source, eval_source = _sources(spec.config, split)
     train = _loaded(spec, source, "dataset", spec.dataset_path)
     if eval_source is not None:
@@ -123,7 +124,7 @@ def _loaded(spec: WorkerSpec, source: Mapping[str, Any], role: str, path: Path |
         path: the uploaded file, if it was uploaded.
     """
     name, rows = _fetched(spec, source, role, path)
-    kind = _format_of(spec.config.dataset_format, rows, name)
+    kind = _format_of(wire.mapping(spec.config.dataset_format), rows, name)
     return RowSet(name, kind, _checked(rows, kind, name))
 
 
@@ -160,7 +161,7 @@ def _read_file(name: str, path: Path) -> list[NumberedRow]:
     return rows
 
 
-def _format_of(given: Mapping[str, Any] | None, rows: Sequence[NumberedRow], source: str) -> str:
+def _format_of(given: Mapping[str, Any], rows: Sequence[NumberedRow], source: str) -> str:
     if not rows:
         raise DatasetError(source, "has no rows")
     kind = given["type"] if given else row_format(rows[0].row)

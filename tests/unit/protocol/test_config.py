@@ -21,17 +21,20 @@ NOT_REAL: list[Any] = ["0.1", True, math.nan, math.inf, -math.inf, [1.0], 10**40
 NOT_TEXT: list[Any] = ["", "  ", 3, ["adamw"], True, "x" * 2001, "\ud83d"]
 NOT_FLAG: list[Any] = [0, 1, "true", []]
 NOT_OBJECT: list[Any] = ["chatml", 3, ["a"], True]
+ANY_JSON: list[Any] = ["auto", 3, 0.5, [], ["a", {"b": None}], {"camelCase": {"snake_case": True}}]
+NOT_JSON: list[Any] = [math.nan, {1, 2}, [object()], "\ud83d", {"a": ["\ud83d"]}, "x" * 10_001]
 TEXT = "a text of 1 to 2000 characters"
 OBJECT = "a mapping of at most 10000 characters as JSON"
+JSON = "a JSON value of at most 10000 characters"
 STEPS = "a whole number, 1 to 1000000000"
 
 # field: (values it takes, values it refuses, what the refusal says it must be)
 RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "model": (["m", "owner/name"], NOT_TEXT, TEXT),
     "dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
-    "dataset_format": ([{"type": "chatml"}], NOT_OBJECT, OBJECT),
+    "dataset_format": ([{"type": "chatml"}, *ANY_JSON], NOT_JSON, JSON),
     "eval_dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
-    "dataset_split": ([{"evalFraction": 0.1}], NOT_OBJECT, OBJECT),
+    "dataset_split": ([{"evalFraction": 0.1}, *ANY_JSON], NOT_JSON, JSON),
     "max_steps": ([1, 10**9], [0, -1, 10**30, *NOT_WHOLE], STEPS),
     "num_train_epochs": ([0.1, 10**6], [0, -0.5, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
     "learning_rate": (
@@ -47,7 +50,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "logging_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
     "save_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
     "eval_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
-    "train_on_responses_only": ([True, False], NOT_FLAG, "True or False"),
+    "train_on_responses_only": ([True, False, *ANY_JSON], NOT_JSON, JSON),
     "gradient_accumulation_steps": (
         [1, 10**6],
         [0, 10**7, *NOT_WHOLE],
