@@ -318,6 +318,55 @@ def test_a_template_that_shows_tools_is_given_them(load: Callable[[], Any]) -> N
         rendered(prompts, ask(tools=[WEATHER]))
 
 
+def written(base: Any, request: ChatRequest, text: str) -> list[dict[str, Any]]:
+    """Return what is said of an answer if the model writes this text, a token at a time, and ends."""
+    import torch
+
+    from arkor.backend.inference_worker.batch import Batch
+    from arkor.backend.inference_worker.engine import Engine, Question, _Lane
+
+    said: list[dict[str, Any]] = []
+    engine = Engine(lambda **fields: said.append({name: value for name, value in fields.items() if name != "id"}))
+    row = engine._row(Question(1, "", None, request), _Lane(base, Batch(base)))
+    for token in [*base.prompts.tokens(text), base.tokenizer.eos_token_id]:
+        logits = torch.zeros(49152)
+        logits[token] = 1.0
+        row.advance(logits)
+    return said
+
+
+def pieces(said: list[dict[str, Any]], kind: str) -> str:
+    """Return the text of one kind."""
+    return "".join(one[kind] for one in said if kind in one)
+
+
+def use_template(base: Any, template: str) -> None:
+    """Give a model another chat template."""
+    from arkor.backend.inference.prompts import Prompts
+
+    base.tokenizer.chat_template = template
+    base.prompts = Prompts(base.tokenizer)
+
+
+@pytest.mark.parametrize("template", [HERMES, HERMES.replace("<tool_call>", "<call>")], ids=["tagged", "shown"])
+def test_tools_that_must_not_be_called_are_shown_and_the_answer_is_text(load: Callable[[], Any], template: str) -> None:
+    """Also one that looks like a call."""
+    base, request = load(), ask(temperature=0, tools=[WEATHER], toolChoice="none")
+    use_template(base, template)
+    assert '"name": "weather"' in rendered(base.prompts, request)
+    text = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
+    said = written(base, request, text)
+    assert pieces(said, "delta") == text
+    assert said[-1]["done"]["finishReason"] == "stop"
+
+
+def test_a_template_without_a_place_for_tools_is_told_of_them_only_for_a_call(load: Callable[[], Any]) -> None:
+    """Its instructions ask for a call; training leaves them out of the prompts of other answers, too."""
+    prompts = load().prompts
+    assert "weather" in rendered(prompts, ask(tools=[WEATHER], toolChoice="required"))
+    assert rendered(prompts, ask(tools=[WEATHER], toolChoice="none")) == rendered(prompts, ask())
+
+
 def test_a_template_that_refuses_says_why(load: Callable[[], Any]) -> None:
     """And a model without one cannot chat."""
     from arkor.backend.inference.prompts import Prompts

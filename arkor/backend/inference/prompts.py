@@ -75,7 +75,7 @@ class Prompts:
 
         Args:
             messages: the conversation so far, normalised.
-            tools: what the model may call, or None.
+            tools: what the model sees and may call, or None.
             options: see ``render``.
 
         Raises:
@@ -88,7 +88,9 @@ class Prompts:
                 "The model has no chat template, so it cannot chat: use an instruct model, or ask for a completion "
                 "(arkor chat --raw, result.complete).",
             )
-        if tools is not None and not tools.required and self.tool_style is not ToolStyle.TAGGED:
+        if tools is not None and tools.choice == "none" and self.tool_style is ToolStyle.ABSENT:
+            tools = None  # what would be said of them asks for a call
+        if tools is not None and tools.choice == "auto" and self.tool_style is not ToolStyle.TAGGED:
             raise Refusal(
                 400,
                 "tool_calling_not_configured: this model's chat template does not say how it calls tools, so it cannot "

@@ -128,7 +128,7 @@ def read_request(fields: Mapping[str, Any]) -> ChatRequest:
     """
     tools = read_tools(fields.get("tools"), fields.get("toolChoice"))
     constraint = read_constraint(fields.get("responseFormat"), fields.get("structuredOutputs"))
-    if tools is not None and constraint is not None:
+    if tools is not None and tools.choice != "none" and constraint is not None:
         raise Refusal(400, "tools cannot be combined with a constrained answer: leave out one of them.")
     messages = normalise(fields.get("messages"))
     _check_size(messages, tools)

@@ -29,11 +29,11 @@ class Tools:
 
     Attributes:
         functions: each with ``name``, ``description`` and ``parameters``, a JSON schema; at least one.
-        required: whether the model has to call one of them; otherwise it may.
+        choice: ``auto``, the model may call one of them; ``required``, it has to; ``none``, it only sees them.
     """
 
     functions: list[dict[str, Any]]
-    required: bool
+    choice: str
 
     @property
     def wire(self) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ class Tools:
 
 
 def read_tools(tools: Any, choice: Any) -> Tools | None:
-    """Read ``tools`` and ``toolChoice``; None where the model is offered nothing to call.
+    """Read ``tools`` and ``toolChoice``; None if there are no tools.
 
     A choice that names a function offers that one alone.
 
@@ -55,10 +55,10 @@ def read_tools(tools: Any, choice: Any) -> Tools | None:
             raise Refusal(400, "toolChoice: asks for a call, and there are no tools.")
         return None
     if isinstance(choice, Mapping):
-        return Tools([_named(functions, choice)], required=True)
+        return Tools([_named(functions, choice)], "required")
     if choice not in (None, *_CHOICES):
         raise Refusal(400, f"toolChoice: must be {', '.join(_CHOICES)} or name a function, not {choice!r:.100}.")
-    return None if choice == "none" else Tools(functions, required=choice == "required")
+    return Tools(functions, choice or "auto")
 
 
 def instructions(tools: Tools) -> str:

@@ -177,7 +177,7 @@ class Engine:
         base.check_length(len(prompt))
         tagged = base.prompts.tool_style is ToolStyle.TAGGED
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
-        if request.tools is not None and request.tools.required:
+        if request.tools is not None and request.tools.choice == "required":
             matcher = base.grammars.for_call(request.tools, tagged=tagged)
         room = request.max_tokens if base.context is None else min(request.max_tokens, base.context - len(prompt))
         in_use = {row.adapter for row in lane.batch.rows if row.adapter is not None}
@@ -238,7 +238,7 @@ def _sampler(request: ChatRequest) -> Sampler:
 
 
 def _output(request: ChatRequest, *, tagged: bool) -> Output:
-    if request.tools is None:
+    if request.tools is None or request.tools.choice == "none":
         return PlainOutput()
     return TaggedOutput() if tagged else CallOutput()
 

@@ -58,7 +58,7 @@ class Grammars:
             Refusal: 400, as ``for_constraint``.
         """
         functions = [{**item, "parameters": _with_options(item["parameters"])} for item in tools.functions]
-        lark = call_grammar(Tools(functions, tools.required), tagged=tagged)
+        lark = call_grammar(Tools(functions, tools.choice), tagged=tagged)
         return self._matcher(LLMatcher.grammar_from_lark(lark), "A tool's parameters")
 
     def _matcher(self, grammar: str, what: str) -> Matcher:

@@ -299,7 +299,7 @@ def test_tools_are_offered(choice: Any) -> None:
     """The model may call them; a function without parameters takes none."""
     tools = read_tools([WEATHER, TIME], choice)
     assert tools is not None
-    assert not tools.required
+    assert tools.choice == "auto"
     assert [function["name"] for function in tools.functions] == ["weather", "time"]
     assert tools.functions[1]["parameters"]["additionalProperties"] is False
 
@@ -308,11 +308,14 @@ def test_a_choice_decides() -> None:
     """One function, any, or none."""
     named = read_tools([WEATHER, TIME], {"type": "function", "function": {"name": "time"}})
     assert named is not None
-    assert (named.required, [function["name"] for function in named.functions]) == (True, ["time"])
+    assert (named.choice, [function["name"] for function in named.functions]) == ("required", ["time"])
     required = read_tools([WEATHER, TIME], "required")
     assert required is not None
-    assert (required.required, len(required.functions)) == (True, 2)
-    assert read_tools([WEATHER], "none") is None
+    assert (required.choice, len(required.functions)) == ("required", 2)
+    seen = read_tools([WEATHER, TIME], "none")
+    assert seen is not None
+    assert (seen.choice, len(seen.functions)) == ("none", 2)
+    assert read_tools([], "none") is None
     assert read_tools([], "auto") is None
 
 
@@ -335,6 +338,13 @@ def test_tools_that_cannot_be_read_are_named(tools: Any, choice: Any, reason: st
     with pytest.raises(Refusal) as caught:
         read_tools(tools, choice)
     assert (caught.value.status, caught.value.error.startswith(reason)) == (400, True), caught.value.error
+
+
+def test_a_constrained_answer_may_see_tools_that_it_cannot_call() -> None:
+    """As training shows them; the constraint holds for the text."""
+    request = read(tools=[WEATHER], toolChoice="none", responseFormat={"type": "json_object"})
+    assert request.tools is not None
+    assert request.constraint is not None
 
 
 def test_a_call_is_read_back() -> None:

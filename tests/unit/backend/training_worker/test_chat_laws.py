@@ -132,9 +132,8 @@ def test_an_answer_is_learnt_behind_the_prompt_that_a_chat_sends(
     for talk, examples in learnt:
         starts = [(example, start) for example in examples for start, _ in runs(example)]
         for place, (example, start) in zip(talk.learnt(), starts, strict=True):
-            calls = bool(talk.messages[place].get("tool_calls"))
-            offered = talk.tools if calls or prompts.tool_style is not ToolStyle.ABSENT else None
-            tools = read_tools(offered, None if prompts.tool_style is ToolStyle.TAGGED or not offered else "required")
+            calling = "auto" if prompts.tool_style is ToolStyle.TAGGED else "required"
+            tools = read_tools(talk.tools, calling if talk.messages[place].get("tool_calls") else "none")
             asked = prompts.tokens(prompts.prompt(normalise(talk.messages[:place]), tools))
             assert example.input_ids[:start] == asked
 
