@@ -29,6 +29,7 @@ HERMES = (
     "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
 )
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+CALL = '{"name": "weather", "arguments": {}}'
 
 
 @attrs.define(eq=False)
@@ -329,8 +330,10 @@ def written(base: Any, request: ChatRequest, text: str) -> list[dict[str, Any]]:
     engine = Engine(lambda **fields: said.append({name: value for name, value in fields.items() if name != "id"}))
     row = engine._row(Question(1, "", None, request), _Lane(base, Batch(base)))
     for token in [*base.prompts.tokens(text), base.tokenizer.eos_token_id]:
-        logits = torch.zeros(49152)
-        logits[token] = 1.0
+        if row.done:
+            break
+        logits = torch.full((49152,), -1000.0)
+        logits[token] = 0.0
         row.advance(logits)
     return said
 
@@ -354,10 +357,59 @@ def test_tools_that_must_not_be_called_are_shown_and_the_answer_is_text(load: Ca
     base, request = load(), ask(temperature=0, tools=[WEATHER], toolChoice="none")
     use_template(base, template)
     assert '"name": "weather"' in rendered(base.prompts, request)
-    text = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
+    text = f"<tool_call>{CALL}</tool_call>"
     said = written(base, request, text)
     assert pieces(said, "delta") == text
     assert said[-1]["done"]["finishReason"] == "stop"
+
+
+THINKING = HERMES.replace("assistant: ", "assistant: <think>\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "thought", "text", "calls"),
+    [
+        ("why <b>\n</think>\n\nso", "why <b>", "so", []),
+        ("\n</think>\n\nso", "", "so", []),
+        (f"why <tool_call>?</think>\n<tool_call>{CALL}</tool_call>", "why <tool_call>?", "", ["weather"]),
+        ("why", "why", "", []),
+    ],
+)
+def test_what_a_model_thinks_is_told_apart_from_its_answer(
+    load: Callable[[], Any], answer: str, thought: str, text: str, calls: list[str]
+) -> None:
+    """Its marks are several tokens here; a call within a thought is none."""
+    base = load()
+    use_template(base, THINKING)
+    said = written(base, ask(tools=[WEATHER]), answer)
+    assert (pieces(said, "reasoning"), pieces(said, "delta")) == (thought, text)
+    assert [call["function"]["name"] for one in said for call in one.get("toolCalls", [])] == calls
+
+
+def test_a_model_without_marks_of_thoughts_has_none(load: Callable[[], Any]) -> None:
+    """The same text is its answer."""
+    said = written(load(), ask(), "<think>why</think>so")
+    assert (pieces(said, "reasoning"), pieces(said, "delta")) == ("", "<think>why</think>so")
+
+
+def test_a_thought_may_be_cut_off(load: Callable[[], Any]) -> None:
+    """By the limit of tokens."""
+    base = load()
+    use_template(base, THINKING)
+    said = written(base, ask(maxTokens=3), "one two three four five")
+    assert (pieces(said, "reasoning"), pieces(said, "delta")) == ("one two three", "")
+    assert said[-1]["done"]["finishReason"] == "length"
+
+
+def test_a_constrained_answer_has_no_thought(load: Callable[[], Any]) -> None:
+    """The constraint holds from the first token, also where the prompt opens a thought."""
+    base = load()
+    use_template(base, THINKING)
+    said = written(base, ask(structuredOutputs={"choice": ["so"]}), "so")
+    assert (pieces(said, "reasoning"), pieces(said, "delta")) == ("", "so")
+    called = written(base, ask(tools=[WEATHER], toolChoice="required"), f"<tool_call>\n{CALL}\n</tool_call>")
+    assert not pieces(called, "reasoning")
+    assert [one["toolCalls"][0]["function"]["name"] for one in called if "toolCalls" in one] == ["weather"]
 
 
 def test_a_template_without_a_place_for_tools_is_told_of_them_only_for_a_call(load: Callable[[], Any]) -> None:

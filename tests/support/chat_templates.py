@@ -12,7 +12,8 @@ from typing import Any
 
 _BAR, _BLANK = "\uff5c", "\u2581"  # as DeepSeek writes its marks
 _MARK = re.compile(
-    rf"</?(?:start_of_turn|end_of_turn|s)>|\[/?INST\]|<\|[^<>|]{{1,40}}\|?>|<[^<>|]{{1,40}}\|>|<{_BAR}[^<>]{{1,40}}{_BAR}>"
+    r"</?(?:start_of_turn|end_of_turn|end_of_utterance|s)>|\[/?INST\]|<\|[^<>|]{1,40}\|?>|<[^<>|]{1,40}\|>"
+    rf"|<{_BAR}[^<>]{{1,40}}{_BAR}>"
 )
 _ENDS = (
     *("<|im_end|>", "<|eot_id|>", f"<{_BAR}end{_BLANK}of{_BLANK}sentence{_BAR}>", "<end_of_turn>"),

@@ -3,6 +3,7 @@
 ``python -m tests.support.scripted_chat``. Messages, and prompts of completions, are ``<behaviour>[:<argument>]``:
 
 - ``say:TEXT``: answers with the text, a word at a time.
+- ``think:TEXT``: thinks the text and answers with it.
 - ``call``: calls a function.
 - ``refuse``: 400.
 - ``break``: says a word, then fails.
@@ -52,6 +53,8 @@ def answer(line: dict[str, Any]) -> None:
         if behaviour == "break":
             say(id=number, error={"status": 500, "message": "scripted failure"})
         return
+    if behaviour == "think":
+        say(id=number, reasoning=argument)
     if behaviour == "call":
         function = {"name": "f", "arguments": '{"x": 1}'}
         say(id=number, toolCalls=[{"id": "call_1", "type": "function", "function": function}])
@@ -62,7 +65,7 @@ def answer(line: dict[str, Any]) -> None:
         "threads": str(_threads[-1:]),
         "call": "",
     }
-    text = texts.get(behaviour, argument if behaviour == "say" else '{"category": "technical"}')
+    text = texts.get(behaviour, argument if behaviour in {"say", "think"} else '{"category": "technical"}')
     words = [f"{word} " for word in text.split(" ")[:-1]] + [text.split(" ")[-1]]
     for word in filter(None, words):
         say(id=number, delta=word)

@@ -42,17 +42,19 @@ class Completion:
         Raises:
             Refusal: it failed.
         """
-        content, calls, done = "", [], None
+        reasoning, content, calls, done = "", "", [], None
         for event in events:
             if event is None:
                 continue
             check(event)
+            reasoning += event.get("reasoning", "")
             content += event.get("delta", "")
             calls += event.get("toolCalls", [])
             done = event.get("done")
         if done is None:
             raise Refusal(499, "The client has left.")
         message: dict[str, Any] = {"role": "assistant", "content": None if calls and not content else content}
+        message |= {"reasoning_content": reasoning} if reasoning else {}
         message |= {"tool_calls": calls} if calls else {}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": done["finishReason"]}
         return {**self._head("chat.completion"), "choices": [choice], "usage": done["usage"]}
@@ -71,6 +73,8 @@ class Completion:
             elif "error" in event:
                 yield f"data: {json.dumps({'error': {'message': event['error']['message']}}, ensure_ascii=False)}\n\n"
                 return
+            elif "reasoning" in event:
+                yield self._frame({"reasoning_content": event["reasoning"]})
             elif "delta" in event:
                 yield self._frame({"content": event["delta"]})
             elif "toolCalls" in event:

@@ -12,20 +12,24 @@ class Detokenizer:
 
     A token may hold part of a character, and some decoders treat the first token of a text in their own way. So each
     piece is the difference between two texts that begin with the same token, and is held back while it ends in the
-    middle of a character. Special tokens have no text. Not thread-safe.
+    middle of a character. Special tokens have no text, those of marks excepted. Not thread-safe.
 
     Args:
         tokenizer: of transformers.
+        marks: a text whose special tokens are given as text.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, marks: str = "") -> None:
         self._tokenizer = tokenizer
+        self._marks = _special_tokens(tokenizer, marks) if marks else {}
         self._ids: list[int] = []
         self._window = 0  # where the tokens begin that are decoded
         self._shown = 0  # how many tokens' text was given
 
     def add(self, token: int) -> str:
         """Take one more token; return the text that is certain now, which may be empty."""
+        if token in self._marks:
+            return self.finish() + self._marks[token]
         self._ids.append(token)
         text = self._pending()
         if not text or text.endswith(_INCOMPLETE):
@@ -46,3 +50,9 @@ class Detokenizer:
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+
+def _special_tokens(tokenizer: Any, text: str) -> dict[int, str]:
+    """Return the special tokens that a text has in it."""
+    known = tokenizer.added_tokens_decoder.items()
+    return {token_id: token.content for token_id, token in known if token.special and token.content in text}

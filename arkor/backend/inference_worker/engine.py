@@ -14,12 +14,12 @@ from typing import Any
 import attrs
 import torch
 
-from arkor.backend.inference.prompts import ToolStyle
+from arkor.backend.inference.prompts import Prompts, ToolStyle
 from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference_worker.base import Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
 from arkor.backend.inference_worker.detokenizer import Detokenizer
-from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput
+from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput, Thoughts
 from arkor.backend.inference_worker.rows import Row, Say
 from arkor.backend.inference_worker.sampling import Sampler
 from arkor.backend.models.hardware import available_bytes
@@ -173,12 +173,14 @@ class Engine:
 
     def _row(self, question: Question, lane: _Lane) -> Row:
         base, request = lane.base, question.request
-        prompt = _prompt(question, base)
+        text, prompt = _prompt(question, base.prompts)
         base.check_length(len(prompt))
         tagged = base.prompts.tool_style is ToolStyle.TAGGED
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
         if request.tools is not None and request.tools.choice == "required":
             matcher = base.grammars.for_call(request.tools, tagged=tagged)
+        # A constraint holds from the first token, and plain text has no thoughts.
+        marks = base.prompts.thought_marks if matcher is None and request.prompt is None else None
         room = request.max_tokens if base.context is None else min(request.max_tokens, base.context - len(prompt))
         in_use = {row.adapter for row in lane.batch.rows if row.adapter is not None}
         return Row(
@@ -187,8 +189,9 @@ class Engine:
             adapter=base.adapters.load(*question.adapter, in_use) if question.adapter is not None else None,
             max_tokens=room,
             stop_ids=base.stop_ids,
-            detokenizer=Detokenizer(base.tokenizer),
+            detokenizer=Detokenizer(base.tokenizer, str(marks or "")),
             sampler=_sampler(request),
+            thoughts=Thoughts(marks, text),
             output=_output(request, tagged=tagged),
             matcher=matcher,
             alone=request.seed is not None,
@@ -225,11 +228,13 @@ def _load(path: str) -> Base:
         raise Refusal(500, f"The model {path} cannot be loaded: {_first_line(exc)}") from exc
 
 
-def _prompt(question: Question, base: Base) -> list[int]:
-    request, prompts = question.request, base.prompts
+def _prompt(question: Question, prompts: Prompts) -> tuple[str, list[int]]:
+    """Return what the model goes on with, as text and as token ids."""
+    request = question.request
     if request.prompt is not None:
-        return prompts.raw_tokens(request.prompt)
-    return prompts.tokens(prompts.prompt(request.messages, request.tools, question.template_options))
+        return request.prompt, prompts.raw_tokens(request.prompt)
+    text = prompts.prompt(request.messages, request.tools, question.template_options)
+    return text, prompts.tokens(text)
 
 
 def _sampler(request: ChatRequest) -> Sampler:

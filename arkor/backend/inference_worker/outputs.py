@@ -1,11 +1,74 @@
-"""What of the model's text is shown, and what of it is a call."""
+"""What of the model's text is a thought, what is shown, and what is a call."""
 
 from __future__ import annotations
 
 import secrets
 from typing import Any, Protocol
 
+from arkor.backend.inference.thoughts import ThoughtMarks
 from arkor.backend.inference.tools import CALL_ENDS, CALL_OPENS, read_call
+
+
+class Thoughts:
+    """Splits the text of one answer, as it is made, into what the model thinks and what it says.
+
+    A thought stands at the beginning. Blanks around it belong to neither; an empty one is none.
+
+    Args:
+        marks: those of the model; None takes all of the text for what it says.
+        prompt: the text that the model continues: it may have opened the thought.
+    """
+
+    def __init__(self, marks: ThoughtMarks | None, prompt: str = "") -> None:
+        self._marks = marks or ThoughtMarks("", "")
+        self._held = ""
+        self._is_beginning = marks is not None
+        self._is_thinking = marks is not None and prompt.rstrip().endswith(marks.opens)
+        self._drops_blanks = self._is_thinking
+
+    def feed(self, text: str) -> tuple[str, str]:
+        """Take more text; return what is certain now of the thought, and of the rest."""
+        self._held += text
+        if self._is_beginning:
+            self._begin()
+        if self._is_beginning:
+            return "", ""
+        thought = self._thought() if self._is_thinking else ""
+        return thought, "" if self._is_thinking else self._shown(len(self._held))
+
+    def finish(self) -> tuple[str, str]:
+        """Return what was held back, as ``feed`` does; a thought that was cut off is one."""
+        if self._is_thinking:
+            return self._shown(len(self._held.rstrip())), ""
+        return "", self._shown(len(self._held))
+
+    def _begin(self) -> None:
+        """Decide what the answer begins with, if that is certain."""
+        start, marks = self._held.lstrip(), self._marks
+        if any(mark.startswith(start) and mark != start for mark in (marks.opens, marks.answers)):
+            return
+        self._is_beginning = False
+        mark = next((mark for mark in (marks.opens, marks.answers) if mark and start.startswith(mark)), None)
+        if mark is not None:
+            self._held, self._drops_blanks = start.removeprefix(mark), True
+            self._is_thinking = mark == marks.opens
+
+    def _thought(self) -> str:
+        closes = self._marks.closes
+        before, mark, behind = self._held.partition(closes)
+        if not mark:
+            return self._shown(len(before[: len(before) - _beginning_of(closes, before)].rstrip()))
+        thought = self._shown(len(before.rstrip()))
+        self._held, self._is_thinking, self._drops_blanks = behind, False, True
+        return thought
+
+    def _shown(self, length: int) -> str:
+        """Return the beginning of what is held, and hold the rest."""
+        text, self._held = self._held[:length], self._held[length:]
+        if self._drops_blanks:
+            text = text.lstrip()
+            self._drops_blanks = not text
+        return text
 
 
 class Output(Protocol):

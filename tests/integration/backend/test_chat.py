@@ -133,6 +133,17 @@ def test_calls_come_in_openai_form(ask: Callable[..., requests.Response]) -> Non
     assert json.loads(lines[1].removeprefix("data: "))["choices"][0]["delta"] == {"tool_calls": [{"index": 0, **call}]}
 
 
+def test_reasoning_comes_apart_from_the_text(ask: Callable[..., requests.Response]) -> None:
+    """Under the name that others give it, in one piece and in a stream; without any, the field is absent."""
+    message = ask("think:why").json()["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": "why", "reasoning_content": "why"}
+    assert "reasoning_content" not in ask("say:so").json()["choices"][0]["message"]
+    with ask("think:why", stream=True) as answer:
+        lines = list(frames(answer))
+    deltas = [json.loads(line.removeprefix("data: "))["choices"][0]["delta"] for line in lines[1:3]]
+    assert deltas == [{"reasoning_content": "why"}, {"content": "why"}]
+
+
 def test_both_spellings_are_understood(ask: Callable[..., requests.Response]) -> None:
     """The contract's, and that of the openai package with its other fields."""
     limits = {"max_tokens": 7, "top_p": 0.5, "response_format": {"type": "json_object"}}

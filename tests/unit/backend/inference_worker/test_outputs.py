@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import given, strategies as st
 
+from arkor.backend.inference.thoughts import ThoughtMarks, find_thought_marks
 from arkor.backend.inference_worker.detokenizer import Detokenizer
-from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput
+from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput, Thoughts
 
 SPECIAL = 256
 
 
 class ByteTokenizer:
     """A tokenizer whose tokens are bytes; like those of the Llama family it drops a text's first space."""
+
+    added_tokens_decoder: ClassVar = {SPECIAL: SimpleNamespace(special=True, content="<think>")}
 
     def decode(self, ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
         assert (skip_special_tokens, clean_up_tokenization_spaces) == (True, False)
@@ -44,6 +49,13 @@ def test_a_character_comes_when_it_is_whole() -> None:
 def test_special_tokens_have_no_text() -> None:
     """Wherever they stand."""
     assert "".join(detokenized([SPECIAL, *b"a b", SPECIAL, *b" c", SPECIAL])) == "a b c"
+
+
+def test_a_special_token_has_its_text_where_it_is_a_mark() -> None:
+    """Otherwise a thought could not be told apart; what was held back before it comes first."""
+    detokenizer = Detokenizer(ByteTokenizer(), "<think></think>")
+    pieces = [detokenizer.add(token) for token in (*b"a\xc3", SPECIAL, *b"b")]
+    assert pieces == ["a", "", "<think>", "b"]
 
 
 def test_a_character_that_never_became_whole_is_left_away() -> None:
@@ -75,6 +87,11 @@ def test_a_call_is_not_shown() -> None:
     assert shown(CallOutput(), [text[:-2]]) == ("", [])
 
 
+def cut_up(text: str, cuts: list[int]) -> list[str]:
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(places)]
+
+
 CALL = json.dumps({"name": "f", "arguments": {"x": 1}})
 FUNCTION = {"name": "f", "arguments": '{"x": 1}'}
 
@@ -83,9 +100,7 @@ FUNCTION = {"name": "f", "arguments": '{"x": 1}'}
 def test_calls_are_found_in_text_however_it_is_cut(cuts: list[int]) -> None:
     """Text around them is shown, and what only looks like a call."""
     text = f"a <b <tool_call>\n{CALL}\n</tool_call> c<tool_call>{CALL}</tool_call><tool_call>no</tool_call> <tool"
-    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [text[start:end] for start, end in itertools.pairwise(places)]
-    assert shown(TaggedOutput(), pieces) == (
+    assert shown(TaggedOutput(), cut_up(text, cuts)) == (
         "a <b  c<tool_call>no</tool_call> <tool",
         [FUNCTION, FUNCTION],
     )
@@ -100,3 +115,64 @@ def test_text_is_not_held_back_longer_than_it_may_be_a_mark() -> None:
 def test_a_call_that_was_cut_off_is_dropped() -> None:
     """It is neither text nor a call."""
     assert shown(TaggedOutput(), [f"a <tool_call>{CALL}"]) == ("a ", [])
+
+
+THINK, CHANNELS = ThoughtMarks("<think>", "</think>"), ThoughtMarks("<a>", "<e><f>", "<f>")
+
+
+def heard(thoughts: Thoughts, pieces: list[str]) -> tuple[str, str]:
+    """Return the thought and the text."""
+    parts = [*(thoughts.feed(piece) for piece in pieces), thoughts.finish()]
+    return "".join(thought for thought, _ in parts), "".join(text for _, text in parts)
+
+
+@pytest.mark.parametrize(
+    ("marks", "prompt", "answer", "thought", "text"),
+    [
+        (THINK, "assistant\n", "<think>\nwhy < so\n</think>\n\nso\n", "why < so", "so\n"),
+        (THINK, "assistant\n", "\n<think>why</think>so", "why", "so"),
+        (THINK, "assistant\n<think>\n", "why\n\nthen\n</think>\n\nso", "why\n\nthen", "so"),
+        (THINK, "assistant\n<think>\n", "<think>\nwhy</think>so", "why", "so"),
+        (THINK, "assistant\n<think>\n", "</think>so", "", "so"),
+        (THINK, "assistant\n<think>\n\n</think>\n\n", "so", "", "so"),
+        (THINK, "assistant\n<think>\n\n</think>\n\n", "<think>why</think>so", "why", "so"),
+        (THINK, "assistant\n", "<think>\n\n</think>\n\nso", "", "so"),
+        (THINK, "assistant\n", " so <think>why</think> so", "", " so <think>why</think> so"),
+        (THINK, "assistant\n", "<think>a</think>b<think>c</think>", "a", "b<think>c</think>"),
+        (THINK, "assistant\n", "<thin", "", "<thin"),
+        (THINK, "assistant\n", " \n", "", " \n"),
+        (THINK, "assistant\n", "", "", ""),
+        (THINK, "assistant\n", "<think>\nwhy \n</thi", "why \n</thi", ""),
+        (THINK, "assistant\n<think>", "why \n", "why", ""),
+        (THINK, "assistant\n<think>", " \n", "", ""),
+        (CHANNELS, "assistant", "<a>why<e><f>so", "why", "so"),
+        (CHANNELS, "assistant", " <f>so", "", "so"),
+        (CHANNELS, "assistant", "<a>why", "why", ""),
+        (None, "assistant\n<think>", "<think>why</think> so", "", "<think>why</think> so"),
+    ],
+)
+@given(cuts=st.lists(st.integers(0, 40)))
+def test_a_thought_is_told_apart_however_it_is_cut(
+    marks: ThoughtMarks | None, prompt: str, answer: str, thought: str, text: str, cuts: list[int]
+) -> None:
+    """At the beginning only, whoever opened it, with an end or without; a model without marks has none."""
+    assert heard(Thoughts(marks, prompt), cut_up(answer, cuts)) == (thought, text)
+
+
+def test_a_thought_is_shown_as_it_comes() -> None:
+    """Without what may be the blanks or the mark at its end."""
+    thoughts = Thoughts(THINK, "<think>")
+    assert [thoughts.feed(piece) for piece in ("why ", "so </", "b></think>", " a ", "b")] == [
+        ("why", ""),
+        (" so", ""),
+        (" </b>", ""),
+        ("", "a "),
+        ("", "b"),
+    ]
+
+
+def test_the_marks_are_those_of_the_template() -> None:
+    """One of the two is enough; a template without them has none."""
+    assert find_thought_marks("{% if '</think>' in content %}") == THINK
+    assert find_thought_marks("<|start|>assistant<|channel|>analysis<|message|>") is not None
+    assert find_thought_marks("{{ message.content }}") is None

@@ -14,6 +14,8 @@ import pytest
 from arkor.backend.inference.messages import normalise
 from arkor.backend.inference.prompts import Prompts, ToolStyle
 from arkor.backend.inference.tools import read_tools
+from arkor.backend.inference_worker.detokenizer import Detokenizer
+from arkor.backend.inference_worker.outputs import Thoughts
 from arkor.backend.training_worker.chat import ChatEncoder, Encoded, RowProblem
 from tests.support import chat_templates
 
@@ -136,6 +138,31 @@ def test_an_answer_is_learnt_behind_the_prompt_that_a_chat_sends(
             tools = read_tools(talk.tools, calling if talk.messages[place].get("tool_calls") else "none")
             asked = prompts.tokens(prompts.prompt(normalise(talk.messages[:place]), tools))
             assert example.input_ids[:start] == asked
+
+
+def heard(prompts: Prompts, tokenizer: Any, prompt: str, ids: list[int]) -> tuple[str, str]:
+    """Return the thought and the text that a chat makes of an answer."""
+    detokenizer = Detokenizer(tokenizer, str(prompts.thought_marks or ""))
+    thoughts = Thoughts(prompts.thought_marks, prompt)
+    parts = [thoughts.feed(detokenizer.add(token)) for token in ids if token not in prompts.end_ids]
+    parts += [thoughts.feed(detokenizer.finish()), thoughts.finish()]
+    return "".join(thought for thought, _ in parts), "".join(text for _, text in parts)
+
+
+def test_a_chat_gives_back_the_thought_and_the_text_that_were_learnt(
+    learnt: list[tuple[Conversation, list[Encoded]]], tokenizer: Any
+) -> None:
+    """Each in its field, without the marks; an empty thought is none."""
+    prompts = Prompts(tokenizer)
+    for talk, examples in learnt:
+        answers = [(example.input_ids, *run) for example in examples for run in runs(example)]
+        for place, (ids, start, end) in zip(talk.learnt(), answers, strict=True):
+            own = talk.messages[place]
+            if tokenizer.decode(ids[start:end]).startswith("<|turn>model"):
+                continue  # after a tool's answer, diffusion_gemma has the turn's header there, not in the prompt
+            thought, text = heard(prompts, tokenizer, tokenizer.decode(ids[:start]), ids[start:end])
+            assert thought == (own.get("thinking") or own.get("reasoning_content") or "").strip()
+            assert text.strip() == own["content"] or own.get("tool_calls")
 
 
 def test_nothing_that_is_given_is_missing(learnt: list[tuple[Conversation, list[Encoded]]], tokenizer: Any) -> None:
