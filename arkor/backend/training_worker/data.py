@@ -81,7 +81,7 @@ def prepare_data(spec: WorkerSpec, tokenizer: Any, most_tokens: Lengths) -> Data
             key=lambda example: -len(example.input_ids),
         ),
         receipt=receipt,
-        prompt_form=encoder.prompt_form,
+        prompt_form=encoders[rows.train.format].prompt_form,
     )
 
 
