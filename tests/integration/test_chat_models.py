@@ -367,7 +367,7 @@ THINKING = HERMES.replace("assistant: ", "assistant: <think>\n")
 
 
 @pytest.mark.parametrize(
-    ("answer", "thought", "text", "calls"),
+    ("answer", "reasoning", "text", "calls"),
     [
         ("why <b>\n</think>\n\nso", "why <b>", "so", []),
         ("\n</think>\n\nso", "", "so", []),
@@ -375,24 +375,24 @@ THINKING = HERMES.replace("assistant: ", "assistant: <think>\n")
         ("why", "why", "", []),
     ],
 )
-def test_what_a_model_thinks_is_told_apart_from_its_answer(
-    load: Callable[[], Any], answer: str, thought: str, text: str, calls: list[str]
+def test_reasoning_is_told_apart_from_its_answer(
+    load: Callable[[], Any], answer: str, reasoning: str, text: str, calls: list[str]
 ) -> None:
-    """Its marks are several tokens here; a call within a thought is none."""
+    """Its marks are several tokens here; a call within the reasoning is none."""
     base = load()
     use_template(base, THINKING)
     said = written(base, ask(tools=[WEATHER]), answer)
-    assert (pieces(said, "reasoning"), pieces(said, "delta")) == (thought, text)
+    assert (pieces(said, "reasoning"), pieces(said, "delta")) == (reasoning, text)
     assert [call["function"]["name"] for one in said for call in one.get("toolCalls", [])] == calls
 
 
-def test_a_model_without_marks_of_thoughts_has_none(load: Callable[[], Any]) -> None:
+def test_a_model_without_marks_has_no_reasoning(load: Callable[[], Any]) -> None:
     """The same text is its answer."""
     said = written(load(), ask(), "<think>why</think>so")
     assert (pieces(said, "reasoning"), pieces(said, "delta")) == ("", "<think>why</think>so")
 
 
-def test_a_thought_may_be_cut_off(load: Callable[[], Any]) -> None:
+def test_reasoning_may_be_cut_off(load: Callable[[], Any]) -> None:
     """By the limit of tokens."""
     base = load()
     use_template(base, THINKING)
@@ -401,8 +401,8 @@ def test_a_thought_may_be_cut_off(load: Callable[[], Any]) -> None:
     assert said[-1]["done"]["finishReason"] == "length"
 
 
-def test_a_constrained_answer_has_no_thought(load: Callable[[], Any]) -> None:
-    """The constraint holds from the first token, also where the prompt opens a thought."""
+def test_a_constrained_answer_has_no_reasoning(load: Callable[[], Any]) -> None:
+    """The constraint holds from the first token, also where the prompt opens the reasoning."""
     base = load()
     use_template(base, THINKING)
     said = written(base, ask(structuredOutputs={"choice": ["so"]}), "so")

@@ -9,7 +9,7 @@ From the server::
 To the server, about the answer with that id::
 
     {"id", "accepted": {"promptTokens"}}     it will be answered: nothing in it was refused
-    {"id", "reasoning": "text"}              more of what the model thinks
+    {"id", "reasoning": "text"}              more of its reasoning
     {"id", "delta": "text"}                  more of its text
     {"id", "toolCalls": [{…}]}               the functions it calls, in chat completions form
     {"id", "done": {"finishReason", "usage"}}  its end; token counts

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from arkor.backend.inference.messages import Message, add_to_system, fold_tool_turns
+from arkor.backend.inference.reasoning import find_reasoning_marks
 from arkor.backend.inference.request import MAX_PROMPT_CHARS
-from arkor.backend.inference.thoughts import find_thought_marks
 from arkor.backend.inference.time_limit import TookTooLong, cpu_time_limit
 from arkor.backend.inference.tools import CALL_OPENS, Tools, instructions
 from arkor.serving.refusal import Refusal
@@ -49,7 +49,7 @@ class Prompts:
         context: how many tokens the model can read, or None.
 
     Attributes:
-        thought_marks: how the model marks what it thinks, None if it does not think.
+        reasoning_marks: how the model marks its reasoning; None if it has none.
         tool_style: what the template does with tools.
     """
 
@@ -58,7 +58,7 @@ class Prompts:
         self._max_chars = MAX_PROMPT_CHARS if context is None else min(context * _CHARS_A_TOKEN, MAX_PROMPT_CHARS)
         self._is_endless = False
         self._special = frozenset(tokenizer.all_special_ids)
-        self.thought_marks = find_thought_marks(str(tokenizer.chat_template))
+        self.reasoning_marks = find_reasoning_marks(str(tokenizer.chat_template))
         self.tool_style = self._find_tool_style()
         self._form = self._find_form()
         self._call_form = None if self.tool_style is ToolStyle.ABSENT else self._find_call_form()

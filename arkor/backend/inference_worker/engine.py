@@ -19,7 +19,7 @@ from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference_worker.base import Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
 from arkor.backend.inference_worker.detokenizer import Detokenizer
-from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput, Thoughts
+from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, ReasoningParser, TaggedOutput
 from arkor.backend.inference_worker.rows import Row, Say
 from arkor.backend.inference_worker.sampling import Sampler
 from arkor.backend.models.hardware import available_bytes
@@ -179,8 +179,8 @@ class Engine:
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
         if request.tools is not None and request.tools.choice == "required":
             matcher = base.grammars.for_call(request.tools, tagged=tagged)
-        # A constraint holds from the first token, and plain text has no thoughts.
-        marks = base.prompts.thought_marks if matcher is None and request.prompt is None else None
+        # A constraint holds from the first token, and plain text has no reasoning.
+        marks = base.prompts.reasoning_marks if matcher is None and request.prompt is None else None
         room = request.max_tokens if base.context is None else min(request.max_tokens, base.context - len(prompt))
         in_use = {row.adapter for row in lane.batch.rows if row.adapter is not None}
         return Row(
@@ -191,7 +191,7 @@ class Engine:
             stop_ids=base.stop_ids,
             detokenizer=Detokenizer(base.tokenizer, str(marks or "")),
             sampler=_sampler(request),
-            thoughts=Thoughts(marks, text),
+            reasoning=ReasoningParser(marks, text),
             output=_output(request, tagged=tagged),
             matcher=matcher,
             alone=request.seed is not None,

@@ -1,44 +1,44 @@
-"""What of the model's text is a thought, what is shown, and what is a call."""
+"""What of the model's text is reasoning, what is shown, and what is a call."""
 
 from __future__ import annotations
 
 import secrets
 from typing import Any, Protocol
 
-from arkor.backend.inference.thoughts import ThoughtMarks
+from arkor.backend.inference.reasoning import ReasoningMarks
 from arkor.backend.inference.tools import CALL_ENDS, CALL_OPENS, read_call
 
 
-class Thoughts:
-    """Splits the text of one answer, as it is made, into what the model thinks and what it says.
+class ReasoningParser:
+    """Splits the text of one answer, as it is made, into its reasoning and the rest.
 
-    A thought stands at the beginning. Blanks around it belong to neither; an empty one is none.
+    Reasoning is at the beginning. Blanks around it belong to neither part.
 
     Args:
-        marks: those of the model; None takes all of the text for what it says.
-        prompt: the text that the model continues: it may have opened the thought.
+        marks: those of the model; None if it has no reasoning.
+        prompt: the text that the model continues: it may have opened the reasoning.
     """
 
-    def __init__(self, marks: ThoughtMarks | None, prompt: str = "") -> None:
-        self._marks = marks or ThoughtMarks("", "")
+    def __init__(self, marks: ReasoningMarks | None, prompt: str = "") -> None:
+        self._marks = marks or ReasoningMarks("", "")
         self._held = ""
         self._is_beginning = marks is not None
-        self._is_thinking = marks is not None and prompt.rstrip().endswith(marks.opens)
-        self._drops_blanks = self._is_thinking
+        self._is_reasoning = marks is not None and prompt.rstrip().endswith(marks.opens)
+        self._drops_blanks = self._is_reasoning
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Take more text; return what is certain now of the thought, and of the rest."""
+        """Take more text; return what is certain now of the reasoning, and of the rest."""
         self._held += text
         if self._is_beginning:
             self._begin()
         if self._is_beginning:
             return "", ""
-        thought = self._thought() if self._is_thinking else ""
-        return thought, "" if self._is_thinking else self._shown(len(self._held))
+        reasoning = self._reasoning() if self._is_reasoning else ""
+        return reasoning, "" if self._is_reasoning else self._shown(len(self._held))
 
     def finish(self) -> tuple[str, str]:
-        """Return what was held back, as ``feed`` does; a thought that was cut off is one."""
-        if self._is_thinking:
+        """Return what was held back, as ``feed`` does."""
+        if self._is_reasoning:
             return self._shown(len(self._held.rstrip())), ""
         return "", self._shown(len(self._held))
 
@@ -51,16 +51,16 @@ class Thoughts:
         mark = next((mark for mark in (marks.opens, marks.answers) if mark and start.startswith(mark)), None)
         if mark is not None:
             self._held, self._drops_blanks = start.removeprefix(mark), True
-            self._is_thinking = mark == marks.opens
+            self._is_reasoning = mark == marks.opens
 
-    def _thought(self) -> str:
+    def _reasoning(self) -> str:
         closes = self._marks.closes
         before, mark, behind = self._held.partition(closes)
         if not mark:
             return self._shown(len(before[: len(before) - _beginning_of(closes, before)].rstrip()))
-        thought = self._shown(len(before.rstrip()))
-        self._held, self._is_thinking, self._drops_blanks = behind, False, True
-        return thought
+        reasoning = self._shown(len(before.rstrip()))
+        self._held, self._is_reasoning, self._drops_blanks = behind, False, True
+        return reasoning
 
     def _shown(self, length: int) -> str:
         """Return the beginning of what is held, and hold the rest."""

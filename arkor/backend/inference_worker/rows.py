@@ -9,7 +9,7 @@ import torch
 
 from arkor.backend.inference_worker.detokenizer import Detokenizer
 from arkor.backend.inference_worker.grammars import Matcher
-from arkor.backend.inference_worker.outputs import Output, Thoughts
+from arkor.backend.inference_worker.outputs import Output, ReasoningParser
 from arkor.backend.inference_worker.sampling import Sampler
 
 Say = Callable[..., None]
@@ -27,7 +27,7 @@ class Row:
         stop_ids: the tokens that end it.
         detokenizer: makes text of its tokens.
         sampler: chooses them.
-        thoughts: what of its text is a thought.
+        reasoning: what of its text is reasoning.
         output: what of the rest is shown.
         matcher: what it is held to, or None.
         alone: whether it is computed without company, so that the same question gives the same answer.
@@ -47,7 +47,7 @@ class Row:
         stop_ids: frozenset[int],
         detokenizer: Detokenizer,
         sampler: Sampler,
-        thoughts: Thoughts,
+        reasoning: ReasoningParser,
         output: Output,
         matcher: Matcher | None = None,
         alone: bool = False,
@@ -62,7 +62,7 @@ class Row:
         self._stop_ids = stop_ids
         self._detokenizer = detokenizer
         self._sampler = sampler
-        self._thoughts = thoughts
+        self._reasoning = reasoning
         self._output = output
         self._matcher = matcher
         self._made = 0
@@ -81,23 +81,23 @@ class Row:
         self._made += 1
         complete = self._matcher is not None and self._matcher.take(self.last)
         if self.last not in self._stop_ids:
-            self._tell(*self._thoughts.feed(self._detokenizer.add(self.last)))
+            self._tell(*self._reasoning.feed(self._detokenizer.add(self.last)))
         if complete or self.last in self._stop_ids:
             self._end("stop")
         elif self._made >= self._max_tokens:
             self._end("length")
 
-    def _tell(self, thought: str, text: str) -> None:
-        if thought:
-            self.say(reasoning=thought)
+    def _tell(self, reasoning: str, text: str) -> None:
+        if reasoning:
+            self.say(reasoning=reasoning)
         shown = self._output.feed(text) if text else ""
         if shown:
             self.say(delta=shown)
 
     def _end(self, reason: str) -> None:
         self.done = True
-        self._tell(*self._thoughts.feed(self._detokenizer.finish()))
-        self._tell(*self._thoughts.finish())
+        self._tell(*self._reasoning.feed(self._detokenizer.finish()))
+        self._tell(*self._reasoning.finish())
         rest, calls = self._output.finish()
         if rest:
             self.say(delta=rest)

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given, strategies as st
 
-from arkor.backend.inference.thoughts import ThoughtMarks, find_thought_marks
+from arkor.backend.inference.reasoning import ReasoningMarks, find_reasoning_marks
 from arkor.backend.inference_worker.detokenizer import Detokenizer
-from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, TaggedOutput, Thoughts
+from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, ReasoningParser, TaggedOutput
 
 SPECIAL = 256
 
@@ -52,7 +52,7 @@ def test_special_tokens_have_no_text() -> None:
 
 
 def test_a_special_token_has_its_text_where_it_is_a_mark() -> None:
-    """Otherwise a thought could not be told apart; what was held back before it comes first."""
+    """Otherwise reasoning could not be told apart; what was held back before it comes first."""
     detokenizer = Detokenizer(ByteTokenizer(), "<think></think>")
     pieces = [detokenizer.add(token) for token in (*b"a\xc3", SPECIAL, *b"b")]
     assert pieces == ["a", "", "<think>", "b"]
@@ -117,17 +117,17 @@ def test_a_call_that_was_cut_off_is_dropped() -> None:
     assert shown(TaggedOutput(), [f"a <tool_call>{CALL}"]) == ("a ", [])
 
 
-THINK, CHANNELS = ThoughtMarks("<think>", "</think>"), ThoughtMarks("<a>", "<e><f>", "<f>")
+THINK, CHANNELS = ReasoningMarks("<think>", "</think>"), ReasoningMarks("<a>", "<e><f>", "<f>")
 
 
-def heard(thoughts: Thoughts, pieces: list[str]) -> tuple[str, str]:
-    """Return the thought and the text."""
-    parts = [*(thoughts.feed(piece) for piece in pieces), thoughts.finish()]
-    return "".join(thought for thought, _ in parts), "".join(text for _, text in parts)
+def heard(parser: ReasoningParser, pieces: list[str]) -> tuple[str, str]:
+    """Return the reasoning and the text."""
+    parts = [*(parser.feed(piece) for piece in pieces), parser.finish()]
+    return "".join(reasoning for reasoning, _ in parts), "".join(text for _, text in parts)
 
 
 @pytest.mark.parametrize(
-    ("marks", "prompt", "answer", "thought", "text"),
+    ("marks", "prompt", "answer", "reasoning", "text"),
     [
         (THINK, "assistant\n", "<think>\nwhy < so\n</think>\n\nso\n", "why < so", "so\n"),
         (THINK, "assistant\n", "\n<think>why</think>so", "why", "so"),
@@ -152,17 +152,17 @@ def heard(thoughts: Thoughts, pieces: list[str]) -> tuple[str, str]:
     ],
 )
 @given(cuts=st.lists(st.integers(0, 40)))
-def test_a_thought_is_told_apart_however_it_is_cut(
-    marks: ThoughtMarks | None, prompt: str, answer: str, thought: str, text: str, cuts: list[int]
+def test_reasoning_is_told_apart_however_it_is_cut(
+    marks: ReasoningMarks | None, prompt: str, answer: str, reasoning: str, text: str, cuts: list[int]
 ) -> None:
     """At the beginning only, whoever opened it, with an end or without; a model without marks has none."""
-    assert heard(Thoughts(marks, prompt), cut_up(answer, cuts)) == (thought, text)
+    assert heard(ReasoningParser(marks, prompt), cut_up(answer, cuts)) == (reasoning, text)
 
 
-def test_a_thought_is_shown_as_it_comes() -> None:
+def test_reasoning_is_shown_as_it_comes() -> None:
     """Without what may be the blanks or the mark at its end."""
-    thoughts = Thoughts(THINK, "<think>")
-    assert [thoughts.feed(piece) for piece in ("why ", "so </", "b></think>", " a ", "b")] == [
+    parser = ReasoningParser(THINK, "<think>")
+    assert [parser.feed(piece) for piece in ("why ", "so </", "b></think>", " a ", "b")] == [
         ("why", ""),
         (" so", ""),
         (" </b>", ""),
@@ -173,6 +173,6 @@ def test_a_thought_is_shown_as_it_comes() -> None:
 
 def test_the_marks_are_those_of_the_template() -> None:
     """One of the two is enough; a template without them has none."""
-    assert find_thought_marks("{% if '</think>' in content %}") == THINK
-    assert find_thought_marks("<|start|>assistant<|channel|>analysis<|message|>") is not None
-    assert find_thought_marks("{{ message.content }}") is None
+    assert find_reasoning_marks("{% if '</think>' in content %}") == THINK
+    assert find_reasoning_marks("<|start|>assistant<|channel|>analysis<|message|>") is not None
+    assert find_reasoning_marks("{{ message.content }}") is None

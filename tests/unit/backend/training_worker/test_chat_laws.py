@@ -15,7 +15,7 @@ from arkor.backend.inference.messages import normalise
 from arkor.backend.inference.prompts import Prompts, ToolStyle
 from arkor.backend.inference.tools import read_tools
 from arkor.backend.inference_worker.detokenizer import Detokenizer
-from arkor.backend.inference_worker.outputs import Thoughts
+from arkor.backend.inference_worker.outputs import ReasoningParser
 from arkor.backend.training_worker.chat import ChatEncoder, Encoded, RowProblem
 from tests.support import chat_templates
 
@@ -141,18 +141,18 @@ def test_an_answer_is_learnt_behind_the_prompt_that_a_chat_sends(
 
 
 def heard(prompts: Prompts, tokenizer: Any, prompt: str, ids: list[int]) -> tuple[str, str]:
-    """Return the thought and the text that a chat makes of an answer."""
-    detokenizer = Detokenizer(tokenizer, str(prompts.thought_marks or ""))
-    thoughts = Thoughts(prompts.thought_marks, prompt)
-    parts = [thoughts.feed(detokenizer.add(token)) for token in ids if token not in prompts.end_ids]
-    parts += [thoughts.feed(detokenizer.finish()), thoughts.finish()]
-    return "".join(thought for thought, _ in parts), "".join(text for _, text in parts)
+    """Return the reasoning and the text that a chat makes of an answer."""
+    detokenizer = Detokenizer(tokenizer, str(prompts.reasoning_marks or ""))
+    parser = ReasoningParser(prompts.reasoning_marks, prompt)
+    parts = [parser.feed(detokenizer.add(token)) for token in ids if token not in prompts.end_ids]
+    parts += [parser.feed(detokenizer.finish()), parser.finish()]
+    return "".join(reasoning for reasoning, _ in parts), "".join(text for _, text in parts)
 
 
-def test_a_chat_gives_back_the_thought_and_the_text_that_were_learnt(
+def test_a_chat_gives_back_the_reasoning_and_the_text_that_were_learnt(
     learnt: list[tuple[Conversation, list[Encoded]]], tokenizer: Any
 ) -> None:
-    """Each in its field, without the marks; an empty thought is none."""
+    """Each in its field, without the marks; an empty think block is neither."""
     prompts = Prompts(tokenizer)
     for talk, examples in learnt:
         answers = [(example.input_ids, *run) for example in examples for run in runs(example)]
@@ -160,8 +160,8 @@ def test_a_chat_gives_back_the_thought_and_the_text_that_were_learnt(
             own = talk.messages[place]
             if tokenizer.decode(ids[start:end]).startswith("<|turn>model"):
                 continue  # after a tool's answer, diffusion_gemma has the turn's header there, not in the prompt
-            thought, text = heard(prompts, tokenizer, tokenizer.decode(ids[:start]), ids[start:end])
-            assert thought == (own.get("thinking") or own.get("reasoning_content") or "").strip()
+            reasoning, text = heard(prompts, tokenizer, tokenizer.decode(ids[:start]), ids[start:end])
+            assert reasoning == (own.get("thinking") or own.get("reasoning_content") or "").strip()
             assert text.strip() == own["content"] or own.get("tool_calls")
 
 
