@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         request_oauth_config as request_oauth_config,
     )
     from arkor.client.chat import (
+        ChatDelta as ChatDelta,
         ChatOptions as ChatOptions,
         ChatResponse as ChatResponse,
         CompletionOptions as CompletionOptions,
@@ -148,7 +149,7 @@ _HOMES = {
         "DeploymentKey",
         "DeploymentTarget",
     ),
-    "arkor.client.chat": ("ChatOptions", "ChatResponse", "CompletionOptions"),
+    "arkor.client.chat": ("ChatDelta", "ChatOptions", "ChatResponse", "CompletionOptions"),
     "arkor.http.deprecation": ("Notice", "last_notice", "on_notice"),
     "arkor.client.result": ("TrainingFailed", "TrainingResult"),
     "arkor.client.stream": ("ReconnectPolicy",),

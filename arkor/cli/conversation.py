@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,10 +21,11 @@ from arkor.protocol.jobs import Scope
 from arkor.text import one_line
 
 if TYPE_CHECKING:
-    from arkor.client.chat import ChatResponse
+    from arkor.client.chat import ChatDelta, ChatResponse
     from arkor.client.client import CloudApiClient
 
 PROMPT = "> "
+REASONING = "Reasoning: "
 HELP = """\
 /system TEXT  set the system message; without TEXT, show it
 /base         switch between the adapter and its base model
@@ -67,19 +68,27 @@ class Model:
         return client.chat(scope, messages=messages, **self.request, **options)
 
 
-def print_answer(pieces: Iterable[str], printed: list[str]) -> None:
+def print_answer(answer: ChatResponse, printed: list[ChatDelta]) -> None:
     """Print an answer as it arrives.
 
-    Control characters are dropped on a terminal; a file or a pipe gets the text unchanged. If the reader of a pipe has
-    left, the rest of the answer is not waited for.
+    A terminal shows reasoning above the answer, dimmed, and drops control characters; a file or a pipe gets
+    the answer's text alone, unchanged. If the reader of a pipe has left, the rest of the answer is not waited for.
 
     Args:
-        pieces: the answer's text.
+        answer: it is read to its end.
         printed: gets each piece just before it is printed.
     """
-    for piece in pieces:
-        printed.append(piece)
-        click.echo(_CONTROLS.sub("", piece) if is_terminal(sys.stdout) else piece, nl=False)
+    on_terminal, is_reasoning = is_terminal(sys.stdout), False
+    for delta in answer.deltas():
+        printed.append(delta)
+        if delta.reasoning_content and on_terminal:
+            label = "" if is_reasoning else REASONING
+            click.echo(click.style(label + _CONTROLS.sub("", delta.reasoning_content), dim=True), nl=False)
+            is_reasoning = True
+        if delta.content:
+            apart = "\n\n" if is_reasoning else ""
+            click.echo(apart + (_CONTROLS.sub("", delta.content) if on_terminal else delta.content), nl=False)
+            is_reasoning = False
         if is_closed(sys.stdout):  # as of arkor chat … | head -c 80: nobody needs the rest
             return
 
@@ -138,7 +147,7 @@ class Conversation:
         is forgotten.
         """
         question = {"role": "user", "content": text}
-        printed: list[str] = []
+        printed: list[ChatDelta] = []
         is_whole = False
         try:
             system = [{"role": "system", "content": self._system}] if self._system else []
@@ -154,8 +163,10 @@ class Conversation:
         except ArkorError as exc:
             _note(f"\n{message(exc)}" if printed else message(exc))
             return
-        if is_whole or printed:
-            self._messages += [question, {"role": "assistant", "content": "".join(printed)}]
+        reply = {"role": "assistant", "content": "".join(delta.content for delta in printed)}
+        reasoning = "".join(delta.reasoning_content for delta in printed)
+        if is_whole or reply["content"]:
+            self._messages += [question, reply | ({"reasoning_content": reasoning} if reasoning else {})]
 
     def _set_system(self, text: str) -> None:
         if self._answers.is_raw:

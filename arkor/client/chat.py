@@ -12,10 +12,11 @@ import contextlib
 import json
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypedDict
 
+import attrs
 import requests
 
 from arkor.errors import ConfigError, ConnectionFailed, ServerError, StreamError
@@ -73,7 +74,7 @@ class ChatOptions(_Chat, AnswerOptions, total=False):
     Attributes:
         messages: the conversation in chat completions form, at least one message. The only one that is required.
         tools: functions that the model may call.
-        tool_choice: ``auto``, ``none``, ``required``, or which function.
+        tool_choice: ``auto``, ``none`` (the model sees the tools and calls none), ``required``, or which function.
     """
 
     tools: Sequence[Mapping[str, Any]] | None
@@ -220,6 +221,19 @@ def _open_object(schema: Any, place: str) -> str | None:
 _DATA_KEYWORDS = frozenset({"const", "default", "enum", "examples"})
 
 
+@attrs.frozen
+class ChatDelta:
+    """A piece of an answer, as ``ChatResponse.deltas`` gives it.
+
+    Attributes:
+        content: a piece of the answer's text; may be empty.
+        reasoning_content: a piece of the reasoning before it; may be empty.
+    """
+
+    content: str = ""
+    reasoning_content: str = ""
+
+
 class ChatResponse(NotPickled):
     """An answer, as it arrives. Iterate it for the text's pieces, or ask for ``text``, which waits for the rest.
 
@@ -246,7 +260,7 @@ class ChatResponse(NotPickled):
         self.usage: dict[str, Any] = {}
         self.tool_calls: list[dict[str, Any]] = []
         self._scope = scope
-        self._pieces: list[str] = []
+        self._taken: list[ChatDelta] = []
         self._deltas = self._read()
         self._close = weakref.finalize(self, opened.close)
 
@@ -266,14 +280,32 @@ class ChatResponse(NotPickled):
             ServerError: the backend failed while it made the answer.
             Aborted, WaitTimeout: the abort event was set, or the timeout passed.
         """
+        with contextlib.closing(self._deltas):  # as deltas() does if it is left early
+            for delta in self._deltas:
+                if delta.content:
+                    yield delta.content
+
+    def deltas(self) -> Iterator[ChatDelta]:
+        """Yield the pieces of text and reasoning that were not handed out yet, as they arrive.
+
+        Raises as iterating does.
+
+        Example::
+
+            for delta in answer.deltas():
+                print(delta.reasoning_content or delta.content, end="", flush=True)
+        """
         yield from self._deltas
 
     @property
     def text(self) -> str:
         """The whole text; waits for what has not arrived. Raises as iterating does."""
-        for _ in self._deltas:
-            pass
-        return "".join(self._pieces)
+        return "".join(delta.content for delta in self._all())
+
+    @property
+    def reasoning_content(self) -> str | None:
+        """The model's reasoning before its answer, or None; waits and raises as ``text`` does."""
+        return "".join(delta.reasoning_content for delta in self._all()) or None
 
     def json(self) -> Any:
         """Return the text as the JSON it holds.
@@ -292,7 +324,12 @@ class ChatResponse(NotPickled):
         """Stop reading and let the connection go."""
         self._close()
 
-    def _read(self) -> Iterator[str]:
+    def _all(self) -> list[ChatDelta]:
+        for _ in self._deltas:
+            pass
+        return self._taken
+
+    def _read(self) -> Generator[ChatDelta, None, None]:
         try:
             if "text/event-stream" in self.response.headers.get("Content-Type", ""):
                 yield from self._read_stream()
@@ -311,8 +348,8 @@ class ChatResponse(NotPickled):
     def _url(self) -> str:
         return self.response.url.partition("?")[0]
 
-    def _read_stream(self) -> Iterator[str]:
-        """Yield the text of a streamed answer; one that ends without its last mark was cut."""
+    def _read_stream(self) -> Iterator[ChatDelta]:
+        """Yield the pieces of a streamed answer; one that ends without its last mark was cut."""
         reader = FrameReader()
         while True:
             self._scope.limit_reads(IDLE_TIMEOUT_S)
@@ -326,8 +363,8 @@ class ChatResponse(NotPickled):
                 if frame.data:
                     yield from self._take(_chunk(frame.data))
 
-    def _take(self, body: Mapping[str, Any]) -> Iterator[str]:
-        """Take in a chunk, or a whole body, and yield its text."""
+    def _take(self, body: Mapping[str, Any]) -> Iterator[ChatDelta]:
+        """Take in a chunk, or a whole body, and yield its text and reasoning."""
         if body.get("error"):
             error = body["error"]
             raise ServerError(500, wire.text(error.get("message") if isinstance(error, Mapping) else error))
@@ -337,10 +374,11 @@ class ChatResponse(NotPickled):
         self.finish_reason = wire.optional_text(choice.get("finish_reason")) or self.finish_reason
         said = wire.mapping(choice.get("delta") or choice.get("message"))
         self._take_tool_calls(said.get("tool_calls"))
-        content = choice["text"] if "text" in choice else said.get("content")  # "text" is a completion's
-        if isinstance(content, str) and content:
-            self._pieces.append(content)
-            yield content
+        # A completion has its text in "text".
+        delta = ChatDelta(_text(choice.get("text") or said.get("content")), _text(said.get("reasoning_content")))
+        if delta != ChatDelta():
+            self._taken.append(delta)
+            yield delta
 
     def _take_tool_calls(self, calls: Any) -> None:
         """Put the pieces of streamed tool calls together: a name comes once, arguments bit by bit."""
@@ -353,6 +391,10 @@ class ChatResponse(NotPickled):
             kept["id"] = call.get("id") or kept["id"]
             kept["function"]["name"] += wire.text(function.get("name"))
             kept["function"]["arguments"] += wire.text(function.get("arguments"))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _chunk(data: str) -> Mapping[str, Any]:

@@ -143,6 +143,28 @@ def test_an_answer_comes_bit_by_bit(play: Page, studio: ScriptedStudio) -> None:
     ]
 
 
+def test_reasoning_is_folded_above_the_answer_and_sent_back(play: Page, studio: ScriptedStudio) -> None:
+    """It is not part of the text; an answer without any shows no place for it."""
+    reasoning = [chunk(delta={"reasoning_content": piece}) for piece in ("why", "\nso")]
+    studio.answers[CHAT] = Streamed(*reasoning, chunk("Unplug it."), chunk(finish_reason="stop"), DONE)
+    ask(play)
+    play.reads(".answer-text", "Unplug it.")
+    assert texts(play, ".reasoning-text") == ["why\nso"]
+    assert play.run("return document.querySelector('.answer-reasoning').open") is False
+    play.the(".answer-reasoning > summary", "Reasoning").click()
+    play.reads(".reasoning-text", "why\nso")
+    studio.answers[CHAT] = says("Hello!")
+    ask(play, "And then?")
+    assert play.asked(CHAT, 2)[1]["messages"] == [
+        {"role": "user", "content": "Hi?"},
+        {"role": "assistant", "content": "Unplug it.", "reasoning_content": "why\nso"},
+        {"role": "user", "content": "And then?"},
+    ]
+    eventually(lambda: texts(play, ".answer-text") == ["Unplug it.", "Hello!"], "the second answer")
+    shown = "return [...document.querySelectorAll('.answer-reasoning')].map((one) => one.checkVisibility())"
+    assert play.run(shown) == [True, False]
+
+
 def test_a_conversation_goes_on_with_its_settings(play: Page, studio: ScriptedStudio) -> None:
     """What was said before is sent along, after the system prompt; what is empty is not sent."""
     ask(play)
@@ -733,7 +755,8 @@ def test_it_is_free_of_what_axe_finds(play: Page, studio: ScriptedStudio, scheme
     play.the("#play-schema-on").click()
     play.button("Example schema").click()
     play.the("#play-compare").click()
-    for answer in (says('{"a": 1}'), says("no"), Answer({"error": "no"}, 503)):
+    reasoned = Streamed(chunk(delta={"reasoning_content": "why"}), chunk("so"), DONE)
+    for answer in (reasoned, says('{"a": 1}'), says("no"), Answer({"error": "no"}, 503)):
         studio.answers[CHAT] = answer
         ask(play)
         play.button("Retry")

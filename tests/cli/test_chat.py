@@ -168,6 +168,21 @@ def test_no_terminal_obeys_an_answer(routed_cloud: Cloud) -> None:
     assert run("chat", "job_1", "hi").out == "Hi\x1b]0;mine\x07\u200d\n\x9b2Jthere\t!\n"
 
 
+def test_reasoning_is_dimmed_above_the_answer_on_a_terminal_alone(
+    routed_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe gets the answer. NO_COLOR leaves the label."""
+    reasoning = [chunk(delta={"reasoning_content": piece}) for piece in ("wh", "\x1by")]
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    routed_cloud.says(*[Stream(frames=[*reasoning, chunk("So"), DONE])] * 3)
+    assert run("chat", "job_1", "hi").out == "So\n"
+    with Terminal("chat", "job_1", "hi") as terminal:
+        assert terminal.end() == (0, "\x1b[2mReasoning: wh\x1b[0m\x1b[2my\x1b[0m\n\nSo\n")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Terminal("chat", "job_1", "hi") as terminal:
+        assert terminal.end() == (0, "Reasoning: why\n\nSo\n")
+
+
 def test_the_raw_body_is_printed_on_request(routed_cloud: Cloud) -> None:
     """``--json``: one object, not streamed."""
     body = {"choices": [{"message": {"content": "Hello"}}]}
@@ -233,6 +248,23 @@ def test_a_conversation_remembers_until_it_is_reset(terminal: Terminal, routed_c
     assert contents(routed_cloud) == ["be brief", "three"]
     terminal.type("/quit")
     assert terminal.end()[0] == 0
+
+
+def test_a_conversation_sends_reasoning_back(terminal: Terminal, routed_cloud: Cloud) -> None:
+    """Beside the answer, for the chat template to use. An answer that is all reasoning stays, too."""
+    reasoning = chunk(delta={"reasoning_content": "why"})
+    routed_cloud.says(Stream(frames=[reasoning, chunk("So"), DONE]), Stream(frames=[reasoning, DONE]), HELLO)
+    say(terminal, "one", "So")
+    say(terminal, "two", "Reasoning: why")
+    say(terminal, "three", "Hello")
+    assert sent(routed_cloud)["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "So", "reasoning_content": "why"},
+        {"role": "user", "content": "two"},
+        {"role": "assistant", "content": "", "reasoning_content": "why"},
+        {"role": "user", "content": "three"},
+    ]
 
 
 def test_the_system_message_can_be_seen_and_changed(terminal: Terminal, routed_cloud: Cloud) -> None:

@@ -64,6 +64,38 @@ def test_the_pieces_arrive_and_the_text_is_whole(
     assert sent.query == {"orgSlug": "anon-1", "projectSlug": "my-project"}
 
 
+REASONING = [chunk(delta={"reasoning_content": piece}) for piece in ("wh", "y")]
+
+
+def test_reasoning_is_apart_from_the_text(routed_cloud: Cloud, client: CloudApiClient, scope: Scope) -> None:
+    """Iterating gives the text alone, ``deltas`` both; who asks for one gets all of it, whenever it is asked."""
+    routed_cloud.says(*[Stream(frames=[*REASONING, *HELLO])] * 3)
+    with ask(client, scope) as answer:
+        assert list(answer) == ["Hel", "lo"]
+        assert (answer.text, answer.reasoning_content) == ("Hello", "why")
+    with ask(client, scope) as answer:
+        assert [(delta.reasoning_content, delta.content) for delta in answer.deltas()] == [
+            ("wh", ""),
+            ("y", ""),
+            ("", "Hel"),
+            ("", "lo"),
+        ]
+    assert ask(client, scope).reasoning_content == "why"
+    routed_cloud.says(Answer(body={"choices": [{"message": {"content": "so", "reasoning_content": "why"}}]}))
+    answer = ask(client, scope, stream=False)
+    assert (answer.reasoning_content, answer.text) == ("why", "so")
+
+
+@pytest.mark.parametrize("said", [{"content": "Hi"}, {"content": "Hi", "reasoning_content": None}])
+def test_an_answer_without_reasoning_has_none(
+    routed_cloud: Cloud, client: CloudApiClient, scope: Scope, said: dict[str, Any]
+) -> None:
+    """As those of older backends."""
+    routed_cloud.says(Answer(body={"choices": [{"message": said}]}))
+    answer = ask(client, scope, stream=False)
+    assert (answer.reasoning_content, answer.text) == (None, "Hi")
+
+
 def test_an_answer_without_a_stream(routed_cloud: Cloud, client: CloudApiClient, scope: Scope) -> None:
     """One body, read the same way; the raw one is there too."""
     body = {"choices": [{"message": {"content": '{"a": 1}'}, "finish_reason": "stop"}], "usage": {"total_tokens": 7}}

@@ -31,7 +31,7 @@ function frameReader(onData) {
 }
 
 /**
- * Ask, and fill `answer` as it comes: `text`, `finishReason`, `tokens`, `firstMs`, `totalMs`, null for what nobody
+ * Ask, and fill `answer` as it comes: `text`, `reasoning`, `finishReason`, `tokens`, `firstMs`, `totalMs`, null for what nobody
  * told. `controller` breaks it off, which throws AbortError; all else throws ApiError.
  */
 export async function ask(api, question, answer, { controller, onText }) {
@@ -46,10 +46,13 @@ export async function ask(api, question, answer, { controller, onText }) {
     const choice = said?.choices?.[0];
     answer.finishReason = choice?.finish_reason ?? answer.finishReason;
     answer.tokens = said?.usage?.completion_tokens ?? answer.tokens;
-    const text = choice?.text ?? (choice?.delta ?? choice?.message)?.content; // "text" is a completion's
-    if (typeof text !== "string" || !text) return;
+    const piece = choice?.delta ?? choice?.message;
+    const text = textOf(choice?.text ?? piece?.content);
+    const reasoning = textOf(piece?.reasoning_content);
+    if (!text && !reasoning) return;
     answer.firstMs ??= performance.now() - begun;
     answer.text += text;
+    answer.reasoning += reasoning;
     onText();
   }
 
@@ -81,6 +84,10 @@ export async function ask(api, question, answer, { controller, onText }) {
     controller.abort(); // also after an error in its midst: nobody reads the rest
     answer.totalMs = performance.now() - begun;
   }
+}
+
+function textOf(value) {
+  return typeof value === "string" ? value : "";
 }
 
 function parsed(text) {

@@ -8,17 +8,18 @@ const STORED = "arkor-playground";
 
 /** An answer that is about to come. */
 export function newAnswer(label, wantsJson) {
-  return { label, wantsJson, state: "streaming", text: "", error: null, finishReason: null, tokens: null,
-    firstMs: null, totalMs: null };
+  return { label, wantsJson, state: "streaming", text: "", reasoning: "", error: null, finishReason: null,
+    tokens: null, firstMs: null, totalMs: null };
 }
 
 /** The messages that lead to a question, for the model at a place of each turn; what failed is left out. */
 export function messagesFor(turns, place, system, question) {
   const messages = system ? [{ role: "system", content: system }] : [];
   for (const turn of turns) {
-    const { text, state } = turn.answers[place] ?? turn.answers[0];
+    const { text, reasoning, state } = turn.answers[place] ?? turn.answers[0];
     if (!text || state === "failed") continue;
-    messages.push({ role: "user", content: turn.question }, { role: "assistant", content: text });
+    const before = reasoning ? { reasoning_content: reasoning } : {};
+    messages.push({ role: "user", content: turn.question }, { role: "assistant", content: text, ...before });
   }
   return [...messages, { role: "user", content: question }];
 }

@@ -51,22 +51,25 @@ export function createTurns() {
 }
 
 function createAnswer(answer) {
+  const reasoning = document.createTextNode("");
+  const reasoningBox = h("details", { class: "answer-reasoning quiet" }, h("summary", null, "Reasoning"),
+    h("div", { class: "reasoning-text" }, reasoning));
   const text = document.createTextNode("");
   const body = h("div", { class: "answer-text" }, text);
   const waiting = h("span", { class: "waiting quiet" }, "…");
   const trouble = h("p", { class: "problem answer-error" });
   const foot = h("p", { class: "answer-foot quiet" });
   const element = h("div", { class: "answer", role: "group", "aria-label": `Answer of ${answer.label}` },
-    h("h2", { class: "answer-who" }, answer.label), body, waiting, trouble, foot);
+    h("h2", { class: "answer-who" }, answer.label), reasoningBox, body, waiting, trouble, foot);
   let frame = null;
 
   function paint() {
     frame = null;
     const streaming = answer.state === "streaming";
     const json = streaming ? null : readAsJson(answer);
-    const shown = json?.good ? pretty(answer.text) : answer.text;
-    if (shown.startsWith(text.data)) text.appendData(shown.slice(text.data.length)); // a selection stays
-    else text.data = shown;
+    grow(text, json?.good ? pretty(answer.text) : answer.text);
+    grow(reasoning, answer.reasoning ?? ""); // an answer that an earlier page kept has none
+    reasoningBox.hidden = !answer.reasoning;
     body.classList.toggle("code", Boolean(json?.good));
     body.hidden = !answer.text;
     element.setAttribute("aria-busy", String(streaming));
@@ -86,6 +89,11 @@ function createAnswer(answer) {
   } };
 }
 
+function grow(node, text) {
+  if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length)); // a selection stays
+  else node.data = text;
+}
+
 // An answer that was to be JSON says whether it is; any other that happens to be is shown as such.
 function readAsJson({ text, wantsJson }) {
   if (!text || (!wantsJson && !/^\s*[{[]/.test(text))) return null;
@@ -103,11 +111,11 @@ function marks({ state, finishReason, text }, json) {
   ];
 }
 
-function figures({ text, tokens, firstMs, totalMs }) {
+function figures({ text, reasoning = "", tokens, firstMs, totalMs }) {
   if (firstMs === null || firstMs === undefined) return null;
   const parts = [`${seconds(firstMs)} to the first token`];
   const spanS = ((totalMs ?? firstMs) - firstMs) / 1000;
-  const characters = [...text].length;
+  const characters = [...text, ...reasoning].length;
   if (tokens > 1 && spanS > 0.01) parts.push(`${rate((tokens - 1) / spanS)} tokens/s`, `${tokens} tokens`);
   else if (tokens !== null && tokens !== undefined) parts.push(`${tokens} ${tokens === 1 ? "token" : "tokens"}`);
   else if (spanS > 0.01) parts.push(`${rate(characters / spanS)} characters/s`, `${characters} characters`);
