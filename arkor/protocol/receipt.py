@@ -21,8 +21,8 @@ class NumberedCount:
 
     Attributes:
         count: how many rows, 0 or more, held-out ones included.
-        rows: the numbers of the first 20 of them: lines of a file, or places in a split, from 1. Rows to train on come
-            before held-out rows, whose source may be another one.
+        rows: the numbers of the first 20 rows to train on, then of the first 20 held-out rows, whose source may be
+            another one. A number is a line of a file, or a place in a split, from 1.
         held_out: how many of ``count`` are held-out rows.
 
     Example:
@@ -37,13 +37,16 @@ class NumberedCount:
     def of(cls, train: Iterable[int], held_out: Iterable[int] = ()) -> NumberedCount:
         """Return the count of some rows, by their numbers."""
         rows, held_out_rows = list(train), list(held_out)
-        every = (*rows, *held_out_rows)
-        return cls(len(every), every[:MOST_NUMBERS], len(held_out_rows))
+        shown = (*rows[:MOST_NUMBERS], *held_out_rows[:MOST_NUMBERS])
+        return cls(len(rows) + len(held_out_rows), shown, len(held_out_rows))
 
     def numbers(self) -> str:
         """Return the numbers for people: ``rows 7, 9, …; held-out row 7``."""
-        train = self.count - self.held_out
-        parts = ((train, "row", self.rows[:train]), (self.held_out, "held-out row", self.rows[train:]))
+        train = max(0, len(self.rows) - min(self.held_out, MOST_NUMBERS))
+        parts = (
+            (self.count - self.held_out, "row", self.rows[:train]),
+            (self.held_out, "held-out row", self.rows[train:]),
+        )
         return "; ".join(_numbered(count, noun, rows) for count, noun, rows in parts if count)
 
     def to_wire(self) -> dict[str, Any]:
@@ -133,7 +136,7 @@ class Receipt:
 
     def line(self) -> str:
         """Return it in one line for people."""
-        held_out = f", {self.held_out_rows} held out" if self.held_out_rows else ""
+        held_out = f", {self.held_out_rows:,} held out" if self.held_out_rows else ""
         return (
             f"{_many(self.rows, 'row')} to train on{held_out}: {_many(self.answers, 'answer')}, "
             f"{_many(self.tokens, 'token')} of which {self.counted_tokens:,} count; max_length {self.max_length:,}"
@@ -158,4 +161,5 @@ def _many(count: int, noun: str) -> str:
 
 
 def _numbered(count: int, noun: str, rows: Sequence[int]) -> str:
-    return f"{noun}{'' if count == 1 else 's'} {', '.join([*map(str, rows), *(['…'] if count > len(rows) else [])])}"
+    shown = [*map(str, rows), "…"] if count > len(rows) else map(str, rows)
+    return f"{noun}{'' if count == 1 else 's'} {', '.join(shown)}"

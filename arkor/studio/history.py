@@ -56,6 +56,7 @@ class JobHistory:
         self.last_id: str | None = None
         self.ended = False
         self.can_go_on = True
+        self._started: str | None = None  # the newest training.started as JSON, or null; a long job's is not in a line
         self._lines: deque[str | Mapping[str, Any]] = deque()
         self._line_chars = 0
 
@@ -80,10 +81,11 @@ class JobHistory:
         curve = [self.curve.point(index) for index in self.curve.sampled(points)]
         lines = ", ".join(line if isinstance(line, str) else json_text(line) for line in self._lines)
         rest = {"total": self.total, "lastEventId": self.last_id, "ended": self.ended}
-        return f'{{"points": {json_text(curve)}, "lines": [{lines}], {json_text(rest)[1:]}'
+        told = f'"started": {self._started or "null"}, "lines": [{lines}]'
+        return f'{{"points": {json_text(curve)}, {told}, {json_text(rest)[1:]}'
 
-    def extend_figures(self, pages: Figures) -> None:
-        """Take in the next events as their figures, and the last of them as they are."""
+    def extend_figures(self, pages: Figures, first: Callable[[], Events]) -> None:
+        """Take in the next events as their figures, and the last of them as they are; see ``Histories``."""
         for columns, last in pages:
             self.total += len(columns[0])
             self.curve.extend_columns(columns)
@@ -91,6 +93,10 @@ class JobHistory:
             for event_id, body in last:
                 self._add_line(event_id, body)
             self._reach(last)
+        if self._started is None and len(self._lines) >= LINES:
+            begin = list(itertools.islice(first(), 1))
+            self._started = "null"
+            self._note_start(begin)
 
     def _take(self, batch: Sequence[tuple[str | None, Mapping[str, Any]]]) -> None:
         logged = [body for _, body in batch if body["type"] == "training.log"]
@@ -103,9 +109,15 @@ class JobHistory:
         if len(self.curve) > LARGEST_CURVE:
             self.curve.thin(LARGEST_CURVE // 2)
 
+    def _note_start(self, events: Events) -> None:
+        for event_id, body in events:
+            if body["type"] == "training.started":
+                self._started = _line({**body, "id": event_id})
+
     def _reach(self, batch: Sequence[tuple[str | None, Mapping[str, Any]]]) -> None:
         if not batch:
             return
+        self._note_start(batch)
         last_id, last = batch[-1]
         self.last_id = last_id or None
         self.can_go_on = bool(last_id)  # without an id nobody can ask for what comes after it
@@ -161,15 +173,19 @@ class Histories:
         """
         return self._report(key, points, lambda history: history.extend(after(history.last_id)))
 
-    def report_figures(self, key: Hashable, points: int, after: Callable[[str | None], Figures]) -> str:
+    def report_figures(
+        self, key: Hashable, points: int, after: Callable[[str | None], Figures], first: Callable[[], Events]
+    ) -> str:
         """Do what ``report`` does where a backend hands out figures: in a fraction of the time.
 
         Args:
             key: see there.
             points: see there.
             after: reads the figures of the events behind an id, or of all of them for None.
+            first: reads the events from the first one, which tells what the job trains on. It is asked once, where the
+                last events that come with the figures do not reach back to it.
         """
-        return self._report(key, points, lambda history: history.extend_figures(after(history.last_id)))
+        return self._report(key, points, lambda history: history.extend_figures(after(history.last_id), first))
 
     def _report(self, key: Hashable, points: int, update: Callable[[JobHistory], None]) -> str:
         history = self._history(key)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from arkor.protocol.metrics import METRICS
+from arkor.protocol.receipt import NumberedCount, Receipt
 from tests.browser.jobview import axis, charted, lines, logged, saved, switch, trace
 from tests.browser.page import Page
 from tests.support.eventually import eventually
@@ -68,6 +70,90 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     shown = page.the(".figures tbody tr").text.split()
     assert shown == ["3", "1.2500", *["\N{EN DASH}"] * (len(METRICS) - 1)]
     assert page.accessibility() == []
+
+
+RECEIPT = Receipt(
+    rows=12_340,
+    held_out_rows=2000,
+    examples=12_345,
+    answers=12_345,
+    tokens=1_234_567,
+    counted_tokens=123_456,
+    max_length=2048,
+    max_length_reason="the most on a CPU",
+    left_out={MARKUP: NumberedCount.of([5]), "tools": NumberedCount.of([], [7, 9])},
+    dropped=NumberedCount.of(range(1, 31), [4]),
+    truncated=NumberedCount.of([3], [3]),
+    without_end=NumberedCount.of([3]),
+    duplicates=NumberedCount.of([8, 9]),
+    held_out_duplicates=NumberedCount.of([], [1]),
+)
+
+
+def receipt(page: Page) -> list[str]:
+    """Return what the page says of the rows: a line, and the warnings."""
+    return page.texts(".receipt p, .receipt li")
+
+
+def words(receipt: Receipt) -> list[str]:
+    """Return what the command line says of them."""
+    return [receipt.line(), *(f"Warning: {warning}" for warning in receipt.warnings())]
+
+
+def test_what_became_of_the_rows(page: Page, job: ScriptedJob) -> None:
+    """As it comes, in the words of the command line; with nothing lost it is one line."""
+    page.open(ROUTE)
+    page.the(".status-running", "running")
+    assert receipt(page) == []
+    job.event("training.started", metadata={"receipt": RECEIPT.to_wire()})
+    page.the(".receipt", "Warning")
+    assert receipt(page) == words(RECEIPT)
+    assert page.all(".receipt b, .receipt img") == []
+    assert page.accessibility() == []
+    page.look(360, 800, "dark")
+    assert page.overflow() == 0
+    assert page.accessibility() == []
+    page.look(1200, 800)
+    whole = Receipt(rows=1, answers=1, tokens=12, counted_tokens=3, max_length=12, max_length_reason="the longest row")
+    job.event("training.started", metadata={"receipt": whole.to_wire()})
+    page.gone(".receipt li")
+    assert receipt(page) == words(whole)
+
+
+def test_what_became_of_the_rows_is_there_after_a_reload(page: Page, job: ScriptedJob) -> None:
+    """Also of a job that has logged far more than the last events, and how many steps it has."""
+    job.event("training.started", metadata={"receipt": RECEIPT.to_wire(), "maxSteps": 700})
+    job.logs(range(1, 601))
+    page.open(ROUTE)
+    page.the(".receipt", "Warning")
+    assert receipt(page) == words(RECEIPT)
+    page.the(".job-facts", "600 of 700")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"receipt": None}, {"receipt": "none"}, {"receipt": []}])
+def test_an_old_job_has_no_receipt(page: Page, job: ScriptedJob, metadata: dict[str, Any]) -> None:
+    """Nothing is said of its rows, also not after a receipt of another form."""
+    job.event("training.started", metadata=metadata)
+    job.log(1, loss=2.5)
+    page.open(ROUTE)
+    charted(page, 1)
+    assert receipt(page) == []
+    odd = {"receipt": {"rows": "many", "dropped": 3, "truncated": {"count": 2}, "leftOut": [], "maxLengthReason": 7}}
+    job.event("training.started", metadata=odd)
+    page.the(".receipt", "0 rows to train on")
+    assert receipt(page)[1:] == ["Warning: 2 rows cut to max_length (rows …)"]
+
+
+def test_held_out_rows_of_their_own_are_named(page: Page, studio: ScriptedStudio) -> None:
+    """Beside the data set; other jobs say nothing of them."""
+    job = studio.job("job_1", name="triage")
+    page.open(ROUTE)
+    page.the(".job-facts", "Dataset")
+    assert "Held-out rows" not in page.the(".job-facts").text
+    job.wire["config"]["evalDatasetSource"] = {"type": "huggingface", "name": "owner/rows", "split": "test"}
+    page.open(ROUTE)
+    facts = page.the(".job-facts", "Held-out rows").text.split("\n")
+    assert facts[-2:] == ["Held-out rows", "owner/rows, test"]
 
 
 @pytest.mark.parametrize("kind", ["completed", "failed", "cancelled"])

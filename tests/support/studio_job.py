@@ -93,9 +93,11 @@ class ScriptedJob:
         """Tell what has happened so far."""
         logs = [event for event in self._events if event["type"] == "training.log"]
         numbered = list(enumerate(self._events, 1))
+        starts = [event for event in self._events if event["type"] == "training.started"]
         return {
             "points": logs,
             "total": len(logs),
+            "started": starts[-1] if starts else None,
             "lines": [{**event, "id": str(number)} for number, event in numbered[-500:]],
             "lastEventId": str(len(self._events)) if self.numbered and self._events else None,
             "ended": self._is_ended,

@@ -59,7 +59,12 @@ def metrics(job_id: str) -> Response:
         if histories.has_ended(key):  # nothing is read any more, but the job may have been deleted
             client.get_job(scope, job_id)
         if "stored-events" in client.features:
-            return histories.report_figures(key, points, lambda after: client.job_figures(scope, job_id, after=after))
+            return histories.report_figures(
+                key,
+                points,
+                lambda after: client.job_figures(scope, job_id, after=after),
+                lambda: client.job_events(scope, job_id),
+            )
         return histories.report(key, points, lambda after: client.job_events(scope, job_id, after=after))
 
     return Response(ask_project(told, patiently=True), mimetype="application/json")

@@ -109,14 +109,16 @@ def test_a_data_set_belongs_to_its_project(shared: BackendProcess, client: Clien
 
 
 def test_a_job_trains_on_an_upload(client: Client, shared: BackendProcess, config: dict[str, Any]) -> None:
-    """Its worker gets the file's path."""
-    sha256 = _put(client, _rows(2)).json()["dataset"]["id"]
-    source = {"type": "dataset", "id": sha256}
-    job_id = client.submit("gated:1", {**config, "datasetSource": source}).json()["job"]["id"]
+    """Its worker gets the file's path, and that of the held-out rows."""
+    sha256, held_out = (_put(client, _rows(count)).json()["dataset"]["id"] for count in (2, 3))
+    source, eval_source = ({"type": "dataset", "id": one} for one in (sha256, held_out))
+    sources = {"datasetSource": source, "evalDatasetSource": eval_source}
+    job_id = client.submit("gated:1", {**config, **sources}).json()["job"]["id"]
     shared.worker_pid(job_id)
     spec = json.loads((shared.job_dir(job_id) / "spec.json").read_text())
     assert spec["datasetPath"] == str(shared.data / "datasets" / f"{sha256}.jsonl")
-    assert spec["config"]["datasetSource"] == source
+    assert spec["evalDatasetPath"] == str(shared.data / "datasets" / f"{held_out}.jsonl")
+    assert {name: spec["config"][name] for name in sources} == sources
     assert (spec["jobId"], spec["attempt"], spec["name"]) == (job_id, 1, "gated:1")
     assert (spec["backendUrl"], spec["jobDir"]) == (shared.url, str(shared.job_dir(job_id)))
     assert spec["threads"] >= 1

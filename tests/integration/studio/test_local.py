@@ -72,6 +72,15 @@ def test_a_job_is_followed_over_a_restart_of_the_backend(
     assert (told["total"], told["ended"], told["lastEventId"]) == (3, True, str(numbers[-1]))
 
 
+def test_the_start_of_a_long_job_is_told(client: Client, page: Served, config: dict[str, Any]) -> None:
+    """It is none of the last 500 events."""
+    job_id = client.submit("complete:600", {**config, "saveSteps": 600}).json()["job"]["id"]
+    client.wait_for(job_id, "completed")
+    told = page.get(f"/api/jobs/{job_id}/metrics").json()
+    assert (told["started"]["type"], told["started"]["id"]) == ("training.started", "1")
+    assert "training.started" not in {line["type"] for line in told["lines"]}
+
+
 def test_everything_that_a_job_leaves_can_be_had(client: Client, page: Served, config: dict[str, Any]) -> None:
     """How far it is, its artifacts with their sizes, and the bytes themselves, once an address."""
     job_id = client.submit("complete:3", config).json()["job"]["id"]

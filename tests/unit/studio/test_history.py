@@ -77,8 +77,8 @@ def test_figures_tell_the_same_as_their_events(monkeypatch: pytest.MonkeyPatch) 
 
     histories = Histories()
     with pytest.raises(ConnectionFailed):
-        histories.report_figures("job", 2000, pages)
-    by_figures = json.loads(histories.report_figures("job", 2000, pages))
+        histories.report_figures("job", 2000, pages, list)
+    by_figures = json.loads(histories.report_figures("job", 2000, pages, list))
     assert source.asked == [None, "3"]
     assert by_figures == told(Histories(), source)
     assert (by_figures["total"], by_figures["ended"]) == (4, True)
@@ -137,6 +137,27 @@ def test_the_last_500_events_are_kept_as_they_came() -> None:
     assert [line["id"] for line in lines] == [str(number) for number in range(103, 603)]
     assert lines[-2]["metadata"] == {"config": {"datasetSource": {"type": "blob", "url": "u"}}}
     assert lines[-1]["loss"] is None
+
+
+def test_the_start_is_kept_of_a_long_job() -> None:
+    """It is not among the last events, but says what became of the rows."""
+    events = [started(receipt={"rows": 3}), *(log(step, 1.0) for step in range(600))]
+    report = told(Histories(), Source(events))
+    assert report["lines"][0]["type"] == "training.log"
+    assert (report["started"]["id"], report["started"]["metadata"]["receipt"]) == ("1", {"rows": 3})
+    assert told(Histories(), Source(events[1:]))["started"] is None
+    source, asked, histories = Source(events), list[str](), Histories()
+
+    def figures(_: str | None) -> Iterator[Any]:
+        yield [[step] for step in range(len(WIRE_COLUMNS))], list(source.after("101"))
+
+    def first() -> Iterator[Event]:
+        asked.append("the first event")
+        return source.after(None)
+
+    for _ in range(2):
+        assert json.loads(histories.report_figures("job", 10, figures, first))["started"] == report["started"]
+    assert asked == ["the first event"]
 
 
 def test_memory_is_bounded_by_points_jobs_and_characters(monkeypatch: pytest.MonkeyPatch) -> None:

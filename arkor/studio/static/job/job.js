@@ -76,9 +76,10 @@ export function mount(root, context, { id, query }) {
     staleEvents.update(jobFeed.state.error ? {} : metrics.state); // once is enough
   }
 
-  function begin({ points, lines, lastEventId, ended }) {
+  function begin({ points, started, lines, lastEventId, ended }) {
     panel.begin(points);
     log.clear(); // where there are none, it says so now
+    if (started) head.started(started.metadata); // of a long job it is not among the last lines
     for (const line of lines) show(line);
     artifacts.refresh();
     if (ended) return;
@@ -100,7 +101,7 @@ export function mount(root, context, { id, query }) {
     log.add(lineOf(event));
     if (Array.isArray(event.artifacts)) artifacts.offer(event.artifacts);
     if (typeof event.step === "number") head.reached(event.step);
-    if (event.type === "training.started") head.planned(event.metadata?.maxSteps);
+    if (event.type === "training.started") head.started(event.metadata);
   }
 
   function onEvent(event) {

@@ -4,11 +4,12 @@ import { confirm } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { time } from "../format.js";
 import { createMark, createStatus } from "../jobs/jobtable.js";
+import { createReceipt } from "./receipt.js";
 import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
 const TICK_MS = 1000;
 
-/** The head: `update(job)`, `reached(step)`, `planned(steps)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
+/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
 export function createHead({ api, about, announce }, jobId, onCancelled) {
   const title = h("h1", null, jobId);
   const status = createStatus();
@@ -18,13 +19,14 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   const tryIt = h("a", { class: "button", hidden: true }, "Try it");
   const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: askToCancel }, "Cancel");
   const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset", "Held-out rows"].map((name) => [name, h("b")]));
+  const receipt = createReceipt();
   const settings = h("dl", { class: "facts settings-facts" });
   const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
   const list = h("ul", { class: "job-facts", hidden: true },
     Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
   const element = h("div", { class: "job-head" },
     h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, tryIt, cancel)),
-    error, refused, list, more);
+    error, refused, list, receipt.element, more);
   let job = null;
   let step = null;
   let planned = null;
@@ -120,8 +122,9 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     reached(now) {
       step = now;
     },
-    planned(steps) {
-      planned = typeof steps === "number" ? steps : null;
+    started(metadata) {
+      planned = typeof metadata?.maxSteps === "number" ? metadata.maxSteps : null;
+      receipt.update(metadata?.receipt);
     },
     left(artifacts) {
       left = artifacts;

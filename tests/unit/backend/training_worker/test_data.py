@@ -109,7 +109,8 @@ def test_an_old_receipt_has_one_list_of_numbers() -> None:
     assert NumberedCount.of([7, 9], [7]).to_wire() == {"count": 3, "rows": [7, 9, 7], "heldOut": 1}
     assert NumberedCount.of([7]).to_wire() == {"count": 1, "rows": [7]}
     many = NumberedCount.of(range(1, 31), [4])
-    assert many.numbers() == f"rows {', '.join(map(str, range(1, 21)))}, …; held-out row …"
+    assert many.numbers() == f"rows {', '.join(map(str, range(1, 21)))}, …; held-out row 4"
+    assert NumberedCount.of([], range(1, 31)).numbers() == f"held-out rows {', '.join(map(str, range(1, 21)))}, …"
     assert NumberedCount.from_wire({"count": 1, "rows": [2], "heldOut": 9}) == NumberedCount(1, (2,), 1)
 
 

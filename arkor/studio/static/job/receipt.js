@@ -1,0 +1,74 @@
+// What became of a job's rows, as the receipt of its training.started says. The words are those of the command line
+// (arkor/protocol/receipt.py); a test compares them.
+
+import { h, replace, setText } from "../dom.js";
+
+const MOST_NUMBERS = 20; // of the rows to train on, and of the held-out rows
+const COUNTS = [
+  ["dropped", "dropped: nothing in them can be learnt within max_length"],
+  ["truncated", "cut to max_length"],
+  ["withoutEnd", "without a learnt end: the model does not learn there to stop"],
+  ["duplicates", "with the messages of an earlier row"],
+  ["heldOutDuplicates", "held out and trained on alike: their loss says nothing about new rows"],
+];
+
+/** The receipt: `update(receipt)`, `element`. It is hidden until there is one; a job of an old backend has none. */
+export function createReceipt() {
+  const line = h("p");
+  const warnings = h("ul", { class: "receipt-warnings warning" });
+  const element = h("div", { class: "receipt", hidden: true }, h("span", { class: "receipt-label" }, "Rows"), line, warnings);
+
+  function update(receipt) {
+    if (!isObject(receipt)) return;
+    element.hidden = false;
+    setText(line, lineOf(receipt));
+    const found = warningsOf(receipt);
+    warnings.hidden = found.length === 0;
+    replace(warnings, found.map((warning) => h("li", null, `Warning: ${warning}`)));
+  }
+
+  return { element, update };
+}
+
+function lineOf(receipt) {
+  const [rows, heldOut, answers, tokens, counted, longest] =
+    ["rows", "heldOutRows", "answers", "tokens", "countedTokens", "maxLength"].map((name) => whole(receipt[name]));
+  const reason = receipt.maxLengthReason ? ` (${receipt.maxLengthReason})` : "";
+  return `${many(rows, "row")} to train on${heldOut ? `, ${figure(heldOut)} held out` : ""}: ${many(answers, "answer")}, `
+    + `${many(tokens, "token")} of which ${figure(counted)} count; max_length ${figure(longest)}${reason}`;
+}
+
+function warningsOf(receipt) {
+  const leftOut = Object.entries(isObject(receipt.leftOut) ? receipt.leftOut : {});
+  return [
+    ...leftOut.map(([field, found]) => [found, `of which the chat template left out the ${field}`]),
+    ...COUNTS.map(([name, what]) => [receipt[name], what]),
+  ].filter(([found]) => whole(found?.count)).map(([found, what]) => `${many(found.count, "row")} ${what} (${numbers(found)})`);
+}
+
+// Rows to train on come before held-out rows, whose numbers may count in another source.
+function numbers({ count, rows, heldOut }) {
+  const given = Array.isArray(rows) ? rows.filter(Number.isInteger) : [];
+  const held = Math.min(whole(heldOut), count);
+  const train = Math.max(0, given.length - Math.min(held, MOST_NUMBERS));
+  return [[count - held, "row", given.slice(0, train)], [held, "held-out row", given.slice(train)]]
+    .filter(([most]) => most)
+    .map(([most, noun, shown]) => `${noun}${most === 1 ? "" : "s"} ${[...shown, ...(most > shown.length ? ["…"] : [])].join(", ")}`)
+    .join("; ");
+}
+
+function many(count, noun) {
+  return `${figure(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function figure(count) {
+  return count.toLocaleString("en-US");
+}
+
+function whole(value) {
+  return Number.isInteger(value) && value > 0 ? value : 0;
+}
+
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
