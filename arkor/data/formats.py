@@ -99,6 +99,11 @@ def row_size(row: Mapping[str, Any], kind: str) -> tuple[int, int]:
     return 2, len(prompt) + len(completion)
 
 
+def says_nothing(value: Any) -> bool:
+    """Say whether a value holds nothing that could be learnt: it is null, a text of blanks, or an empty collection."""
+    return value is None or value in ([], {}) or (isinstance(value, str) and not value.strip())
+
+
 def name_list(names: Sequence[str]) -> str:
     """Return names for an error: not too many, and none that the terminal would take for a command."""
     shown = [name[:_LONGEST_NAME] if name.isprintable() else repr(name)[:_LONGEST_NAME] for name in names[:_MOST_NAMES]]

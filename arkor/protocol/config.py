@@ -312,6 +312,11 @@ class JobConfig:
         default="the template's defaults",
         hash=False,
     )
+    escape_special_tokens: bool | None = _setting(
+        FLAG,
+        "keep special tokens in the text of messages, such as `<|im_end|>`, text; chats with the adapter do the same",
+        value=False,
+    )
     allow_dropped_fields: Sequence[str] | None = _setting(
         Check(_are_droppable, f"a list of {', '.join(DROPPABLE)}"),
         "parts of a row that the chat template may leave out; otherwise such a row fails the job",
@@ -340,7 +345,7 @@ class JobConfig:
     max_length: int | None = _setting(
         _ROW_TOKENS,
         "longest example in tokens; see `excessLength` for longer ones",
-        default="the longest row, at most the model's context, and 2,048 on a CPU",
+        default="the longest row, at most the model's context, 2,048 on a CPU, and an estimate for a GPU's memory",
     )
     excess_length: str | None = _setting(
         Check(lambda value: value in EXCESS_LENGTHS, f"one of {', '.join(EXCESS_LENGTHS)}"),

@@ -13,6 +13,7 @@ import attrs
 from arkor.protocol import wire
 
 MOST_NUMBERS = 20
+MOST_NAMES = 20
 
 
 @attrs.frozen
@@ -84,6 +85,11 @@ class Receipt:
         dropped: rows that are not trained on, held-out ones included.
         left_out: by field (``content``, ``reasoning_content``, ``tool_calls``, ``tools``), the rows of which the chat
             template left that field out, held-out ones included.
+        unseen_keys: by key (a column such as ``id``, or ``messages.refusal`` for a key of messages), the rows in which
+            it says something that the model does not see, held-out ones included; the first 20 keys.
+        more_unseen_keys: how many such keys there are beside those.
+        special_text: rows in which the text of a message or a tool has a special token of the model, held-out ones
+            included.
         unlearnt_answers: answers that were cut off, whole or in part, or whose row was dropped.
         without_end: rows whose last answer was cut: the model learns no end from them.
         duplicates: rows whose messages are those of an earlier row.
@@ -101,6 +107,9 @@ class Receipt:
     truncated: NumberedCount = NumberedCount()
     dropped: NumberedCount = NumberedCount()
     left_out: Mapping[str, NumberedCount] = attrs.field(factory=dict, hash=False)
+    unseen_keys: Mapping[str, NumberedCount] = attrs.field(factory=dict, hash=False)
+    more_unseen_keys: int = 0
+    special_text: NumberedCount = NumberedCount()
     unlearnt_answers: int = 0
     without_end: NumberedCount = NumberedCount()
     duplicates: NumberedCount = NumberedCount()
@@ -108,12 +117,7 @@ class Receipt:
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        fields = attrs.asdict(self, recurse=False)
-        left_out = {field: found.to_wire() for field, found in self.left_out.items()}
-        return {
-            wire.wire_name(name): value.to_wire() if isinstance(value, NumberedCount) else value
-            for name, value in {**fields, "left_out": left_out}.items()
-        }
+        return {wire.wire_name(name): _to_wire(value) for name, value in attrs.asdict(self, recurse=False).items()}
 
     @classmethod
     def from_wire(cls, value: Any) -> Receipt | None:
@@ -123,15 +127,15 @@ class Receipt:
         arguments: dict[str, Any] = {}
         for field in attrs.fields(cls):
             given = value.get(wire.wire_name(field.name))
-            if field.name == "left_out":
-                counts = wire.mapping(given).items()
-                arguments[field.name] = {name: NumberedCount.from_wire(found) for name, found in counts}
-            elif isinstance(field.default, NumberedCount):
+            if isinstance(field.default, NumberedCount):
                 arguments[field.name] = NumberedCount.from_wire(given)
             elif isinstance(field.default, int):
                 arguments[field.name] = wire.whole_number(given) or 0
-            else:
+            elif isinstance(field.default, str):
                 arguments[field.name] = wire.optional_text(given) or ""
+            else:
+                counts = wire.mapping(given).items()
+                arguments[field.name] = {name: NumberedCount.from_wire(found) for name, found in counts}
         return cls(**arguments)
 
     def line(self) -> str:
@@ -147,13 +151,26 @@ class Receipt:
         """Return what was lost, or looks like a mistake, in a line each for people; nothing if there is nothing."""
         facts = (
             *((found, f"of which the chat template left out the {name}") for name, found in self.left_out.items()),
+            (self.special_text, "with a special token in their text: escape_special_tokens=True keeps it text"),
             (self.dropped, "dropped: nothing in them can be learnt within max_length"),
             (self.truncated, "cut to max_length"),
             (self.without_end, "without a learnt end: the model does not learn there to stop"),
             (self.duplicates, "with the messages of an earlier row"),
             (self.held_out_duplicates, "held out and trained on alike: their loss says nothing about new rows"),
         )
-        return [f"{_many(found.count, 'row')} {what} ({found.numbers()})" for found, what in facts if found.count]
+        told = [f"{_many(found.count, 'row')} {what} ({found.numbers()})" for found, what in facts if found.count]
+        return [*told, f"the model does not see {self._unseen()}"] if self.unseen_keys else told
+
+    def _unseen(self) -> str:
+        keys = [f"{name} ({_many(found.count, 'row')})" for name, found in self.unseen_keys.items()]
+        more = f" and {_many(self.more_unseen_keys, 'further key')}" if self.more_unseen_keys else ""
+        return f"{', '.join(keys)}{more}"
+
+
+def _to_wire(value: Any) -> Any:
+    if isinstance(value, NumberedCount):
+        return value.to_wire()
+    return {name: found.to_wire() for name, found in value.items()} if isinstance(value, Mapping) else value
 
 
 def _many(count: int, noun: str) -> str:

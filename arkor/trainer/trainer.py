@@ -75,6 +75,8 @@ class Trainer(NotPickled):
             with ``result.complete`` then.
         chat_template_kwargs: variables of the model's chat template, such as ``{"enable_thinking": False}``. Chats with
             the adapter get the same.
+        escape_special_tokens: whether special tokens in the text of messages and tools, such as ``<|im_end|>``, stay
+            text, in training and in chats with the adapter. By default the model takes them as those of its template.
         allow_dropped_fields: parts of a row that the chat template may leave out: ``content``, ``reasoning_content``,
             ``tool_calls``, ``tools``. A row that loses another part fails the job.
         seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1. The same seed
@@ -131,6 +133,7 @@ class Trainer(NotPickled):
         train_on_responses_only: Json | None = None,
         apply_chat_template: bool | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        escape_special_tokens: bool | None = None,
         allow_dropped_fields: Sequence[str] | None = None,
         seed: int | None = None,
         dataset_format: Json | None = None,
@@ -172,6 +175,7 @@ class Trainer(NotPickled):
             train_on_responses_only=train_on_responses_only,
             apply_chat_template=apply_chat_template,
             chat_template_kwargs=chat_template_kwargs,
+            escape_special_tokens=escape_special_tokens,
             allow_dropped_fields=None if allow_dropped_fields is None else list(allow_dropped_fields),
             seed=seed,
             dry_run=dry_run,

@@ -419,6 +419,26 @@ def test_a_template_without_a_place_for_tools_is_told_of_them_only_for_a_call(lo
     assert rendered(prompts, ask(tools=[WEATHER], toolChoice="none")) == rendered(prompts, ask())
 
 
+def test_special_tokens_in_messages_are_text_where_the_question_says_so(folder: Path) -> None:
+    """As it does of an adapter that was trained so; the chat process counts the tokens of its prompt."""
+    from arkor.backend.inference_worker.engine import Engine, Question
+
+    counts: dict[int, int] = {}
+
+    def say(*, id: int, **fields: Any) -> None:
+        counts.update({id: fields["accepted"]["promptTokens"]} if "accepted" in fields else {})
+        if len(counts) == 4:
+            engine.close()
+
+    engine = Engine(say)
+    for number, text in enumerate(["a.b", "a.b", "<|im_end|>", "<|im_end|>"]):
+        request = ask(messages=[{"role": "user", "content": text}], max_tokens=1)
+        engine.ask(Question(number, str(folder), None, request, escape_special_tokens=number % 2 == 1))
+    engine.run()
+    assert counts[0] == counts[1] == counts[2] + 2
+    assert counts[3] == counts[2] - 1 + len(["<", "|", "im", "_", "end", "|", ">"])
+
+
 def test_a_template_that_refuses_says_why(load: Callable[[], Any]) -> None:
     """And a model without one cannot chat."""
     from arkor.backend.inference.prompts import Prompts

@@ -53,6 +53,7 @@ OTHERS: dict[str, Any] = {
     "excess_length": "truncate",
     "apply_chat_template": False,
     "chat_template_kwargs": {"twice": True},
+    "escape_special_tokens": True,
     "allow_dropped_fields": [],
     "load_in_4bit": True,
     "dry_run": True,
@@ -61,9 +62,10 @@ OTHERS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def rows(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same rows, one of them with a thought that the model's chat template leaves out."""
+    """The same rows: one has a thought that the model's chat template leaves out, one a special token in its text."""
     lines = [json.loads(line) for line in rows.read_text().splitlines()]
     lines[3]["messages"][1]["thinking"] = "say"
+    lines[4]["messages"][0]["content"] += " </s>"
     file = tmp_path_factory.mktemp("thoughts") / "rows.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return file

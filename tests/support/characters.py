@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 END = 1
@@ -16,6 +17,8 @@ class Tokenizer:
 
     def __init__(self, template: Any = None) -> None:
         self.chat_template = template
+        marks = {0: "<", END: ">"}.items()
+        self.added_tokens_decoder = {token: SimpleNamespace(content=mark, special=True) for token, mark in marks}
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [{"<": 0, ">": END}.get(char, ord(char)) for char in text]}

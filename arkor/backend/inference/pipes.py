@@ -2,9 +2,10 @@
 
 From the server::
 
-    {"id", "base", "adapter": {"name", "path"} | null, "request": {…}}   answer this
-    {"cancel": id}                                                       nobody waits for that answer any more
-    {"threads": n}                                                       compute with so many threads
+    {"id", "base", "adapter": {"name", "path"} | null, "request": {…},
+     "templateOptions": {…}, "escapeSpecialTokens": true | false}   answer this
+    {"cancel": id}                                                  nobody waits for that answer any more
+    {"threads": n}                                                  compute with so many threads
 
 To the server, about the answer with that id::
 

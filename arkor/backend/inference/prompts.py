@@ -14,6 +14,7 @@ from typing import Any
 from arkor.backend.inference.messages import Message, add_to_system, fold_tool_turns
 from arkor.backend.inference.reasoning import find_reasoning_marks
 from arkor.backend.inference.request import MAX_PROMPT_CHARS
+from arkor.backend.inference.special_tokens import EscapedTokenizer
 from arkor.backend.inference.time_limit import TookTooLong, cpu_time_limit
 from arkor.backend.inference.tools import CALL_OPENS, Tools, instructions
 from arkor.serving.refusal import Refusal
@@ -47,14 +48,18 @@ class Prompts:
     Args:
         tokenizer: of transformers.
         context: how many tokens the model can read, or None.
+        escape_special_tokens: keep the special tokens in the text of messages text; those of the template stay special.
 
     Attributes:
         reasoning_marks: how the model marks its reasoning; None if it has none.
         tool_style: what the template does with tools.
+
+    Raises:
+        ConfigError: this tokenizer cannot do what ``escape_special_tokens`` asks for.
     """
 
-    def __init__(self, tokenizer: Any, *, context: int | None = None) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, *, context: int | None = None, escape_special_tokens: bool = False) -> None:
+        self._tokenizer = EscapedTokenizer(tokenizer) if escape_special_tokens else tokenizer
         self._max_chars = MAX_PROMPT_CHARS if context is None else min(context * _CHARS_A_TOKEN, MAX_PROMPT_CHARS)
         self._is_endless = False
         self._special = frozenset(tokenizer.all_special_ids)
@@ -155,7 +160,7 @@ class Prompts:
             raise Refusal(400, f"The model's chat template cannot render these messages: {first_line(exc)}") from exc
 
     def tokens(self, rendered: str) -> list[int]:
-        """Return the token ids of a text that a template rendered, or of a part of one."""
+        """Return the token ids of a text that ``render`` returned, or of a part of one."""
         return list(self._tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
     def is_blank(self, token: int) -> bool:

@@ -34,17 +34,24 @@ class Target:
         base: the base model's folder, or its id in the hub's cache.
         adapter: the adapter's name and folder, or None.
         template_options: what the adapter was trained with beside the conversations, see ``Prompts``.
+        escape_special_tokens: whether it was trained with the special tokens in messages as text, see ``Prompts``.
     """
 
     name: str
     base: str
     adapter: tuple[str, str] | None = None
     template_options: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    escape_special_tokens: bool = False
 
     def to_line(self) -> dict[str, Any]:
         """Return its part of a question to the chat process."""
         adapter = self.adapter and {"name": self.adapter[0], "path": self.adapter[1]}
-        return {"base": self.base, "adapter": adapter, "templateOptions": dict(self.template_options)}
+        return {
+            "base": self.base,
+            "adapter": adapter,
+            "templateOptions": dict(self.template_options),
+            "escapeSpecialTokens": self.escape_special_tokens,
+        }
 
 
 class Targets:
@@ -104,6 +111,7 @@ class Targets:
             base=base,
             adapter=(name, str(self._adapters.unpack(tar, name))),
             template_options=wire.mapping(job.config.get("chatTemplateKwargs")),
+            escape_special_tokens=job.config.get("escapeSpecialTokens") is True,
         )
 
     def _artifact(self, job: TrainingJob, wanted: AdapterRef) -> Artifact:

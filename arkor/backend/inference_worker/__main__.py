@@ -46,7 +46,16 @@ def serve(lines: Iterable[Mapping[str, Any]], engine: Engine) -> None:
             else:
                 adapter = line["adapter"] and (line["adapter"]["name"], line["adapter"]["path"])
                 request = ChatRequest.from_line(line["request"])
-                engine.ask(Question(line["id"], line["base"], adapter, request, line["templateOptions"]))
+                engine.ask(
+                    Question(
+                        line["id"],
+                        line["base"],
+                        adapter,
+                        request,
+                        template_options=line["templateOptions"],
+                        escape_special_tokens=line["escapeSpecialTokens"],
+                    )
+                )
     finally:
         engine.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -59,6 +60,11 @@ class Base:
         self._is_joinable = set(getattr(text, "layer_types", None) or ["full_attention"]) <= _ATTENTION
         self.max_rows = MAX_ROWS if self._is_joinable else 1
         log.info("%s loaded in %.1f s", path, time.monotonic() - began)
+
+    @functools.cached_property
+    def escaped_prompts(self) -> Prompts:
+        """The same as ``prompts``, with special tokens in messages as text."""
+        return Prompts(self.tokenizer, context=self.context, escape_special_tokens=True)
 
     def new_cache(self) -> DynamicCache:
         """Return an empty cache for one row."""

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import torch
 
-from arkor.backend.inference.prompts import Prompts, ToolStyle
+from arkor.backend.inference.prompts import ToolStyle
 from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference_worker.base import Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
@@ -42,6 +42,7 @@ class Question:
         adapter: the adapter's name and path, or None.
         request: what is asked.
         template_options: what the chat template is given beside the conversation.
+        escape_special_tokens: whether special tokens in messages stay text.
     """
 
     id: Any
@@ -49,6 +50,7 @@ class Question:
     adapter: tuple[str, str] | None
     request: ChatRequest
     template_options: Mapping[str, Any] = attrs.field(factory=dict)
+    escape_special_tokens: bool = False
 
 
 @attrs.define
@@ -173,7 +175,7 @@ class Engine:
 
     def _row(self, question: Question, lane: _Lane) -> Row:
         base, request = lane.base, question.request
-        text, prompt = _prompt(question, base.prompts)
+        prompt = _prompt(question, base)
         base.check_length(len(prompt))
         tagged = base.prompts.tool_style is ToolStyle.TAGGED
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
@@ -191,7 +193,7 @@ class Engine:
             stop_ids=base.stop_ids,
             detokenizer=Detokenizer(base.tokenizer, str(marks or "")),
             sampler=_sampler(request),
-            reasoning=ReasoningParser(marks, text),
+            reasoning=ReasoningParser(marks, base.tokenizer.decode(prompt)),
             output=_output(request, tagged=tagged),
             matcher=matcher,
             alone=request.seed is not None,
@@ -228,13 +230,12 @@ def _load(path: str) -> Base:
         raise Refusal(500, f"The model {path} cannot be loaded: {_first_line(exc)}") from exc
 
 
-def _prompt(question: Question, prompts: Prompts) -> tuple[str, list[int]]:
-    """Return what the model goes on with, as text and as token ids."""
+def _prompt(question: Question, base: Base) -> list[int]:
     request = question.request
     if request.prompt is not None:
-        return request.prompt, prompts.raw_tokens(request.prompt)
-    text = prompts.prompt(request.messages, request.tools, question.template_options)
-    return text, prompts.tokens(text)
+        return base.prompts.raw_tokens(request.prompt)
+    prompts = base.escaped_prompts if question.escape_special_tokens else base.prompts
+    return prompts.tokens(prompts.prompt(request.messages, request.tools, question.template_options))
 
 
 def _sampler(request: ChatRequest) -> Sampler:

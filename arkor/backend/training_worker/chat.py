@@ -15,8 +15,9 @@ import attrs
 
 from arkor.backend.inference.messages import Message, normalise
 from arkor.backend.inference.prompts import Prompts, ToolStyle, answer_end
+from arkor.backend.inference.special_tokens import special_pattern, texts_in
 from arkor.backend.inference.tools import Tools, read_tools
-from arkor.backend.training_worker.lost_parts import LostPart, lost_parts
+from arkor.backend.training_worker.lost_parts import LostPart, lost_parts, unseen_keys
 from arkor.serving.refusal import Refusal
 
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
@@ -35,12 +36,16 @@ class Encoded:
         counted: for each token, whether the loss counts it.
         ends: for each answer that counts, the index behind its end token; of a text, the index behind its own.
         lost: the fields that the template left out of its row, where that is allowed.
+        unseen: the keys of its row's messages that the model does not see, see ``unseen_keys``.
+        has_special_text: whether the text of a message or a tool of its row became a special token.
     """
 
     input_ids: list[int]
     counted: list[bool]
     ends: tuple[int, ...]
     lost: frozenset[str] = frozenset()
+    unseen: tuple[str, ...] = ()
+    has_special_text: bool = False
 
 
 class ChatEncoder:
@@ -50,15 +55,25 @@ class ChatEncoder:
         tokenizer: of transformers, with a chat template.
         options: what the template is given beside the conversation, such as ``{"enable_thinking": False}``.
         may_lose: fields that the template may leave out, see ``LostPart``.
+        escape_special_tokens: see ``Prompts``.
+
+    Raises:
+        ConfigError: as ``Prompts`` does.
     """
 
     def __init__(
-        self, tokenizer: Any, *, options: Mapping[str, Any] | None = None, may_lose: Iterable[str] = ()
+        self,
+        tokenizer: Any,
+        *,
+        options: Mapping[str, Any] | None = None,
+        may_lose: Iterable[str] = (),
+        escape_special_tokens: bool = False,
     ) -> None:
         self._options = options
         self._may_lose = frozenset(may_lose)
         self._tokenizer = tokenizer
-        self._prompts = Prompts(tokenizer)
+        self._prompts = Prompts(tokenizer, escape_special_tokens=escape_special_tokens)
+        self._special_text = None if escape_special_tokens else special_pattern(tokenizer)
         self._special = frozenset(tokenizer.all_special_ids)
 
     def encode(self, messages: Sequence[Mapping[str, Any]], *, learn_from: int = 0, tools: Any = None) -> list[Encoded]:
@@ -86,9 +101,15 @@ class ChatEncoder:
         answers = [self._answer(turns, place, offered, lost) for place in places]
         said = {place: answer.said for place, answer in zip(places, answers, strict=True)}
         self._check(lost_parts(turns[: places[-1] + 1], offered, [answer.prompt for answer in answers], said), lost)
+        shown = "\n".join(answer.prompt + answer.said for answer in answers)
+        found = {
+            "lost": frozenset(lost),
+            "unseen": unseen_keys(messages, turns, shown),
+            "has_special_text": self._has_special_text(turns[: places[-1] + 1], offered),
+        }
         if self._is_one(answers):
-            return [_encoded(answers[-1].ids, answers, lost)]
-        return [_encoded(answer.ids, [answer], lost) for answer in answers]
+            return [_encoded(answers[-1].ids, answers, **found)]
+        return [_encoded(answer.ids, [answer], **found) for answer in answers]
 
     def encode_all(self, messages: Sequence[Mapping[str, Any]], *, tools: Any = None) -> Encoded:
         """Tokenise a conversation; the loss counts all of it.
@@ -101,7 +122,14 @@ class ChatEncoder:
         lost: set[str] = set()
         self._check(lost_parts(turns, offered, [text], {}), lost)
         ids = self._prompts.tokens(text)
-        return Encoded(ids, [True] * len(ids), (len(ids),), frozenset(lost))
+        return Encoded(
+            ids,
+            [True] * len(ids),
+            (len(ids),),
+            lost=frozenset(lost),
+            unseen=unseen_keys(messages, turns, text),
+            has_special_text=self._has_special_text(turns, offered),
+        )
 
     def _answer(self, turns: list[Message], place: int, tools: Tools | None, lost: set[str]) -> _Answer:
         turn = turns[place]
@@ -139,6 +167,10 @@ class ChatEncoder:
         if opening and whole.startswith(opening):
             return opening
         return whole[: max(0, whole.find(answer["content"].strip()))]
+
+    def _has_special_text(self, turns: list[Message], tools: Tools | None) -> bool:
+        texts = texts_in((turns, tools and tools.wire))
+        return self._special_text is not None and any(map(self._special_text.search, texts))
 
     def _check(self, parts: Sequence[LostPart], lost: set[str]) -> None:
         """Refuse a row that loses a field that it may not lose; note the others."""
@@ -183,11 +215,11 @@ class _Answer:
     is_ended: bool
 
 
-def _encoded(ids: list[int], answers: Sequence[_Answer], lost: Iterable[str]) -> Encoded:
+def _encoded(ids: list[int], answers: Sequence[_Answer], **found: Any) -> Encoded:
     counted = [False] * len(ids)
     for answer in answers:
         counted[answer.start : answer.end] = [True] * (answer.end - answer.start)
-    return Encoded(ids, counted, tuple(answer.end for answer in answers), frozenset(lost))
+    return Encoded(ids, counted, tuple(answer.end for answer in answers), **found)
 
 
 def _said(prompt: str, whole: str, turn: Message) -> str | None:

@@ -13,8 +13,9 @@ from arkor.backend.training_worker.lengths import Lengths, choose_length
 from arkor.backend.training_worker.rows import Rows, load_rows
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.tokenize import IGNORED, EncodedRow, Example, FittedRow, RowEncoder, fit, tokenise
+from arkor.data.formats import name_list
 from arkor.errors import DatasetError
-from arkor.protocol.receipt import NumberedCount, Receipt
+from arkor.protocol.receipt import MOST_NAMES, NumberedCount, Receipt
 
 MOST_DROPPED = 0.01  # of the rows, where nobody said that they may be
 
@@ -94,6 +95,7 @@ def _receipt(
     examples = [example for row in fitted for example in row.examples]
     seen: dict[bytes, int] = {}
     repeated = [row.number for row in train if seen.setdefault(_mark(row), row.number) != row.number]
+    unseen = _by_name(*(((row.number, row.unseen) for row in part) for part in (train, held_out)))
     return Receipt(
         rows=len(train),
         held_out_rows=len(held_out),
@@ -112,19 +114,38 @@ def _receipt(
         unlearnt_answers=sum(row.answers - row.learnt for row in fitted),
         without_end=NumberedCount.of(row.number for row in fitted if row.examples and not row.has_end),
         duplicates=NumberedCount.of(repeated),
-        left_out=_left_out(train, held_out),
+        left_out=_by_name(*(((row.number, _lost(row)) for row in part) for part in (train, held_out))),
+        unseen_keys={name_list([name]): unseen[name] for name in list(unseen)[:MOST_NAMES]},
+        more_unseen_keys=max(0, len(unseen) - MOST_NAMES),
+        special_text=NumberedCount.of(
+            (row.number for row in train if row.has_special_text),
+            (row.number for row in held_out if row.has_special_text),
+        ),
         held_out_duplicates=NumberedCount.of((), (row.number for row in held_out if _mark(row) in seen)),
     )
 
 
-def _left_out(train: Iterable[EncodedRow], held_out: Iterable[EncodedRow]) -> dict[str, NumberedCount]:
-    """Return the rows that lost a field, by field."""
+def _lost(row: EncodedRow) -> list[str]:
+    """Return the fields that a row lost."""
+    return sorted(row.examples[0].lost) if row.examples else []
+
+
+_Named = Iterable[tuple[int, Iterable[str]]]
+
+
+def _by_name(train: _Named, held_out: _Named) -> dict[str, NumberedCount]:
+    """Return the rows in which a name is found, by name.
+
+    Args:
+        train: of the rows to train on, the number of each, and the names found in it.
+        held_out: of the held-out rows.
+    """
     numbers: dict[str, tuple[list[int], list[int]]] = {}
     for place, rows in enumerate((train, held_out)):
-        for row in rows:
-            for field in sorted(row.examples[0].lost if row.examples else ()):
-                numbers.setdefault(field, ([], []))[place].append(row.number)
-    return {field: NumberedCount.of(*found) for field, found in numbers.items()}
+        for number, names in rows:
+            for name in names:
+                numbers.setdefault(name, ([], []))[place].append(number)
+    return {name: NumberedCount.of(*found) for name, found in numbers.items()}
 
 
 def _mark(row: EncodedRow) -> bytes:

@@ -30,6 +30,13 @@ class Device:
         return self.name == "cpu"
 
 
+def free_gpu_bytes() -> int:
+    """Return the memory of the first CUDA device that nothing uses yet, in bytes."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0])
+
+
 def prepare_environment(threads: int) -> None:
     """Set what the libraries read when they are loaded; call it before they are.
 

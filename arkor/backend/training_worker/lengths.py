@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.training_worker.device import Device
+from arkor.backend.training_worker.device import Device, free_gpu_bytes
+from arkor.backend.training_worker.gpu_memory import StepMemory
 from arkor.protocol.config import JobConfig
 
 CPU_TOKENS = 2048  # beyond, a step of a small model takes minutes
@@ -20,17 +21,30 @@ class Lengths:
 
     Attributes:
         context: most tokens that the model can read; None if it does not say.
-        device: most tokens that the device can train on in bearable time; None if that is not known.
+        device: most tokens that the device can train on, on a CPU in bearable time; None if that is not known.
+        device_reason: where that number comes from, in words.
     """
 
     context: int | None = None
     device: int | None = None
+    device_reason: str = "the most on a CPU"
 
     @classmethod
-    def of(cls, model_config: Any, device: Device) -> Lengths:
-        """Return the limits of a model, by its configuration of transformers, on a device."""
-        context = getattr(model_config.get_text_config(), "max_position_embeddings", None)
-        return cls(context if isinstance(context, int) else None, CPU_TOKENS if device.is_cpu else None)
+    def of(cls, model_config: Any, config: JobConfig, device: Device) -> Lengths:
+        """Return the limits of a model on a device; on a GPU its memory is the limit, see ``StepMemory``.
+
+        Args:
+            model_config: of transformers.
+            config: the job's settings.
+            device: where it trains.
+        """
+        found = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+        context = found if isinstance(found, int) else None
+        if device.is_cpu:
+            return cls(context, CPU_TOKENS)
+        memory = StepMemory.of(model_config, config)
+        reason = f"the most in this GPU's memory with batch_size={memory.batch_size}, by an estimate"
+        return cls(context, max(SHORTEST, memory.most_tokens(free_gpu_bytes())), reason)
 
 
 @attrs.frozen
@@ -60,6 +74,6 @@ def choose_length(config: JobConfig, lengths: Iterable[int], most: Lengths) -> L
         return Length(config.max_length, "set by the job", config.excess_length in {None, "truncate"})
     limits = [(max(SHORTEST, *lengths, 0), "the longest row")]
     limits += [(most.context, "the model's context")] if most.context else []
-    limits += [(most.device, "the most on a CPU")] if most.device else []
+    limits += [(most.device, most.device_reason)] if most.device else []
     tokens, reason = min(limits, key=lambda limit: limit[0])
     return Length(tokens, reason, config.excess_length == "truncate")

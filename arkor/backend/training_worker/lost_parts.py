@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from arkor.backend.inference.messages import Message
 from arkor.backend.inference.tools import Tools
+from arkor.data.formats import says_nothing
 
 
 @attrs.frozen
@@ -59,6 +60,26 @@ def lost_parts(
     if tools is not None and not all(_is_shown(one, whole) for one in _texts_of_tools(tools)):
         lost.append(LostPart("tools"))
     return lost
+
+
+def unseen_keys(messages: Sequence[Mapping[str, Any]], turns: Sequence[Message], text: str) -> tuple[str, ...]:
+    """Return the keys of messages that say something and that no example shows, such as ``messages.refusal``.
+
+    A chat template is not given them. It is given the ``name`` of a tool's answer, and few show it.
+
+    Args:
+        messages: the conversation, as the row has it.
+        turns: the same, normalised.
+        text: what all examples of the row show.
+    """
+    keys = (
+        key
+        for message, turn in zip(messages, turns, strict=True)
+        for key, value in message.items()
+        if key != "weight" and not says_nothing(value)
+        if key not in turn or (key == "name" and not _is_shown(value, text))
+    )
+    return tuple(dict.fromkeys(f"messages.{key}" for key in keys))
 
 
 def _is_shown(part: str, text: str) -> bool:

@@ -15,7 +15,7 @@ import attrs
 from arkor.backend.training_worker.download import download_blob, shown_url
 from arkor.backend.training_worker.hub_rows import load_hub_rows
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.data.formats import FORMATS, row_format, row_problem
+from arkor.data.formats import FORMATS, row_format, row_problem, says_nothing
 from arkor.data.jsonl import read_lines, read_rows
 from arkor.errors import DatasetError
 from arkor.protocol import wire
@@ -34,10 +34,12 @@ class NumberedRow:
     Attributes:
         number: its line in a file, or its place in a split, from 1.
         row: its content, only the keys of its format.
+        unseen: its other keys, but for those whose values say nothing.
     """
 
     number: int
     row: Row
+    unseen: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -176,10 +178,11 @@ def _checked(rows: Iterable[NumberedRow], kind: str, source: str) -> list[Number
     for item in rows:
         missing = [key for key in form.required if key not in item.row]
         row = {key: item.row[key] for key in (*form.required, *form.optional) if key in item.row}
+        unseen = tuple(key for key, value in item.row.items() if key not in row and not says_nothing(value))
         reason = f"has no {' and no '.join(missing)}, which {kind} rows need" if missing else row_problem(row)
         if reason is not None:
             raise DatasetError(source, "a row cannot be trained on", [(item.number, reason)])
-        checked.append(NumberedRow(item.number, row))
+        checked.append(NumberedRow(item.number, row, unseen))
     return checked
 
 

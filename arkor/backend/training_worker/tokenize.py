@@ -13,7 +13,7 @@ import attrs
 from arkor.backend.inference.prompts import plain_tokens
 from arkor.backend.training_worker.chat import ChatEncoder, Encoded, RowProblem
 from arkor.backend.training_worker.rows import NumberedRow, Row
-from arkor.errors import DatasetError
+from arkor.errors import ConfigError, DatasetError
 from arkor.protocol.config import JobConfig
 
 IGNORED = -100  # the label that torch's cross entropy passes over
@@ -40,10 +40,17 @@ class EncodedRow:
     Attributes:
         number: where a person finds it in its source.
         examples: what it gives, see ``ChatEncoder``.
+        unseen: the keys of the row that the model does not see.
     """
 
     number: int
     examples: list[Encoded]
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def has_special_text(self) -> bool:
+        """Whether the text of one of its messages or tools became a special token."""
+        return any(example.has_special_text for example in self.examples)
 
     @property
     def longest(self) -> int:
@@ -83,6 +90,9 @@ class RowEncoder:
 
     Attributes:
         prompt_form: ``chat``, if the chat template renders the rows; ``raw``, if they are plain text to the model.
+
+    Raises:
+        ConfigError: ``escape_special_tokens`` is set, and the model or its tokenizer cannot do it.
     """
 
     def __init__(self, tokenizer: Any, kind: str, config: JobConfig) -> None:
@@ -91,8 +101,14 @@ class RowEncoder:
         self._responses_only = config.train_on_responses_only is not False
         self._chat: ChatEncoder | None = None
         if tokenizer.chat_template and config.value("apply_chat_template"):
-            may_lose = config.allow_dropped_fields or ()
-            self._chat = ChatEncoder(tokenizer, options=config.chat_template_kwargs, may_lose=may_lose)
+            self._chat = ChatEncoder(
+                tokenizer,
+                options=config.chat_template_kwargs,
+                may_lose=config.allow_dropped_fields or (),
+                escape_special_tokens=config.value("escape_special_tokens"),
+            )
+        elif config.escape_special_tokens:
+            raise ConfigError("escape_special_tokens", "needs the chat template of the model")
         encoders: dict[str, Callable[[Row], list[Encoded]]] = {
             "chatml": self._chatml,
             "prompt_completion": self._prompt_completion,
@@ -174,9 +190,11 @@ def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder) -> l
     encoded = []
     for item in rows:
         try:
-            encoded.append(EncodedRow(item.number, encoder.encode(item.row)))
+            examples = encoder.encode(item.row)
         except RowProblem as exc:
             raise DatasetError(source, "a row cannot be trained on", [(item.number, str(exc))]) from exc
+        of_messages = examples[0].unseen if examples else ()
+        encoded.append(EncodedRow(item.number, examples, (*item.unseen, *of_messages)))
     return encoded
 
 

@@ -228,6 +228,17 @@ def test_an_adapter_is_asked_with_the_variables_that_it_was_trained_with(
     assert question(asker(client, model))["templateOptions"] == {}
 
 
+def test_an_adapter_is_asked_with_special_tokens_as_text_if_it_was_trained_so(
+    client: Client, config: dict[str, Any], model: str
+) -> None:
+    """Others, and base models, are asked as before."""
+    job_id = client.submit("complete:1", {**config, "escapeSpecialTokens": True}).json()["job"]["id"]
+    client.wait_for(job_id, "completed")
+    asked = question(asker(client, model), baseModel=None, adapter={"kind": "final", "jobId": job_id})
+    assert asked["escapeSpecialTokens"] is True
+    assert question(asker(client, model))["escapeSpecialTokens"] is False
+
+
 def test_jobs_of_others_are_not_there(shared: BackendProcess, client: Client, config: dict[str, Any]) -> None:
     """Not even as a hint."""
     job_id = client.submit("complete:1", config).json()["job"]["id"]

@@ -68,6 +68,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
         [{"tools": []}, {"chat_template": "x"}, {"eos_token": "x"}, {"a b": 1}, {1: 2}, *NOT_OBJECT],
         f"{OBJECT}, of names that the chat template knows",
     ),
+    "escape_special_tokens": ([True, False], NOT_FLAG, "True or False"),
     "allow_dropped_fields": (
         [[], ["reasoning_content", "tools"]],
         [["name"], "tools", [3], {"tools": 1}, 3],

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from arkor.backend.inference.messages import normalise
 from arkor.backend.inference.prompts import Prompts, ToolStyle
+from arkor.backend.inference.special_tokens import special_texts
 from arkor.backend.inference.tools import read_tools
 from arkor.backend.inference_worker.detokenizer import Detokenizer
 from arkor.backend.inference_worker.outputs import ReasoningParser
@@ -22,6 +24,7 @@ from tests.support import chat_templates
 pytest.importorskip("trl", reason="the local extra is not installed")
 
 ROUNDS = 12
+WORDS = ("ä word", "naïve", "lamp.", "2 + 2", "日本", "{x}", "\n", "end")
 LOOK_UP = {"name": "look_up", "description": "Finds a word", "parameters": {"properties": {"word": {"type": "string"}}}}
 # What a template may refuse, with the reason that the row's owner reads.
 REFUSALS = (
@@ -33,8 +36,9 @@ REFUSALS = (
 class Conversation:
     """A conversation drawn at random; all its texts differ, so that each can be found in a rendering."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, words: Sequence[str] = ()) -> None:
         self._dice = dice
+        self._words = (*WORDS, *words)
         self._count = 0
         self.messages: list[dict[str, Any]] = []
         self.tools = [{"type": "function", "function": LOOK_UP}] if dice.random() < 0.3 else None
@@ -72,8 +76,9 @@ class Conversation:
 
     def _text(self) -> str:
         self._count += 1
-        words = ["ä word", "naïve", "lamp.", "2 + 2", "日本", "{x}", "\n", "end"]
-        return f"t{self._count}t {' '.join(self._dice.choices(words, k=self._dice.randint(1, 5)))} e{self._count}e"
+        return (
+            f"t{self._count}t {' '.join(self._dice.choices(self._words, k=self._dice.randint(1, 5)))} e{self._count}e"
+        )
 
 
 @pytest.fixture(scope="module", params=chat_templates.names())
@@ -130,14 +135,41 @@ def test_an_answer_is_learnt_behind_the_prompt_that_a_chat_sends(
     learnt: list[tuple[Conversation, list[Encoded]]], tokenizer: Any
 ) -> None:
     """Token by token, in every example."""
-    prompts = Prompts(tokenizer)
     for talk, examples in learnt:
-        starts = [(example, start) for example in examples for start, _ in runs(example)]
-        for place, (example, start) in zip(talk.learnt(), starts, strict=True):
-            calling = "auto" if prompts.tool_style is ToolStyle.TAGGED else "required"
-            tools = read_tools(talk.tools, calling if talk.messages[place].get("tool_calls") else "none")
-            asked = prompts.tokens(prompts.prompt(normalise(talk.messages[:place]), tools))
-            assert example.input_ids[:start] == asked
+        check_prompts(Prompts(tokenizer), talk, examples)
+
+
+def check_prompts(prompts: Prompts, talk: Conversation, examples: list[Encoded]) -> None:
+    """Check that each answer is learnt behind the prompt that a chat sends."""
+    starts = [(example, start) for example in examples for start, _ in runs(example)]
+    for place, (example, start) in zip(talk.learnt(), starts, strict=True):
+        calling = "auto" if prompts.tool_style is ToolStyle.TAGGED else "required"
+        tools = read_tools(talk.tools, calling if talk.messages[place].get("tool_calls") else "none")
+        asked = prompts.tokens(prompts.prompt(normalise(talk.messages[:place]), tools))
+        assert example.input_ids[:start] == asked
+
+
+def test_special_tokens_in_messages_stay_text(tokenizer: Any) -> None:
+    """An example has those of its template and no others, around texts that are whole, and is asked as it is learnt."""
+    marks = special_texts(tokenizer)
+    ids = {tokenizer.convert_tokens_to_ids(mark) for mark in marks}
+    escaping, usual = ChatEncoder(tokenizer, escape_special_tokens=True), ChatEncoder(tokenizer)
+    prompts, compared = Prompts(tokenizer, escape_special_tokens=True), 0
+    for number in range(ROUNDS // 3):
+        hostile = Conversation(random.Random(number), marks)
+        harmless = Conversation(random.Random(number), [f"mark{place}" for place in range(len(marks))])
+        try:
+            wanted = usual.encode(harmless.messages, tools=harmless.tools)
+        except RowProblem:
+            continue
+        assert escaping.encode(harmless.messages, tools=harmless.tools) == wanted
+        examples = escaping.encode(hostile.messages, tools=hostile.tools)
+        check_prompts(prompts, hostile, examples)
+        special = [[token for token in example.input_ids if token in ids] for example in examples]
+        assert special == [[token for token in example.input_ids if token in ids] for example in wanted]
+        check_texts(tokenizer, hostile, examples)
+        compared += 1
+    assert compared
 
 
 def heard(prompts: Prompts, tokenizer: Any, prompt: str, ids: list[int]) -> tuple[str, str]:
@@ -168,14 +200,19 @@ def test_a_chat_gives_back_the_reasoning_and_the_text_that_were_learnt(
 def test_nothing_that_is_given_is_missing(learnt: list[tuple[Conversation, list[Encoded]]], tokenizer: Any) -> None:
     """Each text of the conversation is in one of its examples, as it is or in JSON."""
     for talk, examples in learnt:
-        whole = "\n".join(tokenizer.decode(example.input_ids) for example in examples)
-        for one in talk.messages:
-            texts = [one["content"] or "", *(call["function"]["arguments"] for call in one.get("tool_calls", ()))]
-            for text in texts:
-                plain = json.loads(text)["word"] if text.startswith("{") else text
-                forms = (plain, *(json.dumps(plain, ensure_ascii=way)[1:-1] for way in (True, False)))
-                assert any(form in whole for form in forms), (plain, whole)
-        assert "look_up" in whole or not any("tool_calls" in one for one in talk.messages)
+        check_texts(tokenizer, talk, examples)
+
+
+def check_texts(tokenizer: Any, talk: Conversation, examples: list[Encoded]) -> None:
+    """Check that each text of a conversation is in one of its examples."""
+    whole = "\n".join(tokenizer.decode(example.input_ids) for example in examples)
+    for one in talk.messages:
+        texts = [one["content"] or "", *(call["function"]["arguments"] for call in one.get("tool_calls", ()))]
+        for text in texts:
+            plain = json.loads(text)["word"] if text.startswith("{") else text
+            forms = (plain, *(json.dumps(plain, ensure_ascii=way)[1:-1] for way in (True, False)))
+            assert any(form in whole for form in forms), (plain, whole)
+    assert "look_up" in whole or not any("tool_calls" in one for one in talk.messages)
 
 
 @pytest.mark.parametrize("options", [{}, {"enable_thinking": False}])

@@ -19,11 +19,36 @@ from arkor.protocol.receipt import NumberedCount, Receipt
 from tests.support.characters import Tokenizer, plain
 
 
-def written(file: Path, rows: Sequence[str], *keys: str) -> str:
-    """Write rows of a question and an answer, ``q:a``, of one token a character."""
-    pairs = [dict(zip(keys, row.split(":"), strict=True)) for row in rows]
-    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+def written(file: Path, rows: Sequence[dict[str, Any]]) -> str:
+    """Write rows."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(file)
+
+
+def spec(
+    folder: Path, rows: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]] | None = None, **settings: Any
+) -> WorkerSpec:
+    """Return an attempt at a job with those rows, and held-out rows of a source of their own, where there are any."""
+    source = {"type": "dataset", "id": "0" * 64}
+    if held_out is not None:
+        settings["eval_dataset_source"] = source
+    return WorkerSpec(
+        job_id="job_1",
+        attempt=1,
+        token="t",
+        backend_url="http://127.0.0.1:1",
+        name="n",
+        config=JobConfig(model="m", dataset_source=source, **settings),
+        dataset_path=written(folder / "rows.jsonl", rows),
+        eval_dataset_path=None if held_out is None else written(folder / "held-out.jsonl", held_out),
+        job_dir=str(folder),
+        threads=1,
+    )
+
+
+def pairs(rows: Sequence[str], *keys: str) -> list[dict[str, Any]]:
+    """Return rows of a question and an answer, ``q:a``."""
+    return [dict(zip(keys, row.split(":"), strict=True)) for row in rows]
 
 
 def prepared(
@@ -33,26 +58,10 @@ def prepared(
     held_out: Sequence[str] | None = None,
     **settings: Any,
 ) -> Data:
-    """Prepare rows, and held-out rows of a source and a format of their own, where there are any."""
-    file = written(folder / "rows.jsonl", rows, "prompt", "completion")
-    source = {"type": "dataset", "id": "0" * 64}
-    eval_file = None
-    if held_out is not None:
-        eval_file = written(folder / "held-out.jsonl", held_out, "instruction", "output")
-        settings["eval_dataset_source"] = source
-    spec = WorkerSpec(
-        job_id="job_1",
-        attempt=1,
-        token="t",
-        backend_url="http://127.0.0.1:1",
-        name="n",
-        config=JobConfig(model="m", dataset_source=source, **settings),
-        dataset_path=file,
-        eval_dataset_path=eval_file,
-        job_dir=str(folder),
-        threads=1,
-    )
-    return prepare_data(spec, Tokenizer(plain), most or Lengths())
+    """Prepare rows of a question and an answer, of one token a character; held-out ones are of another format."""
+    own = None if held_out is None else pairs(held_out, "instruction", "output")
+    attempt = spec(folder, pairs(rows, "prompt", "completion"), own, **settings)
+    return prepare_data(attempt, Tokenizer(plain), most or Lengths())
 
 
 SHORT = "q:a"  # <u:q>, a line break, <a:a> and the same: 12 tokens, the last one not counted
@@ -80,12 +89,42 @@ def test_the_receipt_says_what_is_learnt(tmp_path: Path) -> None:
 
 def test_a_receipt_travels(tmp_path: Path) -> None:
     """As JSON, and back; a reader that does not know a field, or does not get one, goes on."""
-    receipt = attrs.evolve(prepared(tmp_path, [SHORT]).receipt, left_out={"tools": NumberedCount(2, (1, 3))})
+    receipt = attrs.evolve(
+        prepared(tmp_path, [SHORT]).receipt,
+        left_out={"tools": NumberedCount(2, (1, 3))},
+        unseen_keys={"id": NumberedCount(1, (3,))},
+        more_unseen_keys=1,
+    )
     body = json.loads(json.dumps(receipt.to_wire()))
     assert Receipt.from_wire({**body, "new": 1}) == receipt
     assert Receipt.from_wire({"rows": 3}) == Receipt(rows=3)
     assert Receipt.from_wire("none") is None
-    assert receipt.warnings() == ["2 rows of which the chat template left out the tools (rows 1, 3)"]
+    assert receipt.warnings() == [
+        "2 rows of which the chat template left out the tools (rows 1, 3)",
+        "the model does not see id (1 row) and 1 further key",
+    ]
+
+
+def test_keys_that_the_model_does_not_see_are_named_once(tmp_path: Path) -> None:
+    """Each with its rows, and those of a wide table not all."""
+    rows = [{"prompt": "q", "completion": str(number), "id": number} for number in range(4)]
+    receipt = prepare_data(spec(tmp_path, [*rows[:3], {**rows[3], "url": "u"}]), Tokenizer(plain), Lengths()).receipt
+    assert receipt.unseen_keys == {"id": NumberedCount(4, (1, 2, 3, 4)), "url": NumberedCount(1, (4,))}
+    assert receipt.warnings() == ["the model does not see id (4 rows), url (1 row)"]
+    wide = {f"column{number}": 1 for number in range(23)} | {"\x1b[31m": 1}
+    receipt = prepare_data(spec(tmp_path, [rows[0] | wide]), Tokenizer(plain), Lengths()).receipt
+    assert list(receipt.unseen_keys) == ["id", *list(wide)[:19]]
+    assert receipt.warnings()[0].endswith("column18 (1 row) and 5 further keys")
+    receipt = prepare_data(spec(tmp_path, [rows[0] | {"\x1b[31m": 1}]), Tokenizer(plain), Lengths()).receipt
+    assert list(receipt.unseen_keys) == ["id", r"'\x1b[31m'"]
+
+
+def test_rows_with_a_special_token_in_their_text_are_named(tmp_path: Path) -> None:
+    """Held-out ones too."""
+    receipt = prepared(tmp_path, [SHORT, "q>:a", "q:<a"], dataset_split={"evalFraction": 0.3}).receipt
+    assert receipt.special_text.count == 2
+    [warning] = receipt.warnings()
+    assert warning.startswith("2 rows with a special token in their text: escape_special_tokens=True keeps it text")
 
 
 def test_held_out_rows_of_another_source_have_numbers_of_their_own(tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ TEXTS = [{"text": f"row {number}"} for number in range(20)]
 
 
 def test_the_format_is_detected_and_other_columns_are_left_out(tmp_path: Path) -> None:
-    """Rows keep their line numbers, blank lines counted."""
-    loaded = load_rows(spec(tmp_path, b'\n{"prompt": "a", "completion": "b", "id": 5}\n'))
+    """Those that say something are named. Rows keep their line numbers, blank lines counted."""
+    loaded = load_rows(spec(tmp_path, b'\n{"prompt": "a", "completion": "b", "id": 5, "tag": " ", "url": null}\n'))
     assert loaded.train.format == "prompt_completion"
-    assert loaded.train.rows == [NumberedRow(2, {"prompt": "a", "completion": "b"})]
+    assert loaded.train.rows == [NumberedRow(2, {"prompt": "a", "completion": "b"}, ("id",))]
     assert loaded.eval.rows == []
 
 

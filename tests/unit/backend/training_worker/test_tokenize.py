@@ -10,7 +10,7 @@ from arkor.backend.inference.prompts import Prompts
 from arkor.backend.training_worker.chat import Encoded, RowProblem
 from arkor.backend.training_worker.rows import NumberedRow, Row
 from arkor.backend.training_worker.tokenize import IGNORED, FittedRow, RowEncoder, fit, tokenise
-from arkor.errors import DatasetError
+from arkor.errors import ConfigError, DatasetError
 from arkor.protocol.config import JobConfig
 from tests.support.characters import END, Tokenizer, plain
 
@@ -98,6 +98,69 @@ def test_a_part_that_may_be_lost_is_left_out_and_counted() -> None:
     row["tools"] = [{"type": "function", "function": {"name": "look_up"}}]
     with pytest.raises(RowProblem, match="leaves out the tools; to train without, set allow_dropped_fields"):
         shown(plain, "chatml", row, allow_dropped_fields=["reasoning_content"])
+
+
+def unseen(template: Any, *messages: dict[str, Any], **columns: Any) -> tuple[str, ...]:
+    """Return the keys of a conversation that the model does not see."""
+    row = NumberedRow(1, {"messages": list(messages)}, tuple(columns))
+    [encoded] = tokenise("rows", [row], RowEncoder(Tokenizer(template), "chatml", config()))
+    return encoded.unseen
+
+
+def test_keys_of_messages_that_no_template_is_given_are_named() -> None:
+    """Once, behind the columns; not those that are read, nor those that say nothing."""
+    asked = {"role": "user", "content": "q", "name": "Ann", "weight": 0, "reasoning_content": "R"}
+    answer: dict[str, Any] = {
+        "role": "assistant",
+        "content": "A",
+        "name": "Bot",
+        "refusal": None,
+        "audio": {},
+        "id": 0,
+        "weight": 1,
+    }
+    named = ("id", "messages.name", "messages.reasoning_content", "messages.id")
+    assert unseen(plain, asked, answer, id=5) == named
+    assert unseen(plain, *talk("q", "A")) == ()
+
+
+def test_the_name_of_a_tool_is_compared_with_what_the_template_shows() -> None:
+    """It is given that name, and few show it."""
+    call = {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "look_up", "arguments": {}}}]}
+    shown_name = {"role": "tool", "tool_call_id": "c1", "name": "look_up", "content": "r"}
+    messages = (*talk("q"), call, shown_name, {"role": "assistant", "content": "A"})
+    assert unseen(plain, *messages) == ()
+    assert unseen(plain, *messages[:2], shown_name | {"name": "other"}, messages[3]) == ()  # "Result of other: "
+
+    def curt(turns: list[dict[str, Any]], tools: Any, prompt: bool) -> str:
+        said = [turn | {"content": f"{turn['content']}{turn.get('tool_calls', '')}"} for turn in turns]
+        return f"{tools or ''}{plain(said, tools, prompt)}"
+
+    assert unseen(curt, *messages[:2], shown_name | {"name": "other"}, messages[3]) == ("messages.name",)
+
+
+def test_special_tokens_in_the_text_of_messages_are_noticed() -> None:
+    """Also in calls, their answers and tools; not in a text that is already rendered."""
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"x": ["a>"]}}}]}
+    good = talk("q", "A")
+    tools = [{"type": "function", "function": {"name": "f", "description": "<"}}]
+    for messages in (talk("<q", "A"), talk("q", "A>"), [*talk("q"), call]):
+        [example] = RowEncoder(Tokenizer(plain), "chatml", config()).encode({"messages": messages})
+        assert example.has_special_text
+    [example] = RowEncoder(Tokenizer(plain), "chatml", config(train_on_responses_only=False)).encode(
+        {"messages": good, "tools": tools}
+    )
+    assert example.has_special_text
+    for kind, row in (("chatml", {"messages": good}), ("text", {"text": "<u:q>"})):
+        [example] = RowEncoder(Tokenizer(plain), kind, config()).encode(row)
+        assert not example.has_special_text
+
+
+def test_special_tokens_are_not_escaped_where_that_cannot_be_done() -> None:
+    """The model has no chat template, or a tokenizer of its own kind."""
+    for template, says in ((None, "needs the chat template of the model"), (plain, "of the library tokenizers")):
+        with pytest.raises(ConfigError, match=says):
+            RowEncoder(Tokenizer(template), "chatml", config(escape_special_tokens=True))
 
 
 def test_the_template_gets_the_variables_of_the_job() -> None:

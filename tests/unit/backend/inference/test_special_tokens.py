@@ -1,0 +1,145 @@
+"""The special tokens of a template stay special, and those in the text of messages are text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from arkor.backend.inference.special_tokens import EscapedTokenizer, special_pattern, special_texts
+
+pytest.importorskip("transformers", reason="the local extra is not installed")
+
+TEXTS = ["one lamp for two", "the end of a talk", "<|end|> <unk> </s>", "a b c d e f | < > / s"]
+# Shows a message as it is, as JSON of ASCII letters, and as Python would print it.
+TEMPLATE = (
+    "{% for message in messages %}<|user|>{{ message.content }}|{{ message | tojson(ensure_ascii=True) }}|{{ message }}"
+    "<|end|>\n{% endfor %}{% if add_generation_prompt %}<|user|>{% endif %}"
+)
+
+
+def byte_level() -> Any:
+    """A tokenizer as GPT-2's."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    made.train_from_iterator(TEXTS * 9, trainer)  # <|end|> becomes a word
+    return made
+
+
+def metaspace() -> Any:
+    """A tokenizer as Llama 2's: its first word, and no other, gets a blank before it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE(unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    made.train_from_iterator(TEXTS, trainers.BpeTrainer(special_tokens=["<unk>"], show_progress=False))
+    return made
+
+
+def unigram() -> Any:
+    """A tokenizer as T5's: a special token is a piece like the others."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    pieces = [
+        (piece, -1.0) for piece in ("<unk>", "</s>", "\u2581", "\u2581lamp", *sorted(set("".join(TEXTS)) - {" "}))
+    ]
+    made = Tokenizer(models.Unigram(pieces, unk_id=0))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    return made
+
+
+def words() -> Any:
+    """A tokenizer of whole words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    known = ["<unk>", "</s>", "<|end|>", "one", "lamp"]
+    made = Tokenizer(models.WordLevel({word: place for place, word in enumerate(known)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return made
+
+
+@pytest.fixture(params=[byte_level, metaspace, unigram, words])
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    """A tokenizer of each kind, with special tokens of each kind."""
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+
+    make: Callable[[], Any] = request.param
+    made = PreTrainedTokenizerFast(tokenizer_object=make(), eos_token="</s>", unk_token="<unk>")
+    made.add_tokens(
+        [
+            AddedToken("<|user|>", special=True, lstrip=True),
+            AddedToken("<|end|>", special=True, rstrip=True),
+            AddedToken("<|end|>2", special=True, normalized=True),
+            AddedToken("<think>", special=True),
+            AddedToken("<tool_call>", special=False),
+        ]
+    )
+    made.chat_template = TEMPLATE
+    return made
+
+
+def said(*contents: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": content} for content in contents]
+
+
+def ids(tokenizer: Any, *contents: str) -> list[int]:
+    """Return the tokens of a conversation with those contents."""
+    text = tokenizer.apply_chat_template(said(*contents), tokenize=False, add_generation_prompt=True)
+    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return found
+
+
+def test_what_has_no_special_token_in_its_messages_has_the_usual_tokens(tokenizer: Any) -> None:
+    """Blanks beside the template's tokens included, and marks of thoughts and calls."""
+    for contents in (["one lamp"], ["a ", " b"], ["<think>one</think>", "\n<tool_call>lamp "]):
+        assert ids(EscapedTokenizer(tokenizer), *contents) == ids(tokenizer, *contents)
+
+
+def test_no_text_of_a_message_becomes_a_special_token(tokenizer: Any) -> None:
+    """However the template writes it; the template's own are all there."""
+    escaped, texts = EscapedTokenizer(tokenizer), special_texts(tokenizer)
+    assert sorted(texts) == ["</s>", "<unk>", "<|end|>", "<|end|>2", "<|user|>"]
+    special = {tokenizer.convert_tokens_to_ids(text) for text in texts} - {tokenizer.unk_token_id}
+    for text in (*texts, "a<|end|>b", "<|end|>22", "<|end|><|user|>", "x </s> y"):
+        found = [token for token in ids(escaped, text, "lamp") if token in special]
+        assert found == [token for token in ids(tokenizer, "lamp", "lamp") if token in special], text
+
+
+def test_an_escaped_text_has_the_tokens_of_a_tokenizer_without_special_tokens() -> None:
+    """Where that has no word which is one of them."""
+    from transformers import PreTrainedTokenizerFast
+
+    made = PreTrainedTokenizerFast(tokenizer_object=byte_level(), extra_special_tokens=["<|im_end|>"])
+    made.chat_template = "{% for message in messages %}{{ message.content }}<|im_end|>{% endfor %}"
+    content = "one<|im_end|>two <|im_end|> lamp"
+    bare: list[int] = PreTrainedTokenizerFast(tokenizer_object=byte_level())(content)["input_ids"]
+    found = EscapedTokenizer(made)
+    text = found.apply_chat_template(said(content), tokenize=False)
+    assert found(text)["input_ids"] == [*bare, made.convert_tokens_to_ids("<|im_end|>")]
+
+
+def test_texts_in_calls_and_tools_are_escaped() -> None:
+    """Their names, too."""
+    from transformers import PreTrainedTokenizerFast
+
+    made = PreTrainedTokenizerFast(tokenizer_object=byte_level(), eos_token="</s>")
+    made.chat_template = "{{ tools }}{{ messages | tojson }}</s>"
+    calls = [{"function": {"name": "f", "arguments": {"</s>": ["</s>"]}}}]
+    turns = [{"role": "assistant", "content": "", "tool_calls": calls}]
+    tools = [{"type": "function", "function": {"name": "</s>", "parameters": {}}}]
+    found = EscapedTokenizer(made)
+    tokens = found(found.apply_chat_template(turns, tools=tools, tokenize=False))["input_ids"]
+    assert [token for token in tokens if token == made.eos_token_id] == [made.eos_token_id]
+    assert made.decode(tokens).count("</s>") == 4
+
+
+def test_a_tokenizer_without_special_tokens_finds_none() -> None:
+    """Nor does its pattern find the empty text."""
+    assert special_pattern(SimpleNamespace(added_tokens_decoder={})).search("x") is None
