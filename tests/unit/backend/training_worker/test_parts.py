@@ -32,6 +32,7 @@ def body(**config: Any) -> dict[str, Any]:
         "name": "n",
         "config": {"model": "m", "datasetSource": {"type": "dataset", "id": "0"}, **config},
         "datasetPath": None,
+        "evalDatasetPath": "/held-out.jsonl",
         "jobDir": "/job",
         "threads": 2,
     }
@@ -48,6 +49,7 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
     spec = written(tmp_path, maxSteps=3)
     assert (spec.job_id, spec.config.max_steps, spec.backend_url) == ("job_1", 3, "http://127.0.0.1:1")
     assert spec.checkpoints_dir == Path("/job/checkpoints")
+    assert (spec.dataset_path, spec.eval_dataset_path) == (None, Path("/held-out.jsonl"))
     assert "secret" not in repr(spec)
 
 

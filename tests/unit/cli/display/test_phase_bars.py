@@ -21,9 +21,10 @@ def test_each_phase_is_told_once_where_there_is_no_terminal(capsys: pytest.Captu
         bars.update(UPLOADING)
         bars.update(UPLOADING | {"done": 0})  # the connection was cut, and it begins anew
         bars.update(WHOLE)
+        bars.update(UPLOADING | {"phase": "uploading-eval"})
     shown = capsys.readouterr()
     lines = [line.strip() for line in shown.err.splitlines() if line.strip()]
-    assert lines == ["download", "convert", "sending the rows"]
+    assert lines == ["download", "convert", "sending the rows", "sending the held-out rows"]
     assert shown.out == ""
 
 
