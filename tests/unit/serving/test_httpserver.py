@@ -37,11 +37,17 @@ class Served:
         port: on every address of the loopback.
         asked: the paths of the requests that reached a route.
         hold: answers to ``/slow`` wait for it.
+        server: what answers.
     """
 
     port: int
     asked: list[str]
     hold: threading.Event
+    server: HttpServer
+
+    def settle(self) -> None:
+        """Wait until no thread is at work: waitress notes the end of an answer a moment after the client has it."""
+        eventually(lambda: self.server._server._quick.active_count == 0, "no thread is at work")
 
     def connect(self, source: str = "127.0.0.1") -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), TIMEOUT_S, source_address=(source, 0))
@@ -114,7 +120,7 @@ def _serving(app: Flask, admit: Callable[[], Admission], asked: list[str], hold:
         server = HttpServer(app.wsgi_app, bound, gate=gate_of(app, admit), threads=4, shutdown_s=5.0)
         server.start()
         try:
-            yield Served(bound.getsockname()[1], asked, hold)
+            yield Served(bound.getsockname()[1], asked, hold, server)
         finally:
             hold.set()
             server.stop()
@@ -234,6 +240,7 @@ def test_idle_connections_give_way_the_oldest_first(served: Served, few: int) ->
             idle.append(opened.enter_context(served.connect()))
             idle[-1].sendall(GET)
             assert answer_of(idle[-1])[0] == 200
+            served.settle()
         assert served.ask(GET)[0] == 200
         eventually(lambda: is_closed(idle[0]), "the oldest is closed")
         assert not any(map(is_closed, idle[1:]))
