@@ -13,6 +13,7 @@ import pytest
 
 from arkor.backend.inference.constraints import Constraint
 from arkor.backend.inference.request import ChatRequest, read_request
+from arkor.backend.training_worker.chat import ChatEncoder
 from arkor.serving.refusal import Refusal
 from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
@@ -402,9 +403,16 @@ def test_reasoning_may_be_cut_off(load: Callable[[], Any]) -> None:
 
 
 def test_a_constrained_answer_has_no_reasoning(load: Callable[[], Any]) -> None:
-    """The constraint holds from the first token, also where the prompt opens the reasoning."""
+    """The constraint holds from the first token; reasoning that the prompt opens is closed, as in training."""
+    from arkor.backend.inference_worker.engine import Question, _prompt
+
     base = load()
     use_template(base, THINKING)
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "so"}]
+    [learnt] = ChatEncoder(base.tokenizer).encode(turns)
+    asked = _prompt(Question(1, "", None, ask(structuredOutputs={"choice": ["so"]})), base)
+    assert base.tokenizer.decode(asked).endswith("assistant: <think>\n\n</think>\n\n")
+    assert base.tokenizer.decode(learnt.input_ids).startswith(f"{base.tokenizer.decode(asked)}so")
     said = written(base, ask(structuredOutputs={"choice": ["so"]}), "so")
     assert (pieces(said, "reasoning"), pieces(said, "delta")) == ("", "so")
     called = written(base, ask(tools=[WEATHER], toolChoice="required"), f"<tool_call>\n{CALL}\n</tool_call>")

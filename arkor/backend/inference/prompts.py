@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from arkor.backend.inference.messages import Message, add_to_system, fold_tool_turns
-from arkor.backend.inference.reasoning import find_reasoning_marks
+from arkor.backend.inference.reasoning import find_reasoning_marks, opens_reasoning, said_after
 from arkor.backend.inference.request import MAX_PROMPT_CHARS
 from arkor.backend.inference.special_tokens import EscapedTokenizer
 from arkor.backend.inference.time_limit import TookTooLong, cpu_time_limit
@@ -107,6 +107,22 @@ class Prompts:
         text = self.render(messages, tools, options, add_generation_prompt=True)
         self._check_length(text)
         return text
+
+    def without_reasoning(self, prompt: str, options: Mapping[str, Any] | None = None) -> str:
+        """Return a prompt after which the answer comes at once: reasoning that it opened is closed, as in training.
+
+        Args:
+            prompt: what ``prompt`` gave.
+            options: see ``render``.
+
+        Raises:
+            Refusal: 400, as ``render`` does.
+        """
+        if not opens_reasoning(prompt):
+            return prompt
+        asked = self.render([_ASKED], None, options, add_generation_prompt=True)
+        answer = said_after(asked, self.render([_ASKED, _ANSWERED], None, options)) or ""
+        return f"{prompt}{answer.partition(_ANSWERED['content'])[0]}"
 
     def raw_tokens(self, text: str) -> list[int]:
         """Return the token ids of a text that a model goes on with as it is, without a chat template.

@@ -5,7 +5,11 @@ Protocol: docs/protocol.md, "Inference".
 
 from __future__ import annotations
 
+import re
+
 import attrs
+
+_OPENED = re.compile(r"<think>\s*\Z")  # at the end of a prompt
 
 
 @attrs.frozen
@@ -38,6 +42,33 @@ _KNOWN = (
         "to=self<|message|>", "<|eom|><|start|>assistant to=user<|message|>", "to=user<|message|>"
     ),
 )
+
+
+def opens_reasoning(prompt: str) -> bool:
+    """Say whether a prompt ends within the reasoning of the answer."""
+    return _OPENED.search(prompt) is not None
+
+
+def said_after(prompt: str, whole: str, reasoning: str = "") -> str | None:
+    """Return what the model has to say after a prompt; None if that cannot be told.
+
+    A generation prompt may open the reasoning, and the finished turn does not show it, or shows it closed at once. Then
+    the model, asked so, has to close it: behind the reasoning of the answer, or behind none.
+
+    Args:
+        prompt: the conversation before the answer, as it is rendered.
+        whole: the same with the answer.
+        reasoning: that of the answer.
+    """
+    if whole.startswith(prompt):
+        return whole[len(prompt) :]
+    opened = _OPENED.search(prompt)
+    if opened is None or not whole.startswith(prompt[: opened.start()]):
+        return None
+    rest = whole[opened.start() :]
+    if rest.startswith("<think>"):
+        return rest.removeprefix("<think>").lstrip("\n")
+    return f"{reasoning}\n</think>\n\n{rest}"
 
 
 def find_reasoning_marks(template: str) -> ReasoningMarks | None:

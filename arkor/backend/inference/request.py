@@ -82,6 +82,11 @@ class ChatRequest:
     tools: Tools | None = None
     constraint: Constraint | None = None
 
+    @property
+    def is_constrained(self) -> bool:
+        """Whether the answer is held to a form from its first token on, so that the model cannot reason before it."""
+        return self.constraint is not None or (self.tools is not None and self.tools.choice == "required")
+
     def to_line(self) -> dict[str, Any]:
         """Return it as the JSON object that goes to the chat process."""
         return attrs.asdict(self)

@@ -181,8 +181,8 @@ class Engine:
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
         if request.tools is not None and request.tools.choice == "required":
             matcher = base.grammars.for_call(request.tools, tagged=tagged)
-        # A constraint holds from the first token, and plain text has no reasoning.
-        marks = base.prompts.reasoning_marks if matcher is None and request.prompt is None else None
+        may_reason = request.prompt is None and not request.is_constrained
+        marks = base.prompts.reasoning_marks if may_reason else None
         room = request.max_tokens if base.context is None else min(request.max_tokens, base.context - len(prompt))
         in_use = {row.adapter for row in lane.batch.rows if row.adapter is not None}
         return Row(
@@ -231,11 +231,12 @@ def _load(path: str) -> Base:
 
 
 def _prompt(question: Question, base: Base) -> list[int]:
-    request = question.request
+    request, options = question.request, question.template_options
     if request.prompt is not None:
         return base.prompts.raw_tokens(request.prompt)
     prompts = base.escaped_prompts if question.escape_special_tokens else base.prompts
-    return prompts.tokens(prompts.prompt(request.messages, request.tools, question.template_options))
+    text = prompts.prompt(request.messages, request.tools, options)
+    return prompts.tokens(prompts.without_reasoning(text, options) if request.is_constrained else text)
 
 
 def _sampler(request: ChatRequest) -> Sampler:

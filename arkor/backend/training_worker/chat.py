@@ -7,7 +7,6 @@ second adds to the first is what the model has to produce at that point, its end
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,12 +14,11 @@ import attrs
 
 from arkor.backend.inference.messages import Message, normalise
 from arkor.backend.inference.prompts import Prompts, ToolStyle, answer_end
+from arkor.backend.inference.reasoning import said_after
 from arkor.backend.inference.special_tokens import special_pattern, texts_in
 from arkor.backend.inference.tools import Tools, read_tools
 from arkor.backend.training_worker.lost_parts import LostPart, lost_parts, unseen_keys
 from arkor.serving.refusal import Refusal
-
-_OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
 
 
 class RowProblem(Exception):
@@ -137,7 +135,7 @@ class ChatEncoder:
             tools = None  # a chat offers them only where it asks for a call
         whole = self._render(turns[: place + 1], tools)
         prompt = self._prompt(turns[:place], tools, whole, turn)
-        said = _said(prompt, whole, turn)
+        said = said_after(prompt, whole, turn.get("reasoning_content", ""))
         if said is None and turn.get("reasoning_content"):  # as if the generation prompt says that there is none
             self._check([LostPart("reasoning_content", place + 1)], lost)
             bare = {key: value for key, value in turn.items() if key not in {"reasoning_content", "thinking"}}
@@ -220,23 +218,6 @@ def _encoded(ids: list[int], answers: Sequence[_Answer], **found: Any) -> Encode
     for answer in answers:
         counted[answer.start : answer.end] = [True] * (answer.end - answer.start)
     return Encoded(ids, counted, tuple(answer.end for answer in answers), **found)
-
-
-def _said(prompt: str, whole: str, turn: Message) -> str | None:
-    """Return what the model has to say after a prompt; None if that cannot be told.
-
-    A generation prompt may open a thought that the finished turn does not show, or shows closed at once. Then the
-    model, asked so, has to close it: behind the reasoning that the row has, or behind none.
-    """
-    if whole.startswith(prompt):
-        return whole[len(prompt) :]
-    opened = _OPEN_THOUGHT.search(prompt)
-    if opened is None or not whole.startswith(prompt[: opened.start()]):
-        return None
-    rest = whole[opened.start() :]
-    if rest.startswith("<think>"):
-        return rest.removeprefix("<think>").lstrip("\n")
-    return f"{turn.get('reasoning_content', '')}\n</think>\n\n{rest}"
 
 
 def _counts(message: Mapping[str, Any]) -> bool:
