@@ -57,14 +57,15 @@ class StepMemory:
         linear = _linear_layers(model)
         in_layers = sum(layer.weight.numel() for layer in linear)
         in_layers_bytes = in_layers * (_FOUR_BITS if config.value("load_in_4bit") else _NUMBER)
-        adapter = config.value("lora_r") * sum(sum(layer.weight.shape) for layer in linear)
+        rank = config.value("lora_r")
+        adapter = rank * sum(sum(layer.weight.shape) for layer in linear)
         text = model_config.get_text_config()
         hidden = _size(text, "hidden_size", 0)
         heads = _size(text, "num_attention_heads", 0) if model.config._attn_implementation == "eager" else 0
         return cls(
             fixed=int((model.num_parameters() - in_layers) * _NUMBER + in_layers_bytes) + adapter * _TRAINED + _BESIDE,
             batch_size=config.value("batch_size"),
-            a_token=hidden * (_size(text, "num_hidden_layers", 0) * _NUMBER + _ENDS) + layer_bytes(text),
+            a_token=hidden * (_size(text, "num_hidden_layers", 0) * _NUMBER + _ENDS) + layer_bytes(text, rank),
             a_pair=_MASK + heads * _SCORES,
         )
 
@@ -83,23 +84,24 @@ class StepMemory:
         return int(tokens) // _STEP * _STEP
 
 
-def layer_bytes(text: Any) -> int:
+def layer_bytes(text: Any, rank: int) -> int:
     """Return the bytes a token that one layer takes in a step.
 
     For the backward pass it keeps, in numbers of 2 bytes if nothing else is said: the hidden states of two norms in
     float32; copies of them for the adapters of six projections; queries, keys, values and what attention makes of them;
-    four vectors of the inner layer. The backward pass of the inner layer takes four more.
+    four vectors of the inner layer; the middle of seven adapters. The backward pass takes the last two once more.
 
     Args:
         text: the configuration of a model's text part, of transformers.
+        rank: of the adapter.
     """
     hidden, heads = _size(text, "hidden_size", 0), _size(text, "num_attention_heads", 1)
     width = _size(text, "head_dim", hidden // heads)
     queries, keys = width * heads, width * _size(text, "num_key_value_heads", heads)
     experts, dense = _size(text, "num_experts_per_tok", 1), _size(text, "intermediate_size", 4 * hidden)
     inner = max(dense, experts * _size(text, "moe_intermediate_size", dense))
-    kept = 9 * hidden * experts + 6 * queries + 2 * keys + 4 * inner
-    return _NUMBER * (kept + 4 * inner)
+    twice = 4 * inner + 7 * rank
+    return _NUMBER * (9 * hidden * experts + 6 * queries + 2 * keys + 2 * twice)
 
 
 def _size(text: Any, name: str, otherwise: int) -> int:
