@@ -314,7 +314,7 @@ class JobConfig:
     )
     escape_special_tokens: bool | None = _setting(
         FLAG,
-        "keep special tokens in the text of messages, such as `<|im_end|>`, text; chats with the adapter do the same",
+        "keep special tokens in the text of messages, such as `</s>`, text; chats with the adapter do the same",
         value=False,
     )
     allow_dropped_fields: Sequence[str] | None = _setting(

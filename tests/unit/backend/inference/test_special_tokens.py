@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from arkor.backend.inference.special_tokens import EscapedTokenizer, special_pattern, special_texts
 
@@ -140,6 +142,22 @@ def test_texts_in_calls_and_tools_are_escaped() -> None:
     assert made.decode(tokens).count("</s>") == 4
 
 
+def pattern(texts: Iterable[str]) -> re.Pattern[str]:
+    """Return the pattern of a tokenizer with those special tokens."""
+    tokens = (SimpleNamespace(content=text, special=True) for text in texts)
+    return special_pattern(SimpleNamespace(added_tokens_decoder=dict(enumerate(tokens))))
+
+
 def test_a_tokenizer_without_special_tokens_finds_none() -> None:
     """Nor does its pattern find the empty text."""
-    assert special_pattern(SimpleNamespace(added_tokens_decoder={})).search("x") is None
+    assert pattern([]).search("x") is None
+
+
+LETTERS = st.text("ab|", min_size=1, max_size=4)
+
+
+@given(st.sets(LETTERS, min_size=1), st.text("ab|"))
+def test_the_pattern_finds_the_longest_token(texts: set[str], text: str) -> None:
+    """From the left, as a list of all of them does, the longest first."""
+    plain = "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
+    assert pattern(texts).findall(text) == re.findall(plain, text)
