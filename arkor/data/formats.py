@@ -20,18 +20,22 @@ class RowFormat:
     Attributes:
         required: the keys that each row has; the format is detected by them.
         optional: the other keys that count. All further ones are dropped.
+        refused: keys that ask for what is not done: a row that has one cannot be trained on.
         columns: the keys that a CSV file can give, in the order of the row that it becomes.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     columns: tuple[str, ...]
 
 
 # In the order in which a row is tried. Messages are ``{"role", "content"}``; prompt and completion are both texts, or
 # both lists of messages.
 FORMATS = {
-    "chatml": RowFormat(required=("messages",), optional=("tools",), columns=("messages", "tools")),
+    "chatml": RowFormat(
+        required=("messages",), optional=("tools",), columns=("messages", "tools"), refused=("weight",)
+    ),
     "prompt_completion": RowFormat(
         required=("prompt", "completion"), optional=("tools",), columns=("prompt", "completion")
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,6 +12,7 @@ import attrs
 from arkor.backend.training_worker.device import Device, free_gpu_bytes
 from arkor.backend.training_worker.gpu_memory import StepMemory
 from arkor.protocol.config import JobConfig
+from arkor.system.files import write_atomically
 
 CPU_TOKENS = 2048  # beyond, a step of a small model takes minutes
 SHORTEST = 8
@@ -28,6 +31,20 @@ class Lengths:
     context: int | None = None
     device: int | None = None
     device_reason: str = "the most on a CPU"
+
+    @classmethod
+    def remembered(cls, file: Path, find: Callable[[], Lengths]) -> Lengths:
+        """Return the limits that a job's first attempt found, so that a resumed one learns from the same rows.
+
+        Args:
+            file: keeps them; made by the first attempt.
+            find: finds them.
+        """
+        if file.exists():
+            return cls(**json.loads(file.read_bytes()))
+        found = find()
+        write_atomically(file, json.dumps(attrs.asdict(found)).encode())
+        return found
 
     @classmethod
     def of(cls, model_config: Any, config: JobConfig, device: Device) -> Lengths:

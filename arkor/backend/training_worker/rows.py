@@ -177,7 +177,7 @@ def _checked(rows: Iterable[NumberedRow], kind: str, source: str) -> list[Number
     form, checked = FORMATS[kind], []
     for item in rows:
         missing = [key for key in form.required if key not in item.row]
-        row = {key: item.row[key] for key in (*form.required, *form.optional) if key in item.row}
+        row = {key: item.row[key] for key in (*form.required, *form.optional, *form.refused) if key in item.row}
         unseen = tuple(key for key, value in item.row.items() if key not in row and not says_nothing(value))
         reason = f"has no {' and no '.join(missing)}, which {kind} rows need" if missing else row_problem(row)
         if reason is not None:

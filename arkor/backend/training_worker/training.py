@@ -40,7 +40,12 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     model_path = models.resolve(spec.config.model, spec.model_root)
     device = choose_device(spec.threads)
     tokenizer = model.load_tokenizer(model_path)
-    data = prepare_data(spec, tokenizer, Lengths.of(model.load_config(model_path), spec.config, device))
+    limits = Lengths.remembered(
+        spec.job_dir / "lengths.json",
+        # A GPU may have other free memory when the job is resumed.
+        lambda: Lengths.of(model.load_config(model_path), spec.config, device),
+    )
+    data = prepare_data(spec, tokenizer, limits)
     trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
     progress = Progress(spec, reporter, stop, position)
     trainer.add_callback(progress)

@@ -202,3 +202,11 @@ def test_a_job_without_any_row_left_fails(tmp_path: Path) -> None:
     """Whatever may be dropped."""
     with pytest.raises(DatasetError, match="no row is left to train on"):
         prepared(tmp_path, [ASKS_MUCH], max_length=20, excess_length="drop")
+
+
+def test_a_resumed_attempt_has_the_limits_of_the_first(tmp_path: Path) -> None:
+    """A GPU may have less free memory by then, and other rows would be dropped."""
+    file = tmp_path / "lengths.json"
+    first = Lengths(8192, 1472, "the most in this GPU's memory with batch_size=4, by an estimate")
+    assert Lengths.remembered(file, lambda: first) == first
+    assert Lengths.remembered(file, lambda: Lengths(8192, 64)) == first

@@ -62,6 +62,14 @@ def test_the_format_is_detected_and_other_columns_are_left_out(tmp_path: Path) -
     assert loaded.eval.rows == []
 
 
+def test_a_key_that_asks_for_what_is_not_done_is_no_other_column(tmp_path: Path) -> None:
+    """A weight of a whole row is refused wherever the rows come from."""
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    with pytest.raises(DatasetError) as caught:
+        load_rows(spec(tmp_path, json.dumps({"messages": talk, "weight": 0.5}).encode()))
+    assert "weight of a whole row is not understood" in str(caught.value)
+
+
 def test_the_format_given_wins_over_the_one_detected(tmp_path: Path) -> None:
     """A row with several sets of keys is read as the config says."""
     row = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "text": "z"}
