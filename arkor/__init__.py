@@ -41,6 +41,14 @@ if TYPE_CHECKING:
         ModelStatus as ModelStatus,
         Project as Project,
     )
+    from arkor.client.datasets import (
+        BlobDataset as BlobDataset,
+        CheckedDataset as CheckedDataset,
+        HuggingFaceDataset as HuggingFaceDataset,
+        LocalDataset as LocalDataset,
+        UploadedDataset as UploadedDataset,
+        dataset_from as dataset_from,
+    )
     from arkor.client.deployments import (
         CreatedDeploymentKey as CreatedDeploymentKey,
         Deployment as Deployment,
@@ -56,15 +64,8 @@ if TYPE_CHECKING:
     )
     from arkor.client.result import TrainingFailed as TrainingFailed, TrainingResult as TrainingResult
     from arkor.client.stream import ReconnectPolicy as ReconnectPolicy
-    from arkor.data.checked import CheckedDataset as CheckedDataset
-    from arkor.data.datasets import (
-        BlobDataset as BlobDataset,
-        HuggingFaceDataset as HuggingFaceDataset,
-        LocalDataset as LocalDataset,
-        UploadedDataset as UploadedDataset,
-    )
-    from arkor.data.frames import dataset_from as dataset_from
     from arkor.data.jsonl import DatasetSummary as DatasetSummary
+    from arkor.data.previews import PreviewOptions as PreviewOptions
     from arkor.entry.manifest import (
         Arkor as Arkor,
         create_arkor as create_arkor,
@@ -126,6 +127,14 @@ if TYPE_CHECKING:
         Scope as Scope,
         TrainingJob as TrainingJob,
     )
+    from arkor.protocol.previews import (
+        Example as Example,
+        LongerRows as LongerRows,
+        RowLength as RowLength,
+        RowPreview as RowPreview,
+        Token as Token,
+        TokenSummary as TokenSummary,
+    )
     from arkor.protocol.receipt import NumberedCount as NumberedCount, Receipt as Receipt
     from arkor.trainer.callbacks import (
         Callbacks as Callbacks,
@@ -142,6 +151,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "arkor.client.client": ("CloudApiClient", "ModelStatus", "Project"),
+    "arkor.client.datasets": (
+        "BlobDataset",
+        "CheckedDataset",
+        "HuggingFaceDataset",
+        "LocalDataset",
+        "UploadedDataset",
+        "dataset_from",
+    ),
     "arkor.client.deployments": (
         "CreatedDeploymentKey",
         "Deployment",
@@ -172,9 +189,7 @@ _HOMES = {
         "LogContext",
         "StartedContext",
     ),
-    "arkor.data.checked": ("CheckedDataset",),
     "arkor.protocol.config": ("JobConfig", "LoraConfig"),
-    "arkor.data.datasets": ("BlobDataset", "HuggingFaceDataset", "LocalDataset", "UploadedDataset"),
     "arkor.errors": (
         "Aborted",
         "ArkorError",
@@ -215,12 +230,13 @@ _HOMES = {
     ),
     "arkor.protocol.jobs": ("AdapterRef", "Artifact", "JobStatus", "Scope", "TrainingJob"),
     "arkor.data.jsonl": ("DatasetSummary",),
+    "arkor.data.previews": ("PreviewOptions",),
     "arkor.entry.manifest": ("Arkor", "create_arkor", "is_arkor"),
     "arkor.protocol.job_metrics": ("Metrics",),
+    "arkor.protocol.previews": ("Example", "LongerRows", "RowLength", "RowPreview", "Token", "TokenSummary"),
     "arkor.protocol.receipt": ("NumberedCount", "Receipt"),
     "arkor.client.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.entry.runner": ("run_trainer",),
-    "arkor.data.frames": ("dataset_from",),
     "arkor.trainer.trainer": ("Trainer", "create_trainer"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -6,6 +6,11 @@ LONGEST_LINE = 500
 LOG_LINES = 15
 
 
+def many(count: int, noun: str) -> str:
+    """Return a number of things in words: ``many(1, "row")`` is ``"1 row"``, ``many(1200, "row")`` ``"1,200 rows"``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Replace the characters that a terminal would obey by blanks; line feeds and tabs stay."""
     return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)

@@ -10,6 +10,7 @@ from arkor.backend.inference import Inference, Targets
 from arkor.backend.jobs.deletion import Deleter
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.models.pulls import Pulls
+from arkor.backend.previews import Previews
 from arkor.backend.processes.child_engine import ProcessEngine
 from arkor.backend.readiness import Readiness
 from arkor.backend.row_checks import RowChecks
@@ -32,6 +33,7 @@ FEATURES = (
     "pages",
     "completions",
     "eval-dataset",
+    "previews",
 )
 
 
@@ -64,6 +66,7 @@ class Backend:
         self.targets = Targets(settings, self.store)
         self.deleter = Deleter(settings, self.store, self.targets)
         self.row_checks = RowChecks()
+        self.previews = Previews(settings)
         self.activity = Activity()
         self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
         self.feed.listen(self.streams.publish)
@@ -87,6 +90,7 @@ class Backend:
         self.streams.close()
         self.pulls.close()
         self.row_checks.close()
+        self.previews.close()
         self.inference.close()
         self.scheduler.stop()
 

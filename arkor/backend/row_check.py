@@ -6,7 +6,6 @@ SECONDS is the processor time that it may take; it is killed after that.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 from arkor.data.jsonl import check_rows, read_lines
 from arkor.errors import DatasetError
+from arkor.system.limits import limit
 
 _MEMORY_MIB = 512
 _NICENESS = 10
@@ -25,9 +25,9 @@ _TOO_MUCH_MEMORY = f"takes more than {_MEMORY_MIB} MiB of memory to be checked: 
 def main(limit_s: int) -> int:
     """Check the rows, print what was found, and return the exit code."""
     os.nice(_NICENESS)
-    _limit(resource.RLIMIT_CPU, limit_s)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_AS, _MEMORY_MIB * 1024**2)
+    limit(resource.RLIMIT_CPU, limit_s)
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_AS, _MEMORY_MIB * 1024**2)
     with open(sys.stdin.fileno(), "rb", closefd=False) as file:
         said = _checked(file)
     print(json.dumps(said))
@@ -49,12 +49,6 @@ def _checked(file: IO[bytes]) -> dict[str, Any]:
         return {"error": [exc.message, exc.problems, exc.more]}
     except MemoryError:
         return {"error": ["1 row cannot be trained on", [[reached, _TOO_MUCH_MEMORY]], 0]}
-
-
-def _limit(what: int, most: int) -> None:
-    _, hard = resource.getrlimit(what)
-    with contextlib.suppress(OSError, ValueError):  # macOS does not limit memory so
-        resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from arkor.system.files import make_private_folder
 log = logging.getLogger("arkor.backend")
 
 HOST = "127.0.0.1"
-_SPARE_THREADS = 16  # for everything that is not a chat; event streams need no thread
+_SPARE_THREADS = 16  # for everything that is neither a chat nor a preview; event streams need no thread
 _SHUTDOWN_S = 5.0
 _IDLE_LOOK_S = 1.0
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -51,7 +51,7 @@ def serve(settings: Settings) -> None:
             backend.activity.watch(app.wsgi_app),
             bound,
             gate=gate_of(app, bodies.admit),
-            threads=settings.chat_cap + _SPARE_THREADS,
+            threads=settings.chat_cap + settings.preview_cap + _SPARE_THREADS,
             shutdown_s=_SHUTDOWN_S,
             channel=TakeOverChannel,
         )

@@ -32,6 +32,9 @@ class Settings:
         chat_module: what ``python -m`` runs to answer chats.
         chat_cap: chats answered at the same time, at least 1; beyond it a 503.
         chat_idle_s: seconds without a chat after which its process is let go, with the models in it.
+        preview_module: what ``python -m`` runs to show rows as a model sees them.
+        preview_cap: previews made at the same time, at least 1; beyond it a 503.
+        preview_limit_s: seconds after which a preview is given up.
         ping_s: seconds between two signs of life on a silent event stream.
         lease_s: seconds a worker may be silent before its attempt is lost.
         first_lease_s: the same from its start until its first report.
@@ -56,6 +59,9 @@ class Settings:
     chat_module: str = "arkor.backend.inference_worker"
     chat_cap: int = 32
     chat_idle_s: float = 300.0
+    preview_module: str = "arkor.backend.training_worker.preview"
+    preview_cap: int = 2
+    preview_limit_s: float = 3600.0
     ping_s: float = 5.0
     lease_s: float = 15.0
     first_lease_s: float = 60.0

@@ -29,7 +29,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
     "Models and data": {
         "chat": "Chat with a trained adapter or a base model.",
         "models": "List and fetch models for training on this machine.",
-        "dataset": "Check a file of rows before training.",
+        "dataset": "Check rows before training, and see them as a model does.",
     },
     "Account": {
         "login": "Log in, with an account or anonymously.",

@@ -16,6 +16,7 @@ _FOREIGN: Mapping[str, Mapping[str, str]] = {
         "arkor cancel": "abort halt interrupt kill pause stop terminate",
         "arkor chat": "ask complete eval generate infer inference predict prompt query talk",
         "arkor dataset check": "check data datasets lint rows validate verify",
+        "arkor dataset show": "preview tokenize tokens",
         "arkor dev": "board dashboard gui open page playground studio tensorboard ui web",
         "arkor download": "adapter adapters artifact artifacts checkpoints export fetch get",
         "arkor init": "add create make new project scaffold setup template",
@@ -36,7 +37,8 @@ _FOREIGN: Mapping[str, Mapping[str, str]] = {
         "arkor --version": "version",
     },
     "arkor dataset": {
-        "arkor dataset check": "inspect lint list show stats test validate verify",
+        "arkor dataset check": "lint list stats test validate verify",
+        "arkor dataset show": "cat inspect preview print render tokenize tokens view",
     },
     "arkor jobs": {
         "arkor attach": "attach follow wait watch",

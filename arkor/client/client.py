@@ -1,4 +1,4 @@
-"""Every call a backend answers, one method each; ``jobs``, ``history`` and ``deployments`` bring theirs.
+"""Every call a backend answers, one method each; ``jobs``, ``history``, ``previews`` and ``deployments`` bring theirs.
 
 Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Inference", "Self-hosted backend".
 """
@@ -28,6 +28,7 @@ from arkor.client.chat import (
 from arkor.client.deployments import DeploymentCalls
 from arkor.client.downloads import download
 from arkor.client.history import HistoryCalls
+from arkor.client.previews import PreviewCalls
 from arkor.client.uploads import upload
 from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import LocalDataset, UploadedDataset, opened
@@ -90,7 +91,7 @@ class ModelStatus:
         return cls(**wire.known_fields(cls, {"id": "", **body}))
 
 
-class CloudApiClient(DeploymentCalls, HistoryCalls):
+class CloudApiClient(DeploymentCalls, HistoryCalls, PreviewCalls):
     """One backend, spoken to under one identity.
 
     Args:

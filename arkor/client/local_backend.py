@@ -20,7 +20,7 @@ from textwrap import indent
 
 from arkor.client.server_note import ServerNote
 from arkor.errors import ArkorError, CloudApiError, ConnectionFailed, LocalBackendError
-from arkor.http.abort import current_scope, pause
+from arkor.http.abort import check_scope, pause
 from arkor.http.connections import StrangeServer
 from arkor.http.transport import Transport
 from arkor.system.files import arkor_home, file_lock, make_private_folder, read_end, rotate_log
@@ -164,9 +164,7 @@ def _listener(note: ServerNote) -> _Listener:
     try:
         transport.send("GET", "/healthz", timeout_s=(HEALTH_TIMEOUT_S, HEALTH_TIMEOUT_S))
     except (ConnectionFailed, CloudApiError):  # the check has seen who it is, unless the end of the call cut it short
-        scope = current_scope()
-        if scope is not None:
-            scope.check()
+        check_scope()
     finally:
         transport.close()
     return found

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import UploadedDataset
 from arkor.errors import CloudApiError, DatasetError, NotFound
-from arkor.http.abort import current_scope
+from arkor.http.abort import check_scope
 from arkor.http.connections import CONNECT_TIMEOUT_S
 from arkor.http.transport import Transport, path
 from arkor.protocol import wire
@@ -99,9 +99,7 @@ class _Body:
         sent = 0
         for chunk in self._whole_chunks():
             self._report(sent)
-            scope = current_scope()
-            if scope is not None:
-                scope.check()
+            check_scope()
             yield chunk
             sent += len(chunk)
         self._report(sent)

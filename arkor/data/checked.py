@@ -11,18 +11,24 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, overload
 
 from arkor.data.formats import row_problem
 from arkor.data.jsonl import DatasetSummary, Tally, row_line
+from arkor.data.previews import Previewed, PreviewOptions, check_no_options
 from arkor.errors import DatasetError
+from arkor.http.abort import check_scope
+from arkor.protocol.previews import TokenSummary
 from arkor.system.forks import OwnToEachProcess
+
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11; the type checker alone reads it
 
 CHUNK_BYTES = 64 * 1024
 SPOOL_BYTES = 8 * 1024 * 1024
 
 
-class CheckedDataset:
+class CheckedDataset(Previewed):
     """Rows that can be trained on, with their bytes at hand; ``arkor.dataset_from`` makes one.
 
     Args:
@@ -50,6 +56,28 @@ class CheckedDataset:
 
     def __repr__(self) -> str:
         return f"CheckedDataset({self.source!r}, rows={self.summary.rows}, id={self.id!r})"
+
+    @overload
+    def check(self) -> DatasetSummary: ...
+
+    @overload
+    def check(self, *, model: str, **options: Unpack[PreviewOptions]) -> TokenSummary: ...
+
+    def check(self, *, model: str | None = None, **options: Any) -> DatasetSummary | TokenSummary:
+        """Return what is in the rows; with a model, what it would learn of them.
+
+        Args:
+            model: whose tokenizer a backend reads the rows with; None asks no backend.
+            options: with a model only, see ``PreviewOptions``.
+
+        Raises:
+            ConfigError: an option without a model.
+            As ``Previewed.check`` does, with a model.
+        """
+        if model is not None:
+            return super().check(model=model, **options)
+        check_no_options(options)
+        return self.summary
 
     def close(self) -> None:
         """Let go of the bytes."""
@@ -131,6 +159,7 @@ class _RowWriter:
 
     def add_all(self, found: Iterable[Found]) -> None:
         for number, row, known in found:
+            check_scope()
             line, reason = (b"", known) if known else row_line(row)
             reason = reason or row_problem(row)
             self._tally.note(number, None if reason else row, reason)

@@ -9,7 +9,7 @@ import contextlib
 import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
@@ -17,9 +17,14 @@ from arkor.data.checked import CheckedDataset
 from arkor.data.files import check_file, open_rows
 from arkor.data.hub_names import check_hub_name
 from arkor.data.jsonl import DatasetSummary
+from arkor.data.previews import Previewed, PreviewOptions, check_no_options
 from arkor.errors import ConfigError
 from arkor.options import known_options
 from arkor.protocol import wire
+from arkor.protocol.previews import TokenSummary
+
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11; the type checker alone reads it
 
 
 def _text(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -42,7 +47,7 @@ def _path(value: Any) -> Path:
 
 @known_options
 @attrs.frozen
-class HuggingFaceDataset:
+class HuggingFaceDataset(Previewed):
     """A data set of the Hugging Face hub.
 
     Args:
@@ -62,7 +67,7 @@ class HuggingFaceDataset:
 
 @known_options
 @attrs.frozen
-class BlobDataset:
+class BlobDataset(Previewed):
     """A JSONL file behind a URL.
 
     The self-hosted backend fetches at most 32 GiB in at most 6 hours; a cut download goes on. ``arkor serve`` fetches
@@ -84,7 +89,7 @@ class BlobDataset:
 
 @known_options
 @attrs.frozen
-class LocalDataset:
+class LocalDataset(Previewed):
     """A file of rows on this machine, checked here and uploaded when the job starts.
 
     Args:
@@ -94,18 +99,34 @@ class LocalDataset:
 
     path: Path = attrs.field(converter=_path)
 
-    def check(self, folder: Path | None = None) -> DatasetSummary:
-        """Check every row, holding one at a time.
+    @overload
+    def check(self, folder: Path | None = None) -> DatasetSummary: ...
+
+    @overload
+    def check(self, *, model: str, **options: Unpack[PreviewOptions]) -> TokenSummary: ...
+
+    def check(
+        self, folder: Path | None = None, *, model: str | None = None, **options: Any
+    ) -> DatasetSummary | TokenSummary:
+        """Check every row, holding one at a time; with a model, sum up what it would learn, see ``Previewed.check``.
 
         Args:
-            folder: where a relative path starts; by default the working directory.
+            folder: where a relative path starts; by default the working directory. With a model it is
+                ``project_dir``.
+            model: whose tokenizer a backend reads the rows with; None asks no backend.
+            options: with a model only, see ``PreviewOptions``.
 
         Returns:
-            What is in the file.
+            What is in the file; with a model, what the model would see of it.
 
         Raises:
             DatasetError: it cannot be read, or its rows cannot be trained on.
+            ConfigError: an option without a model.
+            As ``Previewed.check`` does, with a model.
         """
+        if model is not None:
+            return super().check(model=model, **{"project_dir": folder, **options})
+        check_no_options(options)
         return check_file(self._file(folder), str(self.path))
 
     def open(self, folder: Path | None = None) -> CheckedDataset:
@@ -128,7 +149,7 @@ class LocalDataset:
 
 @known_options
 @attrs.frozen
-class UploadedDataset:
+class UploadedDataset(Previewed):
     """A data set that the self-hosted backend already has.
 
     Args:

@@ -15,7 +15,8 @@ from pathlib import Path
 from arkor.data.checked import CheckedDataset, survey, write_rows
 from arkor.data.csv_rows import DELIMITERS, read_csv
 from arkor.data.jsonl import DatasetSummary, check_rows, read_lines, read_rows
-from arkor.errors import DatasetError
+from arkor.errors import ArkorError, DatasetError
+from arkor.http.abort import check_scope
 
 _NOT_TEXT = {
     b"\xff\xfe": "is UTF-16, not UTF-8: save it as UTF-8",
@@ -70,7 +71,7 @@ def check_stream(file: io.BufferedReader, source: str, suffix: str) -> DatasetSu
             return survey(source, found)
 
 
-def open_rows(path: Path, source: str) -> CheckedDataset:
+def open_rows(path: Path, source: str, suffix: str | None = None) -> CheckedDataset:
     """Check the rows of a file and make them ready to be sent.
 
     JSONL is sent as it is, and stays open. CSV, and what can be read only once, is written to a temporary file.
@@ -78,13 +79,34 @@ def open_rows(path: Path, source: str) -> CheckedDataset:
     Args:
         path: the file, as for ``check_file``.
         source: what to call it in an error.
+        suffix: as for ``check_file``.
 
     Raises:
         DatasetError: it cannot be read, or its rows cannot be trained on.
     """
-    with _naming_the_file(source, path), contextlib.ExitStack() as opened:
-        file = opened.enter_context(path.open("rb"))
-        delimiter = _delimiter(file, source, path.suffix)
+    with _naming_the_file(source, path):
+        return _opened(path.open("rb"), source, path.suffix if suffix is None else suffix)
+
+
+def open_stream(file: io.BufferedReader, source: str, suffix: str) -> CheckedDataset:
+    """Check rows and make them ready to be sent, as ``open_rows`` does.
+
+    Args:
+        file: the content, at its beginning; it is closed with the rows, or before.
+        source: what to call it in an error.
+        suffix: as for ``check_file``.
+
+    Raises:
+        DatasetError: they cannot be read, or cannot be trained on.
+    """
+    with _naming_the_file(source):
+        return _opened(file, source, suffix)
+
+
+def _opened(file: io.BufferedReader, source: str, suffix: str) -> CheckedDataset:
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(file)
+        delimiter = _delimiter(file, source, suffix)
         if delimiter is not None:
             return write_rows(source, opened.enter_context(contextlib.closing(read_csv(file, delimiter, source))))
         if not file.seekable():
@@ -99,6 +121,8 @@ def open_rows(path: Path, source: str) -> CheckedDataset:
 def _naming_the_file(source: str, path: Path | None = None) -> Iterator[None]:
     try:
         yield
+    except ArkorError:  # some of ours are OSErrors too
+        raise
     except OSError as exc:
         where = "" if path is None else f" ({path.absolute()})"
         raise DatasetError(source, f"cannot be read: {exc.strerror or exc}{where}") from exc
@@ -119,5 +143,6 @@ def _delimiter(file: io.BufferedReader, source: str, suffix: str) -> str | None:
 
 def _hashed(lines: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
     for line in lines:
+        check_scope()
         digest.update(line)
         yield line

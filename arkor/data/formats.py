@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from arkor.protocol.config import Json
+
 
 @attrs.frozen(kw_only=True)
 class RowFormat:
@@ -57,6 +59,18 @@ _OLD_CALLS = (
     'function_call and the role function are the old form: write tool_calls [{"id", "type": "function", "function"}], '
     "and the answer with the role tool and its tool_call_id"
 )
+
+
+def format_to_wire(given: Json | None) -> Json | None:
+    """Return the ``datasetFormat`` of what a user gave: a name that is known becomes the mapping that says it."""
+    return {"type": given} if isinstance(given, str) and given in FORMATS else given
+
+
+def split_to_wire(given: Json | None) -> Json | None:
+    """Return the ``datasetSplit`` of what a user gave, with the names of the wire."""
+    if not isinstance(given, Mapping):
+        return given
+    return {"evalFraction" if key == "eval_fraction" else key: value for key, value in given.items()}
 
 
 def row_format(row: Mapping[str, Any]) -> str | None:

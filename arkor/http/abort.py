@@ -200,6 +200,13 @@ def current_scope() -> AbortScope | None:
     return getattr(_thread, "scope", None)
 
 
+def check_scope() -> None:
+    """Raise what ends this thread's active scope, as its ``check`` does; do nothing if there is none."""
+    scope = current_scope()
+    if scope is not None:
+        scope.check()
+
+
 def pause(seconds: float) -> None:
     """Wait on this thread; an abort or the deadline of its active scope ends that, and raises as ``check`` does."""
     (current_scope() or AbortScope(None)).pause(seconds)

@@ -140,6 +140,7 @@ class Setting:
         value: the value that stands for that default; None if there is no such value.
         argument: the argument of TRL or PEFT that it becomes as it is, such as ``SFTConfig.learning_rate``; empty for
             a setting that the worker itself reads.
+        of_rows: whether it changes what the model sees of the rows.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Setting:
     default: str
     value: Any = None
     argument: str = ""
+    of_rows: bool = False
 
 
 def _setting(
@@ -158,9 +160,10 @@ def _setting(
     default: str = "",
     argument: str = "",
     required: bool = False,
+    of_rows: bool = False,
     hash: bool | None = None,
 ) -> Any:
-    row = {"check": check, "meaning": meaning, "value": value, "argument": argument}
+    row = {"check": check, "meaning": meaning, "value": value, "argument": argument, "of_rows": of_rows}
     row["default"] = "required" if required else default or _in_words(value)
     return attrs.field(default=attrs.NOTHING if required else None, validator=check, hash=hash, metadata=row)
 
@@ -243,10 +246,11 @@ class JobConfig:
         JSON,
         'self-hosted: `{"type": "chatml"}`, or `prompt_completion`, `alpaca`, `text`',
         default="detected, and reported in `training.started`",
+        of_rows=True,
         hash=False,
     )
     dataset_split: bool | float | str | Sequence[Any] | Mapping[str, Any] | None = _setting(
-        JSON, "the rows to hold out, see below", default="no rows are held out", hash=False
+        JSON, "the rows to hold out, see below", default="no rows are held out", of_rows=True, hash=False
     )
     eval_dataset_source: Mapping[str, Any] | None = _setting(
         MAPPING,
@@ -305,28 +309,33 @@ class JobConfig:
         FLAG,
         "whether texts of prompt and completion become a question and an answer of a chat; false keeps them as text",
         value=True,
+        of_rows=True,
     )
     chat_template_kwargs: Mapping[str, Any] | None = _setting(
         Check(_are_template_kwargs, f"{MAPPING.words}, of names that the chat template knows"),
         'variables of the chat template, such as `{"enable_thinking": false}`; chats with the adapter get the same',
         default="the template's defaults",
+        of_rows=True,
         hash=False,
     )
     escape_special_tokens: bool | None = _setting(
         FLAG,
         "keep special tokens in the text of messages, such as `</s>`, text; chats with the adapter do the same",
         value=False,
+        of_rows=True,
     )
     allow_dropped_fields: Sequence[str] | None = _setting(
         Check(_are_droppable, f"a list of {', '.join(DROPPABLE)}"),
         "parts of a row that the chat template may leave out; otherwise such a row fails the job",
         default="none",
+        of_rows=True,
         hash=False,
     )
     train_on_responses_only: bool | float | str | Sequence[Any] | Mapping[str, Any] | None = _setting(
         JSON,
         "self-hosted, true or false: whether the loss counts only what the assistant says",
         default="true, if the format has responses",
+        of_rows=True,
         hash=False,
     )
     seed: int | None = _setting(
@@ -346,11 +355,13 @@ class JobConfig:
         _ROW_TOKENS,
         "longest example in tokens; see `excessLength` for longer ones",
         default="the longest row, at most the model's context, 2,048 on a CPU, and an estimate for a GPU's memory",
+        of_rows=True,
     )
     excess_length: str | None = _setting(
         Check(lambda value: value in EXCESS_LENGTHS, f"one of {', '.join(EXCESS_LENGTHS)}"),
         "what becomes of a row that is longer than `maxLength`",
         default="`truncate` with a `maxLength`, `drop` without; the job fails if more than 1 % of the rows are lost",
+        of_rows=True,
     )
     load_in_4bit: bool | None = _setting(FLAG, "keep the base model in 4 bits; needs CUDA", value=False)
     dry_run: bool | None = _setting(
@@ -395,3 +406,4 @@ def sources_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 SETTINGS = {
     field.name: Setting(name=field.name, **field.metadata) for field in attrs.fields(JobConfig) if field.metadata
 }
+ROW_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.of_rows)

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from arkor.protocol import wire
+from arkor.text import many
 
 MOST_NUMBERS = 20
 MOST_NAMES = 20
@@ -142,8 +143,8 @@ class Receipt:
         """Return it in one line for people."""
         held_out = f", {self.held_out_rows:,} held out" if self.held_out_rows else ""
         return (
-            f"{_many(self.rows, 'row')} to train on{held_out}: {_many(self.answers, 'answer')}, "
-            f"{_many(self.tokens, 'token')} of which {self.counted_tokens:,} count; max_length {self.max_length:,}"
+            f"{many(self.rows, 'row')} to train on{held_out}: {many(self.answers, 'answer')}, "
+            f"{many(self.tokens, 'token')} of which {self.counted_tokens:,} count; max_length {self.max_length:,}"
             f"{f' ({self.max_length_reason})' if self.max_length_reason else ''}"
         )
 
@@ -158,12 +159,12 @@ class Receipt:
             (self.duplicates, "with the messages of an earlier row"),
             (self.held_out_duplicates, "held out and trained on alike: their loss says nothing about new rows"),
         )
-        told = [f"{_many(found.count, 'row')} {what} ({found.numbers()})" for found, what in facts if found.count]
+        told = [f"{many(found.count, 'row')} {what} ({found.numbers()})" for found, what in facts if found.count]
         return [*told, f"the model does not see {self._unseen()}"] if self.unseen_keys else told
 
     def _unseen(self) -> str:
-        keys = [f"{name} ({_many(found.count, 'row')})" for name, found in self.unseen_keys.items()]
-        more = f" and {_many(self.more_unseen_keys, 'further key')}" if self.more_unseen_keys else ""
+        keys = [f"{name} ({many(found.count, 'row')})" for name, found in self.unseen_keys.items()]
+        more = f" and {many(self.more_unseen_keys, 'further key')}" if self.more_unseen_keys else ""
         return f"{', '.join(keys)}{more}"
 
 
@@ -171,10 +172,6 @@ def _to_wire(value: Any) -> Any:
     if isinstance(value, NumberedCount):
         return value.to_wire()
     return {name: found.to_wire() for name, found in value.items()} if isinstance(value, Mapping) else value
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _numbered(count: int, noun: str, rows: Sequence[int]) -> str:

@@ -21,7 +21,7 @@ from arkor.client.result import TrainingResult
 from arkor.client.stream import ReconnectPolicy
 from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import Dataset, LocalDataset, parse_dataset
-from arkor.data.formats import FORMATS
+from arkor.data.formats import format_to_wire, split_to_wire
 from arkor.errors import Aborted, ConfigError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
@@ -156,8 +156,8 @@ class Trainer(NotPickled):
             model=model,
             dataset_source=_source_to_wire(source),
             eval_dataset_source=None if eval_source is None else _source_to_wire(eval_source),
-            dataset_format=_format_to_wire(dataset_format),
-            dataset_split=_split_to_wire(dataset_split),
+            dataset_format=format_to_wire(dataset_format),
+            dataset_split=split_to_wire(dataset_split),
             max_steps=max_steps,
             num_train_epochs=num_train_epochs,
             learning_rate=learning_rate,
@@ -545,17 +545,6 @@ def _deadline(timeout: float | None) -> Deadline:
 def _source_to_wire(source: Dataset) -> dict[str, Any]:
     """Return where rows are; nothing as long as they are on this machine."""
     return {} if isinstance(source, (LocalDataset, CheckedDataset)) else source.to_wire()
-
-
-def _format_to_wire(kind: Json | None) -> Json | None:
-    """Return a format's name as the mapping that says it; what a backend alone knows travels as it is."""
-    return {"type": kind} if isinstance(kind, str) and kind in FORMATS else kind
-
-
-def _split_to_wire(split: Json | None) -> Json | None:
-    if not isinstance(split, Mapping):
-        return split
-    return {"evalFraction" if key == "eval_fraction" else key: value for key, value in split.items()}
 
 
 @contextlib.contextmanager

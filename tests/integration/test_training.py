@@ -14,8 +14,10 @@ from typing import Any, BinaryIO
 import attrs
 import pytest
 
+import arkor
 from arkor.protocol.config import JobConfig
 from arkor.protocol.receipt import Receipt
+from tests.support.backend import BackendProcess
 from tests.support.blobs import BlobHost, head
 from tests.support.receiver import TOKEN, Receiver
 
@@ -146,6 +148,24 @@ def test_it_starts_with_what_it_trains(run: Run) -> None:
         "maxSteps": STEPS,
         "device": "cpu",
     }
+
+
+def test_a_preview_foresees_it(run: Run, model_home: Path, tmp_path: Path) -> None:
+    """A backend says before the job what its receipt will be, and shows a row with the tokens that count."""
+    backend = BackendProcess(tmp_path / "backend", preview="arkor.backend.training_worker.preview").start()
+    rows = arkor.LocalDataset(run.folder / "rows.jsonl")
+    how: dict[str, Any] = {"model": str(model_home / ".arkor" / "models" / MODEL), "backend": backend.url}
+    try:
+        summary = rows.check(dataset_split={"eval_fraction": 0.1, "seed": 1}, **how)
+        row = rows.preview(2, **how)
+    finally:
+        backend.close()
+    assert summary.receipt == Receipt.from_wire(run.of_type("training.started")[0]["metadata"]["receipt"])
+    assert (summary.problem, summary.longest) == (None, summary.receipt.max_length)
+    assert str(row).endswith(
+        "<|im_start|>user\nLamp 1 is green. Report it.<|im_end|>\n"
+        '<|im_start|>assistant\n⟦{"lamp": 1, "colour": "green"}<|im_end|>⟧'
+    )
 
 
 def test_the_loss_falls(run: Run) -> None:

@@ -65,6 +65,7 @@ class BackendProcess:
             "worker": "tests.support.scripted_worker",
             "models": "tests.support.scripted_models",
             "chat": "tests.support.scripted_chat",
+            "preview": "tests.support.scripted_preview",
             **self._options,
         }
         for name, value in options.items():

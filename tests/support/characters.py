@@ -23,7 +23,7 @@ class Tokenizer:
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [{"<": 0, ">": END}.get(char, ord(char)) for char in text]}
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int], **_how: bool) -> str:
         return "".join({0: "<", END: ">"}.get(token, chr(token)) for token in ids)
 
     def apply_chat_template(

@@ -37,7 +37,8 @@ def say(**fields: Any) -> None:
 def answer(line: dict[str, Any]) -> None:
     """Behave."""
     request = line["request"]
-    behaviour, _, argument = (request["prompt"] or request["messages"][-1]["content"]).partition(":")
+    asked = request["messages"][-1]["content"] if request["prompt"] is None else request["prompt"]
+    behaviour, _, argument = asked.partition(":")
     number = line["id"]
     if behaviour == "refuse":
         say(id=number, error={"status": 400, "message": "scripted refusal"})

@@ -14,11 +14,11 @@ from typing import Any
 import attrs
 import torch
 
+from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.prompts import ToolStyle
 from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference_worker.base import Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
-from arkor.backend.inference_worker.detokenizer import Detokenizer
 from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, ReasoningParser, TaggedOutput
 from arkor.backend.inference_worker.rows import Row, Say
 from arkor.backend.inference_worker.sampling import Sampler

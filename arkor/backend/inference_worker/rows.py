@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from arkor.backend.inference_worker.detokenizer import Detokenizer
+from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference_worker.grammars import Matcher
 from arkor.backend.inference_worker.outputs import Output, ReasoningParser
 from arkor.backend.inference_worker.sampling import Sampler

@@ -47,16 +47,32 @@ def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, setti
     Raises:
         Refusal: 422, it names the field or the model and says what to do.
     """
+    parsed = admit_settings(config, project, datasets, settings)
+    try:
+        models.check(parsed.model, parsed, settings.model_root)
+    except (ConfigError, ModelError) as exc:
+        raise Refusal(422, str(exc)) from exc
+    return parsed.to_wire()
+
+
+def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datasets, settings: Settings) -> JobConfig:
+    """Check a job's settings, as ``admit`` does, but not whether its model can be trained here.
+
+    Returns:
+        The settings.
+
+    Raises:
+        Refusal: 422, it names the field and says what to do.
+    """
     try:
         parsed = JobConfig.from_wire(config)
         supported.check_config(parsed)
         for name, source in sources_of(config).items():
             _check_dataset(python_name(name), source, project, datasets)
             _check_host(python_name(name), source, settings)
-        models.check(parsed.model, parsed, settings.model_root)
-    except (ConfigError, ModelError) as exc:
+    except ConfigError as exc:
         raise Refusal(422, str(exc)) from exc
-    return parsed.to_wire()
+    return parsed
 
 
 def _check_dataset(field: str, source: Mapping[str, Any], project: Project, datasets: Datasets) -> None:

@@ -31,6 +31,13 @@ def leftovers(folder: Path) -> Iterator[Path]:
         yield from folder.glob(pattern)
 
 
+def uploaded_rows(settings: Settings, source: Mapping[str, Any] | None) -> str | None:
+    """Return the file of the uploaded rows of a source; None if there is no source, or its rows come from elsewhere."""
+    if source is None or source["type"] != "dataset":
+        return None
+    return str(settings.datasets_folder / f"{source['id']}.jsonl")
+
+
 def log_path(settings: Settings, job_id: str) -> Path:
     """Return where the output of a job's workers is kept."""
     return settings.job_folder(job_id) / "worker.log"
@@ -52,8 +59,8 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "backendUrl": backend_url,
         "name": job.name,
         "config": job.config,
-        "datasetPath": _uploaded(settings, job.config["datasetSource"]),
-        "evalDatasetPath": _uploaded(settings, job.config.get("evalDatasetSource", {})),
+        "datasetPath": uploaded_rows(settings, job.config["datasetSource"]),
+        "evalDatasetPath": uploaded_rows(settings, job.config.get("evalDatasetSource")),
         "jobDir": str(folder),
         "modelRoot": None if settings.model_root is None else str(settings.model_root),
         "allowPrivateUrls": settings.allow_private_urls,
@@ -64,11 +71,6 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
     with log_path(settings, job.id).open("a", encoding="utf-8") as log:
         log.write(f"--- attempt {job.attempt} ---\n")
     return path
-
-
-def _uploaded(settings: Settings, source: Mapping[str, Any]) -> str | None:
-    """Return the file of rows that were uploaded, or None where they come from elsewhere."""
-    return str(settings.datasets_folder / f"{source['id']}.jsonl") if source.get("type") == "dataset" else None
 
 
 def log_tail(path: Path) -> str:

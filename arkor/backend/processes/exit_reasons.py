@@ -33,6 +33,12 @@ def describe_check_exit(exit_code: int) -> str:
     return f"The rows could not be checked: the process that checks them {how}. Upload them again."
 
 
+def describe_preview_exit(exit_code: int) -> str:
+    """Return the error of a preview whose process ended without a result; the code is as for a worker's."""
+    how = f"ended with exit code {exit_code}; the backend's log says more" if exit_code >= 0 else _killed(exit_code)
+    return f"The rows could not be looked through: the process that does it {how}. Try again, or take fewer rows."
+
+
 def _shown(tail: str) -> str:
     return f"\nThe end of its log:\n{tail}" if tail else "\nIts log is empty."
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from arkor.backend.routes import artifacts, auth, datasets, health, inference, internal, jobs, models, projects, stream
+from arkor.backend.routes import (
+    artifacts,
+    auth,
+    datasets,
+    health,
+    inference,
+    internal,
+    jobs,
+    models,
+    previews,
+    projects,
+    stream,
+)
 
 BLUEPRINTS = tuple(
     module.blueprint
-    for module in (health, auth, projects, jobs, stream, datasets, artifacts, models, inference, internal)
+    for module in (health, auth, projects, jobs, stream, datasets, artifacts, models, inference, previews, internal)
 )

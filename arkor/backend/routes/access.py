@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Addressing a backend": tokens and scope.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from flask import current_app, request
@@ -30,6 +31,12 @@ def backend() -> Backend:
     """Return the backend that serves this request."""
     found: Backend = current_app.extensions[EXTENSION]
     return found
+
+
+def client_watch() -> Callable[[], bool]:
+    """Return what says whether the client of this request has closed its connection."""
+    found: Callable[[], bool] | None = request.environ.get("waitress.client_disconnected")
+    return found or (lambda: False)
 
 
 def bearer_token() -> str:

@@ -19,6 +19,7 @@ MAX_BYTES = {
     "jobs.create": MIB,
     "inference.chat": MIB,
     "inference.complete": MIB,
+    "previews.create": MIB,
     "internal.report": 16 * MIB,  # of 200 events; a worker can only send it again
 }
 WITHOUT_TOKEN = frozenset({"auth.anonymous", "auth.cli_config", "health.capabilities", "health.healthz"})

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from arkor.backend.inference.completions import Completion, Event, check
 from arkor.backend.inference.process import Answer
@@ -24,7 +24,7 @@ from arkor.backend.inference.request import (
 )
 from arkor.backend.inference.targets import Target
 from arkor.backend.inference.text_completions import TextCompletion
-from arkor.backend.routes.access import backend, json_object, require_project
+from arkor.backend.routes.access import backend, client_watch, json_object, require_project
 from arkor.protocol import wire
 from arkor.serving.refusal import Refusal
 
@@ -72,7 +72,7 @@ def _respond(
     opened = contextlib.ExitStack()
     try:
         answer = opened.enter_context(backend().inference.ask(target, asked))
-        events = _events(answer, _client_left())
+        events = _events(answer, client_watch())
         if not stream:
             with opened:
                 return completion.whole(events)
@@ -88,11 +88,11 @@ def _respond(
     return response
 
 
-def _events(answer: Answer, client_left: Callable[[], bool]) -> Iterator[Event | None]:
+def _events(answer: Answer, has_left: Callable[[], bool]) -> Iterator[Event | None]:
     """Yield what is said, None where nothing was for a while, until the end or until the client has left."""
     serving = backend()
     look_s = min(_LOOK_S, serving.settings.ping_s)
-    while not client_left():
+    while not has_left():
         event = answer.next(look_s)
         serving.inference.balance()
         yield event
@@ -118,9 +118,3 @@ def _until_accepted(events: Iterator[Event | None]) -> Event | None:
 def _chained(first: Event | None, rest: Iterable[Event | None]) -> Iterator[Event | None]:
     yield first
     yield from rest
-
-
-def _client_left() -> Callable[[], bool]:
-    """Return what says whether the client has closed its connection."""
-    found: Callable[[], bool] | None = request.environ.get("waitress.client_disconnected")
-    return found or (lambda: False)

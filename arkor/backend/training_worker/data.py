@@ -11,10 +11,11 @@ import attrs
 
 from arkor.backend.training_worker.lengths import Lengths, choose_length
 from arkor.backend.training_worker.rows import Rows, load_rows
-from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.backend.training_worker.spec import RowsSpec
 from arkor.backend.training_worker.tokenize import IGNORED, EncodedRow, Example, FittedRow, RowEncoder, fit, tokenise
 from arkor.data.formats import name_list
 from arkor.errors import DatasetError
+from arkor.protocol.config import JobConfig
 from arkor.protocol.receipt import MOST_NAMES, NumberedCount, Receipt
 
 MOST_DROPPED = 0.01  # of the rows, where nobody said that they may be
@@ -48,42 +49,93 @@ class Data:
         return max(len(example.input_ids) for example in (*self.train, *self.eval))
 
 
-def prepare_data(spec: WorkerSpec, tokenizer: Any, most_tokens: Lengths) -> Data:
+def prepare_data(spec: RowsSpec, tokenizer: Any, most_tokens: Lengths) -> Data:
     """Load and tokenise a job's rows.
 
     Args:
-        spec: the attempt.
+        spec: the rows and the settings.
         tokenizer: the model's, of transformers.
         most_tokens: how long an example may be if the job does not say.
 
     Raises:
         DatasetError: the rows cannot be had, one of them is bad, or too many of them are lost.
     """
-    config = spec.config
-    rows = load_rows(spec)
-    encoders = {kind: RowEncoder(tokenizer, kind, config) for kind in {rows.train.format, rows.eval.format}}
-    train, held_out = (tokenise(part.source, part.rows, encoders[part.format]) for part in (rows.train, rows.eval))
-    length = choose_length(config, (row.longest for row in (*train, *held_out)), most_tokens)
-    fitted = [fit(row, length.tokens, truncate=length.truncates) for row in train]
-    fitted_held_out = [fit(row, length.tokens, truncate=length.truncates) for row in held_out]
-    receipt = attrs.evolve(
-        _receipt(train, held_out, fitted, fitted_held_out),
-        max_length=length.tokens,
-        max_length_reason=length.reason,
-    )
-    _check_loss(rows, receipt, fitted, fitted_held_out, config.excess_length)
+    fitted = fit_rows(encode_rows(load_rows(spec), tokenizer, spec.config), spec.config, most_tokens)
+    check_loss(fitted, spec.config)
     return Data(
-        format=rows.train.format,
-        train_rows=_kept(fitted),
-        eval_rows=_kept(fitted_held_out),
-        train=[example for row in fitted for example in row.examples],
+        format=fitted.rows.train.format,
+        train_rows=_kept(fitted.train),
+        eval_rows=_kept(fitted.eval),
+        train=[example for row in fitted.train for example in row.examples],
         eval=sorted(
-            (example for row in fitted_held_out for example in row.examples),
+            (example for row in fitted.eval for example in row.examples),
             key=lambda example: -len(example.input_ids),
         ),
-        receipt=receipt,
-        prompt_form=encoders[rows.train.format].prompt_form,
+        receipt=fitted.receipt,
+        prompt_form=fitted.prompt_form,
     )
+
+
+@attrs.frozen(kw_only=True)
+class EncodedRows:
+    """The rows of a job as tokens, of any length.
+
+    Attributes:
+        rows: the rows as they are.
+        prompt_form: how they were rendered, see ``RowEncoder``.
+        train: rows to train on.
+        eval: rows held out.
+    """
+
+    rows: Rows
+    prompt_form: str
+    train: list[EncodedRow]
+    eval: list[EncodedRow]
+
+
+@attrs.frozen(kw_only=True)
+class FittedRows:
+    """The rows of a job, each brought to a length; the attributes are those of ``EncodedRows``, and ``receipt``."""
+
+    rows: Rows
+    prompt_form: str
+    train: list[FittedRow]
+    eval: list[FittedRow]
+    receipt: Receipt
+
+
+def encode_rows(rows: Rows, tokenizer: Any, config: JobConfig) -> EncodedRows:
+    """Tokenise rows.
+
+    Args:
+        rows: the rows.
+        tokenizer: the model's, of transformers.
+        config: the job's settings.
+
+    Raises:
+        DatasetError: a row cannot be tokenised.
+    """
+    encoders = {kind: RowEncoder(tokenizer, kind, config) for kind in {rows.train.format, rows.eval.format}}
+    train, held_out = (tokenise(part.source, part.rows, encoders[part.format]) for part in (rows.train, rows.eval))
+    return EncodedRows(rows=rows, prompt_form=encoders[rows.train.format].prompt_form, train=train, eval=held_out)
+
+
+def fit_rows(rows: EncodedRows, config: JobConfig, most_tokens: Lengths) -> FittedRows:
+    """Choose the length of a job's examples, bring its rows to it, and note what becomes of them.
+
+    Args:
+        rows: the rows.
+        config: the job's settings.
+        most_tokens: how long an example may be if the job does not say.
+    """
+    length = choose_length(config, (row.longest for row in (*rows.train, *rows.eval)), most_tokens)
+    train, held_out = (
+        [fit(row, length.tokens, truncate=length.truncates) for row in part] for part in (rows.train, rows.eval)
+    )
+    receipt = attrs.evolve(
+        _receipt(rows.train, rows.eval, train, held_out), max_length=length.tokens, max_length_reason=length.reason
+    )
+    return FittedRows(rows=rows.rows, prompt_form=rows.prompt_form, train=train, eval=held_out, receipt=receipt)
 
 
 def _receipt(
@@ -156,25 +208,28 @@ def _mark(row: EncodedRow) -> bytes:
     return digest.digest()
 
 
-def _check_loss(
-    rows: Rows, receipt: Receipt, fitted: Sequence[FittedRow], held_out: Sequence[FittedRow], excess: str | None
-) -> None:
+def check_loss(rows: FittedRows, config: JobConfig) -> None:
     """Refuse a training on a part of the rows that nobody chose.
+
+    Args:
+        rows: the rows of the job.
+        config: its settings.
 
     Raises:
         DatasetError: no row is left to train on, or to evaluate; or more than 1 % are dropped; or one, where that is an
             error.
     """
+    receipt = rows.receipt
     way = "raise max_length" if receipt.max_length_reason.startswith("set") else "set a max_length that they fit into"
-    if not _kept(fitted):
-        raise DatasetError(rows.train.source, f"no row is left to train on: {_fate(receipt)}; {way}")
-    if held_out and not _kept(held_out):
-        raise DatasetError(rows.eval.source, f"no held-out row is left to evaluate: {_fate(receipt)}; {way}")
-    all_rows = len(fitted) + len(held_out)
-    most = {"drop": all_rows, "error": 0}.get(excess or "", MOST_DROPPED * all_rows)
+    if not _kept(rows.train):
+        raise DatasetError(rows.rows.train.source, f"no row is left to train on: {_fate(receipt)}; {way}")
+    if rows.eval and not _kept(rows.eval):
+        raise DatasetError(rows.rows.eval.source, f"no held-out row is left to evaluate: {_fate(receipt)}; {way}")
+    all_rows = len(rows.train) + len(rows.eval)
+    most = {"drop": all_rows, "error": 0}.get(config.excess_length or "", MOST_DROPPED * all_rows)
     if receipt.dropped.count > most:
         raise DatasetError(
-            rows.train.source,
+            rows.rows.train.source,
             f"{receipt.dropped.count} of {all_rows} rows would be lost: {_fate(receipt)}; {way}, or set "
             'excess_length="drop" to train without them',
         )

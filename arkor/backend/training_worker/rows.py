@@ -14,7 +14,7 @@ import attrs
 
 from arkor.backend.training_worker.download import download_blob, shown_url
 from arkor.backend.training_worker.hub_rows import load_hub_rows
-from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.backend.training_worker.spec import RowsSpec
 from arkor.data.formats import FORMATS, row_format, row_problem, says_nothing
 from arkor.data.jsonl import read_lines, read_rows
 from arkor.errors import DatasetError
@@ -70,7 +70,7 @@ class Rows:
     eval: RowSet
 
 
-def load_rows(spec: WorkerSpec) -> Rows:
+def load_rows(spec: RowsSpec) -> Rows:
     """Load, check and divide a job's rows.
 
     Raises:
@@ -116,7 +116,7 @@ def _sources(config: JobConfig, split: Mapping[str, Any]) -> tuple[Mapping[str, 
     return named.get("train", source), config.eval_dataset_source or named.get("eval")
 
 
-def _loaded(spec: WorkerSpec, source: Mapping[str, Any], role: str, path: Path | None) -> RowSet:
+def _loaded(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | None) -> RowSet:
     """Load and check the rows of a source.
 
     Args:
@@ -130,9 +130,7 @@ def _loaded(spec: WorkerSpec, source: Mapping[str, Any], role: str, path: Path |
     return RowSet(name, kind, _checked(rows, kind, name))
 
 
-def _fetched(
-    spec: WorkerSpec, source: Mapping[str, Any], role: str, path: Path | None
-) -> tuple[str, list[NumberedRow]]:
+def _fetched(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | None) -> tuple[str, list[NumberedRow]]:
     # Both sets may have the same name or URL.
     mark = " (held-out rows)" if role == "eval_dataset" else ""
     if source["type"] == "huggingface":

@@ -15,13 +15,32 @@ from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
 
 
-def _optional_path(value: str | None) -> Path | None:
+def _optional_path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value)
 
 
 @attrs.frozen(kw_only=True)
-class WorkerSpec:
-    """One attempt at a job.
+class RowsSpec:
+    """The rows of a job, and where they are.
+
+    Attributes:
+        config: the job's settings.
+        dataset_path: the uploaded JSONL file, or None where the rows come from elsewhere.
+        eval_dataset_path: the same of the held-out rows, if they have a source of their own.
+        job_dir: a folder for what is fetched.
+        allow_private_urls: whether rows may come from hosts that are not on the public internet.
+    """
+
+    config: JobConfig = attrs.field(repr=False)  # it may hold a data set's token
+    dataset_path: Path | None = attrs.field(converter=_optional_path)
+    eval_dataset_path: Path | None = attrs.field(default=None, converter=_optional_path)
+    job_dir: Path = attrs.field(converter=Path)
+    allow_private_urls: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class WorkerSpec(RowsSpec):
+    """One attempt at a job; ``job_dir`` is the job's own folder.
 
     Attributes:
         job_id: the job.
@@ -29,13 +48,8 @@ class WorkerSpec:
         token: proves to the backend that a report belongs to this attempt.
         backend_url: where reports go.
         name: the trainer's name.
-        config: the job's settings.
-        dataset_path: the uploaded JSONL file, or None where the rows come from elsewhere.
-        eval_dataset_path: the same of the held-out rows, if they have a source of their own.
-        job_dir: the job's own folder.
         threads: CPU threads to compute with, at least 1.
         model_root: folder below which model folders have to lie; None allows none.
-        allow_private_urls: whether rows may come from hosts that are not on the public internet.
     """
 
     job_id: str
@@ -43,13 +57,8 @@ class WorkerSpec:
     token: str = attrs.field(repr=False)
     backend_url: str
     name: str
-    config: JobConfig = attrs.field(repr=False)  # it may hold a data set's token
-    dataset_path: Path | None = attrs.field(converter=_optional_path)
-    job_dir: Path = attrs.field(converter=Path)
     threads: int
-    eval_dataset_path: Path | None = attrs.field(default=None, converter=_optional_path)
     model_root: Path | None = attrs.field(default=None, converter=_optional_path)
-    allow_private_urls: bool = False
 
     @property
     def checkpoints_dir(self) -> Path:

@@ -75,6 +75,10 @@ _GOOD_BODIES: dict[str, Any] = {
         "maxTokens": 5,
         "responseFormat": {"type": "json_object"},
     },
+    "previews.create": {
+        "config": {"model": "<model>", "datasetSource": {"type": "dataset", "id": "<sha256>"}, "maxLength": 8},
+        "row": 1,
+    },
     "internal.report": {
         "attempt": 1,
         "events": [

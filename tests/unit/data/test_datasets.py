@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from arkor.data import previews
 from arkor.data.datasets import BlobDataset, HuggingFaceDataset, LocalDataset, UploadedDataset, opened, parse_dataset
 from arkor.data.frames import dataset_from
-from arkor.errors import ConfigError, DatasetError
+from arkor.errors import ArkorError, ConfigError, DatasetError
 
 
 @pytest.mark.parametrize(
@@ -123,3 +126,13 @@ def test_a_file_is_open_only_while_it_is_needed(tmp_path: Path) -> None:
         with opened(dataset) as same:
             assert same is dataset
             assert list(same.chunks()) == [b'{"text":"a"}\n']
+
+
+def test_a_data_set_asks_a_backend_once_the_client_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The public names load it; without it, the error says what to do."""
+    monkeypatch.setattr(previews, "_passed_in", [])
+    for dataset in (LocalDataset("rows.jsonl"), HuggingFaceDataset("owner/rows")):
+        with pytest.raises(ArkorError, match=r"take their classes from arkor, as in arkor\.LocalDataset"):
+            dataset.preview(model="m")
+    code = "import arkor; arkor.LocalDataset; from arkor.data.previews import asking; asking()"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

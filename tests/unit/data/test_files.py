@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
+import io
 import json
 import os
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from arkor.data import checked
-from arkor.data.files import check_file, check_stream, open_rows
-from arkor.errors import DatasetError
+from arkor.data.files import check_file, check_stream, open_rows, open_stream
+from arkor.errors import Aborted, DatasetError, WaitTimeout
+from arkor.http.abort import AbortScope, Deadline
 from tests.support.full_disk import largest_file
 
 ROWS = b'{"text": "a"}\n\n{"text": "bc"}\n'
@@ -208,3 +211,36 @@ def test_a_csv_record_of_many_lines_is_as_long_as_a_row_may_be(tmp_path: Path) -
     """Each line is short, and each field; together they are one record."""
     (tmp_path / "rows.csv").write_bytes(b"text\na\n" + b'"%b\n",' % (b"x" * 1020) * 20_000)
     assert "row 3: is longer than 16 MiB" in error(tmp_path / "rows.csv")
+
+
+class Endless(io.RawIOBase):
+    """A file without end, which does something whenever it is read."""
+
+    def __init__(self, line: bytes, on_read: Callable[[], object]) -> None:
+        self._line = line
+        self._on_read = on_read
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._on_read()
+        buffer[: len(self._line)] = self._line
+        return len(self._line)
+
+
+@pytest.mark.parametrize(("line", "suffix"), [(b'{"text": "a"}\n', ".jsonl"), (b"text\n", ".csv")])
+def test_the_end_of_a_call_ends_the_reading_of_a_file(line: bytes, suffix: str) -> None:
+    """An abort or the deadline, and neither is taken for a file that cannot be read."""
+    abort = threading.Event()
+    raw: Any = Endless(line, abort.set)
+    file = io.BufferedReader(raw)
+    with AbortScope(abort) as limits, limits.active(), pytest.raises(Aborted):
+        open_stream(file, "rows", suffix)
+    assert file.closed
+    raw = Endless(line, lambda: None)
+    with AbortScope(None, Deadline(0)).active(), pytest.raises(WaitTimeout):
+        open_stream(io.BufferedReader(raw), "rows", suffix)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given, strategies as st
 
+from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.reasoning import ReasoningMarks, find_reasoning_marks
-from arkor.backend.inference_worker.detokenizer import Detokenizer
 from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, ReasoningParser, TaggedOutput
 
 SPECIAL = 256

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.messages import normalise
 from arkor.backend.inference.prompts import Prompts, ToolStyle
 from arkor.backend.inference.special_tokens import special_texts
 from arkor.backend.inference.tools import read_tools
-from arkor.backend.inference_worker.detokenizer import Detokenizer
 from arkor.backend.inference_worker.outputs import ReasoningParser
 from arkor.backend.training_worker.chat import ChatEncoder, Encoded, RowProblem
 from tests.support import chat_templates

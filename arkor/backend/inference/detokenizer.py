@@ -12,15 +12,17 @@ class Detokenizer:
 
     A token may hold part of a character, and some decoders treat the first token of a text in their own way. So each
     piece is the difference between two texts that begin with the same token, and is held back while it ends in the
-    middle of a character. Special tokens have no text, those of marks excepted. Not thread-safe.
+    middle of a character. Not thread-safe.
 
     Args:
         tokenizer: of transformers.
-        marks: a text whose special tokens are given as text.
+        marks: a text whose special tokens are given as text; the others have none.
+        with_special: whether all special tokens have a text.
     """
 
-    def __init__(self, tokenizer: Any, marks: str = "") -> None:
+    def __init__(self, tokenizer: Any, marks: str = "", *, with_special: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._with_special = with_special
         self._marks = _special_tokens(tokenizer, marks) if marks else {}
         self._ids: list[int] = []
         self._window = 0  # where the tokens begin that are decoded
@@ -48,8 +50,9 @@ class Detokenizer:
         return self._decode(self._ids[self._window :])[len(shown) :]
 
     def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        return str(
+            self._tokenizer.decode(ids, skip_special_tokens=not self._with_special, clean_up_tokenization_spaces=False)
+        )
 
 
 def _special_tokens(tokenizer: Any, text: str) -> dict[int, str]:
