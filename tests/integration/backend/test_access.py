@@ -40,6 +40,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "figure-columns",
             "pages",
             "eval-dataset",
+            "previews",
         ],
     }
 

@@ -170,8 +170,3 @@ def test_another_project_sees_nothing(shared: BackendProcess, client: Client, co
     """Its rows are not there."""
     answer = ask(shared.client(), config)
     assert (answer.status_code, SHA256[:8] in answer.json()["error"]) == (422, True)
-
-
-def test_the_feature_is_announced(client: Client) -> None:
-    """For clients that ask first."""
-    assert "previews" in client.get("/v1/capabilities").json()["features"]
