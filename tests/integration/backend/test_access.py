@@ -39,6 +39,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "stored-events",
             "figure-columns",
             "pages",
+            "completions",
             "eval-dataset",
             "previews",
         ],
