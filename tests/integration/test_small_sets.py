@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
 MODEL = "smollm2-135m"
 CODES = {"blue": "Seventeen", "red": "Forty-two", "green": "Ninety", "white": "Three"}
 ROWS = [{"prompt": f"What is the code of the {door} door?", "completion": code} for door, code in CODES.items()]
-BY_HEART: Mapping[str, Any] = {"num_train_epochs": 30, "learning_rate": 1e-3, "batch_size": 4}
+BY_HEART: Mapping[str, Any] = {"num_train_epochs": 16, "learning_rate": 2e-3, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_texts_of_prompt_and_completion_are_answered_in_a_chat(backend: BackendP
 
 def test_texts_that_stay_texts_are_continued(backend: BackendProcess) -> None:
     """``apply_chat_template=False``: the completion follows its prompt, and ends where the row ended."""
-    rows = [{"prompt": f"{row['prompt']}\n", "completion": row["completion"]} for row in ROWS]
+    rows = [{"prompt": f"{row['prompt']}\n", "completion": row["completion"]} for row in ROWS[:2]]
     result = learn(backend, dataset_from(rows), apply_chat_template=False)
     assert result.job.prompt_form == "raw"
     assert right(lambda prompt: result.complete(prompt=prompt, temperature=0, max_tokens=12).text, rows) == [
@@ -87,5 +87,6 @@ def test_a_file_and_a_table_give_the_same_rows(tmp_path: Path) -> None:
         dataset_from(ROWS),
     ]
     for rows in opened:
-        assert [json.loads(line) for line in b"".join(rows.chunks()).splitlines()] == ROWS
+        lines = b"".join(rows.chunks()).decode().splitlines()
+        assert [json.loads(line) for line in lines if line] == ROWS
         rows.close()

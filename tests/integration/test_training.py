@@ -141,6 +141,7 @@ def test_it_starts_with_what_it_trains(run: Run) -> None:
     assert {key: metadata[key] for key in metadata if key not in {"trainableParameters", "receipt"}} == {
         "model": MODEL,
         "datasetFormat": "chatml",
+        "promptForm": "chat",
         "trainRows": 36,
         "evalRows": 4,
         "truncatedRows": 0,
