@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from arkor.backend.inference.completions import Completion, Event, check
+from arkor.backend.inference.completions import Completion, Event, TextCompletion, check
 from arkor.backend.inference.process import Answer
 from arkor.backend.inference.request import (
     CHAT_FIELDS,
@@ -23,7 +23,6 @@ from arkor.backend.inference.request import (
     spelled,
 )
 from arkor.backend.inference.targets import Target
-from arkor.backend.inference.text_completions import TextCompletion
 from arkor.backend.routes.access import backend, client_watch, json_object, require_project
 from arkor.protocol import wire
 from arkor.serving.refusal import Refusal

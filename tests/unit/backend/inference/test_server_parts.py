@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from arkor.backend.inference.adapter_cache import AdapterFolder
-from arkor.backend.inference.completions import DONE, KEEP_ALIVE, Completion
+from arkor.backend.inference.completions import DONE, KEEP_ALIVE, Completion, TextCompletion
 from arkor.backend.inference.pipes import Pipes
-from arkor.backend.inference.text_completions import TextCompletion
 from arkor.backend.processes.core_sharing import Shares, share
 from arkor.backend.processes.exit_reasons import describe_chat_exit
 from arkor.serving.refusal import Refusal
