@@ -152,7 +152,7 @@ class Receipt:
         """Return what was lost, or looks like a mistake, in a line each for people; nothing if there is nothing."""
         facts = (
             *((found, f"of which the chat template left out the {name}") for name, found in self.left_out.items()),
-            (self.special_text, "with a special token in their text: escape_special_tokens=True keeps it text"),
+            (self.special_text, "with a special token in the text: escape_special_tokens=True keeps it text"),
             (self.dropped, "dropped: nothing in them can be learnt within max_length"),
             (self.truncated, "cut to max_length"),
             (self.without_end, "without a learnt end: the model does not learn there to stop"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -82,12 +83,22 @@ RECEIPT = Receipt(
     max_length=2048,
     max_length_reason="the most on a CPU",
     left_out={MARKUP: NumberedCount.of([5]), "tools": NumberedCount.of([], [7, 9])},
+    unseen_keys={MARKUP: NumberedCount.of([5]), "id": NumberedCount.of(range(1, 12_341))},
+    more_unseen_keys=3,
+    special_text=NumberedCount.of([6], [2]),
     dropped=NumberedCount.of(range(1, 31), [4]),
     truncated=NumberedCount.of([3], [3]),
     without_end=NumberedCount.of([3]),
     duplicates=NumberedCount.of([8, 9]),
     held_out_duplicates=NumberedCount.of([], [1]),
 )
+
+
+def test_each_field_of_a_receipt_is_compared() -> None:
+    """What the page leaves out would be missing in the comparison, too."""
+    assert [field.name for field in attrs.fields(Receipt) if getattr(RECEIPT, field.name) == field.default] == [
+        "unlearnt_answers"  # no text tells of it
+    ]
 
 
 def receipt(page: Page) -> list[str]:

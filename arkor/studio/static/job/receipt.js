@@ -5,6 +5,7 @@ import { h, replace, setText } from "../dom.js";
 
 const MOST_NUMBERS = 20; // of the rows to train on, and of the held-out rows
 const COUNTS = [
+  ["specialText", "with a special token in the text: escape_special_tokens=True keeps it text"],
   ["dropped", "dropped: nothing in them can be learnt within max_length"],
   ["truncated", "cut to max_length"],
   ["withoutEnd", "without a learnt end: the model does not learn there to stop"],
@@ -39,11 +40,17 @@ function lineOf(receipt) {
 }
 
 function warningsOf(receipt) {
-  const leftOut = Object.entries(isObject(receipt.leftOut) ? receipt.leftOut : {});
-  return [
+  const [leftOut, unseen] = [receipt.leftOut, receipt.unseenKeys].map((found) => Object.entries(isObject(found) ? found : {}));
+  const counted = [
     ...leftOut.map(([field, found]) => [found, `of which the chat template left out the ${field}`]),
     ...COUNTS.map(([name, what]) => [receipt[name], what]),
   ].filter(([found]) => whole(found?.count)).map(([found, what]) => `${many(found.count, "row")} ${what} (${numbers(found)})`);
+  return unseen.length ? [...counted, `the model does not see ${keys(unseen, whole(receipt.moreUnseenKeys))}`] : counted;
+}
+
+function keys(unseen, others) {
+  const shown = unseen.map(([name, found]) => `${name} (${many(whole(found?.count), "row")})`).join(", ");
+  return others ? `${shown} and ${many(others, "further key")}` : shown;
 }
 
 // Rows to train on come before held-out rows, whose numbers may count in another source.

@@ -124,7 +124,7 @@ def test_rows_with_a_special_token_in_their_text_are_named(tmp_path: Path) -> No
     receipt = prepared(tmp_path, [SHORT, "q>:a", "q:<a"], dataset_split={"evalFraction": 0.3}).receipt
     assert receipt.special_text.count == 2
     [warning] = receipt.warnings()
-    assert warning.startswith("2 rows with a special token in their text: escape_special_tokens=True keeps it text")
+    assert warning.startswith("2 rows with a special token in the text: escape_special_tokens=True keeps it text")
 
 
 def test_held_out_rows_of_another_source_have_numbers_of_their_own(tmp_path: Path) -> None:
