@@ -286,6 +286,10 @@ class ModelError(ArkorError):
     """A model cannot be found, fetched, or loaded in the memory there is."""
 
 
+SELF_HOSTED = "A self-hosted backend (arkor serve) does."
+OLDER_BACKEND = "It runs an older arkor: upgrade it, and start it again."
+
+
 class UnsupportedByBackend(ArkorError):
     """The backend does not have this feature.
 
@@ -298,7 +302,7 @@ class UnsupportedByBackend(ArkorError):
         self,
         feature: str,
         backend: str,
-        advice: str = "A self-hosted backend (arkor serve) does.",
+        advice: str = SELF_HOSTED,
         capability: str | None = None,
     ) -> None:
         super().__init__(feature, backend, advice, capability)

@@ -10,6 +10,8 @@ from typing import Any
 
 from arkor.client.session import BackendSession
 from arkor.errors import (
+    OLDER_BACKEND,
+    SELF_HOSTED,
     ArkorError,
     AuthenticationError,
     CloudApiError,
@@ -74,7 +76,8 @@ class CapabilityCalls(BackendSession):
         if fault is not None:
             raise fault
         if feature not in features:
-            raise UnsupportedByBackend(what, self._transport.base_url, capability=feature)
+            advice = OLDER_BACKEND if features else SELF_HOSTED  # Arkor Cloud names no features
+            raise UnsupportedByBackend(what, self._transport.base_url, advice, feature)
 
     def _listed(
         self, name: str, *segments: str, query: Mapping[str, str], page: int = PAGE

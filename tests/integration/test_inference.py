@@ -262,6 +262,10 @@ def test_a_completion_that_cannot_be_asked_for_is_not_sent(
         client.complete(scope, base_model="m", prompt="a", tools=[])  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="A completion needs a prompt"):
         client.complete(scope, base_model="m")  # type: ignore[call-arg]
-    with pytest.raises(UnsupportedByBackend, match="going on with a text"):
+    with pytest.raises(UnsupportedByBackend, match=r"with a text\. A self-hosted backend \(arkor serve\) does"):
+        client.complete(scope, base_model="m", prompt="a")
+    routed_cloud.features = {"inference"}
+    client.capabilities()
+    with pytest.raises(UnsupportedByBackend, match="It runs an older arkor: upgrade it, and start it again"):
         client.complete(scope, base_model="m", prompt="a")
     assert routed_cloud.calls("POST", COMPLETIONS) == []
