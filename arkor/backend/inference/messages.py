@@ -30,7 +30,7 @@ def normalise(messages: Any) -> list[Message]:
 
     Returns:
         For each ``role`` (``system``, ``user``, ``assistant`` or ``tool``) and ``content``; for an assistant that
-        thought before, the thought as ``reasoning_content`` and ``thinking``; ``tool_calls`` for one that called
+        reasoned before, the reasoning as ``reasoning_content`` and ``thinking``; ``tool_calls`` for one that called
         functions; ``tool_call_id`` and, where a call before it has that id, ``name`` for a
         tool's answer.
 

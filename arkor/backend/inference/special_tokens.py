@@ -15,12 +15,12 @@ from typing import Any
 
 from arkor.errors import ConfigError
 
-# Rows and conversations bring along the marks of thoughts and calls; some models have them as special tokens.
+# Rows and conversations bring along the marks of reasoning and calls; some models have them as special tokens.
 _LEFT_ALONE = re.compile(r"</?(?:think|tool_call|tool_response)>")
 
 
 def special_texts(tokenizer: Any) -> list[str]:
-    """Return the texts of a tokenizer's special tokens, the marks of thoughts and calls excepted.
+    """Return the texts of a tokenizer's special tokens, the marks of reasoning and calls excepted.
 
     Args:
         tokenizer: of transformers.
