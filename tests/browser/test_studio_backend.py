@@ -16,6 +16,7 @@ from tests.browser.conftest import used
 from tests.browser.jobview import charted, logged, trace
 from tests.browser.page import Page, on_every_page, quick_timers
 from tests.support.eventually import eventually
+from tests.support.processes import descendants
 from tests.support.studio_local import LocalStudio, local_studio
 from tests.support.studio_server import served
 
@@ -195,9 +196,8 @@ def _studio(page: Page, local: LocalStudio) -> list[int]:
 
 def _renderers(page: Page, local: LocalStudio) -> list[int]:
     """The processes in which pages run."""
-    driver = page.browser.service.process
-    children = psutil.Process(driver.pid).children(recursive=True)
-    return [child.pid for child in children if "--type=renderer" in child.cmdline()]
+    driver = psutil.Process(page.browser.service.process.pid)
+    return [renderer.pid for renderer in descendants(driver, "--type=renderer")]
 
 
 @pytest.mark.parametrize("sleepers", [_studio, _renderers])

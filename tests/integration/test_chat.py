@@ -20,6 +20,7 @@ from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually
+from tests.support.processes import descendants
 
 ANSWER_TIMEOUT_S = 90.0  # a real model on cores that others use too
 
@@ -88,8 +89,7 @@ class World:
     def chat_process(self) -> psutil.Process:
         """The process that answers."""
         assert self.backend.process is not None
-        children = psutil.Process(self.backend.process.pid).children()
-        return next(child for child in children if "arkor.backend.inference_worker" in child.cmdline())
+        return descendants(psutil.Process(self.backend.process.pid), "arkor.backend.inference_worker")[0]
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +132,17 @@ def test_an_answer_in_one_piece(world: World) -> None:
 
 def test_a_text_is_continued_without_the_chat_template(world: World) -> None:
     """The model sees the text's tokens and nothing else: no question, no turn of an assistant."""
-    asked: dict[str, Any] = {"prompt": "1, 2, 3, 4, 5,", "temperature": 0, "maxTokens": 3, "stream": False}
 
-    def complete(**who: Any) -> dict[str, Any]:
-        answer = world.client.request("POST", COMPLETIONS, json={**asked, **who}, timeout=ANSWER_TIMEOUT_S)
-        body: dict[str, Any] = answer.json()
-        return body
+    def complete(prompt: str, **who: Any) -> dict[str, Any]:
+        asked = {"prompt": prompt, "temperature": 0, "maxTokens": 12, "stream": False, **who}
+        body: dict[str, Any] = world.client.request("POST", COMPLETIONS, json=asked, timeout=ANSWER_TIMEOUT_S).json()
+        return {**body["usage"], "text": body["choices"][0]["text"]}
 
-    body = complete(baseModel=MODEL)
-    assert body["choices"][0]["text"].startswith(" 6")
-    assert body["usage"]["prompt_tokens"] == len(asked["prompt"])  # a chat's has its header and a system message, too
-    assert complete(adapter=world.adapter(2))["choices"][0]["text"] != body["choices"][0]["text"]
+    counted = complete("1, 2, 3, 4, 5,", baseModel=MODEL)
+    assert counted["text"].startswith(" 6")
+    assert counted["prompt_tokens"] == len("1, 2, 3, 4, 5,")  # a chat's has its header and a system message, too
+    story = "Once upon a time there was"
+    assert complete(story, adapter=world.adapter(2))["text"] != complete(story, baseModel=MODEL)["text"]
 
 
 def test_an_answer_arrives_as_it_is_made(world: World) -> None:

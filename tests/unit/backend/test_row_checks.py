@@ -20,6 +20,7 @@ from arkor.data.jsonl import check_rows
 from arkor.errors import DatasetError
 from arkor.serving.refusal import Refusal
 from tests.support.eventually import eventually
+from tests.support.processes import descendants
 
 ROW = b'{"text": "a row"}\n'
 MANY = ROW * (SMALL_BYTES // len(ROW) + 1)
@@ -98,7 +99,7 @@ def endless() -> Iterator[IO[bytes]]:
 
 def running() -> list[psutil.Process]:
     """Return the checks of this process."""
-    return [process for process in psutil.Process().children() if "arkor.backend.row_check" in process.cmdline()]
+    return descendants(psutil.Process(), "arkor.backend.row_check")
 
 
 @contextlib.contextmanager
