@@ -1,7 +1,8 @@
-# make demo   set up, then train the triage example on this machine and download its adapter to ./adapters/
-# make test   set up, then run every test
-# make check  set up, then run the linters and the type checker
-# make clean  remove the environment and what was built
+# make demo       set up, then train the triage example on this machine and download its adapter to ./adapters/
+# make test       set up, then run every test but the slow ones
+# make test-slow  set up, then run the slow tests
+# make check      set up, then run the linters and the type checker
+# make clean      remove the environment and what was built
 #
 # PYTHON       the interpreter to build the environment with: 3.11 or newer
 # TORCH_INDEX  a package index to take PyTorch from, for instance PyTorch's own index of CPU builds
@@ -15,13 +16,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check clean
+.PHONY: demo test test-slow check clean
 
 demo: $(VENV)/ready
 	cd examples/triage && ../../$(BIN)/python demo.py ../../adapters
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check

@@ -13,7 +13,7 @@ import pytest
 from arkor import LocalDataset, Trainer, TrainingResult, dataset_from
 from tests.support.backend import BackendProcess
 
-pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.training, pytest.mark.timeout(400)]
 
 MODEL = "smollm2-135m"
 CODES = {"blue": "Seventeen", "red": "Forty-two", "green": "Ninety", "white": "Three"}
