@@ -24,7 +24,7 @@ FOLDER = Path("nightly").resolve()
 
 def snapshot() -> HuggingFaceDataset | LocalDataset:
     """Return a copy of the rows that nobody changes any more; of rows that lie elsewhere, make one there."""
-    if not isinstance(DATASET, LocalDataset):
+    if not isinstance(DATASET, LocalDataset) or not isinstance(DATASET.path, Path):
         return DATASET
     copy = FOLDER / f"{LABEL}.jsonl"
     if not copy.exists():

@@ -34,6 +34,7 @@ FEATURES = (
     "completions",
     "eval-dataset",
     "previews",
+    "columns",
 )
 
 

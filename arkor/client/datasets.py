@@ -25,7 +25,9 @@ from arkor.data.datasets import (
 )
 from arkor.data.formats import format_to_wire, split_to_wire
 from arkor.data.frames import dataset_from
+from arkor.data.parts import place_of
 from arkor.data.previews import Asking, PreviewOptions, pass_in
+from arkor.errors import DatasetError
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import unknown_option
 from arkor.protocol.config import ROW_SETTINGS, JobConfig
@@ -66,11 +68,25 @@ def _on_the_backend(
         client = options.get("client")
         if client is None:
             client = opening.enter_context(contextlib.closing(CloudApiClient.connect(options.get("backend"))))
+        client.check_settings(config)
         scope = ensure_project(client, folder)
         if rows is not None:
             client.require("previews", "showing rows as a model sees them")  # before gigabytes are sent
             config = attrs.evolve(config, dataset_source=client.upload_dataset(scope, rows).to_wire())
-        yield client, scope, config
+        with _naming_files(rows):
+            yield client, scope, config
+
+
+@contextlib.contextmanager
+def _naming_files(rows: CheckedDataset | None) -> Iterator[None]:
+    """Add to the reasons that a backend gives which of several files a row is in."""
+    try:
+        yield
+    except DatasetError as exc:
+        if rows is None or not rows.summary.files:
+            raise
+        problems = [(number, f"{place_of(rows.summary.files, number)}{reason}") for number, reason in exc.problems]
+        raise DatasetError(exc.source, exc.message, problems, exc.more) from exc
 
 
 def _config(dataset: Dataset, model: str, options: Mapping[str, Any]) -> JobConfig:
@@ -86,9 +102,7 @@ def _config(dataset: Dataset, model: str, options: Mapping[str, Any]) -> JobConf
 
 def _name(dataset: Dataset) -> str | None:
     """Return what to call rows of this machine in an error; the backend has a name for others."""
-    if isinstance(dataset, LocalDataset):
-        return str(dataset.path)
-    return dataset.source if isinstance(dataset, CheckedDataset) else None
+    return dataset.source if isinstance(dataset, _ON_THIS_MACHINE) else None
 
 
 pass_in(Asking(check_dataset, preview_dataset))

@@ -55,6 +55,8 @@ class JobCalls(CapabilityCalls):
         """Raise UnsupportedByBackend if a config has a setting that a backend without its feature would pass over."""
         if config.eval_dataset_source is not None:
             self.require("eval-dataset", "an eval_dataset")
+        if any(wire.mapping(source).get("columns") for source in (config.dataset_source, config.eval_dataset_source)):
+            self.require("columns", "columns of a data set")
 
     def get_job(self, scope: Scope, job_id: str) -> TrainingJob:
         """Return a job. Raises NotFound where there is none of that id in the project."""

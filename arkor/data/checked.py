@@ -13,8 +13,11 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, overload
 
-from arkor.data.formats import row_problem
+from arkor.data.conversion import Found
+from arkor.data.formats import is_preference, row_format, row_problem
 from arkor.data.jsonl import DatasetSummary, Tally, row_line
+from arkor.data.parts import Parts
+from arkor.data.preferences import preference_problem
 from arkor.data.previews import Previewed, PreviewOptions, check_no_options
 from arkor.errors import DatasetError
 from arkor.http.abort import check_scope
@@ -103,15 +106,13 @@ class CheckedDataset(Previewed):
             raise DatasetError(self.source, f"cannot be read: {exc.strerror or exc}") from exc
 
 
-Found = tuple[int, Any, "str | None"]  # a row's number from 1, growing; the row; the reason it is bad, where known
-
-
-def survey(source: str, found: Iterable[Found]) -> DatasetSummary:
-    """Check rows, holding one at a time.
+def survey(source: str, found: Iterable[Found], parts: Parts | None = None) -> DatasetSummary:
+    """Check rows, holding one at a time; rows of preferences are good here.
 
     Args:
         source: what to call them in an error.
         found: the rows, of what JSON has.
+        parts: the files that they come from, if there are several.
 
     Returns:
         What is in them.
@@ -119,17 +120,18 @@ def survey(source: str, found: Iterable[Found]) -> DatasetSummary:
     Raises:
         DatasetError: they cannot be trained on.
     """
-    writer = _RowWriter(source, None)
+    writer = _RowWriter(source, None, parts)
     writer.add_all(found)
     return writer.summary()
 
 
-def write_rows(source: str, found: Iterable[Found]) -> CheckedDataset:
+def write_rows(source: str, found: Iterable[Found], parts: Parts | None = None) -> CheckedDataset:
     """Check rows and keep them in a temporary file without a name, holding one at a time.
 
     Args:
         source: what to call them in an error.
         found: the rows, of what JSON has.
+        parts: the files that they come from, if there are several.
 
     Raises:
         DatasetError: they cannot be trained on, or the temporary file cannot be written.
@@ -137,7 +139,7 @@ def write_rows(source: str, found: Iterable[Found]) -> CheckedDataset:
     with contextlib.ExitStack() as written:
         file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115
         written.callback(_close_quietly, file)
-        writer = _RowWriter(source, file)
+        writer = _RowWriter(source, file, parts)
         writer.add_all(found)
         checked = writer.finish(file)
         written.pop_all()
@@ -150,10 +152,11 @@ class _RowWriter:
     A row is written to the line of its number, so that it has the same number wherever it is spoken of.
     """
 
-    def __init__(self, source: str, file: IO[bytes] | None) -> None:
+    def __init__(self, source: str, file: IO[bytes] | None, parts: Parts | None) -> None:
         self._source = source
         self._file = file
-        self._tally = Tally(source)
+        self._parts = parts
+        self._tally = Tally(source, parts.place if parts else None)
         self._digest = hashlib.sha256()
         self._lines = self._size_bytes = 0
 
@@ -161,14 +164,18 @@ class _RowWriter:
         for number, row, known in found:
             check_scope()
             line, reason = (b"", known) if known else row_line(row)
-            reason = reason or row_problem(row)
+            reason = reason or self._problem(row)
             self._tally.note(number, None if reason else row, reason)
             if not self._tally.bad:
                 self._write(b"\n" * (number - self._lines - 1) + line)
                 self._lines = number
 
+    def _problem(self, row: Any) -> str | None:
+        is_surveyed = self._file is None and isinstance(row, dict) and row_format(row) is None and is_preference(row)
+        return preference_problem(row) if is_surveyed else row_problem(row)
+
     def summary(self) -> DatasetSummary:
-        return self._tally.summary(self._size_bytes)
+        return self._tally.summary(self._size_bytes, self._parts.first_rows if self._parts else None)
 
     def finish(self, file: IO[bytes]) -> CheckedDataset:
         summary = self.summary()

@@ -1,4 +1,4 @@
-"""Rows out of a CSV file: the first line names the columns, and the columns decide the format.
+"""Rows out of a CSV file: the first line names the columns, and the columns decide what becomes of the rows.
 
 Specification: RFC 4180, as Python's csv module reads it, in UTF-8.
 """
@@ -8,33 +8,32 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from arkor.data.formats import FORMATS, NO_FORMAT, RowFormat, name_list, row_format
+from arkor.data.columns import CONVERSATIONS
+from arkor.data.conversion import Conversion, Converter, warn_of_unused
+from arkor.data.formats import name_list
 from arkor.data.jsonl import LONG_ROW, MAX_ROW_BYTES
 from arkor.errors import DatasetError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 _NUL = "\udc00"  # what is no UTF-8 becomes surrogates from 0xdc80 on
-_JSON = frozenset({"messages", "tools"})
-
-logger = logging.getLogger(__name__)
+_JSON = frozenset({"messages", "tools", "parallel_tool_calls", *CONVERSATIONS})
 
 
 def read_csv(
-    file: IO[bytes], delimiter: str, source: str
-) -> Generator[tuple[int, dict[str, Any] | None, str | None], None, None]:
+    file: IO[bytes], delimiter: str, converter: Converter
+) -> Generator[tuple[int, Mapping[str, Any] | None, str | None], None, None]:
     """Read CSV record by record; blank lines are passed over.
 
-    Columns that do not belong to the format are left away, with a warning. An empty optional cell is absent.
+    Columns that are not used are left away, with a warning. An empty optional cell is absent.
 
     Args:
         file: the content, UTF-8 with or without a byte order mark; it stays open, and may be closed after this is.
         delimiter: what stands between two columns.
-        source: what to call it in an error.
+        converter: of this file alone.
 
     Yields:
         (the line that the record begins in, from 1; the row or None; the reason it is bad or None). Whether the row can
@@ -49,15 +48,16 @@ def read_csv(
         records = _records(text, delimiter)
         line, header, reason = next(records, (1, [], "is missing: it has to name the columns"))
         columns = [name.strip() for name in header]
-        reason = reason or _unfit(header) or _header_problem(columns, delimiter)
+        reason = reason or _unfit(header) or _header_problem(columns)
         if reason is not None:
-            raise DatasetError(source, "the first line cannot be used", [(line, reason)])
-        form = FORMATS[row_format(dict.fromkeys(columns)) or ""]
-        dropped = [name for name in columns if name not in form.columns]
-        if dropped:
-            logger.warning("%s: left away, as the format has no such columns: %s", source, name_list(dropped))
+            raise DatasetError(converter.source, "the first line cannot be used", [(line, reason)])
+        between = "tabs" if delimiter == "\t" else "commas"
+        told = f"its columns, with {between} between them"
+        conversion = converter.decide(line, dict.fromkeys(columns, ""), has_all=True, told=told)
+        used = conversion.used(columns)
+        warn_of_unused(converter.source, columns, used)
         for line, fields, fault in records:
-            yield (line, *((None, fault) if fault else _row(columns, fields, form)))
+            yield (line, *((None, fault) if fault else _row(columns, fields, used, conversion)))
     finally:
         text.detach()
 
@@ -123,19 +123,18 @@ def _csv_fault(exc: csv.Error) -> str:
     return f"is not CSV: {reason}"
 
 
-def _header_problem(columns: Sequence[str], delimiter: str) -> str | None:
+def _header_problem(columns: Sequence[str]) -> str | None:
     if "" in columns:
         return f"column {columns.index('') + 1} has no name"
     twice = next((name for place, name in enumerate(columns) if name in columns[:place]), None)
     if twice is not None:
         return f"two columns are named {name_list([twice])}"
-    if row_format(dict.fromkeys(columns)) is None:
-        between = "tabs" if delimiter == "\t" else "commas"
-        return f"{NO_FORMAT} (its columns, with {between} between them: {name_list(columns)})"
     return None
 
 
-def _row(columns: Sequence[str], fields: Sequence[str], form: RowFormat) -> tuple[dict[str, Any] | None, str | None]:
+def _row(
+    columns: Sequence[str], fields: Sequence[str], used: Sequence[str], conversion: Conversion
+) -> tuple[Mapping[str, Any] | None, str | None]:
     reason = _unfit(fields)
     if reason is None and len(fields) != len(columns):
         reason = f"has {len(fields)} field{'s' * (len(fields) != 1)}, where the first line names {len(columns)}"
@@ -143,15 +142,15 @@ def _row(columns: Sequence[str], fields: Sequence[str], form: RowFormat) -> tupl
         return None, reason
     cells = dict(zip(columns, fields, strict=True))
     row: dict[str, Any] = {}
-    for name in form.columns:
-        cell = cells.get(name, "")
-        if name in form.optional and not cell.strip():
+    for name in used:
+        cell, new_name = cells[name], conversion.renamed.get(name, name)
+        if new_name not in conversion.required and not cell.strip():
             continue
         try:
-            row[name] = json.loads(cell) if name in _JSON else cell
+            row[name] = json.loads(cell) if new_name in _JSON else cell
         except (ValueError, RecursionError) as exc:
             return None, f"{name} is not JSON: {exc}"
-    return row, None
+    return conversion.apply(row)
 
 
 def _unfit(fields: Sequence[str]) -> str | None:

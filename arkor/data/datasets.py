@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import attrs
 
 from arkor.data.checked import CheckedDataset
+from arkor.data.columns import check_columns
 from arkor.data.files import check_file, open_rows
 from arkor.data.hub_names import check_hub_name
 from arkor.data.jsonl import DatasetSummary
@@ -22,9 +23,13 @@ from arkor.errors import ConfigError
 from arkor.options import known_options
 from arkor.protocol import wire
 from arkor.protocol.previews import TokenSummary
+from arkor.text import short_repr
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
+
+
+_MOST_SHOWN = 3
 
 
 def _text(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -39,10 +44,20 @@ def _hub_name(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
     check_hub_name("dataset", value)
 
 
-def _path(value: Any) -> Path:
+def _path(value: Any) -> Path | tuple[Path, ...]:
+    if isinstance(value, list | tuple) and value:
+        return tuple(map(_one_path, value))
+    return _one_path(value)
+
+
+def _one_path(value: Any) -> Path:
     if not isinstance(value, str | Path) or value == "" or "\0" in str(value):
-        raise ConfigError("dataset", f"path must be a text or a Path, not {value!r}")
+        raise ConfigError("dataset", f"path must be a text or a Path, not {short_repr(value)}")
     return Path(value)
+
+
+def _columns(value: Any) -> Mapping[str, str] | None:
+    return check_columns("dataset", value)
 
 
 @known_options
@@ -54,11 +69,13 @@ class HuggingFaceDataset(Previewed):
         name: its id, ``owner/name``; a bare name or a path is refused.
         split: which split to train on; the backend's default when absent.
         subset: which configuration of it; the only or default one when absent.
+        columns: new names of columns by their old ones, see ``LocalDataset``; only on a self-hosted backend.
     """
 
     name: str = attrs.field(validator=_hub_name)
     split: str | None = attrs.field(default=None, kw_only=True, validator=_text)
     subset: str | None = attrs.field(default=None, kw_only=True, validator=_text)
+    columns: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, converter=_columns, hash=False)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the ``datasetSource`` object."""
@@ -77,10 +94,12 @@ class BlobDataset(Previewed):
     Args:
         url: where the backend fetches it, http or https.
         token: sent as a bearer token with the fetch, where the URL needs one; on a redirect to no other host.
+        columns: new names of columns by their old ones, see ``LocalDataset``; only on a self-hosted backend.
     """
 
     url: str = attrs.field(validator=_text)
     token: str | None = attrs.field(default=None, kw_only=True, repr=False, validator=_text)
+    columns: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, converter=_columns, hash=False)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the ``datasetSource`` object."""
@@ -90,14 +109,27 @@ class BlobDataset(Previewed):
 @known_options
 @attrs.frozen
 class LocalDataset(Previewed):
-    """A file of rows on this machine, checked here and uploaded when the job starts.
+    """Files of rows on this machine, checked here and uploaded when the job starts.
+
+    Example: ``LocalDataset("faq.csv", columns={"frage": "prompt", "antwort": "completion"})``.
 
     Args:
-        path: the file: CSV where its name ends in ``.csv`` or ``.tsv``, else JSONL. A relative one starts at the
+        path: the file, a folder of files, or a pattern such as ``data/*.jsonl``; or a list of them, whose rows are
+            counted on from one file to the next. A file is CSV where its name ends in ``.csv`` or ``.tsv``; else its
+            first bytes tell JSONL, a JSON array, Parquet or Arrow, also within gzip. A relative path starts at the
             trainer's project folder.
+        columns: new names of columns by their old ones; the new ones are those of a format. By default common names
+            are recognised, with a warning that says so.
     """
 
-    path: Path = attrs.field(converter=_path)
+    path: Path | tuple[Path, ...] = attrs.field(converter=_path)
+    columns: Mapping[str, str] | None = attrs.field(default=None, kw_only=True, converter=_columns, hash=False)
+
+    @property
+    def source(self) -> str:
+        """What to call the files in an error."""
+        paths = [self.path] if isinstance(self.path, Path) else self.path
+        return ", ".join([*map(str, paths[:_MOST_SHOWN]), *(["…"] if len(paths) > _MOST_SHOWN else [])])
 
     @overload
     def check(self, folder: Path | None = None) -> DatasetSummary: ...
@@ -127,7 +159,7 @@ class LocalDataset(Previewed):
         if model is not None:
             return super().check(model=model, **{"project_dir": folder, **options})
         check_no_options(options)
-        return check_file(self._file(folder), str(self.path))
+        return check_file(self.path, self.source, columns=self.columns, folder=folder)
 
     def open(self, folder: Path | None = None) -> CheckedDataset:
         """Check every row, and make them ready to be sent.
@@ -141,10 +173,7 @@ class LocalDataset(Previewed):
         Raises:
             DatasetError: the file cannot be read, or its rows cannot be trained on.
         """
-        return open_rows(self._file(folder), str(self.path))
-
-    def _file(self, folder: Path | None) -> Path:
-        return self.path if folder is None else folder / self.path
+        return open_rows(self.path, self.source, columns=self.columns, folder=folder)
 
 
 @known_options
@@ -173,11 +202,11 @@ _BY_TYPE: dict[str, type[Any]] = {
 }
 
 
-def parse_dataset(value: Dataset | Mapping[str, Any], field: str = "dataset") -> Dataset:
-    """Return a data set as it is, or make one of its mapping form: ``{"type": "huggingface", "name": …}``.
+def parse_dataset(value: Dataset | Mapping[str, Any] | str | Path, field: str = "dataset") -> Dataset:
+    """Return a data set as it is, or make one of a path or of its mapping form: ``{"type": "huggingface", "name": …}``.
 
     Args:
-        value: the data set, or the mapping.
+        value: the data set, a path for ``LocalDataset``, or the mapping.
         field: the setting that an error names.
 
     Raises:
@@ -189,12 +218,14 @@ def parse_dataset(value: Dataset | Mapping[str, Any], field: str = "dataset") ->
         raise ConfigError(field, exc.args[1]) from exc
 
 
-def _parsed(value: Dataset | Mapping[str, Any]) -> Dataset:
+def _parsed(value: Dataset | Mapping[str, Any] | str | Path) -> Dataset:
     if isinstance(value, (HuggingFaceDataset, BlobDataset, LocalDataset, CheckedDataset, UploadedDataset)):
         return value
+    if isinstance(value, str | Path):
+        return LocalDataset(value)
     if not isinstance(value, Mapping):
         given = f"{reprlib.repr(value)}. Of rows in memory arkor.dataset_from(rows) makes one"
-        raise ConfigError("dataset", f"must be a data set or a mapping with a type, not {given}")
+        raise ConfigError("dataset", f"must be a data set, a path, or a mapping with a type, not {given}")
     arguments = dict(value)
     cls = _BY_TYPE.get(str(arguments.pop("type", "")))
     if cls is None:

@@ -1,43 +1,41 @@
-"""A file of rows on this machine: told what it is, checked, and made ready to be sent.
+"""Files of rows on this machine: checked, and made ready to be sent.
 
 Protocol: docs/protocol.md, "Datasets".
 """
 
 from __future__ import annotations
 
-import codecs
 import contextlib
+import glob
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from arkor.data.checked import CheckedDataset, survey, write_rows
-from arkor.data.csv_rows import DELIMITERS, read_csv
-from arkor.data.jsonl import DatasetSummary, check_rows, read_lines, read_rows
+from arkor.data.containers import SUFFIXES, inner_suffix, is_jsonl, read_rows_of
+from arkor.data.conversion import Converter, Found, is_of_a_format
+from arkor.data.hub_names import is_hub_name
+from arkor.data.jsonl import DatasetSummary, check_rows, read_lines, read_values
+from arkor.data.parts import Parts
 from arkor.errors import ArkorError, DatasetError
 from arkor.http.abort import check_scope
 
-_NOT_TEXT = {
-    b"\xff\xfe": "is UTF-16, not UTF-8: save it as UTF-8",
-    b"\xfe\xff": "is UTF-16, not UTF-8: save it as UTF-8",
-    b"\x1f\x8b": "is compressed with gzip: unpack it first",
-    b"PK\x03\x04": "is a zip file, as a workbook is: unpack it, or save the sheet as CSV",
-    b"PAR1": "is Parquet, not JSONL or CSV: train on arkor.dataset_from(pandas.read_parquet(…))",
-}
-_ARRAY = (
-    "begins with '[', but JSONL is one object a line. Make it that with: jq -c '.[]' {0} > rows.jsonl; or train on "
-    "arkor.dataset_from(json.load(open({0!r})))"
-)
+Columns = Mapping[str, str]
+Paths = Path | Sequence[Path]  # a file, a folder or a pattern; or several of them
 
 
-def check_file(path: Path, source: str, suffix: str | None = None) -> DatasetSummary:
-    """Check the rows of a file, holding one at a time.
+def check_file(
+    path: Paths, source: str, suffix: str | None = None, columns: Columns | None = None, folder: Path | None = None
+) -> DatasetSummary:
+    """Check the rows of files, holding one at a time; rows of preferences are good here.
 
     Args:
-        path: the file.
+        path: the file, or files.
         source: what to call it in an error.
-        suffix: ``.csv`` or ``.tsv`` for CSV, any other for JSONL; by default that of its name.
+        suffix: ``.csv`` or ``.tsv`` for CSV, any other for what the first bytes say; by default that of its name.
+        columns: new names of columns by their old ones.
+        folder: where a relative path starts; by default the working directory.
 
     Returns:
         What is in it.
@@ -45,17 +43,23 @@ def check_file(path: Path, source: str, suffix: str | None = None) -> DatasetSum
     Raises:
         DatasetError: it cannot be read, or its rows cannot be trained on.
     """
-    with _naming_the_file(source, path), path.open("rb") as file:
-        return check_stream(file, source, path.suffix if suffix is None else suffix)
+    files = _files(path, source, folder)
+    if len(files) > 1:
+        parts = Parts()
+        with contextlib.closing(_rows_of_all(files, parts, suffix, columns, may_prefer=True)) as found:
+            return survey(source, found, parts)
+    with _naming_the_file(source, files[source]), files[source].open("rb") as file:
+        return check_stream(file, source, inner_suffix(files[source]) if suffix is None else suffix, columns)
 
 
-def check_stream(file: io.BufferedReader, source: str, suffix: str) -> DatasetSummary:
-    """Check rows, holding one at a time.
+def check_stream(file: io.BufferedReader, source: str, suffix: str, columns: Columns | None = None) -> DatasetSummary:
+    """Check rows, holding one at a time; rows of preferences are good here.
 
     Args:
         file: the content; it is read once, and stays open.
         source: what to call it in an error.
         suffix: as for ``check_file``.
+        columns: as for ``check_file``.
 
     Returns:
         What is in it.
@@ -64,57 +68,133 @@ def check_stream(file: io.BufferedReader, source: str, suffix: str) -> DatasetSu
         DatasetError: they cannot be read, or cannot be trained on.
     """
     with _naming_the_file(source):
-        delimiter = _delimiter(file, source, suffix)
-        if delimiter is None:
-            return check_rows(source, read_lines(file))
-        with contextlib.closing(read_csv(file, delimiter, source)) as found:
+        if _is_sent_as_it_is(file, source, suffix, columns):
+            return check_rows(source, _lines(file))
+        with contextlib.closing(_rows_of(file, source, suffix, columns, may_prefer=True)) as found:
             return survey(source, found)
 
 
-def open_rows(path: Path, source: str, suffix: str | None = None) -> CheckedDataset:
-    """Check the rows of a file and make them ready to be sent.
+def open_rows(
+    path: Paths, source: str, suffix: str | None = None, columns: Columns | None = None, folder: Path | None = None
+) -> CheckedDataset:
+    """Check the rows of files and make them ready to be sent.
 
-    JSONL is sent as it is, and stays open. CSV, and what can be read only once, is written to a temporary file.
+    JSONL of a format is sent as it is, and stays open. Everything else, and what can be read only once, is written to
+    a temporary file.
 
     Args:
-        path: the file, as for ``check_file``.
+        path: as for ``check_file``.
         source: what to call it in an error.
         suffix: as for ``check_file``.
+        columns: as for ``check_file``.
+        folder: as for ``check_file``.
 
     Raises:
         DatasetError: it cannot be read, or its rows cannot be trained on.
     """
-    with _naming_the_file(source, path):
-        return _opened(path.open("rb"), source, path.suffix if suffix is None else suffix)
+    files = _files(path, source, folder)
+    if len(files) > 1:
+        parts = Parts()
+        with contextlib.closing(_rows_of_all(files, parts, suffix, columns)) as found:
+            return write_rows(source, found, parts)
+    with _naming_the_file(source, files[source]):
+        return _opened(
+            files[source].open("rb"), source, inner_suffix(files[source]) if suffix is None else suffix, columns
+        )
 
 
-def open_stream(file: io.BufferedReader, source: str, suffix: str) -> CheckedDataset:
+def open_stream(file: io.BufferedReader, source: str, suffix: str, columns: Columns | None = None) -> CheckedDataset:
     """Check rows and make them ready to be sent, as ``open_rows`` does.
 
     Args:
         file: the content, at its beginning; it is closed with the rows, or before.
         source: what to call it in an error.
         suffix: as for ``check_file``.
+        columns: as for ``check_file``.
 
     Raises:
         DatasetError: they cannot be read, or cannot be trained on.
     """
     with _naming_the_file(source):
-        return _opened(file, source, suffix)
+        return _opened(file, source, suffix, columns)
 
 
-def _opened(file: io.BufferedReader, source: str, suffix: str) -> CheckedDataset:
+def _opened(file: io.BufferedReader, source: str, suffix: str, columns: Columns | None) -> CheckedDataset:
     with contextlib.ExitStack() as opened:
         opened.enter_context(file)
-        delimiter = _delimiter(file, source, suffix)
-        if delimiter is not None:
-            return write_rows(source, opened.enter_context(contextlib.closing(read_csv(file, delimiter, source))))
-        if not file.seekable():
-            return write_rows(source, read_rows(read_lines(file)))
+        if not _is_sent_as_it_is(file, source, suffix, columns):
+            found = opened.enter_context(contextlib.closing(_rows_of(file, source, suffix, columns)))
+            return write_rows(source, found)
         digest = hashlib.sha256()
-        summary = check_rows(source, _hashed(read_lines(file), digest))
+        summary = check_rows(source, _hashed(_lines(file), digest))
         opened.pop_all()
         return CheckedDataset(source, file, digest.hexdigest(), summary)
+
+
+def _files(path: Paths, source: str, folder: Path | None) -> dict[str, Path]:
+    """Return the files that paths, folders and patterns mean, by what to call them in an error.
+
+    One file that is named, or that does not exist, is called as the source.
+    """
+    given = [path] if isinstance(path, Path) else list(path)
+    found: dict[str, Path] = {}
+    for one in given:
+        whole = one if folder is None else folder / one
+        if whole.is_dir():
+            found.update((str(one / file.name), file) for file in _rows_in(whole, source))
+        elif not whole.exists() and glob.has_magic(str(one)):
+            found.update(
+                (str(file), file if folder is None else folder / file) for file in _matching(one, folder, source)
+            )
+        else:
+            found[str(one)] = whole
+    return {source: next(iter(found.values()))} if len(found) == 1 else found
+
+
+def _rows_in(folder: Path, source: str) -> list[Path]:
+    with _naming_the_file(source, folder):
+        files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    found = [file for file in files if inner_suffix(file).lower() in SUFFIXES]
+    if not found:
+        known = ", ".join(sorted(SUFFIXES))
+        raise DatasetError(
+            source, f"is a folder without files of rows ({known}; each may end in .gz): {folder.absolute()}"
+        )
+    return found
+
+
+def _matching(pattern: Path, folder: Path | None, source: str) -> list[Path]:
+    found = sorted(glob.glob(str(pattern), root_dir=folder, recursive=True))  # noqa: PTH207  # a pattern may be absolute
+    files = [Path(one) for one in found if ((folder or Path()) / one).is_file()]
+    if not files:
+        raise DatasetError(source, f"no file matches {pattern} in {(folder or Path()).absolute()}")
+    return files
+
+
+def _rows_of_all(
+    files: Mapping[str, Path], parts: Parts, suffix: str | None, columns: Columns | None, *, may_prefer: bool = False
+) -> Generator[Found, None, None]:
+    for name, path in files.items():
+        with _naming_the_file(name, path), path.open("rb") as file:
+            inner = inner_suffix(path) if suffix is None else suffix
+            with contextlib.closing(_rows_of(file, name, inner, columns, may_prefer=may_prefer)) as found:
+                yield from parts.add(name, found)
+
+
+def _rows_of(
+    file: io.BufferedReader, source: str, suffix: str, columns: Columns | None, *, may_prefer: bool = False
+) -> Generator[Found, None, None]:
+    return read_rows_of(file, suffix, Converter(source, columns, may_prefer=may_prefer))
+
+
+def _is_sent_as_it_is(file: io.BufferedReader, source: str, suffix: str, columns: Columns | None) -> bool:
+    """Say whether a file is JSONL whose rows are of a format, by the first of them; it is where it was again."""
+    if columns or not file.seekable() or not is_jsonl(file, source, suffix):
+        return False
+    start = file.tell()
+    first = next((row for _, row, _ in read_values(_lines(file)) if isinstance(row, dict)), None)
+    file.seek(start)
+    return first is None or is_of_a_format(first)
 
 
 @contextlib.contextmanager
@@ -125,24 +205,18 @@ def _naming_the_file(source: str, path: Path | None = None) -> Iterator[None]:
         raise
     except OSError as exc:
         where = "" if path is None else f" ({path.absolute()})"
-        raise DatasetError(source, f"cannot be read: {exc.strerror or exc}{where}") from exc
+        may_be_of_the_hub = isinstance(exc, FileNotFoundError) and is_hub_name(source)
+        hint = f"; for a data set of the Hugging Face hub, use HuggingFaceDataset({source!r})" * may_be_of_the_hub
+        raise DatasetError(source, f"cannot be read: {exc.strerror or exc}{where}{hint}") from exc
 
 
-def _delimiter(file: io.BufferedReader, source: str, suffix: str) -> str | None:
-    """Return what stands between two columns, or None for JSONL; refuse what is neither by its first bytes."""
-    head, delimiter = file.peek(), DELIMITERS.get(suffix.lower())
-    if not head:
-        raise DatasetError(source, "is empty")
-    for mark, what in _NOT_TEXT.items():
-        if head.startswith(mark):
-            raise DatasetError(source, what)
-    if delimiter is None and head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
-        raise DatasetError(source, _ARRAY.format(source))
-    return delimiter
+def _lines(file: io.BufferedReader) -> Iterator[bytes]:
+    for line in read_lines(file):
+        check_scope()
+        yield line
 
 
 def _hashed(lines: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
     for line in lines:
-        check_scope()
         digest.update(line)
         yield line

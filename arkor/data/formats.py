@@ -23,12 +23,14 @@ class RowFormat:
         required: the keys that each row has; the format is detected by them.
         optional: the other keys that count. All further ones are dropped.
         refused: keys that ask for what is not done: a row that has one cannot be trained on.
+        checked: keys that the model does not see, but that say something of the row that is checked.
         columns: the keys that a CSV file can give, in the order of the row that it becomes.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
     columns: tuple[str, ...]
 
 
@@ -36,7 +38,11 @@ class RowFormat:
 # both lists of messages.
 FORMATS = {
     "chatml": RowFormat(
-        required=("messages",), optional=("tools",), columns=("messages", "tools"), refused=("weight",)
+        required=("messages",),
+        optional=("tools",),
+        refused=("weight",),
+        checked=("parallel_tool_calls",),
+        columns=("messages", "tools"),
     ),
     "prompt_completion": RowFormat(
         required=("prompt", "completion"), optional=("tools",), columns=("prompt", "completion")
@@ -46,10 +52,19 @@ FORMATS = {
     ),
     "text": RowFormat(required=("text",), columns=("text",)),
 }
+# Rows that say which of two answers is better: the two answers, in the two forms that there are.
+PREFERENCE = "preference"
+PREFERENCE_KEYS = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
+PREFERENCE_COLUMNS = ("prompt", "input", "tools", *(key for keys in PREFERENCE_KEYS for key in keys))
+PREFERENCES_LATER = (
+    "rows of preferences (two answers, one of them better), which arkor checks but cannot train on yet: make rows of "
+    "prompt and completion with the better answer"
+)
 ROLES = frozenset({"system", "user", "assistant", "tool", "developer"})
 NO_FORMAT = f"has none of {'; '.join(' and '.join(one.required) for one in FORMATS.values())}"
 
 _REQUIRED = tuple((name, frozenset(one.required)) for name, one in FORMATS.items())
+_PREFERENCES = tuple(map(frozenset, PREFERENCE_KEYS))
 _MOST_NAMES = 20
 _LONGEST_NAME = 60
 _CONTENT_FORM = "content must be text, or a list of text parts"
@@ -79,6 +94,11 @@ def row_format(row: Mapping[str, Any]) -> str | None:
     return next((name for name, required in _REQUIRED if required <= keys), None)
 
 
+def is_preference(row: Mapping[str, Any]) -> bool:
+    """Say whether a row has two answers, one of them better."""
+    return any(keys <= row.keys() for keys in _PREFERENCES)
+
+
 def row_problem(row: Any) -> str | None:
     """Say why a row cannot be trained on.
 
@@ -91,6 +111,8 @@ def row_problem(row: Any) -> str | None:
     if not isinstance(row, dict):
         return f"is {_kind(row)}, not an object"
     kind = row_format(row)
+    if kind is None and is_preference(row):
+        return f"is one of {PREFERENCES_LATER}"
     return f"{NO_FORMAT} (its keys: {name_list(sorted(row))})" if kind is None else _CHECKS[kind](row)
 
 
@@ -106,14 +128,14 @@ def row_size(row: Mapping[str, Any], kind: str) -> tuple[int, int]:
         of what is said, without keys, roles and calls.
     """
     if kind == "chatml":
-        return _messages_size(row["messages"])
+        return messages_size(row["messages"])
     if kind == "text":
         return 0, len(row["text"])
     if kind == "alpaca":
         return 2, len(row["instruction"]) + len(row.get("input", "")) + len(row["output"])
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, list):
-        return _messages_size([*prompt, *completion])
+        return messages_size([*prompt, *completion])
     return 2, len(prompt) + len(completion)
 
 
@@ -128,7 +150,8 @@ def name_list(names: Sequence[str]) -> str:
     return ", ".join([*shown, "…"] if len(names) > _MOST_NAMES else shown) or "none"
 
 
-def _messages_size(messages: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+def messages_size(messages: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Return how many good messages there are, and the characters that they say."""
     characters = 0
     for message in messages:
         content = message.get("content") or ""
@@ -145,7 +168,14 @@ def _blank(value: Any) -> bool:
     return not isinstance(value, str) or not value or value.isspace()
 
 
-def _messages_problem(messages: Any, *, where: str = "messages", answered: bool = False) -> str | None:
+def messages_problem(messages: Any, *, where: str = "messages", answered: bool = False) -> str | None:
+    """Say why a list of messages cannot be trained on, or return None.
+
+    Args:
+        messages: the list.
+        where: the key that it is under.
+        answered: whether it needs no answer that is learnt.
+    """
     if not isinstance(messages, list) or not messages:
         return f"{where} must be a list with at least one message"
     for number, message in enumerate(messages, start=1):
@@ -243,14 +273,46 @@ def _not_a_text(item: Mapping[str, Any], keys: Sequence[str]) -> str | None:
 def _chatml_problem(row: Mapping[str, Any]) -> str | None:
     if "weight" in row:
         return "weight of a whole row is not understood: leave it out, or give messages a weight of 0 or 1"
-    return _messages_problem(row["messages"])
+    reason = messages_problem(row["messages"])
+    if reason is None and "tools" in row:
+        reason = tools_problem(row["tools"])
+    if reason is None and "parallel_tool_calls" in row:
+        reason = _parallel_problem(row["parallel_tool_calls"], row["messages"])
+    return reason
+
+
+def tools_problem(tools: Any) -> str | None:
+    """Say why ``tools`` of a row, a list or a JSON text, cannot be offered to a model, or return None."""
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except (ValueError, RecursionError):
+            return "tools is a text that is not JSON"
+    if tools is None or isinstance(tools, list):
+        for number, tool in enumerate(tools or (), start=1):
+            function = tool.get("function", tool) if isinstance(tool, dict) else None  # some write it alone
+            if not isinstance(function, dict) or _blank(function.get("name")):
+                return f"tools, tool {number}: needs a function with a name"
+        return None
+    return f"tools must be a list of functions, not {_kind(tools)}"
+
+
+def _parallel_problem(parallel: Any, messages: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say whether rows that promise one call at a time have several."""
+    if parallel is not None and not isinstance(parallel, bool):
+        return f"parallel_tool_calls must be true or false, not {_kind(parallel)}"
+    many = next((place for place, one in enumerate(messages, 1) if len(one.get("tool_calls") or ()) > 1), None)
+    if parallel is False and many is not None:
+        return f"messages, message {many}: has several tool calls, but parallel_tool_calls is false"
+    return None
 
 
 def _prompt_completion_problem(row: Mapping[str, Any]) -> str | None:
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, list) or isinstance(completion, list):
-        reason = _messages_problem(prompt, where="prompt", answered=True)
-        return reason or _messages_problem(completion, where="completion")
+        reason = messages_problem(prompt, where="prompt", answered=True)
+        reason = reason or messages_problem(completion, where="completion")
+        return reason or tools_problem(row.get("tools"))
     if _blank(prompt) or _blank(completion):
         return f"{'prompt' if _blank(prompt) else 'completion'} must be a text that is not empty"
     return None

@@ -42,6 +42,11 @@ def check_hub_name(field: str, name: str) -> None:
     )
 
 
+def is_hub_name(name: str) -> bool:
+    """Say whether a text may be a data set of the hub rather than a file: it is ``owner/name`` without a suffix."""
+    return bool(_FULL_NAME.fullmatch(name)) and "." not in name
+
+
 def _hint(name: str) -> str:
     if name in _FORMERLY_BARE:
         return f": its full name is {_FORMERLY_BARE[name]}"

@@ -8,17 +8,27 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import attrs
 
-from arkor.data.formats import row_format, row_problem, row_size
+from arkor.data.formats import (
+    FORMATS,
+    PREFERENCE,
+    PREFERENCE_COLUMNS,
+    row_format,
+    row_problem,
+    row_size,
+    says_nothing,
+)
+from arkor.data.preferences import preference_size
 from arkor.errors import DatasetError
 from arkor.protocol import wire
 from arkor.protocol.json_rules import HALF_CHARACTER
 
 MAX_LISTED_PROBLEMS = 20
+MAX_LISTED_KEYS = 20
 MAX_ROW_BYTES = 16 * 1024**2
 LONG_ROW = f"is longer than {MAX_ROW_BYTES // 1024**2} MiB, the most that a row may have"
 
@@ -32,7 +42,7 @@ def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
+decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -42,12 +52,15 @@ class DatasetSummary:
 
     Attributes:
         rows: how many there are, at least 1.
-        format: their one format: ``chatml``, ``prompt_completion``, ``alpaca`` or ``text``.
+        format: their one format: ``chatml``, ``prompt_completion``, ``alpaca`` or ``text``; or ``preference``, of rows
+            that cannot be trained on yet.
         turns: messages in all rows together; a question with its answer counts two, a ``text`` row none.
         max_turns: most messages in one row.
         longest_row: the number of the row that says most, from 1: a line of the file.
         longest_characters: how many characters that row says, without keys, roles and calls.
         size_bytes: the size of the rows as JSONL.
+        unused: the first 20 keys of rows that say something and that no model sees.
+        files: of several files, the number of the first row of each.
     """
 
     rows: int
@@ -57,6 +70,8 @@ class DatasetSummary:
     longest_row: int
     longest_characters: int
     size_bytes: int
+    unused: tuple[str, ...] = ()
+    files: Mapping[str, int] = attrs.field(factory=dict, hash=False)
 
     @property
     def mean_turns(self) -> float:
@@ -65,7 +80,8 @@ class DatasetSummary:
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {**wire.to_wire(self), "meanTurns": self.mean_turns}
+        body = {**wire.to_wire(self), "meanTurns": self.mean_turns, "unused": list(self.unused)}
+        return {key: value for key, value in body.items() if key not in {"unused", "files"} or value}
 
 
 class Tally:
@@ -73,14 +89,18 @@ class Tally:
 
     Args:
         source: what to call the rows in an error.
+        place: says where a row of a number is, as the beginning of a reason; by default nowhere else.
 
     Attributes:
         bad: how many rows cannot be trained on.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, place: Callable[[int], str] | None = None) -> None:
         self.bad = 0
         self._source = source
+        self._place = place
+        self._known: frozenset[str] = frozenset()
+        self._unused: dict[str, None] = {}
         self._problems: list[tuple[int, str]] = []
         self._format = ""
         self._rows = self._turns = self._max_turns = self._longest_row = 0
@@ -98,28 +118,37 @@ class Tally:
         if row is None:
             self._refuse(number, reason or "is bad")
             return
-        kind = row_format(row) or ""
+        kind = row_format(row) or PREFERENCE
         if kind != self._format:
             if self._format:
                 self._refuse(number, f"is {kind}, but the rows before it are {self._format}")
                 return
             self._format = kind
-        turns, characters = row_size(row, kind)
+            self._known = _seen_keys(kind)
+        if len(self._unused) < MAX_LISTED_KEYS and not row.keys() <= self._known:
+            self._note_unused(row)
+        turns, characters = preference_size(row) if kind == PREFERENCE else row_size(row, kind)
         self._turns += turns
         self._max_turns = max(self._max_turns, turns)
         if characters > self._longest_characters:
             self._longest_row, self._longest_characters = number, characters
 
+    def _note_unused(self, row: Mapping[str, Any]) -> None:
+        for key in row.keys() - self._known:
+            if len(self._unused) < MAX_LISTED_KEYS and not says_nothing(row[key]):
+                self._unused[key] = None
+
     def _refuse(self, number: int, reason: str) -> None:
         self.bad += 1
         if len(self._problems) < MAX_LISTED_PROBLEMS:
-            self._problems.append((number, reason))
+            self._problems.append((number, f"{self._place(number)}{reason}" if self._place else reason))
 
-    def summary(self, size_bytes: int) -> DatasetSummary:
+    def summary(self, size_bytes: int, files: Mapping[str, int] | None = None) -> DatasetSummary:
         """Return what was found.
 
         Args:
             size_bytes: the size of the rows as JSONL.
+            files: of several files, the number of the first row of each.
 
         Raises:
             DatasetError: rows are bad (the first 20 are listed, the rest counted) or there are none.
@@ -137,7 +166,15 @@ class Tally:
             longest_row=self._longest_row,
             longest_characters=self._longest_characters,
             size_bytes=size_bytes,
+            unused=tuple(sorted(self._unused)),
+            files=files or {},
         )
+
+
+def _seen_keys(kind: str) -> frozenset[str]:
+    if kind == PREFERENCE:
+        return frozenset(PREFERENCE_COLUMNS)
+    return frozenset((*FORMATS[kind].required, *FORMATS[kind].optional))
 
 
 def read_lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -163,8 +200,18 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | No
     Yields:
         (line number from 1, the row or None, the reason it is bad or None)
     """
+    for number, row, reason in read_values(lines):
+        yield (number, *_checked(row, reason))
+
+
+def read_values(lines: Iterable[bytes]) -> Iterator[tuple[int, Any, str | None]]:
+    """Read JSONL line by line, as ``read_rows`` does, without a look at what the values say.
+
+    Yields:
+        (line number from 1, the value or None, the reason it cannot be read or None)
+    """
     for number, line in enumerate(lines, start=1):
-        found = _row_of(line)
+        found = _value_of(line)
         if found is not None:
             yield (number, *found)
 
@@ -185,9 +232,9 @@ def check_rows(source: str, lines: Iterable[bytes]) -> DatasetSummary:
     tally, size_bytes = Tally(source), 0
     for number, line in enumerate(lines, start=1):
         size_bytes += len(line)
-        found = _row_of(line)
+        found = _value_of(line)
         if found is not None:
-            tally.note(number, *found)
+            tally.note(number, *_checked(*found))
     return tally.summary(size_bytes)
 
 
@@ -211,29 +258,34 @@ def row_line(row: Any) -> tuple[bytes, str | None]:
     return (line, None) if len(line) <= MAX_ROW_BYTES else (b"", LONG_ROW)
 
 
-def _row_of(line: bytes) -> tuple[dict[str, Any] | None, str | None] | None:
-    """Return the row of a line or the reason there is none; None for a blank line."""
+def _value_of(line: bytes) -> tuple[Any, str | None] | None:
+    """Return the value of a line or the reason there is none; None for a blank line."""
     if len(line) > MAX_ROW_BYTES:
         return None, LONG_ROW
     content = line.strip()  # a line's end would count as a line of its own in the error's column
-    return _checked(content) if content and content != codecs.BOM_UTF8 else None
+    return _parsed(content) if content and content != codecs.BOM_UTF8 else None
 
 
-def _checked(content: bytes, *, may_be_marked: bool = True) -> tuple[dict[str, Any] | None, str | None]:
-    """Return the row of a line, or the reason there is none."""
+def _parsed(content: bytes, *, may_be_marked: bool = True) -> tuple[Any, str | None]:
+    """Return the value of a line, or the reason there is none."""
     try:
         text = content.decode()
-        row, end = _decode(text)
+        value, end = decode(text)
         if end != len(text):
             return None, f"is not JSON: Extra data (column {len(text) - len(text[end:].lstrip()) + 1})"
         if (b"\\ud" in content or b"\\uD" in content) and _SUSPECT.search(content):
-            json.dumps(row, ensure_ascii=False).encode()  # UTF-8 cannot hold half a character
+            json.dumps(value, ensure_ascii=False).encode()  # UTF-8 cannot hold half a character
     except (ValueError, RecursionError) as exc:
         if may_be_marked and content.startswith(codecs.BOM_UTF8):
-            return _checked(content.removeprefix(codecs.BOM_UTF8).lstrip(), may_be_marked=False)
+            return _parsed(content.removeprefix(codecs.BOM_UTF8).lstrip(), may_be_marked=False)
         return None, _why_unreadable(exc)
-    reason = row_problem(row)
-    return (row, None) if reason is None else (None, reason)
+    return value, None
+
+
+def _checked(value: Any, reason: str | None) -> tuple[dict[str, Any] | None, str | None]:
+    """Return a row, or the reason that it is bad."""
+    reason = reason or row_problem(value)
+    return (value, None) if reason is None else (None, reason)
 
 
 def _why_unreadable(exc: ValueError | RecursionError) -> str:

@@ -91,6 +91,8 @@ class Receipt:
         more_unseen_keys: how many such keys there are beside those.
         special_text: rows in which the text of a message or a tool has a special token of the model, held-out ones
             included.
+        recognised_columns: columns of rows that the backend fetched and that it took for those of a format, in words:
+            ``question as prompt, answer as completion``.
         unlearnt_answers: answers that were cut off, whole or in part, or whose row was dropped.
         without_end: rows whose last answer was cut: the model learns no end from them.
         duplicates: rows whose messages are those of an earlier row.
@@ -111,6 +113,7 @@ class Receipt:
     unseen_keys: Mapping[str, NumberedCount] = attrs.field(factory=dict, hash=False)
     more_unseen_keys: int = 0
     special_text: NumberedCount = NumberedCount()
+    recognised_columns: str = ""
     unlearnt_answers: int = 0
     without_end: NumberedCount = NumberedCount()
     duplicates: NumberedCount = NumberedCount()
@@ -160,6 +163,8 @@ class Receipt:
             (self.held_out_duplicates, "held out and trained on alike: their loss says nothing about new rows"),
         )
         told = [f"{many(found.count, 'row')} {what} ({found.numbers()})" for found, what in facts if found.count]
+        if self.recognised_columns:
+            told.append(f"columns are taken as follows: {self.recognised_columns}. columns= changes that")
         return [*told, f"the model does not see {self._unseen()}"] if self.unseen_keys else told
 
     def _unseen(self) -> str:

@@ -47,8 +47,8 @@ class Trainer(NotPickled):
     Args:
         name: what to call the job, 1 to 200 characters.
         model: a name the backend knows, a Hugging Face id, or a folder on the backend's machine.
-        dataset: where the rows are: a data set, what ``dataset_from`` made of rows in memory, or a mapping form such as
-            ``{"type": "huggingface", "name": …}``.
+        dataset: where the rows are: a data set, a path for ``LocalDataset``, what ``dataset_from`` made of rows in
+            memory, or a mapping form such as ``{"type": "huggingface", "name": …}``.
         eval_dataset: where the held-out rows are, as ``dataset``; not together with ``dataset_split``.
         lora: the adapter's shape, or a mapping with its names.
         callbacks: what to call as the job runs, or a mapping with their names.
@@ -112,8 +112,8 @@ class Trainer(NotPickled):
         *,
         name: str,
         model: str,
-        dataset: Dataset | Mapping[str, Any],
-        eval_dataset: Dataset | Mapping[str, Any] | None = None,
+        dataset: Dataset | Mapping[str, Any] | str | Path,
+        eval_dataset: Dataset | Mapping[str, Any] | str | Path | None = None,
         lora: LoraConfig | Mapping[str, Any] | None = None,
         callbacks: Callbacks | Mapping[str, Any] | None = None,
         max_steps: int | None = None,

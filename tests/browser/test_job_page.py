@@ -85,6 +85,7 @@ RECEIPT = Receipt(
     left_out={MARKUP: NumberedCount.of([5]), "tools": NumberedCount.of([], [7, 9])},
     unseen_keys={MARKUP: NumberedCount.of([5]), "id": NumberedCount.of(range(1, 12_341))},
     more_unseen_keys=3,
+    recognised_columns="question as prompt, answer as completion",
     special_text=NumberedCount.of([6], [2]),
     dropped=NumberedCount.of(range(1, 31), [4]),
     truncated=NumberedCount.of([3], [3]),

@@ -104,13 +104,10 @@ def test_bad_rows_are_told_to_programs() -> None:
         (None, "cannot be read: No such file or directory ("),
         (b"", "is empty"),
         (b"\n\n", "has no rows"),
-        (gzip.compress(b'{"text": "a"}', mtime=0), "is compressed with gzip: unpack it first"),
-        (
-            b'[{"text": "a"}]',
-            "begins with '[', but JSONL is one object a line. Make it that with: jq -c '.[]' rows",
-        ),
+        (gzip.compress(b"", mtime=0), "is empty"),
+        (b'{"prompt": "a", "chosen": "b", "rejected": "c"}', "has rows of preferences (two answers, one of them bett"),
     ],
-    ids=["missing", "empty", "blank", "compressed", "array"],
+    ids=["missing", "empty", "blank", "compressed", "preferences"],
 )
 def test_a_file_that_is_none_is_told(content: bytes | None, says: str) -> None:
     """One line, exit code 2."""
@@ -149,6 +146,55 @@ def test_a_format_that_is_named_wins_over_the_files_name() -> None:
     write("rows.txt", "text", "a")
     assert run("dataset", "check", "rows.txt", "--format", "csv").code == 0
     assert run("dataset", "check", "rows.txt").code == 2
+
+
+def test_columns_are_renamed() -> None:
+    """By pairs; common ones are recognised, and a warning says so."""
+    write("rows.csv", "id,frage,antwort", "1,a,b")
+    ended = run("dataset", "check", "rows.csv")
+    assert ended.code == 2
+    assert 'pass columns={"frage": "prompt", "antwort": "completion"}' in ended.err
+    ended = run("dataset", "check", "rows.csv", "--column", "frage=prompt", "--column", "antwort=completion")
+    assert (ended.code, ended.out.splitlines()[0]) == (0, "rows.csv: 1 row of prompt_completion, all good")
+    assert ended.err == "Warning: rows.csv: left away, as the format has no such columns: id\n"
+    write("rows.jsonl", '{"question": "a", "answer": "b", "id": 1}')
+    ended = run("dataset", "check", "rows.jsonl")
+    assert ended.code == 0
+    assert "columns are taken as follows: question as prompt, answer as completion" in ended.err
+    assert ended.out.endswith("  unused   id: no model sees them\n")
+    ended = run("dataset", "check", "rows.jsonl", "--json")
+    assert json.loads(ended.out)["unused"] == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        (("question",), "'question' is not OLD=NEW, once for each column."),
+        (("=prompt",), "'=prompt' is not OLD=NEW"),
+        (("a=prompt", "a=completion"), "'a=completion' is not OLD=NEW, once for each column."),
+        (("a=promt",), "belongs to no format; did you mean prompt?"),
+    ],
+)
+def test_columns_that_cannot_be_are_refused(pairs: tuple[str, ...], says: str) -> None:
+    """With exit code 2."""
+    write("rows.csv", "text", "a")
+    ended = run("dataset", "check", "rows.csv", *[item for pair in pairs for item in ("--column", pair)])
+    assert ended.code == 2
+    assert says in ended.err
+
+
+def test_several_files_are_summed_up_with_their_rows() -> None:
+    """So that a number can be found."""
+    write("a.jsonl", '{"text": "a"}', '{"text": "b"}')
+    write("b.csv", "text", "c")
+    ended = run("dataset", "check", "*.*")
+    assert ended.out == (
+        "*.*: 3 rows of text, all good\n"
+        "  longest  row 1: 1 character\n"
+        "  size     40 bytes as JSONL\n"
+        "  file     a.jsonl: from row 1\n"
+        "  file     b.csv: from row 3\n"
+    )
 
 
 def test_ctrl_c_ends_the_check() -> None:

@@ -253,6 +253,22 @@ def test_held_out_rows_are_refused_where_the_backend_would_pass_over_them(cloud:
     assert {item.method for item in cloud.requests if "/v1/jobs" in item.path or "/v1/datasets" in item.path} == set()
 
 
+def test_columns_are_refused_where_the_backend_would_pass_over_them(cloud: Cloud, project: Path) -> None:
+    """Before anything is sent; of a file they are renamed here, so that any backend will do."""
+    cloud.features = {"datasets", "eval-dataset"}
+    renamed = HuggingFaceDataset("a/b", columns={"q": "text"})
+    for name in ("dataset", "eval_dataset"):
+        settings: Any = {name: renamed}
+        with pytest.raises(UnsupportedByBackend, match="does not support columns of a data set") as raised:
+            make_trainer(cloud, **settings).start()
+        assert raised.value.capability == "columns"
+    assert not cloud.calls("POST", "/v1/jobs")
+    cloud.features = {"columns"}
+    make_trainer(cloud, dataset=renamed).start()
+    source = {"type": "huggingface", "name": "a/b", "columns": {"q": "text"}}
+    assert cloud.jobs["job_1"]["config"]["datasetSource"] == source
+
+
 def test_held_out_rows_travel_as_a_source_of_their_own(cloud: Cloud) -> None:
     """Whatever a data set can be."""
     cloud.features = {"eval-dataset"}

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arkor.backend.models import hardware
+from arkor.data.columns import check_columns
 from arkor.data.formats import FORMATS, name_list
 from arkor.data.hub_names import check_hub_name
 from arkor.errors import ConfigError
@@ -37,6 +38,7 @@ _SOURCE_KEYS = {
     "blob": ({"url"}, {"token"}),
     "huggingface": ({"name"}, {"split", "subset"}),
 }
+_OF_COLUMNS = {"blob", "huggingface"}
 _SPLIT_SEED = whole(-(2**63), 2**63 - 1)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -85,7 +87,9 @@ def _check_source(field: str, source: Mapping[str, Any]) -> None:
     if not isinstance(kind, str) or kind not in _SOURCE_KEYS:
         raise ConfigError(field, f"type must be one of {', '.join(sorted(_SOURCE_KEYS))}, not {kind!r}")
     required, optional = _SOURCE_KEYS[kind]
-    _check_keys(field, f"a source of type {kind}", source, required, optional | {"type"})
+    of_columns = {"columns"} if kind in _OF_COLUMNS else set()
+    _check_keys(field, f"a source of type {kind}", source, required, optional | of_columns | {"type"})
+    check_columns(field, source.get("columns"))
     for key in required | optional:
         if source.get(key) is not None and (not isinstance(source[key], str) or not source[key].strip()):
             raise ConfigError(field, f"{key} must be a text that is not empty")

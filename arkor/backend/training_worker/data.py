@@ -133,7 +133,10 @@ def fit_rows(rows: EncodedRows, config: JobConfig, most_tokens: Lengths) -> Fitt
         [fit(row, length.tokens, truncate=length.truncates) for row in part] for part in (rows.train, rows.eval)
     )
     receipt = attrs.evolve(
-        _receipt(rows.train, rows.eval, train, held_out), max_length=length.tokens, max_length_reason=length.reason
+        _receipt(rows.train, rows.eval, train, held_out),
+        max_length=length.tokens,
+        max_length_reason=length.reason,
+        recognised_columns=rows.rows.train.recognised or rows.rows.eval.recognised,
     )
     return FittedRows(rows=rows.rows, prompt_form=rows.prompt_form, train=train, eval=held_out, receipt=receipt)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arkor.data.frames import is_media
 from arkor.data.hub_names import check_hub_name
 from arkor.errors import DatasetError
 
@@ -42,7 +43,7 @@ def _load_split(name: str, subset: str | None, split: str) -> Any:
         _check_files(name, builder.config.data_files or {})
         builder.download_and_prepare()
         rows: Any = builder.as_dataset(split=split)
-        return rows.remove_columns([column for column, kind in rows.features.items() if _is_media(kind)])
+        return rows.remove_columns([column for column, kind in rows.features.items() if is_media(kind)])
     except DatasetNotFoundError as exc:
         raise DatasetError(
             name, "the hub has no such data set, or it is private: check the name, or set HF_TOKEN for the backend"
@@ -61,15 +62,6 @@ def _check_files(name: str, files: Mapping[str, Sequence[str]]) -> None:
     for file in (str(file) for part in files.values() for file in part):
         if not file.startswith(_HUB_FILES) or "::" in file:
             raise DatasetError(name, "refers to a file outside the Hugging Face hub, which is not read")
-
-
-def _is_media(kind: Any) -> bool:
-    """Whether a column has images, sound or the like: the library opens the file or URL that such a row names."""
-    if isinstance(kind, Mapping):
-        return any(map(_is_media, kind.values()))
-    if hasattr(kind, "feature"):  # of a list
-        return _is_media(kind.feature)
-    return hasattr(kind, "decode_example") and type(kind).__name__ != "Json"
 
 
 def _without_nulls(value: Any) -> Any:

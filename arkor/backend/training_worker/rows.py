@@ -6,7 +6,7 @@ Protocol: docs/protocol.md, "Jobs": datasetSource, evalDatasetSource, datasetSpl
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import attrs
 from arkor.backend.training_worker.download import download_blob, shown_url
 from arkor.backend.training_worker.hub_rows import load_hub_rows
 from arkor.backend.training_worker.spec import RowsSpec
+from arkor.data.conversion import Converter, Found
 from arkor.data.formats import FORMATS, row_format, row_problem, says_nothing
-from arkor.data.jsonl import read_lines, read_rows
+from arkor.data.jsonl import read_lines, read_values
 from arkor.errors import DatasetError
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
@@ -50,11 +51,13 @@ class RowSet:
         source: what to call the source in an error.
         format: the format.
         rows: the rows.
+        recognised: which columns were recognised, in words; empty if none were.
     """
 
     source: str
     format: str
     rows: list[NumberedRow]
+    recognised: str = ""
 
 
 @attrs.frozen
@@ -125,12 +128,14 @@ def _loaded(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | N
         role: ``dataset`` or ``eval_dataset``.
         path: the uploaded file, if it was uploaded.
     """
-    name, rows = _fetched(spec, source, role, path)
+    name, found = _fetched(spec, source, role, path)
+    converter = Converter(name, source.get("columns"))
+    rows = _converted(name, found, converter)
     kind = _format_of(wire.mapping(spec.config.dataset_format), rows, name)
-    return RowSet(name, kind, _checked(rows, kind, name))
+    return RowSet(name, kind, _checked(rows, kind, name), converter.recognised)
 
 
-def _fetched(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | None) -> tuple[str, list[NumberedRow]]:
+def _fetched(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | None) -> tuple[str, Iterable[Found]]:
     # Both sets may have the same name or URL.
     mark = " (held-out rows)" if role == "eval_dataset" else ""
     if source["type"] == "huggingface":
@@ -144,20 +149,24 @@ def _fetched(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | 
     return role, _read_file(role, path)
 
 
-def _numbered(rows: Iterable[Row]) -> list[NumberedRow]:
-    return [NumberedRow(number, row) for number, row in enumerate(rows, start=1)]
+def _numbered(rows: Iterable[Row]) -> Iterator[Found]:
+    return ((number, row, None) for number, row in enumerate(rows, start=1))
 
 
-def _read_file(name: str, path: Path) -> list[NumberedRow]:
-    rows = []
+def _read_file(name: str, path: Path) -> Iterator[Found]:
     try:
         with path.open("rb") as file:
-            for number, row, reason in read_rows(read_lines(file)):
-                if row is None:
-                    raise DatasetError(name, "a row cannot be trained on", [(number, reason or "is bad")])
-                rows.append(NumberedRow(number, row))
+            yield from read_values(read_lines(file))
     except OSError as exc:
         raise DatasetError(name, f"the rows cannot be read: {exc}") from exc
+
+
+def _converted(name: str, found: Iterable[Found], converter: Converter) -> list[NumberedRow]:
+    rows = []
+    for number, row, reason in converter.convert(found):
+        if reason is not None or not isinstance(row, dict):
+            raise DatasetError(name, "a row cannot be trained on", [(number, reason or row_problem(row) or "is bad")])
+        rows.append(NumberedRow(number, row))
     return rows
 
 
@@ -165,8 +174,6 @@ def _format_of(given: Mapping[str, Any], rows: Sequence[NumberedRow], source: st
     if not rows:
         raise DatasetError(source, "has no rows")
     kind = given["type"] if given else row_format(rows[0].row)
-    if kind is None:
-        raise DatasetError(source, "a row cannot be trained on", [(rows[0].number, row_problem(rows[0].row) or "")])
     return str(kind)
 
 
@@ -175,8 +182,10 @@ def _checked(rows: Iterable[NumberedRow], kind: str, source: str) -> list[Number
     form, checked = FORMATS[kind], []
     for item in rows:
         missing = [key for key in form.required if key not in item.row]
-        row = {key: item.row[key] for key in (*form.required, *form.optional, *form.refused) if key in item.row}
-        unseen = tuple(key for key, value in item.row.items() if key not in row and not says_nothing(value))
+        kept = (*form.required, *form.optional, *form.refused, *form.checked)
+        row = {key: item.row[key] for key in kept if key in item.row}
+        seen = row.keys() - form.checked
+        unseen = tuple(key for key, value in item.row.items() if key not in seen and not says_nothing(value))
         reason = f"has no {' and no '.join(missing)}, which {kind} rows need" if missing else row_problem(row)
         if reason is not None:
             raise DatasetError(source, "a row cannot be trained on", [(item.number, reason)])

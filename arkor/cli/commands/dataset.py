@@ -18,7 +18,7 @@ from arkor.cli.display.screen import is_terminal
 from arkor.cli.exits import BAD_INPUT, COMPLETED, Refused
 from arkor.cli.options import backend_of, local_option
 from arkor.cli.suggestions import SuggestingGroup
-from arkor.errors import DatasetError
+from arkor.errors import ConfigError, DatasetError
 from arkor.text import many, one_line
 
 if TYPE_CHECKING:
@@ -42,12 +42,35 @@ def _json_object(_context: click.Context, _parameter: click.Parameter, value: st
     return found
 
 
+def _new_names(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
+    from arkor.data.columns import check_columns
+
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        old, equals, new = pair.rpartition("=")
+        if not equals or not old or old in columns:
+            raise click.BadParameter(f"{pair!r} is not OLD=NEW, once for each column.")
+        columns[old] = new
+    try:
+        return check_columns("--column", columns)
+    except ConfigError as exc:
+        raise click.BadParameter(exc.args[1]) from exc
+
+
 _FILE = click.argument("file", type=click.Path(path_type=Path))
+_COLUMNS = click.option(
+    "--column",
+    "columns",
+    metavar="OLD=NEW",
+    multiple=True,
+    callback=_new_names,
+    help="Rename a column, as columns= of LocalDataset does: question=prompt. May be repeated.",
+)
 _FORMAT = click.option(
     "--format",
     "kind",
     type=click.Choice(["jsonl", "csv", "tsv"]),
-    help="Format of the rows. By default the file name decides.",
+    help="Format of the rows. By default the file's name and first bytes decide.",
 )
 _SETTINGS = (
     click.option("--max-length", type=int, metavar="N", help="Longest example in tokens, as of the job."),
@@ -107,10 +130,20 @@ def dataset() -> None:
 @dataset.command()
 @_FILE
 @_FORMAT
+@_COLUMNS
 @click.option("--model", help="Count tokens with this model's tokenizer, and print what a job would learn.")
 @_with_settings
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def check(file: Path, kind: str | None, model: str | None, local: bool, as_json: bool, **settings: Any) -> int:
+def check(
+    file: Path,
+    *,
+    kind: str | None,
+    columns: dict[str, str] | None,
+    model: str | None,
+    local: bool,
+    as_json: bool,
+    **settings: Any,
+) -> int:
     """Check every row of a file and print a summary.
 
     If rows are invalid, lists the first 20 with the reasons and exits with 2.
@@ -118,21 +151,27 @@ def check(file: Path, kind: str | None, model: str | None, local: bool, as_json:
     With --model, a backend reads the rows as a job would. It prints lengths in tokens, the longest rows, how many rows
     a max_length would cut, and the receipt of the job. If the job would fail, exits with 2.
 
-    FILE: a JSONL file, a CSV file (.csv or .tsv), or - for stdin.
+    FILE: a file of rows (JSONL, CSV, a JSON array, Parquet or Arrow, also within gzip), a folder or a quoted pattern of
+    such files, or - for stdin.
 
     \b
     Example: arkor dataset check data/tickets.jsonl
              arkor dataset check data/tickets.jsonl --model smollm2-135m --local
     """
+    from arkor.data.formats import PREFERENCE, PREFERENCES_LATER
+
     options = _given(settings, local)
     if model is None and options:
         raise click.UsageError("Settings of the job, and --local, go with --model.")
     try:
         if model is None:
-            summary = _checked(file, kind)
+            summary = _checked(file, kind, columns)
             click.echo(json.dumps(summary.to_wire()) if as_json else _described(_name(file), summary))
+            if summary.format == PREFERENCE:
+                raise Refused(f"{_name(file)}: has {PREFERENCES_LATER}")
         else:
-            _check_with(model, file, kind, as_json, options)
+            with _opened(file, kind, columns) as rows:
+                _check_with(model, _name(file), rows, as_json, options)
     except DatasetError as exc:
         return _refused(exc, as_json)
     return COMPLETED
@@ -141,19 +180,29 @@ def check(file: Path, kind: str | None, model: str | None, local: bool, as_json:
 @dataset.command()
 @_FILE
 @_FORMAT
+@_COLUMNS
 @click.option("--row", type=click.IntRange(min=1), help="Number of the row, as errors count it: its line in the file.")
 @click.option("--model", required=True, help="Show the row with this model's tokenizer and chat template.")
 @_with_settings
 @click.option("--json", "as_json", is_flag=True, help="Print the row as one JSON object, token by token.")
 def show(
-    file: Path, *, kind: str | None, row: int | None, model: str, local: bool, as_json: bool, **settings: Any
+    file: Path,
+    *,
+    kind: str | None,
+    columns: dict[str, str] | None,
+    row: int | None,
+    model: str,
+    local: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> int:
     """Print a row as the model sees it: the first one, or --row N.
 
     Shows the whole text with its special tokens. The parts that the loss counts are green and underlined; without
     colours they are between ⟦ and ⟧. A row that gives several examples has a block for each.
 
-    FILE: a JSONL file, a CSV file (.csv or .tsv), or - for stdin.
+    FILE: a file of rows (JSONL, CSV, a JSON array, Parquet or Arrow, also within gzip), a folder or a quoted pattern of
+    such files, or - for stdin.
 
     \b
     Example: arkor dataset show data/tickets.jsonl --row 3 --model smollm2-135m --local
@@ -162,7 +211,7 @@ def show(
     from arkor.protocol.previews import in_marks
 
     try:
-        with _opened(file, kind) as rows:
+        with _opened(file, kind, columns) as rows:
             shown = preview_dataset(rows, row, model, _given(settings, local))
     except DatasetError as exc:
         return _refused(exc, as_json)
@@ -183,7 +232,7 @@ def _refused(exc: DatasetError, as_json: bool) -> int:
     return BAD_INPUT
 
 
-def _check_with(model: str, file: Path, kind: str | None, as_json: bool, options: dict[str, Any]) -> None:
+def _check_with(model: str, name: str, rows: CheckedDataset, as_json: bool, options: dict[str, Any]) -> None:
     """Print a summary of rows and what a model would learn of them.
 
     Raises:
@@ -192,9 +241,7 @@ def _check_with(model: str, file: Path, kind: str | None, as_json: bool, options
     """
     from arkor.client.datasets import check_dataset
 
-    name = _name(file)
-    with _opened(file, kind) as rows:
-        tokens, summary = check_dataset(rows, model, options), rows.summary
+    tokens, summary = check_dataset(rows, model, options), rows.summary
     if as_json:
         click.echo(json.dumps({**summary.to_wire(), "tokens": tokens.to_wire()}))
     else:
@@ -222,17 +269,16 @@ def _name(file: Path) -> str:
     return "stdin" if str(file) == _STDIN else str(file)
 
 
-def _suffix(file: Path, kind: str | None) -> str:
-    return file.suffix if kind is None else f".{kind}"
-
-
 @contextlib.contextmanager
-def _opened(file: Path, kind: str | None) -> Iterator[CheckedDataset]:
+def _opened(file: Path, kind: str | None, columns: dict[str, str] | None) -> Iterator[CheckedDataset]:
     """Have the rows of a file ready to be sent."""
     from arkor.data.files import open_rows, open_stream
 
-    suffix = _suffix(file, kind)
-    rows = open_rows(file, _name(file), suffix) if str(file) != _STDIN else open_stream(_stdin(), "stdin", suffix)
+    suffix = None if kind is None else f".{kind}"
+    if str(file) == _STDIN:
+        rows = open_stream(_stdin(), "stdin", suffix or "", columns)
+    else:
+        rows = open_rows(file, _name(file), suffix, columns)
     with contextlib.closing(rows):
         yield rows
 
@@ -243,21 +289,27 @@ def _stdin() -> io.BufferedReader:
     return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
-def _checked(file: Path, kind: str | None) -> DatasetSummary:
+def _checked(file: Path, kind: str | None, columns: dict[str, str] | None) -> DatasetSummary:
     from arkor.data.files import check_file, check_stream
 
+    suffix = None if kind is None else f".{kind}"
     if str(file) != _STDIN:
-        return check_file(file, _name(file), _suffix(file, kind))
+        return check_file(file, _name(file), suffix, columns)
     with _stdin() as stdin:
-        return check_stream(stdin, _name(file), _suffix(file, kind))
+        return check_stream(stdin, "stdin", suffix or "", columns)
 
 
 def _described(name: str, summary: DatasetSummary) -> str:
+    from arkor.data.formats import name_list
+
     lines = [f"{name}: {many(summary.rows, 'row')} of {summary.format}, all good"]
     if summary.turns:
         lines.append(f"  turns    {summary.turns:,}: {summary.mean_turns:.1f} a row, at most {summary.max_turns:,}")
     lines.append(f"  longest  row {summary.longest_row}: {many(summary.longest_characters, 'character')}")
     lines.append(f"  size     {_size(summary.size_bytes)} as JSONL")
+    if summary.unused:
+        lines.append(f"  unused   {name_list(summary.unused)}: no model sees them")
+    lines += [f"  file     {one_line(file)}: from row {first}" for file, first in summary.files.items()]
     return "\n".join(lines)
 
 

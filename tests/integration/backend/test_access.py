@@ -42,6 +42,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "completions",
             "eval-dataset",
             "previews",
+            "columns",
         ],
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +112,23 @@ def test_bad_rows_have_the_name_that_the_user_gave(able: Cloud, rows: arkor.Chec
         with pytest.raises(DatasetError) as caught:
             dataset.preview(2, model="m")
         assert (caught.value.source, caught.value.problems) == (name, ((2, "why"),))
+
+
+def test_bad_rows_of_several_files_name_their_file(able: Cloud, tmp_path: Path) -> None:
+    """A backend knows their numbers among all."""
+    (tmp_path / "a.csv").write_text("text\na\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "b"}\n{"text": "c"}\n')
+    says(able, {"status": 422, "error": "bad", "source": "there", "rows": [{"row": 4, "reason": "why"}]})
+    with pytest.raises(DatasetError) as caught:
+        arkor.LocalDataset(["a.csv", "b.jsonl"]).check(model="m", project_dir=tmp_path)
+    assert str(caught.value) == "a.csv, b.jsonl: bad\n  row 4: b.jsonl, row 2: why"
+
+
+def test_columns_are_refused_where_the_backend_would_pass_over_them(able: Cloud) -> None:
+    """Before anything is sent."""
+    with pytest.raises(UnsupportedByBackend, match="does not support columns of a data set"):
+        arkor.BlobDataset("https://example.com/x", columns={"q": "text"}).check(model="m")
+    assert able.calls("POST", PREVIEWS) == []
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,19 @@ from arkor.errors import ArkorError, ConfigError, DatasetError
             {"type": "blob", "url": "https://x", "token": "t"},
         ),
         ({"type": "dataset", "id": "ab"}, UploadedDataset("ab"), {"type": "dataset", "id": "ab"}),
+        (
+            {"type": "huggingface", "name": "a/b", "columns": {"my_answer": "completion"}},
+            HuggingFaceDataset("a/b", columns={"my_answer": "completion"}),
+            {"type": "huggingface", "name": "a/b", "columns": {"my_answer": "completion"}},
+        ),
+        (
+            {"type": "blob", "url": "https://x", "columns": {}},
+            BlobDataset("https://x"),
+            {"type": "blob", "url": "https://x"},
+        ),
     ],
 )
-def test_a_data_set_and_its_mapping_form_are_the_same(value: Any, dataset: Any, source: dict[str, str]) -> None:
+def test_a_data_set_and_its_mapping_form_are_the_same(value: Any, dataset: Any, source: dict[str, Any]) -> None:
     """Both give the ``datasetSource`` of the contract."""
     assert dataset.to_wire() == source
     assert parse_dataset(value) == dataset
@@ -42,7 +52,22 @@ def test_a_data_set_and_its_mapping_form_are_the_same(value: Any, dataset: Any, 
 
 def test_a_file_is_a_path() -> None:
     """Text and Path give the same."""
-    assert parse_dataset({"type": "local", "path": "rows.jsonl"}) == LocalDataset(Path("rows.jsonl"))
+    for value in ({"type": "local", "path": "rows.jsonl"}, "rows.jsonl", Path("rows.jsonl")):
+        assert parse_dataset(value) == LocalDataset(Path("rows.jsonl"))
+    several = parse_dataset({"type": "local", "path": ["a.jsonl", Path("b.csv")], "columns": {"q": "text"}})
+    assert several == LocalDataset([Path("a.jsonl"), "b.csv"], columns={"q": "text"})
+    assert hash(several) == hash(LocalDataset(("a.jsonl", "b.csv")))
+
+
+def test_a_name_of_the_hub_is_not_a_file(project: Path) -> None:
+    """The error says which class it is for, and says so of no path that looks otherwise."""
+    for path, hint in (
+        ("a/b", "; for a data set of the Hugging Face hub, use HuggingFaceDataset('a/b')"),
+        ("b.csv", ""),
+    ):
+        with pytest.raises(DatasetError) as raised:
+            LocalDataset(path).check()
+        assert str(raised.value) == f"{path}: cannot be read: No such file or directory ({project}/{path}){hint}"
 
 
 def test_rows_in_memory_are_a_data_set_once_they_were_checked() -> None:
@@ -62,8 +87,16 @@ def test_rows_in_memory_are_not_taken_unchecked(rows: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("a/b", "must be a data set or a mapping with a type, not 'a/b'"),
-        (None, "must be a data set or a mapping with a type"),
+        (3, "must be a data set, a path, or a mapping with a type, not 3"),
+        (None, "must be a data set, a path, or a mapping with a type"),
+        ("", "path must be a text or a Path, not ''"),
+        ({"type": "blob", "url": "https://x", "columns": ["a"]}, "columns must be old names with their new ones"),
+        ({"type": "local", "path": "a.csv", "columns": {"a": 3}}, "columns must be old names with their new ones"),
+        ({"type": "huggingface", "name": "a/b", "columns": {"q": "promt"}}, "no format; did you mean prompt?"),
+        ({"type": "local", "path": "a", "columns": {"a": "text", "b": "text"}}, "columns has two old names for text"),
+        ({"type": "local", "path": []}, "needs path"),
+        ({"type": "local", "path": ["a", 3]}, "path must be a text or a Path, not 3"),
+        ({"type": "dataset", "id": "ab", "columns": {"a": "text"}}, "has no setting columns"),
         ({}, "type must be one of huggingface, blob, local, dataset, not None"),
         ({"type": "s3"}, "not 's3'"),
         ({"type": ["blob"]}, "type must be one of"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import io
 import json
@@ -97,15 +96,7 @@ def test_a_stream_is_checked_as_a_file_is(tmp_path: Path, suffix: str) -> None:
         ("rows.csv", b"\n\n", "row 1: is missing: it has to name the columns"),
         ("rows.jsonl", '{"text": "a"}\n'.encode("utf-16"), "is UTF-16, not UTF-8: save it as UTF-8"),
         ("rows.csv", b"\xfe\xff\0t\0e", "is UTF-16, not UTF-8: save it as UTF-8"),
-        ("rows.jsonl", gzip.compress(ROWS, mtime=0), "is compressed with gzip: unpack it first"),
         ("rows.csv", b"PK\x03\x04rest", "is a zip file, as a workbook is: unpack it, or save the sheet as CSV"),
-        ("rows.parquet", b"PAR1rest", "is Parquet, not JSONL or CSV: train on arkor.dataset_from(pandas"),
-        ("rows.json", b'[{"text": "a"}]', "begins with '[', but JSONL is one object a line"),
-        (
-            "rows.json",
-            b'\xef\xbb\xbf\n [\n{"text": "a"}]',
-            "jq -c '.[]' rows.json > rows.jsonl; or train on arkor.d",
-        ),
         ("rows.jsonl", b'{"text": "a"}\n{"text": 3}\n', "1 row cannot be trained on\n  row 2: text must not be empty"),
         ("rows.csv", b"text\na\n\n \n", "1 row cannot be trained on\n  row 4: text must not be empty"),
         ("rows.csv", b'messages\n"[{""role"": ""user"", ""content"": ""\\ud83d""}]"\n', "holds half a character"),
@@ -130,7 +121,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
     assert error(tmp_path / "rows.jsonl") == (
         f"rows.jsonl: cannot be read: No such file or directory ({tmp_path}/rows.jsonl)"
     )
-    assert error(tmp_path) == f"{tmp_path.name}: cannot be read: Is a directory ({tmp_path})"
 
     def denied(*_: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -225,6 +215,12 @@ class Endless(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
+
+    def tell(self) -> int:
+        return 0
+
+    def seek(self, _offset: int, _whence: int = 0) -> int:
+        return 0
 
     def readinto(self, buffer: Any) -> int:
         self._on_read()

@@ -87,30 +87,100 @@ def test_rows_of_a_database_are_a_data_set() -> None:
 
 def test_a_polars_frame_is_a_data_set() -> None:
     """A key of a struct that has no value is absent."""
-    assert rows(dataset_from(PolarsFrame())) == [{"messages": PLAIN}, {"messages": CALLING, "n": 3}]
+    assert rows(dataset_from(PolarsFrame())) == [{"messages": PLAIN}, {"messages": CALLING}]
 
 
 def test_a_pandas_frame_is_a_data_set() -> None:
-    """Its numbers are Python's, and each of its nulls is an absent key."""
+    """Its texts are Python's, and each of its nulls is an absent key."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(
         {
-            "prompt": ["a", "b"],
-            "completion": ["c", "d"],
-            "whole": pandas.array([1, None], dtype="Int64"),
-            "small": pandas.Series([2, 3], dtype="int8"),
-            "real": [0.5, float("nan")],
-            "flag": [True, False],
-            "when": [None, pandas.NaT],
-            "word": pandas.Categorical(["x", None]),
+            "instruction": pandas.Series(["a", "b", "c"], dtype="string"),
+            "input": pandas.Categorical(["x", None, "x"]),
+            "output": ["d", "e", "f"],
         }
     )
-    first = {"prompt": "a", "completion": "c", "whole": 1, "small": 2, "real": 0.5, "flag": True, "word": "x"}
-    second = {"prompt": "b", "completion": "d", "small": 3, "flag": False}
     dataset = dataset_from(frame)
-    assert rows(dataset) == [first, second]
-    assert list(rows(dataset)[0]) == list(first)
+    assert rows(dataset) == [
+        {"instruction": "a", "input": "x", "output": "d"},
+        {"instruction": "b", "output": "e"},
+        {"instruction": "c", "input": "x", "output": "f"},
+    ]
     assert dataset.source == "dataset_from(DataFrame)"
+
+
+class Unknown:
+    """What JSON does not have."""
+
+
+def test_columns_of_a_table_that_are_not_used_may_hold_anything(caplog: pytest.LogCaptureFixture) -> None:
+    """They are named once, and left away; so nothing in them can refuse the table."""
+    pandas, pyarrow, hub = (pytest.importorskip(name) for name in ("pandas", "pyarrow", "datasets"))
+    times = [pandas.Timestamp("2026-01-01"), pandas.NaT]
+    frame = pandas.DataFrame(
+        {"id": [1, 2], "text": ["a", "b"], "when": times, "ratio": [float("inf"), float("nan")], "raw": [b"x", b"y"]}
+    )
+    table = pyarrow.Table.from_pandas(frame)
+    far = pyarrow.table({"text": ["a", "b"], "when": pyarrow.array([2**62, 1], pyarrow.timestamp("s"))})
+    for one, left in (
+        (frame, "id, when, ratio, raw"),
+        (frame.assign(when=[Unknown(), Unknown()]), "id, when, ratio, raw"),
+        (table, "id, when, ratio, raw"),
+        (table.to_batches()[0], "id, when, ratio, raw"),
+        (hub.Dataset(table), "id, when, ratio, raw"),
+        (hub.Dataset(table).to_iterable_dataset(), "id, when, ratio, raw"),
+        (far, "when"),
+    ):
+        caplog.clear()
+        dataset = dataset_from(one)
+        assert rows(dataset) == [{"text": "a"}, {"text": "b"}]
+        (record,) = caplog.records
+        assert record.getMessage() == f"{dataset.source}: left away, as the format has no such columns: {left}"
+
+
+def test_media_are_not_decoded(caplog: pytest.LogCaptureFixture) -> None:
+    """Hugging Face opens what such a column names when a row is read."""
+    hub = pytest.importorskip("datasets")
+    features = hub.Features({"text": hub.Value("string"), "picture": hub.Image(), "sounds": hub.List(hub.Audio())})
+    rowset = hub.Dataset.from_dict({"text": ["a"], "picture": [None], "sounds": [None]}, features=features)
+    dataset = dataset_from(rowset)
+    assert rows(dataset) == [{"text": "a"}]
+    (record,) = caplog.records
+    assert record.getMessage() == "dataset_from(Dataset): left away, as the format has no such columns: picture, sounds"
+
+
+def test_keys_that_are_not_used_may_hold_anything(caplog: pytest.LogCaptureFixture) -> None:
+    """Rows that are no table keep those that JSON can hold: the receipt names them."""
+    itself: dict[str, Any] = {}
+    itself["more"] = itself
+    unfit = [datetime.date(2026, 1, 1), [1, {"b": Decimal(1)}], {1, 2}, float("inf"), [float("nan")], itself, {3: 1}]
+    given = [{"text": "a", "id": number, "more": value} for number, value in enumerate(unfit)]
+    assert rows(dataset_from(given)) == [{"text": "a", "id": number} for number in range(len(unfit))]
+    (record,) = caplog.records
+    assert record.getMessage() == "dataset_from(list): left away, as the format has no such columns: more"
+
+
+def test_columns_have_new_names(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that are given, or common ones, which is said once."""
+    pandas = pytest.importorskip("pandas")
+    given = [{"frage": "a", "antwort": "b"}, {"frage": "c", "antwort": "d"}]
+    columns = {"frage": "prompt", "antwort": "completion"}
+    expected = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]
+    for one in (given, pandas.DataFrame(given)):
+        assert rows(dataset_from(one, columns=columns)) == expected
+    assert not caplog.records
+    common = pandas.DataFrame(given).rename(columns={"frage": "question", "antwort": "answer"})
+    assert rows(dataset_from(common)) == expected
+    (record,) = caplog.records
+    assert "columns are taken as follows: question as prompt, answer as completion" in record.getMessage()
+    with pytest.raises(DatasetError, match=r'pass columns=\{"frage": "prompt", "antwort": "completion"\}'):
+        dataset_from(given)
+    with pytest.raises(
+        DatasetError, match=r"has no column reply, so columns= cannot be done \(its columns: frage, antwort"
+    ):
+        dataset_from(pandas.DataFrame(given), columns={"reply": "completion"})
+    with pytest.raises(ConfigError, match="belongs to no format"):
+        dataset_from(given, columns={"frage": "q"})
 
 
 def test_conversations_are_the_same_from_every_table(tmp_path: Path) -> None:
@@ -184,20 +254,22 @@ def test_texts_that_are_also_something_else_are_texts() -> None:
     ("row", "reason"),
     [
         ({"text": ""}, "text must not be empty"),
-        ({"text": None}, "has none of messages; prompt and completion; instruction and output; text (its keys: none)"),
+        ({"text": None}, "text: has no value (null or NaN)"),
+        ({"text": float("nan")}, "text: has no value (null or NaN)"),
+        ({"text": float("-inf")}, "text: is -inf, a number that JSON does not have"),
+        ({"text": [float("nan")]}, "text[0]: is nan, a number that JSON does not have"),
+        ({"text": {"a": [{"b": float("inf")}]}}, "text.a[0].b: is inf, a number that JSON does not have"),
         ({"text": "\ud83d"}, "holds half a character (a lone surrogate)"),
         ({"text": "a", "\udfff": 1}, "holds half a character (a lone surrogate)"),
         ("text", "is of type str, not a mapping"),
         (None, "is of type NoneType, not a mapping"),
         (["text"], "is of type list, not a mapping"),
         ({3: "a"}, "has the key 3, which is no text"),
-        ({"text": "a", "more": [{"b": {None: 1}}]}, "more[0].b: has the key None, which is no text"),
+        ({"text": [{"b": {None: 1}}]}, "text[0].b: has the key None, which is no text"),
         ({"text": b"a"}, "text: is of type bytes, which JSON does not have: leave it out, or make it a text"),
-        ({"text": "a", "when": datetime.date(2026, 1, 1)}, "when: is of type date, which JSON does not have"),
-        ({"text": "a", "more": [1, {"b": Decimal(1)}]}, "more[1].b: is of type Decimal, which JSON does not have"),
-        ({"text": "a", "more": {1, 2}}, "more: is of type set, which JSON does not have"),
-        ({"text": "a", "more": float("inf")}, "holds a number that JSON cannot hold: "),
-        ({"text": "a", "more": [float("nan")]}, "holds a number that JSON cannot hold: "),
+        ({"text": datetime.date(2026, 1, 1)}, "text: is of type date, which JSON does not have"),
+        ({"text": [1, {"b": Decimal(1)}]}, "text[1].b: is of type Decimal, which JSON does not have"),
+        ({"text": {1, 2}}, "text: is of type set, which JSON does not have"),
         ({"text": "a", "more": 10**5000}, "holds a number that JSON cannot hold: "),
     ],
 )
@@ -213,8 +285,8 @@ def test_a_bad_row_is_listed_with_its_number(row: Any, reason: str) -> None:
 
 def test_a_row_that_contains_itself_is_listed() -> None:
     """Not a crash."""
-    row: dict[str, Any] = {"text": "a"}
-    row["more"] = [row]
+    row: dict[str, Any] = {}
+    row["text"] = [row]
     with pytest.raises(DatasetError, match="row 1: is nested too deeply"):
         dataset_from([row])
 
@@ -223,10 +295,10 @@ def test_what_numpy_alone_has_is_listed() -> None:
     """Its dates and its long numbers."""
     numpy = pytest.importorskip("numpy")
     with pytest.raises(DatasetError) as raised:
-        dataset_from([{"text": "a", "b": numpy.datetime64("2026-01-01")}, {"text": "a", "b": numpy.longdouble(1)}])
+        dataset_from([{"text": numpy.datetime64("2026-01-01")}, {"text": numpy.longdouble(1)}])
     assert [reason.partition(",")[0] for _, reason in raised.value.problems] == [
-        "b: is of type date",
-        "b: is of type longdouble",
+        "text: is of type date",
+        "text: is of type longdouble",
     ]
 
 
@@ -275,7 +347,7 @@ def test_a_table_with_two_columns_of_one_name_is_refused() -> None:
             dataset_from(one)
 
 
-VALUES = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+VALUES = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
 ROWS = st.lists(
     st.dictionaries(
         st.text(max_size=3),

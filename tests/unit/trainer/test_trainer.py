@@ -29,7 +29,7 @@ def test_a_name_that_no_job_can_have_is_refused(name: Any) -> None:
     ("settings", "says"),
     [
         ({"eval_dataset": {"type": "huggingface", "name": "imdb"}}, "its full name is stanfordnlp/imdb"),
-        ({"eval_dataset": [{"text": "a"}]}, "must be a data set or a mapping with a type"),
+        ({"eval_dataset": [{"text": "a"}]}, "must be a data set, a path, or a mapping with a type"),
         ({"eval_dataset": ROWS, "dataset_split": {"eval_fraction": 0.1}}, "cannot be combined with dataset_split"),
     ],
 )

@@ -45,6 +45,8 @@ function warningsOf(receipt) {
     ...leftOut.map(([field, found]) => [found, `of which the chat template left out the ${field}`]),
     ...COUNTS.map(([name, what]) => [receipt[name], what]),
   ].filter(([found]) => whole(found?.count)).map(([found, what]) => `${many(found.count, "row")} ${what} (${numbers(found)})`);
+  const columns = receipt.recognisedColumns;
+  if (columns) counted.push(`columns are taken as follows: ${columns}. columns= changes that`);
   return unseen.length ? [...counted, `the model does not see ${keys(unseen, whole(receipt.moreUnseenKeys))}`] : counted;
 }
 

@@ -94,6 +94,7 @@ def test_a_receipt_travels(tmp_path: Path) -> None:
         left_out={"tools": NumberedCount(2, (1, 3))},
         unseen_keys={"id": NumberedCount(1, (3,))},
         more_unseen_keys=1,
+        recognised_columns="question as prompt",
     )
     body = json.loads(json.dumps(receipt.to_wire()))
     assert Receipt.from_wire({**body, "new": 1}) == receipt
@@ -101,6 +102,7 @@ def test_a_receipt_travels(tmp_path: Path) -> None:
     assert Receipt.from_wire("none") is None
     assert receipt.warnings() == [
         "2 rows of which the chat template left out the tools (rows 1, 3)",
+        "columns are taken as follows: question as prompt. columns= changes that",
         "the model does not see id (1 row) and 1 further key",
     ]
 
@@ -117,6 +119,22 @@ def test_keys_that_the_model_does_not_see_are_named_once(tmp_path: Path) -> None
     assert receipt.warnings()[0].endswith("column18 (1 row) and 5 further keys")
     receipt = prepare_data(spec(tmp_path, [rows[0] | {"\x1b[31m": 1}]), Tokenizer(plain), Lengths()).receipt
     assert list(receipt.unseen_keys) == ["id", r"'\x1b[31m'"]
+
+
+def test_what_training_cannot_honour_is_named(tmp_path: Path) -> None:
+    """A row may say that calls come one at a time; no template shows it to the model."""
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    rows = [{"messages": talk, "parallel_tool_calls": False}]
+    receipt = prepare_data(spec(tmp_path, rows), Tokenizer(plain), Lengths()).receipt
+    assert receipt.warnings() == ["the model does not see parallel_tool_calls (1 row)"]
+
+
+def test_columns_that_were_recognised_are_in_the_receipt(tmp_path: Path) -> None:
+    """Also those of held-out rows alone."""
+    known, common = [{"prompt": "q", "completion": "a"}], [{"question": "q", "answer": "a"}]
+    for train, held_out in ((common, None), (known, common)):
+        receipt = prepare_data(spec(tmp_path, train, held_out), Tokenizer(plain), Lengths()).receipt
+        assert receipt.recognised_columns == "question as prompt, answer as completion"
 
 
 def test_rows_with_a_special_token_in_their_text_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,46 @@ def test_named_splits_are_two_sources(tmp_path: Path, monkeypatch: pytest.Monkey
     loaded = load_rows(spec(tmp_path, [], datasetSource=hub, evalDatasetSource={**other, "split": "dev"}))
     assert (len(loaded.train.rows), loaded.eval.source) == (1, "owner/other (held-out rows)")
     assert asked == [("owner/rows", "first"), ("owner/rows", "test"), ("owner/rows", "train"), ("owner/other", "dev")]
+
+
+def test_rows_that_the_backend_fetches_are_converted_as_a_client_converts_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By ``columns``, by common names, and from ShareGPT; a row keeps its number."""
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    talk = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    pair = {"prompt": "a", "completion": "b"}
+    for brought, columns, row, unseen in (
+        ({"frage": "a", "antwort": "b", "id": 3}, {"frage": "prompt", "antwort": "completion"}, pair, ("id",)),
+        ({"question": "a", "answer": "b"}, None, pair, ()),
+        ({"conversations": turns, "id": 3}, None, talk, ("id",)),
+        ({"turns": turns}, {"turns": "conversations"}, talk, ()),
+    ):
+        monkeypatch.setattr(rows, "load_hub_rows", lambda _, brought=brought: [brought])
+        hub = {"type": "huggingface", "name": "owner/rows", "columns": columns}
+        with BlobHost([whole(b"\n" + json.dumps(brought).encode())]) as host:
+            blob = {"type": "blob", "url": host.url(), "columns": columns}
+            folder = Path(tempfile.mkdtemp(dir=tmp_path))
+            loaded = load_rows(
+                attrs.evolve(spec(folder, [], datasetSource=hub, evalDatasetSource=blob), allow_private_urls=True)
+            )
+        assert loaded.train.rows == [NumberedRow(1, row, unseen)]
+        assert loaded.eval.rows == [NumberedRow(2, row, unseen)]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([{"frage": "a", "antwort": "b"}], 'pass columns={"frage": "prompt", "antwort": "completion"}'),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c"}], "rows of preferences"),
+        ([{"conversations": [{"from": "bing", "value": "a"}]}], "from must be one of human, "),
+    ],
+)
+def test_rows_that_fit_no_format_are_told(tmp_path: Path, content: list[Any], says: str) -> None:
+    """In the words of a client."""
+    with pytest.raises(DatasetError) as caught:
+        load_rows(spec(tmp_path, content))
+    assert says in str(caught.value)
 
 
 @given(count=st.integers(2, 60), fraction=st.floats(0.001, 0.999), seed=st.none() | st.integers(0, 5))
