@@ -117,6 +117,7 @@ if TYPE_CHECKING:
         TrainingCompletedEvent as TrainingCompletedEvent,
         TrainingFailedEvent as TrainingFailedEvent,
         TrainingLogEvent as TrainingLogEvent,
+        TrainingPreparingEvent as TrainingPreparingEvent,
         TrainingStartedEvent as TrainingStartedEvent,
     )
     from arkor.protocol.job_metrics import Metrics as Metrics
@@ -226,6 +227,7 @@ _HOMES = {
         "TrainingCompletedEvent",
         "TrainingFailedEvent",
         "TrainingLogEvent",
+        "TrainingPreparingEvent",
         "TrainingStartedEvent",
     ),
     "arkor.protocol.jobs": ("AdapterRef", "Artifact", "JobStatus", "Scope", "TrainingJob"),

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import click
 import torch
+from datasets import Dataset
 
 from arkor.backend.training_worker.data import Data
 from arkor.backend.training_worker.device import Device, choose_device, free_gpu_bytes
 from arkor.backend.training_worker.gpu_memory import StepMemory
 from arkor.backend.training_worker.model import build_trainer, load_config, load_tokenizer
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.backend.training_worker.tokenize import Example
 from arkor.protocol.config import JobConfig
 from arkor.protocol.receipt import Receipt
 
@@ -88,10 +88,11 @@ def rows(config: JobConfig, length: int) -> Data:
     ids: list[list[int]] = [[dice.randrange(vocabulary) for _ in range(length - (n % 2))] for n in range(count)]
     return Data(
         format="text",
-        train=[Example(row, row) for row in ids],
+        train=Dataset.from_dict({"input_ids": ids, "labels": ids}),
         train_rows=count,
         eval=[],
         eval_rows=0,
+        longest=length,
         receipt=Receipt(max_length=length),
         prompt_form="raw",
     )

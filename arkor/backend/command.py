@@ -43,6 +43,11 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option("--server-file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the address.")
 @click.option("--idle-exit", "idle_exit_s", type=_SECONDS, metavar="SECONDS", help="End when unused for so long.")
 @click.option("--max-parallel", type=_COUNT, help="Jobs that train at the same time (default 1).")
+@click.option(
+    "--examples-bytes",
+    type=click.IntRange(min=0),
+    help="Size of the tokenized rows that are kept for later jobs (default 8 GiB).",
+)
 @click.option("--worker", "worker_module", hidden=True)
 @click.option("--models", "models_module", hidden=True)
 @click.option("--chat", "chat_module", hidden=True)

@@ -44,6 +44,7 @@ class Settings:
         max_starts: tries to start a job's worker after which the job fails, at least 1.
         start_retry_s: seconds until the second try; twice as long before each later one, at most a minute.
         max_dataset_bytes: largest data set, uncompressed.
+        examples_bytes: how large the tokenized rows that are kept for later jobs may be together, 0 or more.
     """
 
     data: Path = attrs.field(converter=_absolute)
@@ -71,6 +72,7 @@ class Settings:
     max_starts: int = 12
     start_retry_s: float = 1.0
     max_dataset_bytes: int = 4 * GIB
+    examples_bytes: int = 8 * GIB
 
     @property
     def database_path(self) -> Path:
@@ -86,6 +88,11 @@ class Settings:
     def adapters_folder(self) -> Path:
         """Where adapters are unpacked for chats; all of it can be made again."""
         return self.data / "adapters"
+
+    @property
+    def examples_folder(self) -> Path:
+        """Where tokenized rows are kept for later jobs; all of it can be made again."""
+        return self.data / "examples"
 
     @property
     def jobs_folder(self) -> Path:

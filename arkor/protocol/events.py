@@ -41,6 +41,20 @@ class _Event:
 
 
 @attrs.frozen(slots=False)
+class TrainingPreparingEvent(_Event):
+    """The rows are being prepared: ``done`` of ``total`` of a ``phase``, before the training starts.
+
+    The phases are ``reading`` (in bytes, or in rows) and ``tokenizing`` (in rows); later backends may have others.
+    ``total`` is 0 if it is not known.
+    """
+
+    type: ClassVar[str] = "training.preparing"
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+
+
+@attrs.frozen(slots=False)
 class TrainingStartedEvent(_Event):
     """Training began; ``metadata`` says on what."""
 
@@ -101,7 +115,8 @@ class TrainingCancelledEvent(_Event):
 
 
 Event = (
-    TrainingStartedEvent
+    TrainingPreparingEvent
+    | TrainingStartedEvent
     | TrainingLogEvent
     | CheckpointSavedEvent
     | TrainingCompletedEvent
@@ -111,6 +126,11 @@ Event = (
 
 
 _METRICS = tuple((metric.name, metric.wire_name) for metric in METRICS)
+
+
+def _preparing(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
+    done, total = (max(0, wire.whole_number(body.get(name)) or 0) for name in ("done", "total"))
+    return TrainingPreparingEvent(job_id, at, wire.text(body.get("phase")), done, total, id=event_id, body=body)
 
 
 def _started(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
@@ -144,6 +164,7 @@ def _cancelled(job_id: str, at: str, body: Mapping[str, Any], event_id: str | No
 
 
 _READERS: dict[str, Callable[[str, str, Mapping[str, Any], str | None], Event]] = {
+    "training.preparing": _preparing,
     "training.started": _started,
     "training.log": _log,
     "checkpoint.saved": _checkpoint,

@@ -27,6 +27,7 @@ from arkor.protocol.events import (
     TrainingCompletedEvent,
     TrainingFailedEvent,
     TrainingLogEvent,
+    TrainingPreparingEvent,
     TrainingStartedEvent,
     parse_event,
 )
@@ -89,6 +90,8 @@ class JobRecord:
         match event:
             case TrainingLogEvent():  # nearly all are
                 pass
+            case TrainingPreparingEvent():
+                self.job = attrs.evolve(self.job, status=JobStatus.RUNNING.value)
             case TrainingStartedEvent():
                 started_at = self.job.started_at or event.timestamp or None
                 self.job = attrs.evolve(

@@ -73,6 +73,28 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     assert page.accessibility() == []
 
 
+def test_the_preparing_of_the_rows_has_a_bar(page: Page, job: ScriptedJob) -> None:
+    """With the time left, by the backend's clock, until the training starts; also for a page that comes later."""
+    page.open(ROUTE)
+    page.the(".status-running", "running")
+    assert page.all(".preparing") == []
+    job.event("training.preparing", phase="reading", done=0, total=0)
+    page.the(".preparing", "Reading the rows")
+    assert page.run("return document.querySelector('.preparing progress').hasAttribute('value')") is False
+    for second, done in enumerate((0, 100)):
+        at = f"2026-01-01T09:00:0{second}.000Z"
+        job.event("training.preparing", phase="tokenizing", done=done, total=1000, timestamp=at)
+    for again in (False, True):
+        if again:
+            page.open(ROUTE)
+        page.the(".preparing", "Tokenizing the rows \N{MIDDLE DOT} 10 % \N{MIDDLE DOT} 9 s left")
+        assert page.run("return document.querySelector('.preparing progress').value") == 0.1
+    assert page.accessibility() == []
+    job.event("training.started", metadata={})
+    page.gone(".preparing")
+    assert lines(page)[-1].startswith("[started]")
+
+
 RECEIPT = Receipt(
     rows=12_340,
     held_out_rows=2000,

@@ -134,7 +134,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         "adapter": trainer.model.peft_config["default"].to_dict(),
         "weights": weights,
         "loaded": {name: str(value) for name, value in loaded.items()},
-        "rows": [[(row.input_ids, row.labels) for row in part] for part in (data.train, data.eval)],
+        "rows": [[(row["input_ids"], row["labels"]) for row in part] for part in (data.train, data.eval)],
         "kept": [step for step in range(1, 20) if progress._is_for_user(step)],
     }
 

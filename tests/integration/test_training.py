@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from arkor.protocol.config import JobConfig
 from arkor.protocol.receipt import Receipt
 from tests.support.backend import BackendProcess
 from tests.support.blobs import BlobHost, head
+from tests.support.eventually import eventually
 from tests.support.receiver import TOKEN, Receiver
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(240)]
@@ -58,10 +60,12 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
 
 
-def start(receiver: Receiver, home: Path, folder: Path, attempt: int = 1, **config: Any) -> subprocess.Popen[bytes]:
+def start(
+    receiver: Receiver, home: Path, folder: Path, attempt: int = 1, count: int = 40, **config: Any
+) -> subprocess.Popen[bytes]:
     """Start a worker as the engine does."""
     data = folder / "rows.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows(40)))
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows(count)))
     spec = {
         "jobId": "job_1",
         "attempt": attempt,
@@ -106,6 +110,30 @@ def run(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         resumed = receiver.of_type("training.started")[-1]["metadata"]["resumedFromStep"]
     assert resumed == stopped_at
     return Run(code, receiver.events, folder)
+
+
+def test_a_worker_that_prepares_many_rows_reports_and_can_be_cancelled(model_home: Path, tmp_path: Path) -> None:
+    """It tells each phase and how far it is; between these events it gives signs of life, so its lease holds."""
+    with Receiver() as receiver, start(receiver, model_home, tmp_path, count=100_000, **CONFIG) as worker:
+        begun = receiver.wait_for("training.preparing", 120)
+        assert (begun["phase"], begun["done"], begun["total"]) == (
+            "reading",
+            0,
+            (tmp_path / "rows.jsonl").stat().st_size,
+        )
+        eventually(lambda: any(told(receiver)), "some rows are tokenised", 120)
+        lives = len(receiver.reports)
+        eventually(lambda: len(receiver.reports) > lives + 3, "it gives signs of life", 120)
+        receiver.cancel = True
+        receiver.wait_for("training.cancelled", 30)
+        assert worker.wait(30) == 0
+    assert all(later - earlier >= 5_000 for earlier, later in itertools.pairwise(told(receiver)))
+    assert receiver.of_type("training.started") == []
+
+
+def told(receiver: Receiver) -> list[int]:
+    """Return how many rows were tokenised at each event that says so."""
+    return [event["done"] for event in receiver.of_type("training.preparing") if event["phase"] == "tokenizing"]
 
 
 def test_a_cancel_ends_a_worker_that_waits_for_its_rows(model_home: Path, tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def started(**metadata: Any) -> dict[str, Any]:
     return {"type": "training.started", "metadata": metadata}
 
 
+def preparing(phase: str, done: int, total: int) -> dict[str, Any]:
+    """Return how far the preparing of the rows is."""
+    return {"type": "training.preparing", "phase": phase, "done": done, "total": total}
+
+
 def log(step: int, loss: float | None = None, **figures: Any) -> dict[str, Any]:
     """Return a line of the training log."""
     return {"type": "training.log", "step": step, "loss": loss, **figures}

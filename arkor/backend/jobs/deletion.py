@@ -13,6 +13,7 @@ from pathlib import Path
 from arkor.backend.inference import Targets
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
+from arkor.system.folder_cache import FolderCache
 
 log = logging.getLogger("arkor.backend")
 
@@ -33,12 +34,14 @@ class Deleter:
         self._settings = settings
         self._store = store
         self._targets = targets
+        self._examples = FolderCache(settings.examples_folder, settings.examples_bytes)
 
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended and whose worker has left."""
         unneeded = self._store.deletions.delete(job_id)
         try:
             self._remove_folder(self._settings.job_folder(job_id))
+            self._examples.forget(job_id)
             for sha256 in unneeded.datasets:
                 self._store.datasets.remove_unneeded(sha256)
             self._targets.forget(unneeded.adapters)
@@ -56,6 +59,7 @@ class Deleter:
             if is_orphan or folder.name.startswith(_MARK):
                 shutil.rmtree(folder, ignore_errors=True)
         try:
+            self._examples.forget_others(known)
             self._store.datasets.remove_left_behind()
         except OSError as exc:
             log.warning("Not all files of unfinished uploads could be removed: %s", exc)

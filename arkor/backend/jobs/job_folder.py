@@ -27,7 +27,7 @@ def leftovers(folder: Path) -> Iterator[Path]:
     Args:
         folder: a job's.
     """
-    for pattern in ("spec.json", ".spec.json.*", ".dataset.*", ".adapter.*", "artifacts/.*.part"):
+    for pattern in ("spec.json", ".spec.json.*", ".dataset.*", ".adapter.*", ".examples.*", "artifacts/.*.part"):
         yield from folder.glob(pattern)
 
 
@@ -65,6 +65,8 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "modelRoot": None if settings.model_root is None else str(settings.model_root),
         "allowPrivateUrls": settings.allow_private_urls,
         "threads": threads,
+        "cacheDir": str(settings.examples_folder),
+        "cacheBytes": settings.examples_bytes,
     }
     path = spec_path(settings, job.id)
     write_atomically(path, json.dumps(spec).encode(), mode=0o600)

@@ -5,7 +5,7 @@ Protocol: docs/protocol.md, "Jobs": ``datasetSource`` of type ``huggingface``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from arkor.data.frames import is_media
@@ -17,7 +17,29 @@ Row = dict[str, Any]
 _HUB_FILES = "hf://datasets/"
 
 
-def load_hub_rows(source: Mapping[str, Any]) -> list[Row]:
+class HubRows:
+    """The rows of a split, each read from the disk as it is iterated over; what is null is left out.
+
+    Args:
+        rows: the split, of ``datasets``.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+
+    @property
+    def fingerprint(self) -> str:
+        """What only a split with the same rows shares."""
+        return str(self._rows._fingerprint)  # there is no public name for it
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (_without_nulls(dict(row)) for row in self._rows)
+
+
+def load_hub_rows(source: Mapping[str, Any]) -> HubRows:
     """Load the rows of a split.
 
     Args:
@@ -30,8 +52,7 @@ def load_hub_rows(source: Mapping[str, Any]) -> list[Row]:
             outside the hub.
     """
     check_hub_name("dataset_source", str(source["name"]))
-    rows = _load_split(str(source["name"]), source.get("subset"), str(source.get("split") or "train"))
-    return [_without_nulls(dict(row)) for row in rows]
+    return HubRows(_load_split(str(source["name"]), source.get("subset"), str(source.get("split") or "train")))
 
 
 def _load_split(name: str, subset: str | None, split: str) -> Any:

@@ -9,7 +9,6 @@ from arkor.backend.training_worker import settings
 from arkor.backend.training_worker.data import Data
 from arkor.backend.training_worker.device import Device, attention_for
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.backend.training_worker.tokenize import Example
 
 
 def load_tokenizer(path: str) -> Any:
@@ -55,8 +54,8 @@ def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: 
     trainer = trainer_class(
         model=_load_model(spec, device, model_path, data.longest),
         args=SFTConfig(**arguments),
-        train_dataset=_dataset(data.train),
-        eval_dataset=_dataset(data.eval) if data.eval else None,
+        train_dataset=data.train,
+        eval_dataset=data.eval if data.eval else None,
         processing_class=tokenizer,
         peft_config=_lora(spec),
     )
@@ -103,13 +102,3 @@ def _lora(spec: WorkerSpec) -> Any:
 
     shape = settings.arguments_of(spec.config, "LoraConfig")
     return LoraConfig(**shape, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
-def _dataset(examples: list[Example]) -> Any:
-    from datasets import Dataset
-
-    columns = {
-        "input_ids": [example.input_ids for example in examples],
-        "labels": [example.labels for example in examples],
-    }
-    return Dataset.from_dict(columns)

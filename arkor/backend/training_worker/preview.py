@@ -9,12 +9,14 @@ answer, see docs/protocol.md, "Previews".
 
 from __future__ import annotations
 
+import heapq
 import logging
 import math
 import os
 import resource
 import sys
 import threading
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,14 @@ import attrs
 
 from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.pipes import Pipes
-from arkor.backend.training_worker.data import EncodedRows, FittedRows, check_loss, encode_rows, fit_rows
+from arkor.backend.training_worker.chunks import Chunk
+from arkor.backend.training_worker.data import FittedRows, check_loss, fit_rows
 from arkor.backend.training_worker.device import choose_device, prepare_environment
 from arkor.backend.training_worker.failures import explain
 from arkor.backend.training_worker.lengths import Lengths
 from arkor.backend.training_worker.rows import Rows, load_rows
 from arkor.backend.training_worker.spec import RowsSpec
-from arkor.backend.training_worker.tokenize import IGNORED, Example as EncodedExample
+from arkor.backend.training_worker.tokenize import IGNORED
 from arkor.errors import ArkorError, DatasetError
 from arkor.protocol import previews
 from arkor.protocol.config import JobConfig
@@ -93,11 +96,10 @@ def summary(rows: Rows, tokenizer: Any, config: JobConfig, most_tokens: Lengths)
     Raises:
         DatasetError: a row cannot be tokenised.
     """
-    encoded = encode_rows(rows, tokenizer, config)
-    fitted = fit_rows(encoded, config, most_tokens)
-    every = (*encoded.train, *encoded.eval)
-    lengths = sorted(len(example.input_ids) for row in every for example in row.examples)
-    by_length = sorted(every, key=lambda row: (-row.longest, row.number))
+    fitted = fit_rows(rows, tokenizer, config, most_tokens)
+    every = (fitted.train, fitted.eval)
+    lengths = sorted(length for part in every for length in part.lengths)
+    by_row = [(-longest, number) for part in every for number, longest in zip(part.numbers, part.longest, strict=True)]
     limits = _limits(config.max_length, lengths[-1] if lengths else 0)
     return TokenSummary(
         format=rows.train.format,
@@ -105,8 +107,8 @@ def summary(rows: Rows, tokenizer: Any, config: JobConfig, most_tokens: Lengths)
         p90=_quantile(lengths, 0.9),
         p99=_quantile(lengths, 0.99),
         longest=_quantile(lengths, 1),
-        longest_rows=[RowLength(row.number, row.longest) for row in by_length[:MOST_LONGEST]],
-        longer_rows=[LongerRows(tokens, sum(row.longest > tokens for row in every)) for tokens in limits],
+        longest_rows=[RowLength(number, -longest) for longest, number in heapq.nsmallest(MOST_LONGEST, by_row)],
+        longer_rows=[LongerRows(tokens, sum(-longest > tokens for longest, _ in by_row)) for tokens in limits],
         receipt=fitted.receipt,
         problem=_problem(fitted, config),
     )
@@ -125,19 +127,21 @@ def preview(rows: Rows, number: int, tokenizer: Any, config: JobConfig, most_tok
     Raises:
         DatasetError: there is no such row, or it cannot be tokenised.
     """
-    encoded = encode_rows(_only(rows, number), tokenizer, config)
-    fitted = fit_rows(encoded, config, most_tokens)
-    (row,) = (*fitted.train, *fitted.eval)
-    kept = rows.eval if fitted.eval else rows.train
-    examples = [_shown(example, tokenizer) for example in row.examples]
+    chunks: list[Chunk] = []
+    fitted = fit_rows(
+        _only(rows, number), tokenizer, config, most_tokens, take=lambda _part, chunk: chunks.append(chunk)
+    )
+    (chunk,) = chunks
+    (note,) = chunk.notes
+    is_held_out = len(fitted.eval) > 0
     return RowPreview(
-        row=row.number,
-        format=kept.format,
-        is_held_out=bool(fitted.eval),
-        examples=examples,
+        row=note.number,
+        format=(rows.eval if is_held_out else rows.train).format,
+        is_held_out=is_held_out,
+        examples=[_shown(ids, labels, tokenizer) for ids, labels in chunk.examples()],
         max_length=fitted.receipt.max_length,
         max_length_reason=fitted.receipt.max_length_reason,
-        cut_tokens=_tokens(encoded) - sum(len(example.tokens) for example in examples),
+        cut_tokens=sum(note.lengths) - sum(chunk.lengths),
         left_out=sorted(fitted.receipt.left_out),
     )
 
@@ -148,24 +152,24 @@ def _only(rows: Rows, number: int) -> Rows:
     Raises:
         DatasetError: there is none of that number.
     """
-    numbers = sorted(item.number for item in (*rows.train.rows, *rows.eval.rows))
-    wanted = number or numbers[0]
-    if wanted not in numbers:
-        raise DatasetError(rows.train.source, f"has no row {number}: its rows are {numbers[0]} to {numbers[-1]}")
-    train, held_out = ([item for item in part.rows if item.number == wanted] for part in (rows.train, rows.eval))
+    parts = (rows.train, rows.eval)
+    numbers = [array("Q", (item.number for item in part.rows)) for part in parts]
+    ends = sorted(end for part in numbers for end in (*part[:1], *part[-1:]))
+    wanted = number or ends[0]
+    places = [[part.index(wanted)] if wanted in part else [] for part in numbers]
+    if not any(places):
+        raise DatasetError(rows.train.source, f"has no row {number}: its rows are {ends[0]} to {ends[-1]}")
+    if all(places):
+        places[1] = []
     return Rows(
-        attrs.evolve(rows.train, rows=train[:1]), attrs.evolve(rows.eval, rows=held_out[:1] if not train else [])
+        *(attrs.evolve(part, rows=part.rows.select(chosen)) for part, chosen in zip(parts, places, strict=True))
     )
 
 
-def _shown(example: EncodedExample, tokenizer: Any) -> previews.Example:
+def _shown(ids: Sequence[int], labels: Sequence[int], tokenizer: Any) -> previews.Example:
     texts = Detokenizer(tokenizer, with_special=True)
-    pairs = zip(example.input_ids, example.labels, strict=True)
+    pairs = zip(ids, labels, strict=True)
     return previews.Example([previews.Token(token, texts.add(token), label != IGNORED) for token, label in pairs])
-
-
-def _tokens(rows: EncodedRows) -> int:
-    return sum(len(example.input_ids) for row in (*rows.train, *rows.eval) for example in row.examples)
 
 
 def _quantile(ordered: Sequence[int], share: float) -> int:

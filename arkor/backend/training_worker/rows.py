@@ -5,16 +5,22 @@ Protocol: docs/protocol.md, "Jobs": datasetSource, evalDatasetSource, datasetSpl
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from arkor.backend.training_worker.download import download_blob, shown_url
-from arkor.backend.training_worker.hub_rows import load_hub_rows
+from arkor.backend.training_worker.hub_rows import HubRows, load_hub_rows
+from arkor.backend.training_worker.preparing import READING, Tell, tell_nobody
 from arkor.backend.training_worker.spec import RowsSpec
+from arkor.backend.training_worker.spool import NumberedRow, Spool, SpooledRows
 from arkor.data.conversion import Converter, Found
 from arkor.data.formats import FORMATS, row_format, row_problem, says_nothing
 from arkor.data.jsonl import read_lines, read_values
@@ -25,23 +31,6 @@ from arkor.protocol.config import JobConfig
 DRY_RUN_TRAIN_ROWS = 8
 DRY_RUN_EVAL_ROWS = 4
 
-Row = dict[str, Any]
-
-
-@attrs.frozen
-class NumberedRow:
-    """A row, and where a person finds it in its source.
-
-    Attributes:
-        number: its line in a file, or its place in a split, from 1.
-        row: its content, only the keys of its format.
-        unseen: its other keys, but for those whose values say nothing.
-    """
-
-    number: int
-    row: Row
-    unseen: tuple[str, ...] = ()
-
 
 @attrs.frozen
 class RowSet:
@@ -50,13 +39,13 @@ class RowSet:
     Attributes:
         source: what to call the source in an error.
         format: the format.
-        rows: the rows.
+        rows: the rows, on disk.
         recognised: which columns were recognised, in words; empty if none were.
     """
 
     source: str
     format: str
-    rows: list[NumberedRow]
+    rows: SpooledRows
     recognised: str = ""
 
 
@@ -73,43 +62,104 @@ class Rows:
     eval: RowSet
 
 
-def load_rows(spec: RowsSpec) -> Rows:
+@attrs.frozen
+class Source:
+    """Where rows are, on this machine by now.
+
+    Attributes:
+        name: what to call it in an error.
+        read: yields its rows as they are, and says how far it is.
+        content: returns what only a source with the same rows shares.
+        columns: new names of columns by their old ones; None for none.
+    """
+
+    name: str
+    read: Callable[[Tell], Iterator[Found]]
+    content: Callable[[], str]
+    columns: Mapping[str, str] | None
+
+
+@attrs.frozen
+class Sources:
+    """The sources of a job's rows.
+
+    Attributes:
+        train: of the rows to train on.
+        eval: of the held-out rows; None if they are a part of the others, or there are none.
+    """
+
+    train: Source
+    eval: Source | None
+
+    def contents(self) -> tuple[str, str | None]:
+        """Return what only sources with the same rows share.
+
+        Raises:
+            DatasetError: a source cannot be read.
+        """
+        return _content_of(self.train), None if self.eval is None else _content_of(self.eval)
+
+
+def _content_of(source: Source) -> str:
+    return json.dumps([source.content(), source.columns], sort_keys=True)
+
+
+def fetch_rows(spec: RowsSpec) -> Sources:
+    """Bring a job's rows to this machine, and read nothing yet.
+
+    Raises:
+        DatasetError: they cannot be had.
+    """
+    source, eval_source = _sources(spec.config, wire.mapping(spec.config.dataset_split))
+    train = _fetched(spec, source, "dataset", spec.dataset_path)
+    if eval_source is None:
+        return Sources(train, None)
+    return Sources(train, _fetched(spec, eval_source, "eval_dataset", spec.eval_dataset_path))
+
+
+def load_rows(spec: RowsSpec, tell: Tell = tell_nobody, sources: Sources | None = None) -> Rows:
     """Load, check and divide a job's rows.
+
+    Args:
+        spec: the rows and the settings.
+        tell: takes how far it is.
+        sources: the rows, if they were fetched already.
 
     Raises:
         DatasetError: a source cannot be read, a row is bad, or no row is left to train on.
     """
-    split = wire.mapping(spec.config.dataset_split)
-    source, eval_source = _sources(spec.config, split)
-    train = _loaded(spec, source, "dataset", spec.dataset_path)
-    if eval_source is not None:
-        held_out = _loaded(spec, eval_source, "eval_dataset", spec.eval_dataset_path)
+    sources = sources or fetch_rows(spec)
+    train = _loaded(spec, sources.train, tell)
+    if sources.eval is not None:
+        held_out = _loaded(spec, sources.eval, tell)
     else:
-        train, held_out = _divided(train, split)
+        train, held_out = _divided(train, wire.mapping(spec.config.dataset_split))
     if spec.config.dry_run:
         train, held_out = _first(train, DRY_RUN_TRAIN_ROWS), _first(held_out, DRY_RUN_EVAL_ROWS)
     return Rows(train, held_out)
 
 
-def split_rows(
-    rows: Sequence[NumberedRow], fraction: float, seed: int | None
-) -> tuple[list[NumberedRow], list[NumberedRow]]:
-    """Hold rows out; the same rows, fraction and seed give the same split on every machine.
+def split_rows(count: int, fraction: float, seed: int | None) -> tuple[Sequence[int], Sequence[int]]:
+    """Hold rows out; the same number of rows, fraction and seed give the same split on every machine.
 
     Args:
-        rows: all of them, at least 2.
+        count: how many rows there are, at least 2.
         fraction: the share to hold out, above 0 and below 1; at least one row goes to either side.
         seed: any whole number, which rows are held out depends on it; None holds out the last ones.
 
     Returns:
-        (rows to train on, rows held out), each in its former order.
+        (places of the rows to train on, places of those held out), from 0, each growing.
     """
-    count = min(max(1, round(len(rows) * fraction)), len(rows) - 1)
+    most = min(max(1, round(count * fraction)), count - 1)
     if seed is None:
-        return list(rows[:-count]), list(rows[-count:])
-    held_out = set(random.Random(seed).sample(range(len(rows)), count))
-    train = [row for place, row in enumerate(rows) if place not in held_out]
-    return train, [row for place, row in enumerate(rows) if place in held_out]
+        return range(count - most), range(count - most, count)
+    is_held_out = bytearray(count)
+    for place in random.Random(seed).sample(range(count), most):
+        is_held_out[place] = True
+    train, held_out = (
+        array("Q", (place for place in range(count) if is_held_out[place] == wanted)) for wanted in (False, True)
+    )
+    return train, held_out
 
 
 def _sources(config: JobConfig, split: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
@@ -119,8 +169,31 @@ def _sources(config: JobConfig, split: Mapping[str, Any]) -> tuple[Mapping[str, 
     return named.get("train", source), config.eval_dataset_source or named.get("eval")
 
 
-def _loaded(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | None) -> RowSet:
-    """Load and check the rows of a source.
+def _loaded(spec: RowsSpec, source: Source, tell: Tell) -> RowSet:
+    """Load and check the rows of a source."""
+    try:
+        return _spooled(source, spec, tell)
+    except OSError as exc:
+        raise DatasetError(
+            source.name, f"the rows cannot be kept on the backend's disk: {exc.strerror or exc}"
+        ) from exc
+
+
+def _spooled(source: Source, spec: RowsSpec, tell: Tell) -> RowSet:
+    spool, kind, converter = Spool(spec.job_dir), "", Converter(source.name, source.columns)
+    for number, row, reason in converter.convert(source.read(tell)):
+        if reason is not None or not isinstance(row, dict):
+            why = reason or row_problem(row) or "is bad"
+            raise DatasetError(source.name, "a row cannot be trained on", [(number, why)])
+        kind = kind or _format_of(wire.mapping(spec.config.dataset_format), row)
+        spool.add(_checked(NumberedRow(number, row), kind, source.name))
+    if not kind:
+        raise DatasetError(source.name, "has no rows")
+    return RowSet(source.name, kind, spool.rows(), converter.recognised)
+
+
+def _fetched(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | None) -> Source:
+    """Bring the rows of a source to this machine.
 
     Args:
         spec: the attempt.
@@ -128,79 +201,78 @@ def _loaded(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | N
         role: ``dataset`` or ``eval_dataset``.
         path: the uploaded file, if it was uploaded.
     """
-    name, found = _fetched(spec, source, role, path)
-    converter = Converter(name, source.get("columns"))
-    rows = _converted(name, found, converter)
-    kind = _format_of(wire.mapping(spec.config.dataset_format), rows, name)
-    return RowSet(name, kind, _checked(rows, kind, name), converter.recognised)
-
-
-def _fetched(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | None) -> tuple[str, Iterable[Found]]:
+    columns = source.get("columns")
     # Both sets may have the same name or URL.
     mark = " (held-out rows)" if role == "eval_dataset" else ""
     if source["type"] == "huggingface":
-        return f"{source['name']}{mark}", _numbered(load_hub_rows(source))
+        rows = load_hub_rows(source)
+        read = functools.partial(_numbered, rows)
+        return Source(f"{source['name']}{mark}", read, lambda: rows.fingerprint, columns)
     if source["type"] == "blob":
         name = f"{shown_url(str(source['url']))}{mark}"
         file = download_blob(source, spec.job_dir, role, allow_private_urls=spec.allow_private_urls)
-        return name, _read_file(name, file)
+        return _file_source(name, file, columns)
     if path is None:
         raise DatasetError(role, "the backend did not say where it keeps the uploaded rows")
-    return role, _read_file(role, path)
+    return _file_source(role, path, columns)
 
 
-def _numbered(rows: Iterable[Row]) -> Iterator[Found]:
-    return ((number, row, None) for number, row in enumerate(rows, start=1))
+def _file_source(name: str, path: Path, columns: Mapping[str, str] | None) -> Source:
+    return Source(name, functools.partial(_read_file, name, path), functools.partial(_digest, name, path), columns)
 
 
-def _read_file(name: str, path: Path) -> Iterator[Found]:
+def _digest(name: str, path: Path) -> str:
     try:
         with path.open("rb") as file:
-            yield from read_values(read_lines(file))
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as exc:
         raise DatasetError(name, f"the rows cannot be read: {exc}") from exc
 
 
-def _converted(name: str, found: Iterable[Found], converter: Converter) -> list[NumberedRow]:
-    rows = []
-    for number, row, reason in converter.convert(found):
-        if reason is not None or not isinstance(row, dict):
-            raise DatasetError(name, "a row cannot be trained on", [(number, reason or row_problem(row) or "is bad")])
-        rows.append(NumberedRow(number, row))
-    return rows
+def _numbered(rows: HubRows, tell: Tell) -> Iterator[Found]:
+    for number, row in enumerate(rows, start=1):
+        tell(READING, number - 1, len(rows))
+        yield number, row, None
 
 
-def _format_of(given: Mapping[str, Any], rows: Sequence[NumberedRow], source: str) -> str:
-    if not rows:
-        raise DatasetError(source, "has no rows")
-    kind = given["type"] if given else row_format(rows[0].row)
-    return str(kind)
+def _read_file(name: str, path: Path, tell: Tell) -> Iterator[Found]:
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            tell(READING, 0, size)
+            for found in read_values(read_lines(file)):
+                tell(READING, file.tell(), size)
+                yield found
+    except OSError as exc:
+        raise DatasetError(name, f"the rows cannot be read: {exc}") from exc
 
 
-def _checked(rows: Iterable[NumberedRow], kind: str, source: str) -> list[NumberedRow]:
-    """Keep of each row only what belongs to the format, so that extra columns cannot change what it is."""
-    form, checked = FORMATS[kind], []
-    for item in rows:
-        missing = [key for key in form.required if key not in item.row]
-        kept = (*form.required, *form.optional, *form.refused, *form.checked)
-        row = {key: item.row[key] for key in kept if key in item.row}
-        seen = row.keys() - form.checked
-        unseen = tuple(key for key, value in item.row.items() if key not in seen and not says_nothing(value))
-        reason = f"has no {' and no '.join(missing)}, which {kind} rows need" if missing else row_problem(row)
-        if reason is not None:
-            raise DatasetError(source, "a row cannot be trained on", [(item.number, reason)])
-        checked.append(NumberedRow(item.number, row, unseen))
-    return checked
+def _format_of(given: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    return str(given["type"] if given else row_format(row))
+
+
+def _checked(item: NumberedRow, kind: str, source: str) -> NumberedRow:
+    """Keep of a row only what belongs to the format, so that extra columns cannot change what it is."""
+    form = FORMATS[kind]
+    missing = [key for key in form.required if key not in item.row]
+    kept = (*form.required, *form.optional, *form.refused, *form.checked)
+    row = {key: item.row[key] for key in kept if key in item.row}
+    seen = row.keys() - form.checked
+    unseen = tuple(key for key, value in item.row.items() if key not in seen and not says_nothing(value))
+    reason = f"has no {' and no '.join(missing)}, which {kind} rows need" if missing else row_problem(row)
+    if reason is not None:
+        raise DatasetError(source, "a row cannot be trained on", [(item.number, reason)])
+    return NumberedRow(item.number, row, unseen)
 
 
 def _divided(rows: RowSet, split: Mapping[str, Any]) -> tuple[RowSet, RowSet]:
     fraction = split.get("evalFraction")
     if fraction is None:
-        return rows, attrs.evolve(rows, rows=[])
+        return rows, _first(rows, 0)
     if len(rows.rows) < 2:
         raise DatasetError(rows.source, "has one row only, so none can be held out: leave evalFraction away")
-    train, held_out = split_rows(rows.rows, float(fraction), split.get("seed"))
-    return attrs.evolve(rows, rows=train), attrs.evolve(rows, rows=held_out)
+    train, held_out = split_rows(len(rows.rows), float(fraction), split.get("seed"))
+    return attrs.evolve(rows, rows=rows.rows.select(train)), attrs.evolve(rows, rows=rows.rows.select(held_out))
 
 
 def _first(rows: RowSet, count: int) -> RowSet:

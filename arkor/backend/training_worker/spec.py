@@ -50,6 +50,8 @@ class WorkerSpec(RowsSpec):
         name: the trainer's name.
         threads: CPU threads to compute with, at least 1.
         model_root: folder below which model folders have to lie; None allows none.
+        cache_dir: where the examples of earlier jobs are kept; None keeps none.
+        cache_bytes: how large they may be together.
     """
 
     job_id: str
@@ -59,6 +61,9 @@ class WorkerSpec(RowsSpec):
     name: str
     threads: int
     model_root: Path | None = attrs.field(default=None, converter=_optional_path)
+
+    cache_dir: Path | None = attrs.field(default=None, converter=_optional_path)
+    cache_bytes: int = 0
 
     @property
     def checkpoints_dir(self) -> Path:
@@ -92,6 +97,8 @@ def read_spec(path: Path) -> WorkerSpec:
             job_dir=body["jobDir"],
             threads=max(1, body["threads"]),
             model_root=body.get("modelRoot"),
+            cache_dir=body.get("cacheDir"),
+            cache_bytes=body.get("cacheBytes") or 0,
             allow_private_urls=body.get("allowPrivateUrls") is True,
         )
     except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as exc:

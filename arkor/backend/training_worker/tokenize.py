@@ -5,14 +5,14 @@ Protocol: docs/protocol.md, "Jobs": datasetFormat, trainOnResponsesOnly and maxL
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
 
 from arkor.backend.inference.prompts import plain_tokens
 from arkor.backend.training_worker.chat import ChatEncoder, Encoded, RowProblem
-from arkor.backend.training_worker.rows import NumberedRow, Row
+from arkor.backend.training_worker.spool import NumberedRow, Row
 from arkor.errors import ConfigError, DatasetError
 from arkor.protocol.config import JobConfig
 
@@ -176,8 +176,8 @@ class RowEncoder:
         return ids if last in self._special else [*ids, self._tokenizer.eos_token_id]
 
 
-def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder) -> list[EncodedRow]:
-    """Tokenise rows.
+def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder) -> Iterator[EncodedRow]:
+    """Tokenise rows, one at a time.
 
     Args:
         source: what to call the rows in an error.
@@ -187,15 +187,13 @@ def tokenise(source: str, rows: Iterable[NumberedRow], encoder: RowEncoder) -> l
     Raises:
         DatasetError: a row cannot be tokenised; it is named.
     """
-    encoded = []
     for item in rows:
         try:
             examples = encoder.encode(item.row)
         except RowProblem as exc:
             raise DatasetError(source, "a row cannot be trained on", [(item.number, str(exc))]) from exc
         of_messages = examples[0].unseen if examples else ()
-        encoded.append(EncodedRow(item.number, examples, (*item.unseen, *of_messages)))
-    return encoded
+        yield EncodedRow(item.number, examples, (*item.unseen, *of_messages))
 
 
 def fit(row: EncodedRow, max_length: int, *, truncate: bool) -> FittedRow:

@@ -16,11 +16,15 @@ from arkor.backend import models
 from arkor.backend.training_worker import artifacts, checkpoints, model, settings
 from arkor.backend.training_worker.data import Data, prepare_data
 from arkor.backend.training_worker.device import Device, choose_device
+from arkor.backend.training_worker.example_cache import ExampleCache
 from arkor.backend.training_worker.lengths import Lengths
+from arkor.backend.training_worker.longest_first import LongestFirst
+from arkor.backend.training_worker.preparing import PreparingReport
 from arkor.backend.training_worker.progress import Progress, replay
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
+from arkor.system.folder_cache import FolderCache
 
 
 def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Position) -> None:
@@ -45,12 +49,19 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
         # A GPU may have other free memory when the job is resumed.
         lambda: Lengths.of(model.load_config(model_path), spec.config, device),
     )
-    data = prepare_data(spec, tokenizer, limits)
+    data = prepare_data(spec, tokenizer, limits, PreparingReport(reporter), threads=spec.threads, cache=_cache(spec))
     trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
+    trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
     progress = Progress(spec, reporter, stop, position)
     trainer.add_callback(progress)
     stop.hold()
     _Attempt(spec, reporter, stop, trainer, progress).run(data, device)
+
+
+def _cache(spec: WorkerSpec) -> ExampleCache | None:
+    if spec.cache_dir is None:
+        return None
+    return ExampleCache(FolderCache(spec.cache_dir, spec.cache_bytes), spec.job_id)
 
 
 class _Attempt:

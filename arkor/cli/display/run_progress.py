@@ -7,12 +7,19 @@ from collections import deque
 from datetime import datetime
 
 from arkor.protocol import wire
-from arkor.protocol.events import CheckpointSavedEvent, Event, TrainingLogEvent, TrainingStartedEvent
+from arkor.protocol.events import (
+    CheckpointSavedEvent,
+    Event,
+    TrainingLogEvent,
+    TrainingPreparingEvent,
+    TrainingStartedEvent,
+)
 from arkor.protocol.jobs import TrainingJob
 from arkor.text import one_line
 
 WAITING = "queued or starting"
 TRAINING = "training"
+_PREPARING = {"reading": "reading the rows", "tokenizing": "tokenizing the rows"}
 PACE_LOGS = 20  # the pace is that of so many of the last log events
 
 
@@ -37,14 +44,27 @@ class Figures:
         self._loss: float | None = None
         self._eval_loss: float | None = None
         self._marks: deque[tuple[int, datetime]] = deque(maxlen=PACE_LOGS)
+        self._preparing: TrainingPreparingEvent | None = None
 
     @property
     def total(self) -> int | None:
         """How many steps there will be, or None where that is not known."""
         return self._total if self._total is not None and self._total >= max(1, self.step) else None
 
+    @property
+    def share(self) -> float | None:
+        """How much of the preparing, or of the training, is done: 0 to 1, or None where that is not known."""
+        if self._preparing is not None:
+            done, total = self._preparing.done, self._preparing.total
+            return min(1.0, done / total) if total else None
+        return self.step / self.total if self.total else None
+
     def take(self, event: Event) -> None:
         """Take in what an event says."""
+        if isinstance(event, TrainingPreparingEvent):
+            self._take_preparing(event)
+            return
+        self._preparing = None
         match event:
             case TrainingLogEvent():
                 self.state = TRAINING
@@ -63,6 +83,9 @@ class Figures:
         match event:
             case TrainingLogEvent():
                 return "  ".join([f"step {self._place()}", *_losses(event.loss, event.eval_loss)])
+            case TrainingPreparingEvent():
+                share = [] if self.share is None else [f"{self.share:.0%}"]
+                return "  ".join([self.state, *share, *self.parts()])
             case TrainingStartedEvent():
                 return "\n".join(["Training started", *_rows(event)])
             case CheckpointSavedEvent():
@@ -74,18 +97,31 @@ class Figures:
         if self.state == WAITING:
             return []
         pace = self._pace()
-        left = self._left(pace) if self.state == TRAINING else ""
+        if self._preparing is not None:
+            left = self._left(pace, self._preparing.done, self._preparing.total)
+            return [left] if left else []
+        left = self._left(pace, self.step, self.total) if self.state == TRAINING else ""
         rate = f"{pace:.3g} steps/s" if pace else ""
         parts = (self._place(), *_losses(self._loss, None), left, *_losses(None, self._eval_loss), rate)
         return [part for part in parts if part]
+
+    def _take_preparing(self, event: TrainingPreparingEvent) -> None:
+        if self._preparing is None or event.phase != self._preparing.phase:
+            self._marks.clear()
+        self._preparing = event
+        self.state = _PREPARING.get(event.phase) or one_line(event.phase) or "preparing"
+        self._mark(event.done, event.timestamp)
 
     def _take_log(self, event: TrainingLogEvent) -> None:
         self.step = event.step
         self._loss = self._loss if event.loss is None else event.loss
         self._eval_loss = self._eval_loss if event.eval_loss is None else event.eval_loss
-        at = wire.moment(event.timestamp)
-        if at is not None and (not self._marks or event.step > self._marks[-1][0]):
-            self._marks.append((event.step, at))
+        self._mark(event.step, event.timestamp)
+
+    def _mark(self, done: int, timestamp: str) -> None:
+        at = wire.moment(timestamp)
+        if at is not None and (not self._marks or done > self._marks[-1][0]):
+            self._marks.append((done, at))
 
     def _place(self) -> str:
         return f"{self.step}/{self.total}" if self.total else str(self.step)
@@ -99,12 +135,12 @@ class Figures:
             return max(0.0, (last - first) / (at - began).total_seconds())
         return 0.0
 
-    def _left(self, pace: float) -> str:
-        """Return how long it will still take, at this pace."""
-        if not pace or self.total is None:
+    def _left(self, pace: float, done: int, total: int | None) -> str:
+        """Return how long the rest will still take, at this pace."""
+        if not pace or not total or done > total:
             return ""
         with contextlib.suppress(OverflowError):
-            minutes, seconds = divmod(round((self.total - self.step) / pace), 60)
+            minutes, seconds = divmod(round((total - done) / pace), 60)
             hours, minutes = divmod(minutes, 60)
             return f"{hours}:{minutes:02}:{seconds:02} left"
         return ""

@@ -122,7 +122,7 @@ def draw_bar(figures: Figures, file: TextIO, columns: int) -> int:
     Returns:
         How many characters it has.
     """
-    width, info = fitting(figures.state, figures.parts(), columns) if figures.total else (0, "")
+    width, info = fitting(figures.state, figures.parts(), columns) if figures.share is not None else (0, "")
     label, template = figures.state, _BAR
     if not width:
         label, template = _SEPARATOR.join([figures.state, *figures.parts()])[: columns - 1], "%(label)s"
@@ -137,7 +137,7 @@ def draw_bar(figures: Figures, file: TextIO, columns: int) -> int:
         file=file,
         color=False,
     )
-    bar.update(_WHOLE * figures.step // figures.total if figures.total else 0, info)
+    bar.update(int(_WHOLE * (figures.share or 0)), info)
     return len(bar.format_progress_line())
 
 
@@ -150,7 +150,7 @@ def fitting(label: str, parts: Sequence[str], columns: int) -> tuple[int, str]:
         columns: characters of a line; the last one stays free, since some terminals go on to the next line there.
     """
     room = columns - 1 - len(_BAR % {"label": label, "bar": "", "info": "100%"})
-    for count in range(len(parts), 0, -1):
+    for count in range(len(parts), -1, -1):
         info = _SEPARATOR.join(parts[:count])
         width = min(WIDEST_BAR, room - len(_SEPARATOR) - len(info))
         if width >= NARROWEST_BAR:

@@ -45,6 +45,23 @@ def upload(client: Client) -> int:
     return client.request("PUT", f"/v1/datasets/{SHA256}", data=ROWS).status_code
 
 
+def test_tokenized_rows_go_with_the_last_job_that_used_them(
+    client: Client, shared: BackendProcess, config: dict[str, Any]
+) -> None:
+    """Others stay."""
+    jobs = [run(shared, client, config) for _ in range(2)]
+    for key, users in (("a" * 64, jobs), ("b" * 64, jobs[:1])):
+        folder = shared.data / "examples" / key / "users"
+        folder.mkdir(parents=True)
+        for user in users:
+            (folder / user).touch()
+    left = []
+    for job_id in jobs:
+        assert gone(client, job_id) == 204
+        left.append([entry.name[0] for entry in (shared.data / "examples").iterdir()])
+    assert left == [["a"], []]
+
+
 def test_a_deleted_job_leaves_nothing(client: Client, shared: BackendProcess, config: dict[str, Any]) -> None:
     """No answer, no folder; the other jobs stay."""
     kept, job_id = (run(shared, client, config) for _ in range(2))

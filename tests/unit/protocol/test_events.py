@@ -18,6 +18,7 @@ from arkor.protocol.events import (
     TrainingCompletedEvent,
     TrainingFailedEvent,
     TrainingLogEvent,
+    TrainingPreparingEvent,
     TrainingStartedEvent,
     parse_event,
 )
@@ -36,6 +37,11 @@ JSON = st.recursive(
 @pytest.mark.parametrize(
     ("body", "event"),
     [
+        (
+            {"type": "training.preparing", "phase": "reading", "done": 3, "total": 9},
+            TrainingPreparingEvent(*AT, "reading", 3, 9),
+        ),
+        ({"type": "training.preparing", "phase": 7, "done": -1, "total": "9"}, TrainingPreparingEvent(*AT, "7", 0, 0)),
         ({"type": "training.started", "metadata": {"rows": 3}}, TrainingStartedEvent(*AT, {"rows": 3})),
         ({"type": "training.started"}, TrainingStartedEvent(*AT)),
         (

@@ -6,7 +6,7 @@ import { createTail } from "../tail.js";
 const MOST_LINES = 500;
 const LONGEST_LINE = 4000;
 const LABELS = {
-  "training.started": "started", "checkpoint.saved": "checkpoint", "training.completed": "completed",
+  "training.preparing": "preparing", "training.started": "started", "checkpoint.saved": "checkpoint", "training.completed": "completed",
   "training.failed": "failed", "training.cancelled": "cancelled",
 };
 

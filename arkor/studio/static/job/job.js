@@ -101,6 +101,7 @@ export function mount(root, context, { id, query }) {
     log.add(lineOf(event));
     if (Array.isArray(event.artifacts)) artifacts.offer(event.artifacts);
     if (typeof event.step === "number") head.reached(event.step);
+    head.preparing(event);
     if (event.type === "training.started") head.started(event.metadata);
   }
 

@@ -4,12 +4,13 @@ import { confirm } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { time } from "../format.js";
 import { createMark, createStatus } from "../jobs/jobtable.js";
+import { createPreparing } from "./preparing.js";
 import { createReceipt } from "./receipt.js";
 import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
 const TICK_MS = 1000;
 
-/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
+/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
 export function createHead({ api, about, announce }, jobId, onCancelled) {
   const title = h("h1", null, jobId);
   const status = createStatus();
@@ -19,6 +20,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   const tryIt = h("a", { class: "button", hidden: true }, "Try it");
   const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: askToCancel }, "Cancel");
   const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset", "Held-out rows"].map((name) => [name, h("b")]));
+  const preparing = createPreparing();
   const receipt = createReceipt();
   const settings = h("dl", { class: "facts settings-facts" });
   const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
@@ -26,7 +28,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
   const element = h("div", { class: "job-head" },
     h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, tryIt, cancel)),
-    error, refused, list, receipt.element, more);
+    error, refused, preparing.element, list, receipt.element, more);
   let job = null;
   let step = null;
   let planned = null;
@@ -45,6 +47,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     error.hidden = !job.error;
     setText(error, String(job.error ?? ""));
     cancel.hidden = over;
+    if (over) preparing.end();
     cancelling &&= !over;
     cancel.disabled = cancelling;
     setText(cancel, cancelling ? "Cancelling …" : "Cancel");
@@ -126,6 +129,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
       planned = typeof metadata?.maxSteps === "number" ? metadata.maxSteps : null;
       receipt.update(metadata?.receipt);
     },
+    preparing: preparing.take,
     left(artifacts) {
       left = artifacts;
       offerToTry();

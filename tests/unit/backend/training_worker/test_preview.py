@@ -128,10 +128,10 @@ def test_each_example_of_a_row_is_shown_whole(tmp_path: Path, name: str) -> None
     spec = spec_of(tmp_path, [row])
     examples = prepare_data(spec, tokenizer, Lengths()).train
     found = shown(tmp_path, [row], tokenizer=tokenizer).examples
-    assert [[token.id for token in example.tokens] for example in found] == [one.input_ids for one in examples]
+    assert [[token.id for token in example.tokens] for example in found] == [one["input_ids"] for one in examples]
     for example, one in zip(found, examples, strict=True):
-        assert "".join(text for text, _ in example.parts()) == tokenizer.decode(one.input_ids)
-        assert [token.counted for token in example.tokens] == [label != IGNORED for label in one.labels]
+        assert "".join(text for text, _ in example.parts()) == tokenizer.decode(one["input_ids"])
+        assert [token.counted for token in example.tokens] == [label != IGNORED for label in one["labels"]]
     answers = "".join(text for example in found for text, counted in example.parts() if counted)
     assert "ja 👩‍🚀" in answers
     assert "nein" in answers

@@ -14,8 +14,9 @@ from hypothesis import given, strategies as st
 
 from arkor.backend.training_worker import download, rows
 from arkor.backend.training_worker.blob_body import Limits
-from arkor.backend.training_worker.rows import NumberedRow, load_rows, split_rows
+from arkor.backend.training_worker.rows import load_rows, split_rows
 from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.backend.training_worker.spool import NumberedRow
 from arkor.errors import DatasetError
 from arkor.protocol.config import JobConfig
 from tests.support.blobs import BlobHost, whole
@@ -59,8 +60,8 @@ def test_the_format_is_detected_and_other_columns_are_left_out(tmp_path: Path) -
     """Those that say something are named. Rows keep their line numbers, blank lines counted."""
     loaded = load_rows(spec(tmp_path, b'\n{"prompt": "a", "completion": "b", "id": 5, "tag": " ", "url": null}\n'))
     assert loaded.train.format == "prompt_completion"
-    assert loaded.train.rows == [NumberedRow(2, {"prompt": "a", "completion": "b"}, ("id",))]
-    assert loaded.eval.rows == []
+    assert list(loaded.train.rows) == [NumberedRow(2, {"prompt": "a", "completion": "b"}, ("id",))]
+    assert list(loaded.eval.rows) == []
 
 
 def test_a_key_that_asks_for_what_is_not_done_is_no_other_column(tmp_path: Path) -> None:
@@ -104,14 +105,21 @@ def test_a_file_without_rows_is_an_error(tmp_path: Path) -> None:
         load_rows(missing)
 
 
+def test_a_disk_that_takes_no_rows_is_named(tmp_path: Path) -> None:
+    """With the reason."""
+    job = attrs.evolve(spec(tmp_path, TEXTS), job_dir=str(tmp_path / "missing"))
+    with pytest.raises(DatasetError, match="dataset: the rows cannot be kept on the backend's disk: No such file"):
+        load_rows(job)
+
+
 def test_rows_are_held_out_the_same_way_each_time(tmp_path: Path) -> None:
     """By fraction and seed; another seed holds out others."""
     first, again, other = (
         load_rows(spec(tmp_path, TEXTS, datasetSplit={"evalFraction": 0.15, "seed": seed})) for seed in (1, 1, 2)
     )
     assert (len(first.train.rows), len(first.eval.rows)) == (17, 3)
-    assert first == again
-    assert first.eval != other.eval
+    assert [*first.train.rows, *first.eval.rows] == [*again.train.rows, *again.eval.rows]
+    assert list(first.eval.rows) != list(other.eval.rows)
 
 
 def test_one_row_cannot_be_divided(tmp_path: Path) -> None:
@@ -204,8 +212,8 @@ def test_rows_that_the_backend_fetches_are_converted_as_a_client_converts_files(
             loaded = load_rows(
                 attrs.evolve(spec(folder, [], datasetSource=hub, evalDatasetSource=blob), allow_private_urls=True)
             )
-        assert loaded.train.rows == [NumberedRow(1, row, unseen)]
-        assert loaded.eval.rows == [NumberedRow(2, row, unseen)]
+        assert list(loaded.train.rows) == [NumberedRow(1, row, unseen)]
+        assert list(loaded.eval.rows) == [NumberedRow(2, row, unseen)]
 
 
 @pytest.mark.parametrize(
@@ -226,12 +234,12 @@ def test_rows_that_fit_no_format_are_told(tmp_path: Path, content: list[Any], sa
 @given(count=st.integers(2, 60), fraction=st.floats(0.001, 0.999), seed=st.none() | st.integers(0, 5))
 def test_a_split_loses_and_doubles_nothing(count: int, fraction: float, seed: int | None) -> None:
     """Either side has a row at least, in its former order, and together they are all."""
-    everything = [NumberedRow(number, {}) for number in range(count)]
-    train, held_out = split_rows(everything, fraction, seed)
+    train, held_out = split_rows(count, fraction, seed)
     assert train
     assert held_out
-    assert sorted([*train, *held_out], key=lambda row: row.number) == everything
-    assert train == sorted(train, key=lambda row: row.number)
+    assert sorted([*train, *held_out]) == list(range(count))
+    assert list(train) == sorted(train)
+    assert list(held_out) == sorted(held_out)
 
 
 def test_a_blob_that_cannot_be_fetched_is_named_without_its_query(tmp_path: Path) -> None:

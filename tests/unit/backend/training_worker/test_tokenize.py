@@ -8,7 +8,7 @@ import pytest
 
 from arkor.backend.inference.prompts import Prompts
 from arkor.backend.training_worker.chat import Encoded, RowProblem
-from arkor.backend.training_worker.rows import NumberedRow, Row
+from arkor.backend.training_worker.spool import NumberedRow, Row
 from arkor.backend.training_worker.tokenize import IGNORED, FittedRow, RowEncoder, fit, tokenise
 from arkor.errors import ConfigError, DatasetError
 from arkor.protocol.config import JobConfig
@@ -305,5 +305,9 @@ def test_a_row_in_which_nothing_is_left_to_learn_is_dropped() -> None:
 def test_a_row_that_cannot_be_tokenised_is_named() -> None:
     """With its number in the source."""
     with pytest.raises(DatasetError) as caught:
-        tokenise("rows", [NumberedRow(17, {"messages": talk("q", "A")})], RowEncoder(Tokenizer(), "chatml", config()))
+        list(
+            tokenise(
+                "rows", [NumberedRow(17, {"messages": talk("q", "A")})], RowEncoder(Tokenizer(), "chatml", config())
+            )
+        )
     assert caught.value.problems[0][0] == 17

@@ -9,7 +9,7 @@ import pytest
 from arkor.cli.display.run_progress import WAITING, Figures
 from arkor.protocol.events import Event, parse_event
 from arkor.protocol.jobs import TrainingJob
-from tests.support.events import checkpoint, completed, failed, log, started
+from tests.support.events import checkpoint, completed, failed, log, preparing, started
 
 
 def event(body: dict[str, Any], second: int | None = None) -> Event:
@@ -87,6 +87,25 @@ def test_before_it_trains_it_says_that_it_waits() -> None:
     assert known.state == "training"
     known.take(event({"type": "training.cancelled"}))
     assert known.state == "cancelled"
+
+
+def test_preparing_has_its_share_and_the_time_left() -> None:
+    """For each phase anew; a total that is not known has neither, and the training begins with figures of its own."""
+    known = figures(event(preparing("reading", 0, 400), 0), maxSteps=60)
+    assert (known.state, known.share, known.parts()) == ("reading the rows", 0.0, [])
+    lines = []
+    for body, second in [
+        (preparing("reading", 100, 400), 10),
+        (preparing("tokenizing", 0, 0), 40),
+        (preparing("\x1b[31m", 5, 4), 41),
+    ]:
+        item = event(body, second)
+        known.take(item)
+        lines.append(known.line(item))
+    assert lines == ["reading the rows  25%  0:00:30 left", "tokenizing the rows", "[31m  100%"]
+    known.take(event(started(), 50))
+    known.take(event(log(6, 2.0), 60))
+    assert (known.state, known.share, known.parts()) == ("training", 0.1, ["6/60", "loss 2.0000"])
 
 
 def test_pace_and_time_left_are_those_of_the_backends_clock() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from arkor.cli.display.run_progress import Figures
 from arkor.cli.display.screen import Screen, draw_bar, fitting
-from arkor.protocol.events import TrainingCompletedEvent, TrainingLogEvent
+from arkor.protocol.events import TrainingCompletedEvent, TrainingLogEvent, TrainingPreparingEvent
 from arkor.protocol.jobs import TrainingJob
 
 PARTS = ["5/60", "loss 1.2345", "eval loss 1.5000", "0:01:05 left", "2.1 steps/s"]
@@ -66,6 +66,14 @@ def at_step(step: int, **config: Any) -> Figures:
 def test_the_bar_gives_way_to_figures_and_the_least_important_go_first(columns: int, width: int, info: str) -> None:
     """The line is always shorter than the terminal is wide."""
     assert fitting("training", PARTS, columns) == (width, info)
+
+
+def test_preparing_has_a_bar() -> None:
+    """Also of a job that does not say how many steps it has."""
+    known, terminal = Figures(TrainingJob(id="job_1")), Screenful()
+    known.take(TrainingPreparingEvent("job_1", "", "tokenizing", 3, 10))
+    draw_bar(known, terminal, 60)
+    assert terminal.getvalue().strip() == "tokenizing the rows  [########--------------------]   30%"
 
 
 @pytest.mark.parametrize("columns", [*range(2, 130, 7), 500])
