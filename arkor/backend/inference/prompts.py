@@ -62,6 +62,7 @@ class Prompts:
         self._tokenizer = EscapedTokenizer(tokenizer) if escape_special_tokens else tokenizer
         self._max_chars = MAX_PROMPT_CHARS if context is None else min(context * _CHARS_A_TOKEN, MAX_PROMPT_CHARS)
         self._is_endless = False
+        self._blanks: dict[int, bool] = {}  # a million rows ask for the same few tokens
         self._special = frozenset(tokenizer.all_special_ids)
         self.reasoning_marks = find_reasoning_marks(str(tokenizer.chat_template))
         self.tool_style = self._find_tool_style()
@@ -181,7 +182,8 @@ class Prompts:
 
     def is_blank(self, token: int) -> bool:
         """Say whether a token is nothing but blanks and line breaks."""
-        return not self._tokenizer.decode([token]).strip()
+        known = self._blanks.get(token)
+        return self._blanks.setdefault(token, not self._tokenizer.decode([token]).strip()) if known is None else known
 
     def _check_length(self, text: str) -> None:
         if len(text) > self._max_chars:
