@@ -38,7 +38,20 @@ DEFAULT_PORT = 4747
     is_flag=True,
     help="Fetch rows (BlobDataset) also from hosts on a private network or this machine, and through a proxy.",
 )
-def serve(port: int, data: Path | None, max_parallel: int, model_root: Path | None, allow_private_urls: bool) -> None:
+@click.option(
+    "--examples-bytes",
+    type=click.IntRange(0),
+    help="Size of the tokenized rows that are kept for later jobs.  [default: 8 GiB]",
+)
+def serve(
+    *,
+    port: int,
+    data: Path | None,
+    max_parallel: int,
+    model_root: Path | None,
+    allow_private_urls: bool,
+    examples_bytes: int | None,
+) -> None:
     """Run a backend that other programs reach by its URL.
 
     Point scripts and commands to it with the variable ARKOR_CLOUD_API_URL. Ctrl-C stops the backend; jobs that were
@@ -58,6 +71,8 @@ def serve(port: int, data: Path | None, max_parallel: int, model_root: Path | No
         options += ["--model-root", str(model_root.absolute())]
     if allow_private_urls:
         options.append("--allow-private-urls")
+    if examples_bytes is not None:
+        options += ["--examples-bytes", str(examples_bytes)]
     command = module_command("arkor.backend", *options)
     if port:
         click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")

@@ -45,3 +45,10 @@ def test_a_root_that_is_not_there_is_refused() -> None:
     """A slip of the pen would otherwise refuse every folder."""
     result = CliRunner().invoke(serve, ["--model-root", "/no/such/folder"])
     assert (result.exit_code, "does not exist" in result.output) == (2, True)
+
+
+def test_the_bound_of_kept_rows_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backend has one of its own."""
+    assert "--examples-bytes" not in started(monkeypatch)
+    command = started(monkeypatch, "--examples-bytes", "0")
+    assert command[command.index("--examples-bytes") + 1] == "0"
