@@ -21,7 +21,7 @@ from typing import Any
 
 from arkor.backend.training_worker.chunks import Chunk, ChunkEncoder
 from arkor.backend.training_worker.spool import SpooledRows, read_row
-from arkor.errors import ArkorError
+from arkor.errors import ArkorError, DatasetError
 
 CHUNK_ROWS = 256
 LEAST_ROWS = 8 * CHUNK_ROWS  # for a second process
@@ -58,14 +58,14 @@ class ChunkPool:
             ArkorError: a process was killed.
         """
         try:
-            yield from self._chunks(part, rows)
+            yield from self._in_order(part, rows)
         except BrokenProcessPool as exc:
             raise ArkorError(
-                "A process that tokenizes the rows was killed (often: out of memory). Free memory, or use fewer "
-                "threads."
+                "A process that tokenizes the rows was killed (often: out of memory). Free memory, or let fewer jobs "
+                "run at the same time."
             ) from exc
 
-    def _chunks(self, part: int, rows: SpooledRows) -> Iterator[Chunk]:
+    def _in_order(self, part: int, rows: SpooledRows) -> Iterator[Chunk]:
         waiting: deque[Future[Chunk]] = deque()
         for raw in _divided(rows.raw()):
             waiting.append(self._begun(part, raw, sum(not one.done() for one in waiting)))
@@ -78,7 +78,10 @@ class ChunkPool:
         if self._pool is not None and begun < _WAITING * self._children:
             return self._pool.submit(_encode_in_child, part, raw)
         done: Future[Chunk] = Future()
-        done.set_result(self._encoders[part].encode(map(read_row, raw)))
+        try:
+            done.set_result(self._encoders[part].encode(map(read_row, raw)))
+        except DatasetError as exc:  # an earlier chunk may have another, and the first one counts
+            done.set_exception(exc)
         return done
 
     def __enter__(self) -> ChunkPool:

@@ -56,7 +56,7 @@ class Figures:
         """How much of the preparing, or of the training, is done: 0 to 1, or None where that is not known."""
         if self._preparing is not None:
             done, total = self._preparing.done, self._preparing.total
-            return min(1.0, done / total) if total else None
+            return min(done, total) / total if total else None
         return self.step / self.total if self.total else None
 
     def take(self, event: Event) -> None:
@@ -64,7 +64,10 @@ class Figures:
         if isinstance(event, TrainingPreparingEvent):
             self._take_preparing(event)
             return
-        self._preparing = None
+        if self._preparing is not None:  # a job that is resumed does not say that it has started
+            self._preparing = None
+            self.state = TRAINING
+            self._marks.clear()
         match event:
             case TrainingLogEvent():
                 self.state = TRAINING

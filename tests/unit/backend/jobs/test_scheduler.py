@@ -476,6 +476,7 @@ def test_what_an_attempt_left_unfinished_goes_with_it(house: House) -> None:
     scheduler.turn()
     folder = house.settings.job_folder(job_id)
     (folder / ".adapter.x").mkdir()
+    (folder / ".examples.x" / "examples").mkdir(parents=True)
     for name in (".dataset.x", ".adapter.x/adapter_config.json", "artifacts/.adapter.x.part", "artifacts/adapter.tar"):
         (folder / name).write_text("")
     house.engine.exits[0](-9)

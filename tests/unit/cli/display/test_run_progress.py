@@ -108,6 +108,20 @@ def test_preparing_has_its_share_and_the_time_left() -> None:
     assert (known.state, known.share, known.parts()) == ("training", 0.1, ["6/60", "loss 2.0000"])
 
 
+def test_a_job_that_is_resumed_prepares_and_goes_on() -> None:
+    """It does not start a second time; the pace is that of its steps, not of its rows."""
+    known = figures(event(started(), 0), event(log(1, 2.0), 10), maxSteps=12)
+    known.take(event(preparing("tokenizing", 500, 10**400), 20))
+    assert (known.share, known.parts()) == (0.0, [])
+    known.take(event(preparing("tokenizing", 10**400, 500), 21))
+    assert known.share == 1.0
+    known.take(event(checkpoint(1), 30))
+    assert (known.state, known.share) == ("training", 1 / 12)
+    known.take(event(log(2, 2.0), 40))
+    known.take(event(log(4, 2.0), 50))
+    assert known.parts() == ["4/12", "loss 2.0000", "0:00:40 left", "0.2 steps/s"]
+
+
 def test_pace_and_time_left_are_those_of_the_backends_clock() -> None:
     """Events that come late, all at once, tell the same; losses stay until there are newer ones."""
     known = figures(
