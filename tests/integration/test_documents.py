@@ -125,7 +125,7 @@ def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, pr
     assert re.fullmatch(r"left job job_\w+ alone after event \d+", left)
     assert statuses[:2] == ["completed", "completed"]
     assert [line.split()[0] for line in statuses[2:-1]] == ["1", "2", "3", "4", "5"]
-    assert statuses[-1] == "training.started training.completed"
+    assert statuses[-1] == "True training.completed"
     assert not (project / "nightly.json").exists()
 
 

@@ -87,7 +87,7 @@ class Figures:
             case TrainingLogEvent():
                 return "  ".join([f"step {self._place()}", *_losses(event.loss, event.eval_loss)])
             case TrainingPreparingEvent():
-                share = [] if self.share is None else [f"{self.share:.0%}"]
+                share = [f"{self.share:.0%}"] if self.share else []  # a phase that begins has its name alone
                 return "  ".join([self.state, *share, *self.parts()])
             case TrainingStartedEvent():
                 return "\n".join(["Training started", *_rows(event)])
