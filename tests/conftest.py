@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from arkor.client.client import CloudApiClient
 from arkor.client.project import ensure_project
@@ -24,6 +25,11 @@ from tests.support.eventually import eventually
 ROOT = Path(__file__).parents[1]
 MODEL = "smollm2-135m"
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+
+
+# A busy machine is no failure.
+settings.register_profile("arkor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("arkor")
 
 
 def pytest_configure() -> None:

@@ -77,6 +77,7 @@ def start(
         "jobDir": str(folder),
         "threads": 2,
         "allowPrivateUrls": True,
+        "tellsPreparing": True,
     }
     (folder / "spec.json").write_text(json.dumps(spec))
     command = [sys.executable, "-m", "arkor.backend.training_worker", str(folder / "spec.json")]

@@ -64,6 +64,7 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "jobDir": str(folder),
         "modelRoot": None if settings.model_root is None else str(settings.model_root),
         "allowPrivateUrls": settings.allow_private_urls,
+        "tellsPreparing": True,
         "threads": threads,
         "cacheDir": str(settings.examples_folder),
         "cacheBytes": settings.examples_bytes,

@@ -52,6 +52,8 @@ class WorkerSpec(RowsSpec):
         model_root: folder below which model folders have to lie; None allows none.
         cache_dir: where the examples of earlier jobs are kept; None keeps none.
         cache_bytes: how large they may be together.
+        tells_preparing: whether the backend knows ``training.preparing``; one that was started before an upgrade of arkor
+            does not.
     """
 
     job_id: str
@@ -61,9 +63,9 @@ class WorkerSpec(RowsSpec):
     name: str
     threads: int
     model_root: Path | None = attrs.field(default=None, converter=_optional_path)
-
     cache_dir: Path | None = attrs.field(default=None, converter=_optional_path)
     cache_bytes: int = 0
+    tells_preparing: bool = False
 
     @property
     def checkpoints_dir(self) -> Path:
@@ -99,6 +101,7 @@ def read_spec(path: Path) -> WorkerSpec:
             model_root=body.get("modelRoot"),
             cache_dir=body.get("cacheDir"),
             cache_bytes=body.get("cacheBytes") or 0,
+            tells_preparing=body.get("tellsPreparing") is True,
             allow_private_urls=body.get("allowPrivateUrls") is True,
         )
     except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as exc:

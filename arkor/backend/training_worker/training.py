@@ -19,7 +19,7 @@ from arkor.backend.training_worker.device import Device, choose_device
 from arkor.backend.training_worker.example_cache import ExampleCache
 from arkor.backend.training_worker.lengths import Lengths
 from arkor.backend.training_worker.longest_first import LongestFirst
-from arkor.backend.training_worker.preparing import PreparingReport
+from arkor.backend.training_worker.preparing import PreparingReport, tell_nobody
 from arkor.backend.training_worker.progress import Progress, replay
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec
@@ -49,7 +49,8 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
         # A GPU may have other free memory when the job is resumed.
         lambda: Lengths.of(model.load_config(model_path), spec.config, device),
     )
-    data = prepare_data(spec, tokenizer, limits, PreparingReport(reporter), threads=spec.threads, cache=_cache(spec))
+    tell = PreparingReport(reporter) if spec.tells_preparing else tell_nobody
+    data = prepare_data(spec, tokenizer, limits, tell, threads=spec.threads, cache=_cache(spec))
     trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
     trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
     progress = Progress(spec, reporter, stop, position)

@@ -360,7 +360,7 @@ def test_no_body_breaks_a_route(house: House, method: str, rule: Rule) -> None:
     """Several odd values at a time, unknown fields, other texts than JSON: an answer in time that is no 5xx."""
     path, good = _good(house, rule)
 
-    @settings(max_examples=20 * len(good), derandomize=True, deadline=None, database=None, suppress_health_check=_SLOW)
+    @settings(max_examples=20 * len(good), derandomize=True, database=None, suppress_health_check=_SLOW)
     @given(_bodies(good))
     def check(body: bytes) -> None:
         house.ask_fit(method, rule, path, body, data=body)
@@ -372,7 +372,7 @@ def test_no_body_breaks_a_route(house: House, method: str, rule: Rule) -> None:
 def test_no_address_breaks_a_route(house: House, method: str, rule: Rule) -> None:
     """Odd ids in its path, odd queries and odd headers."""
 
-    @settings(max_examples=10, derandomize=True, deadline=None, database=None, suppress_health_check=_SLOW)
+    @settings(max_examples=10, derandomize=True, database=None, suppress_health_check=_SLOW)
     @given(st.dictionaries(st.sampled_from([*rule.arguments, "none"]), _IDS), _QUERIES, _HEADERS)
     def check(values: dict[str, str], query: dict[str, str], headers: dict[str, str]) -> None:
         if method == "DELETE" and not set(values) & rule.arguments:

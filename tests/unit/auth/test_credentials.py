@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from arkor.auth import credentials as module
 from arkor.auth.credentials import (
@@ -277,7 +277,7 @@ def scratch() -> Iterator[Path]:
         yield Path(folder) / "credentials.json"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(anonymous | accounts)
 def test_what_is_written_is_read(credentials: Credentials) -> None:
     """Every field and every unknown key, whatever characters they have."""
@@ -286,7 +286,7 @@ def test_what_is_written_is_read(credentials: Credentials) -> None:
         assert read_credentials(path) == credentials
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.sampled_from([ANON, OAUTH]), unknown)
 @example(ANON, {"extra": {"a": 1}})
 @example(OAUTH, {"token": "of somebody else's mode"})
@@ -300,7 +300,7 @@ def test_a_file_is_rewritten_with_the_same_json(body: dict[str, Any], more: dict
         assert json.loads(path.read_bytes()) == {**more, **body}
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
 @example(b'{"mode": "anon", "token": "a", "anonymousId": "b", "orgSlug": "c"}')
 @example(b"\xef\xbb\xbf{}")

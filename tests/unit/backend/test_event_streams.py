@@ -107,7 +107,7 @@ def add(log: Log, streams: EventStreams, count: int) -> None:
     streams.publish("job")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(
     before=st.integers(0, 50),
     readers=st.lists(st.integers(0, 60), min_size=1, max_size=5),

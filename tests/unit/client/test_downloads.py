@@ -189,7 +189,7 @@ def test_a_download_that_is_cut_goes_on_where_it_was(
     assert len(pauses) == 2
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, len(CONTENT)), max_size=6), chunked=st.booleans(), etag=st.sampled_from(["", None]))
 def test_a_download_may_be_cut_at_any_byte(
     shelf: Shelf,

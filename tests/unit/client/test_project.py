@@ -100,7 +100,7 @@ def test_keys_of_other_clients_are_kept_when_the_routing_is_rewritten() -> None:
 texts = st.text(min_size=1)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.builds(
         ProjectState,
@@ -119,7 +119,7 @@ def test_what_is_written_is_read(state: ProjectState) -> None:
         assert read_state(folder) == state
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.binary() | st.dictionaries(st.sampled_from(["orgSlug", "projectSlug", "projectId"]), st.text() | st.integers())
 )

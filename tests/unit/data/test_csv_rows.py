@@ -176,7 +176,7 @@ def test_messages_that_are_no_json_are_told(cell: str) -> None:
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(CELLS, CELLS)),
     st.sampled_from([{}, {"lineterminator": "\n", "quoting": csv.QUOTE_ALL}, {"delimiter": "\t"}]),
@@ -191,7 +191,7 @@ def test_what_was_written_as_csv_is_read_as_it_was(rows: list[tuple[str, str]], 
     assert lines == sorted(set(lines))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.binary(max_size=60), st.sampled_from([b"", b"text\n", b"prompt,completion\n", b"messages\n", b'"text"\r\n']))
 def test_no_bytes_make_reading_raise_anything_else(content: bytes, header: bytes) -> None:
     """A row or a reason for every record, or a first line that cannot be used."""

@@ -163,7 +163,7 @@ def test_memory_stays_flat_however_large_a_file_is(tmp_path: Path, monkeypatch: 
     assert peak < 5_000_000
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["rows.jsonl", "rows.csv"]),
     st.sampled_from([b"", b"text\n", b'{"text": "a"}\n', b"\xef\xbb\xbf"]),

@@ -359,7 +359,7 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(ROWS)
 def test_what_goes_in_is_what_a_backend_reads(given: list[dict[str, Any]]) -> None:
     """Value for value, key for key in their order; or the rows are told that cannot be sent."""

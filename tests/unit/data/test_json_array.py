@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from arkor.data import json_array
 from arkor.data.json_array import read_array
@@ -31,7 +31,6 @@ def found(content: bytes) -> list[tuple[int, Any, str | None]]:
     return list(read_array(opened(content)[1]))
 
 
-@settings(deadline=None)
 @given(
     st.lists(VALUES, max_size=6),
     st.integers(1, 20),
@@ -50,7 +49,6 @@ def test_an_array_is_read_as_json_reads_it(
     assert read == [(number, value, None) for number, value in enumerate(values, start=1)]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 20))
 def test_whatever_the_bytes_an_array_ends_with_a_reason_or_is_json(content: bytes, chunk: int) -> None:
     """Nothing else is raised."""

@@ -138,7 +138,7 @@ def outcome(module: str | Path, root: Path) -> object:
     return order, entry.FOUND
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(project=projects())
 def test_what_runs_from_source_runs_from_the_artifact(project: Project) -> None:
     """The same sources in the same order, the same result or error; and it has no source more than is reached."""

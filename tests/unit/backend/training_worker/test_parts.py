@@ -51,6 +51,7 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
     assert spec.checkpoints_dir == Path("/job/checkpoints")
     assert (spec.dataset_path, spec.eval_dataset_path) == (None, Path("/held-out.jsonl"))
     assert "secret" not in repr(spec)
+    assert not spec.tells_preparing  # the spec of an older backend, which would refuse the event
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"jobId": 1}'])
