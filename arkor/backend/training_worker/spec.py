@@ -52,8 +52,8 @@ class WorkerSpec(RowsSpec):
         model_root: folder below which model folders have to lie; None allows none.
         cache_dir: where the examples of earlier jobs are kept; None keeps none.
         cache_bytes: how large they may be together.
-        tells_preparing: whether the backend knows ``training.preparing``; one that was started before an upgrade of arkor
-            does not.
+        tells_preparing: whether the backend knows ``training.preparing``; one that was started before arkor was
+            upgraded does not.
     """
 
     job_id: str
