@@ -113,6 +113,7 @@ def run(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(code, receiver.events, folder)
 
 
+@pytest.mark.slow
 def test_a_worker_that_prepares_many_rows_reports_and_can_be_cancelled(model_home: Path, tmp_path: Path) -> None:
     """It tells each phase and how far it is; between these events it gives signs of life, so its lease holds."""
     with Receiver() as receiver, start(receiver, model_home, tmp_path, count=100_000, **CONFIG) as worker:
