@@ -96,53 +96,39 @@ class CompletionOptions(_Completion, AnswerOptions, total=False):
 _LOCAL_OPTIONS = frozenset({"abort_event", "timeout"})
 
 
-def chat_body(adapter: AdapterRef | None, base_model: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON object of a chat request: only what was given.
+# By the last part of the address: what to call the question, its options, the one that is required, and its noun.
+_CALLS: dict[str, tuple[str, Mapping[str, Any], str, str]] = {
+    "chat": ("A chat", ChatOptions.__annotations__, "messages", "messages"),
+    "completions": ("A completion", CompletionOptions.__annotations__, "prompt", "a prompt"),
+}
+
+
+def question_body(
+    call: str, adapter: AdapterRef | None, base_model: str | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the JSON object of a question to a model: only what was given.
 
     Args:
+        call: ``chat`` or ``completions``.
         adapter: which adapter answers, or None.
         base_model: which model answers without one, or None. Exactly one of the two.
-        options: see ``ChatOptions``.
+        options: see ``ChatOptions`` and ``CompletionOptions``.
 
     Raises:
         UnknownOption: there is no such option.
         ConfigError: the request contradicts itself; nothing was sent.
-        TypeError: ``messages`` is missing.
+        TypeError: ``messages``, or ``prompt``, is missing.
     """
-    _check_names("A chat", options, ChatOptions.__annotations__, "messages")
-    if not options["messages"]:
-        raise ConfigError("messages", "must have at least one message")
-    return _body(adapter, base_model, options)
-
-
-def completion_body(adapter: AdapterRef | None, base_model: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON object of a request for a completion: only what was given.
-
-    Args:
-        adapter: which adapter answers, or None.
-        base_model: which model answers without one, or None. Exactly one of the two.
-        options: see ``CompletionOptions``.
-
-    Raises:
-        UnknownOption: there is no such option.
-        ConfigError: the request contradicts itself; nothing was sent.
-        TypeError: ``prompt`` is missing.
-    """
-    _check_names("A completion", options, CompletionOptions.__annotations__, "prompt")
-    if not isinstance(options["prompt"], str):
-        raise ConfigError("prompt", f"must be a text, not {short_repr(options['prompt'])}")
-    return _body(adapter, base_model, options)
-
-
-def _check_names(what: str, options: Mapping[str, Any], known: Mapping[str, Any], required: str) -> None:
+    what, known, required, noun = _CALLS[call]
     for name in options:
         if name not in known:
             raise unknown_option(what, name, [*known, "adapter", "base_model"])
     if required not in options:
-        raise TypeError(f"{what} needs {'a ' if required == 'prompt' else ''}{required}.")
-
-
-def _body(adapter: AdapterRef | None, base_model: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+        raise TypeError(f"{what} needs {noun}.")
+    if "messages" in options and not options["messages"]:
+        raise ConfigError("messages", "must have at least one message")
+    if "prompt" in options and not isinstance(options["prompt"], str):
+        raise ConfigError("prompt", f"must be a text, not {short_repr(options['prompt'])}")
     if (adapter is None) == (base_model is None):
         raise ConfigError("adapter", "give either an adapter or a base_model")
     check_sendable(options)

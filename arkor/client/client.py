@@ -22,8 +22,7 @@ from arkor.client.chat import (
     ChatOptions,
     ChatResponse,
     CompletionOptions,
-    chat_body,
-    completion_body,
+    question_body,
 )
 from arkor.client.deployments import DeploymentCalls
 from arkor.client.downloads import download
@@ -181,7 +180,7 @@ class CloudApiClient(DeploymentCalls, HistoryCalls, PreviewCalls):
             ConfigError: the request contradicts itself; nothing was sent.
             Aborted, WaitTimeout: the abort event was set, or the timeout passed.
         """
-        return self._answer_to("chat", scope, chat_body(adapter, base_model, options), options)
+        return self._answer_to("chat", scope, question_body("chat", adapter, base_model, options), options)
 
     def complete(
         self,
@@ -207,7 +206,8 @@ class CloudApiClient(DeploymentCalls, HistoryCalls, PreviewCalls):
             UnsupportedByBackend: the backend can only chat.
             Aborted, WaitTimeout: the abort event was set, or the timeout passed.
         """
-        return self._answer_to("completions", scope, completion_body(adapter, base_model, options), options)
+        body = question_body("completions", adapter, base_model, options)
+        return self._answer_to("completions", scope, body, options)
 
     def _answer_to(
         self, call: str, scope: Scope, body: Mapping[str, Any], options: ChatOptions | CompletionOptions

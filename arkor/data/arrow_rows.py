@@ -36,6 +36,7 @@ def read_arrow(file: IO[bytes], head: bytes, source: str, choose: Choose) -> Ite
     name = "Parquet" if head.startswith(PARQUET) else "Arrow"
     try:
         module = importlib.import_module("pyarrow.parquet" if name == "Parquet" else "pyarrow.ipc")
+        broken = importlib.import_module("pyarrow").ArrowException
     except ImportError as exc:
         raise DatasetError(
             source, f"is {name}, which needs pyarrow: pip install 'arkor[local]', or pyarrow alone"
@@ -54,7 +55,7 @@ def read_arrow(file: IO[bytes], head: bytes, source: str, choose: Choose) -> Ite
         raise DatasetError(source, exc.args[1]) from exc
     except ArkorError:  # it is a ValueError too
         raise
-    except (ValueError, ArithmeticError, LookupError, TypeError, NotImplementedError, OSError) as exc:  # pyarrow's
+    except (broken, OSError, OverflowError, ValueError) as exc:  # the last two: of a time that Python cannot hold
         raise DatasetError(source, f"cannot be read as {name}: {str(exc).partition(chr(10))[0]}") from exc
 
 

@@ -11,9 +11,11 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING, Any, overload
 
 from arkor.data.conversion import Found
+from arkor.data.disk_faults import kept_on_disk
 from arkor.data.formats import is_preference, row_format, row_problem
 from arkor.data.jsonl import DatasetSummary, Tally, row_line
 from arkor.data.parts import Parts
@@ -179,7 +181,7 @@ class _RowWriter:
 
     def finish(self, file: IO[bytes]) -> CheckedDataset:
         summary = self.summary()
-        with self._naming_the_disk():
+        with self._on_disk():
             file.flush()
         return CheckedDataset(self._source, file, self._digest.hexdigest(), summary)
 
@@ -187,19 +189,12 @@ class _RowWriter:
         self._digest.update(data)
         self._size_bytes += len(data)
         if self._file is not None:
-            with self._naming_the_disk():
+            with self._on_disk():
                 self._file.write(data)
 
-    @contextlib.contextmanager
-    def _naming_the_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            raise DatasetError(
-                self._source,
-                f"cannot be kept in the temporary folder: {exc.strerror or exc}. Free some space, or name another "
-                "folder with TMPDIR",
-            ) from exc
+    def _on_disk(self) -> AbstractContextManager[None]:
+        advice = ". Free some space, or name another folder with TMPDIR"
+        return kept_on_disk(self._source, "cannot be kept in the temporary folder", advice)
 
 
 def _close_quietly(file: IO[bytes]) -> None:

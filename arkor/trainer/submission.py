@@ -6,7 +6,7 @@ Protocol: docs/protocol.md, "Jobs" and "Self-hosted backend".
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import attrs
 
 from arkor.client.client import CloudApiClient
 from arkor.data.checked import CheckedDataset
-from arkor.data.datasets import LocalDataset, opened
-from arkor.errors import ModelError
+from arkor.data.datasets import Dataset, LocalDataset, opened, parse_dataset
+from arkor.data.formats import format_to_wire, split_to_wire
+from arkor.errors import ConfigError, ModelError
 from arkor.http.abort import pause
-from arkor.protocol.config import JobConfig
+from arkor.protocol.config import NAME, JobConfig, Json, LoraConfig
 from arkor.protocol.jobs import Progress, Scope, TrainingJob
+from arkor.text import short_repr
 from arkor.trainer.phases import UPLOADING, UPLOADING_EVAL
 
 MODEL_POLL_S = 0.5
@@ -42,6 +44,41 @@ class Submission:
     name: str
     config: JobConfig
     rows: Mapping[str, LocalDataset | CheckedDataset]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        name: str,
+        dataset: Dataset | Mapping[str, Any] | str | Path,
+        eval_dataset: Dataset | Mapping[str, Any] | str | Path | None,
+        lora: LoraConfig | Mapping[str, Any] | None,
+        allow_dropped_fields: Sequence[str] | None,
+        dataset_format: Json | None,
+        dataset_split: Json | None,
+        **settings: Any,
+    ) -> Submission:
+        """Return the submission of a trainer's settings; all are those of ``Trainer``, further ones go on as they are.
+
+        Raises:
+            ConfigError: a setting is out of its range.
+        """
+        if not NAME.accepts(name):
+            raise ConfigError("name", f"must be {NAME.words}, not {short_repr(name)}")
+        source = parse_dataset(dataset)
+        eval_source = None if eval_dataset is None else parse_dataset(eval_dataset, "eval_dataset")
+        sources = {"dataset_source": source, "eval_dataset_source": eval_source}
+        config = JobConfig(
+            dataset_source=_source_to_wire(source),
+            eval_dataset_source=None if eval_source is None else _source_to_wire(eval_source),
+            dataset_format=format_to_wire(dataset_format),
+            dataset_split=split_to_wire(dataset_split),
+            allow_dropped_fields=None if allow_dropped_fields is None else list(allow_dropped_fields),
+            **settings,
+            **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),
+        )
+        rows = {setting: one for setting, one in sources.items() if isinstance(one, (LocalDataset, CheckedDataset))}
+        return cls(name=name, config=config, rows=rows)
 
     @contextlib.contextmanager
     def checked_rows(self, project_dir: Path) -> Iterator[dict[str, CheckedDataset]]:
@@ -91,6 +128,11 @@ class Submission:
         """Return the wire names of the settings that a job was submitted with otherwise."""
         wanted = self.config.to_wire()
         return [key for key, value in wanted.items() if value != {} and job.config.get(key) != value]
+
+
+def _source_to_wire(source: Dataset) -> dict[str, Any]:
+    """Return where rows are; nothing as long as they are on this machine."""
+    return {} if isinstance(source, (LocalDataset, CheckedDataset)) else source.to_wire()
 
 
 def _telling_of_bytes(on_progress: StartProgress | None, phase: str) -> Progress | None:

@@ -19,18 +19,15 @@ from arkor.client.position import EVENT_ID
 from arkor.client.reconnect import may_ask_again, until_answered
 from arkor.client.result import TrainingResult
 from arkor.client.stream import ReconnectPolicy
-from arkor.data.checked import CheckedDataset
-from arkor.data.datasets import Dataset, LocalDataset, parse_dataset
-from arkor.data.formats import format_to_wire, split_to_wire
+from arkor.data.datasets import Dataset
 from arkor.errors import Aborted, ConfigError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
-from arkor.protocol.config import NAME, JobConfig, Json, LoraConfig
+from arkor.protocol.config import Json, LoraConfig
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
 from arkor.system.forks import OwnToEachProcess
 from arkor.system.pickling import NotPickled
-from arkor.text import short_repr
 from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.follow import Follower, JobRecord
 from arkor.trainer.run_options import RunOptions
@@ -146,18 +143,12 @@ class Trainer(NotPickled):
         project_dir: str | Path | None = None,
         remember: str | Path | None = None,
     ) -> None:
-        if not NAME.accepts(name):
-            raise ConfigError("name", f"must be {NAME.words}, not {short_repr(name)}")
-        source = parse_dataset(dataset)
-        eval_source = None if eval_dataset is None else parse_dataset(eval_dataset, "eval_dataset")
-        sources = {"dataset_source": source, "eval_dataset_source": eval_source}
-        rows = {setting: one for setting, one in sources.items() if isinstance(one, (LocalDataset, CheckedDataset))}
-        config = JobConfig(
+        submission = Submission.of(
+            name=name,
             model=model,
-            dataset_source=_source_to_wire(source),
-            eval_dataset_source=None if eval_source is None else _source_to_wire(eval_source),
-            dataset_format=format_to_wire(dataset_format),
-            dataset_split=split_to_wire(dataset_split),
+            dataset=dataset,
+            eval_dataset=eval_dataset,
+            lora=lora,
             max_steps=max_steps,
             num_train_epochs=num_train_epochs,
             learning_rate=learning_rate,
@@ -176,10 +167,11 @@ class Trainer(NotPickled):
             apply_chat_template=apply_chat_template,
             chat_template_kwargs=chat_template_kwargs,
             escape_special_tokens=escape_special_tokens,
-            allow_dropped_fields=None if allow_dropped_fields is None else list(allow_dropped_fields),
+            allow_dropped_fields=allow_dropped_fields,
             seed=seed,
+            dataset_format=dataset_format,
+            dataset_split=dataset_split,
             dry_run=dry_run,
-            **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),
         )
         options = RunOptions(
             callbacks=callbacks,
@@ -190,7 +182,7 @@ class Trainer(NotPickled):
             project_dir=project_dir,
             remember=remember,
         )
-        self._take(options.starter(Submission(name=name, config=config, rows=rows)), options)
+        self._take(options.starter(submission), options)
 
     @classmethod
     @known_options
@@ -540,11 +532,6 @@ def _deadline(timeout: float | None) -> Deadline:
         if not is_number or math.isnan(timeout):
             raise ConfigError("timeout", f"must be a number of seconds or None, not {timeout!r}")
     return Deadline(timeout)
-
-
-def _source_to_wire(source: Dataset) -> dict[str, Any]:
-    """Return where rows are; nothing as long as they are on this machine."""
-    return {} if isinstance(source, (LocalDataset, CheckedDataset)) else source.to_wire()
 
 
 @contextlib.contextmanager

@@ -21,12 +21,12 @@ from arkor import (
     dataset_from,
 )
 from arkor.backend.training_worker.rows import load_rows
-from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.client import uploads
 from arkor.client.project import ensure_project
 from arkor.data.jsonl import DatasetSummary
 from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Scope
+from tests.support.attempts import attempt
 from tests.support.backend import BackendProcess
 from tests.support.tiny_model import write_tiny_model
 from tests.support.waiting import Waiting
@@ -73,18 +73,8 @@ def test_csv_arrives_as_the_rows_it_holds(
     """The worker reads the rows of the columns, each with the number of its line in the CSV file."""
     (project / "rows.csv").write_text('id,prompt,completion\n1,"hi\nthere",größer\n\n2,bye,"a, b"\n')
     dataset = client.upload_dataset(scope, LocalDataset("rows.csv"))
-    spec = WorkerSpec(
-        job_id="job_1",
-        attempt=1,
-        token="secret",
-        backend_url=backend.url,
-        name="run",
-        config=JobConfig(model="m", dataset_source=dataset.to_wire()),
-        dataset_path=str(stored(backend, dataset)),
-        job_dir=str(project),
-        threads=1,
-    )
-    loaded = load_rows(spec)
+    config = JobConfig(model="m", dataset_source=dataset.to_wire())
+    loaded = load_rows(attempt(config, project, stored(backend, dataset)))
     assert loaded.train.format == "prompt_completion"
     assert [(item.number, item.row) for item in loaded.train.rows] == [
         (2, {"prompt": "hi\nthere", "completion": "größer"}),

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.protocol.config import JobConfig
+from tests.support.attempts import UPLOADED, attempt
 
 pytestmark = [
     pytest.mark.training,
@@ -33,18 +33,9 @@ def make(model_folder: Path, tmp_path: Path) -> Make:
     lengths = [2, 9, 3, 4, 12, 2, 3, 5, 2, 3, 4, 2]
     texts = [" ".join(["say"] * length) for length in lengths]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    source = {"type": "dataset", "id": "0" * 64}
-    spec = WorkerSpec(
-        job_id="job_1",
-        attempt=1,
-        token="t",
-        backend_url="http://127.0.0.1:1",
-        name="n",
-        config=JobConfig(model=str(model_folder), dataset_source=source, batch_size=2, max_steps=4, learning_rate=0.1),
-        dataset_path=str(tmp_path / "rows.jsonl"),
-        job_dir=str(tmp_path),
-        threads=1,
-    )
+    settings: dict[str, Any] = {"batch_size": 2, "max_steps": 4, "learning_rate": 0.1}
+    config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, **settings)
+    spec = attempt(config, tmp_path, tmp_path / "rows.jsonl")
 
     def made() -> Any:
         tokenizer = model.load_tokenizer(str(model_folder))

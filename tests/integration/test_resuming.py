@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
-from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
 from arkor.protocol.config import JobConfig
+from tests.support.attempts import UPLOADED, attempt as attempt_at
 
 pytestmark = [
     pytest.mark.training,
     pytest.mark.filterwarnings("default"),  # of the libraries'
 ]
 
-UPLOADED = {"type": "dataset", "id": "0" * 64}
 SPLIT: dict[str, Any] = {"dataset_split": {"evalFraction": 0.2}}
 OWN: dict[str, Any] = {"eval_dataset_source": UPLOADED}
 
@@ -50,19 +49,8 @@ def attempt(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., Non
     def make(job: str, number: int, events: Events, stop: StopSwitch, held_out: dict[str, Any]) -> None:
         (tmp_path / job).mkdir(exist_ok=True)
         config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, max_steps=6, eval_steps=2, **held_out)
-        spec = WorkerSpec(
-            job_id=job,
-            attempt=number,
-            token="t",
-            backend_url="http://127.0.0.1:1",
-            name="n",
-            config=config,
-            dataset_path=str(rows),
-            eval_dataset_path=str(rows),
-            job_dir=str(tmp_path / job),
-            model_root=str(model_folder.parent),
-            threads=1,
-        )
+        fields = {"job_id": job, "attempt": number, "eval_dataset_path": rows, "model_root": model_folder.parent}
+        spec = attempt_at(config, tmp_path / job, rows, **fields)
         train(spec, events, stop, Position())  # type: ignore[arg-type]
 
     return make

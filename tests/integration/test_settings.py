@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import arkor
-from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.errors import DatasetError
 from arkor.protocol.config import SETTINGS, JobConfig
+from tests.support.attempts import UPLOADED, attempt
 
 pytestmark = [
     pytest.mark.training,
@@ -97,20 +97,8 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     from arkor.backend.training_worker.lengths import Lengths
     from arkor.backend.training_worker.progress import Progress
 
-    source = {"type": "dataset", "id": "0" * 64}
-    config = JobConfig(model=str(model_folder), dataset_source=source, **{**BASE, **settings})
-    spec = WorkerSpec(
-        job_id="job_1",
-        attempt=1,
-        token="t",
-        backend_url="http://127.0.0.1:1",
-        name="n",
-        config=JobConfig.from_wire(config.to_wire()),
-        dataset_path=str(rows),
-        eval_dataset_path=str(rows),
-        job_dir=str(rows.parent),
-        threads=1,
-    )
+    config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, **{**BASE, **settings})
+    spec = attempt(JobConfig.from_wire(config.to_wire()), rows.parent, rows, eval_dataset_path=rows)
     loaded: dict[str, Any] = {}
     load = AutoModelForCausalLM.from_pretrained
 

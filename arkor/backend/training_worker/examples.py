@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from array import array
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from arkor.backend.training_worker.chunks import Chunk
-from arkor.errors import DatasetError
+from arkor.data.disk_faults import kept_on_disk
 
 
 class ExampleFile:
@@ -30,7 +29,7 @@ class ExampleFile:
         ids = pa.list_(pa.int32())
         self._source = source
         self._schema = pa.schema({"input_ids": ids, "labels": ids})
-        with self._naming_the_disk():
+        with self._on_disk():
             self._writer = pa.ipc.new_stream(str(path), self._schema)
 
     def add(self, chunk: Chunk) -> None:
@@ -48,7 +47,7 @@ class ExampleFile:
             )
             for values in (chunk.input_ids, chunk.labels)
         ]
-        with self._naming_the_disk():
+        with self._on_disk():
             self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
 
     def close(self) -> None:
@@ -57,17 +56,11 @@ class ExampleFile:
         Raises:
             DatasetError: the disk is full.
         """
-        with self._naming_the_disk():
+        with self._on_disk():
             self._writer.close()
 
-    @contextlib.contextmanager
-    def _naming_the_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            raise DatasetError(
-                self._source, f"the examples cannot be kept on the backend's disk: {exc.strerror or exc}"
-            ) from exc
+    def _on_disk(self) -> AbstractContextManager[None]:
+        return kept_on_disk(self._source, "the examples cannot be kept on the backend's disk")
 
 
 def open_examples(path: Path) -> Any:

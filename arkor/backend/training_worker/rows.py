@@ -22,6 +22,7 @@ from arkor.backend.training_worker.preparing import READING, Tell, tell_nobody
 from arkor.backend.training_worker.spec import RowsSpec
 from arkor.backend.training_worker.spool import NumberedRow, Spool, SpooledRows
 from arkor.data.conversion import Converter, Found
+from arkor.data.disk_faults import kept_on_disk
 from arkor.data.formats import FORMATS, row_format, row_problem, says_nothing
 from arkor.data.jsonl import read_lines, read_values
 from arkor.errors import DatasetError
@@ -171,12 +172,8 @@ def _sources(config: JobConfig, split: Mapping[str, Any]) -> tuple[Mapping[str, 
 
 def _loaded(spec: RowsSpec, source: Source, tell: Tell) -> RowSet:
     """Load and check the rows of a source."""
-    try:
+    with kept_on_disk(source.name, "the rows cannot be kept on the backend's disk"):
         return _spooled(source, spec, tell)
-    except OSError as exc:
-        raise DatasetError(
-            source.name, f"the rows cannot be kept on the backend's disk: {exc.strerror or exc}"
-        ) from exc
 
 
 def _spooled(source: Source, spec: RowsSpec, tell: Tell) -> RowSet:

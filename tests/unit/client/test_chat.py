@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from arkor.client.chat import chat_body
+from arkor.client.chat import question_body
 from arkor.errors import ConfigError, UnknownOption
 from arkor.protocol.jobs import AdapterRef
 
@@ -34,14 +34,14 @@ def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
         "abort_event": threading.Event(),
         "timeout": 3,
     }
-    assert chat_body(ADAPTER, None, options) == {
+    assert question_body("chat", ADAPTER, None, options) == {
         "messages": MESSAGES,
         "adapter": {"kind": "checkpoint", "jobId": "job_1", "step": 30},
         "maxTokens": 5,
         "seed": 0,
         "stream": True,
     }
-    assert chat_body(None, "m", {"messages": MESSAGES, "stream": False, **schema(CLOSED)}) == {
+    assert question_body("chat", None, "m", {"messages": MESSAGES, "stream": False, **schema(CLOSED)}) == {
         "messages": MESSAGES,
         "baseModel": "m",
         "stream": False,
@@ -86,7 +86,7 @@ def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
 def test_a_question_that_contradicts_itself_is_named(options: dict[str, Any], field: str) -> None:
     """Before anything is sent, by the option's own name."""
     with pytest.raises(ConfigError) as caught:
-        chat_body(ADAPTER, None, {"messages": MESSAGES, **options})
+        question_body("chat", ADAPTER, None, {"messages": MESSAGES, **options})
     assert caught.value.field == field
 
 
@@ -105,33 +105,33 @@ def test_a_question_that_contradicts_itself_is_named(options: dict[str, Any], fi
 )
 def test_good_questions_pass(options: dict[str, Any]) -> None:
     """An open schema is fine where nothing strict was asked for; values of an enum are no schemas."""
-    assert chat_body(ADAPTER, None, {"messages": MESSAGES, **options})
+    assert question_body("chat", ADAPTER, None, {"messages": MESSAGES, **options})
 
 
 def test_the_message_with_half_a_character_is_named() -> None:
     """By its number, before anything is sent."""
     with pytest.raises(ConfigError, match=r"messages\[1\]\.content holds half a character"):
-        chat_body(ADAPTER, None, {"messages": [*MESSAGES, {"role": "user", "content": "\ud83d"}]})
+        question_body("chat", ADAPTER, None, {"messages": [*MESSAGES, {"role": "user", "content": "\ud83d"}]})
 
 
 def test_one_who_answers_is_needed() -> None:
     """An adapter or a base model, not both and not neither."""
     for adapter, base_model in ((None, None), (ADAPTER, "m")):
         with pytest.raises(ConfigError, match="either an adapter or a base_model"):
-            chat_body(adapter, base_model, {"messages": MESSAGES})
+            question_body("chat", adapter, base_model, {"messages": MESSAGES})
 
 
 @pytest.mark.parametrize(("name", "meant"), [("temprature", "temperature"), ("maxTokens", "max_tokens")])
 def test_a_misspelt_option_names_the_nearest(name: str, meant: str) -> None:
     """It is arkor's own error, and a TypeError as for any keyword argument."""
     with pytest.raises(UnknownOption, match=f"{name}: A chat has no such option; did you mean {meant}") as raised:
-        chat_body(ADAPTER, None, {"messages": MESSAGES, name: 0})
+        question_body("chat", ADAPTER, None, {"messages": MESSAGES, name: 0})
     assert isinstance(raised.value, TypeError)
     with pytest.raises(UnknownOption, match="did you mean adapter"):
-        chat_body(None, None, {"messages": MESSAGES, "adaptor": ADAPTER})
+        question_body("chat", None, None, {"messages": MESSAGES, "adaptor": ADAPTER})
 
 
 def test_a_question_without_messages_is_a_type_error() -> None:
     """As for any keyword argument that is missing."""
     with pytest.raises(TypeError, match="needs messages"):
-        chat_body(ADAPTER, None, {})
+        question_body("chat", ADAPTER, None, {})

@@ -16,34 +16,25 @@ from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.errors import DatasetError
 from arkor.protocol.config import JobConfig
 from arkor.protocol.receipt import NumberedCount, Receipt
+from tests.support.attempts import UPLOADED, attempt
 from tests.support.characters import Tokenizer, plain
 
 
-def written(file: Path, rows: Sequence[dict[str, Any]]) -> str:
+def written(file: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """Write rows."""
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(file)
+    return file
 
 
 def spec(
     folder: Path, rows: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]] | None = None, **settings: Any
 ) -> WorkerSpec:
     """Return an attempt at a job with those rows, and held-out rows of a source of their own, where there are any."""
-    source = {"type": "dataset", "id": "0" * 64}
     if held_out is not None:
-        settings["eval_dataset_source"] = source
-    return WorkerSpec(
-        job_id="job_1",
-        attempt=1,
-        token="t",
-        backend_url="http://127.0.0.1:1",
-        name="n",
-        config=JobConfig(model="m", dataset_source=source, **settings),
-        dataset_path=written(folder / "rows.jsonl", rows),
-        eval_dataset_path=None if held_out is None else written(folder / "held-out.jsonl", held_out),
-        job_dir=str(folder),
-        threads=1,
-    )
+        settings["eval_dataset_source"] = UPLOADED
+    eval_path = None if held_out is None else written(folder / "held-out.jsonl", held_out)
+    config = JobConfig(model="m", dataset_source=UPLOADED, **settings)
+    return attempt(config, folder, written(folder / "rows.jsonl", rows), eval_dataset_path=eval_path)
 
 
 def pairs(rows: Sequence[str], *keys: str) -> list[dict[str, Any]]:

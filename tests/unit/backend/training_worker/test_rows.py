@@ -19,9 +19,8 @@ from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.spool import NumberedRow
 from arkor.errors import DatasetError
 from arkor.protocol.config import JobConfig
+from tests.support.attempts import UPLOADED, attempt
 from tests.support.blobs import BlobHost, whole
-
-UPLOADED = {"type": "dataset", "id": "0" * 64}
 
 
 def write(path: Path, content: list[Any] | bytes) -> Path:
@@ -39,18 +38,7 @@ def spec(
     if eval_path is not None:
         config = {"evalDatasetSource": UPLOADED, **config}
     fields = {"model": "m", "datasetSource": UPLOADED, **config}
-    return WorkerSpec(
-        job_id="job_1",
-        attempt=1,
-        token="t",
-        backend_url="http://127.0.0.1:1",
-        name="n",
-        config=JobConfig.from_wire(fields),
-        dataset_path=str(path),
-        eval_dataset_path=None if eval_path is None else str(eval_path),
-        job_dir=str(folder),
-        threads=1,
-    )
+    return attempt(JobConfig.from_wire(fields), folder, path, eval_dataset_path=eval_path)
 
 
 TEXTS = [{"text": f"row {number}"} for number in range(20)]
