@@ -131,18 +131,22 @@ class _JobFrames:
         """Read what was stored since, and make frames of it; once for all watchers."""
         if not self.is_stale:
             return
-        self.is_stale = False
+        self.is_stale = False  # before the read: an event that is stored meanwhile sets it again
         try:
             found, self.ended = self._events.after(self.job_id, self.reached, _PAGE)
         except JobDeleted:
             self.is_gone = True
             return
+        except Exception:  # this watcher's stream ends with it; the others still need the events
+            self.is_stale = True
+            raise
         for event in found:
             frame = frame_of(event)
             self._frames.append((event.id, frame))
             self._kept_bytes += len(frame)
             self.reached = event.id
-        self.is_stale = len(found) == _PAGE
+        if len(found) == _PAGE:
+            self.is_stale = True
         while len(self._frames) > _MOST_KEPT or (self._kept_bytes > _MOST_KEPT_BYTES and len(self._frames) > 1):
             self.start, frame = self._frames.popleft()
             self._kept_bytes -= len(frame)

@@ -107,6 +107,46 @@ def add(log: Log, streams: EventStreams, count: int) -> None:
     streams.publish("job")
 
 
+def test_an_event_that_is_stored_while_others_are_read_is_sent(
+    log: Log, open_streams: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its news comes after the read that does not have it, and before that read is taken in; it may be the last one."""
+    streams, read = open_streams(), log.after
+
+    def after(job_id: str, event_id: int, limit: int) -> tuple[list[StoredEvent], bool]:
+        found = read(job_id, event_id, limit)
+        if log.jobs["job"] == 1:
+            log.ended.add("job")
+            add(log, streams, 1)
+        return found
+
+    reader = Reader(streams)
+    reader.until(event_streams.PING)
+    monkeypatch.setattr(log, "after", after)
+    add(log, streams, 1)
+    assert reader.until(event_streams.END) == [1, 2]
+
+
+def test_a_read_that_failed_for_one_reader_is_done_again_for_the_others(
+    log: Log, open_streams: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one whose stream met the failure is let go, and comes back."""
+    streams, read, failures = open_streams(), log.after, [OSError("the disk")]
+
+    def after(job_id: str, event_id: int, limit: int) -> tuple[list[StoredEvent], bool]:
+        if failures:
+            raise failures.pop()
+        return read(job_id, event_id, limit)
+
+    readers = [Reader(streams), Reader(streams)]
+    for reader in readers:
+        reader.until(event_streams.PING)
+    monkeypatch.setattr(log, "after", after)
+    log.ended.add("job")
+    add(log, streams, 1)
+    assert sorted(reader.rest() for reader in readers) == [[], [1]]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(
     before=st.integers(0, 50),
