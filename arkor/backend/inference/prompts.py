@@ -15,6 +15,7 @@ from arkor.backend.inference.messages import Message, add_to_system, fold_tool_t
 from arkor.backend.inference.reasoning import find_reasoning_marks, opens_reasoning, said_after
 from arkor.backend.inference.request import MAX_PROMPT_CHARS
 from arkor.backend.inference.special_tokens import EscapedTokenizer
+from arkor.backend.inference.text_tokens import TextTokens
 from arkor.backend.inference.time_limit import TookTooLong, cpu_time_limit
 from arkor.backend.inference.tools import CALL_OPENS, Tools, instructions
 from arkor.serving.refusal import Refusal
@@ -60,6 +61,7 @@ class Prompts:
 
     def __init__(self, tokenizer: Any, *, context: int | None = None, escape_special_tokens: bool = False) -> None:
         self._tokenizer = EscapedTokenizer(tokenizer) if escape_special_tokens else tokenizer
+        self._tokens = TextTokens(self._tokenizer)
         self._max_chars = MAX_PROMPT_CHARS if context is None else min(context * _CHARS_A_TOKEN, MAX_PROMPT_CHARS)
         self._is_endless = False
         self._blanks: dict[int, bool] = {}  # a million rows ask for the same few tokens
@@ -178,7 +180,7 @@ class Prompts:
 
     def tokens(self, rendered: str) -> list[int]:
         """Return the token ids of a text that ``render`` returned, or of a part of one."""
-        return list(self._tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        return self._tokens.of(rendered)
 
     def is_blank(self, token: int) -> bool:
         """Say whether a token is nothing but blanks and line breaks."""

@@ -69,14 +69,14 @@ class EscapedTokenizer:
         self._special = special_pattern(tokenizer)
         self._stand_in = re.compile(rf"\({secret}:\d+\)")
         self._render = tokenizer.apply_chat_template
-        self._renamed = _renamed(tokenizer, self._names)
+        self.backend_tokenizer = _renamed(tokenizer, self._names)
         self.all_special_ids = tokenizer.all_special_ids
         self.chat_template = tokenizer.chat_template
         self.decode = tokenizer.decode
 
     def __call__(self, text: str, *, add_special_tokens: bool = False) -> dict[str, list[int]]:
         """Return the tokens of a rendering, or of a part of one."""
-        return {"input_ids": self._renamed.encode(text, add_special_tokens=add_special_tokens).ids}
+        return {"input_ids": self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
 
     def apply_chat_template(self, turns: Any, *, tools: Any = None, **how: Any) -> str:
         """Render a conversation, with the template's special tokens under their secret names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from arkor.backend.inference.special_tokens import EscapedTokenizer, special_pattern, special_texts
+from tests.support.small_tokenizers import KINDS, byte_level, marked
 
 pytest.importorskip("transformers", reason="the local extra is not installed")
 
-TEXTS = ["one lamp for two", "the end of a talk", "<|end|> <unk> </s>", "a b c d e f | < > / s"]
 # Shows a message as it is, as JSON of ASCII letters, and as Python would print it.
 TEMPLATE = (
     "{% for message in messages %}<|user|>{{ message.content }}|{{ message | tojson(ensure_ascii=True) }}|{{ message }}"
@@ -22,67 +22,10 @@ TEMPLATE = (
 )
 
 
-def byte_level() -> Any:
-    """A tokenizer as GPT-2's."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-    made.train_from_iterator(TEXTS * 9, trainer)  # <|end|> becomes a word
-    return made
-
-
-def metaspace() -> Any:
-    """A tokenizer as Llama 2's: its first word, and no other, gets a blank before it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    made = Tokenizer(models.BPE(unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    made.train_from_iterator(TEXTS, trainers.BpeTrainer(special_tokens=["<unk>"], show_progress=False))
-    return made
-
-
-def unigram() -> Any:
-    """A tokenizer as T5's: a special token is a piece like the others."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    pieces = [
-        (piece, -1.0) for piece in ("<unk>", "</s>", "\u2581", "\u2581lamp", *sorted(set("".join(TEXTS)) - {" "}))
-    ]
-    made = Tokenizer(models.Unigram(pieces, unk_id=0))
-    made.pre_tokenizer = pre_tokenizers.Metaspace()
-    return made
-
-
-def words() -> Any:
-    """A tokenizer of whole words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    known = ["<unk>", "</s>", "<|end|>", "one", "lamp"]
-    made = Tokenizer(models.WordLevel({word: place for place, word in enumerate(known)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return made
-
-
-@pytest.fixture(params=[byte_level, metaspace, unigram, words])
+@pytest.fixture(params=KINDS)
 def tokenizer(request: pytest.FixtureRequest) -> Any:
     """A tokenizer of each kind, with special tokens of each kind."""
-    from tokenizers import AddedToken
-    from transformers import PreTrainedTokenizerFast
-
-    make: Callable[[], Any] = request.param
-    made = PreTrainedTokenizerFast(tokenizer_object=make(), eos_token="</s>", unk_token="<unk>")
-    made.add_tokens(
-        [
-            AddedToken("<|user|>", special=True, lstrip=True),
-            AddedToken("<|end|>", special=True, rstrip=True),
-            AddedToken("<|end|>2", special=True, normalized=True),
-            AddedToken("<think>", special=True),
-            AddedToken("<tool_call>", special=False),
-        ]
-    )
+    made = marked(request.param)
     made.chat_template = TEMPLATE
     return made
 
