@@ -14,7 +14,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
@@ -28,6 +27,7 @@ import requests
 
 from arkor.backend import models
 from arkor.backend.models.catalogue import models_dir
+from arkor.client.unpack import unpack
 
 MODEL = "smollm2-135m"
 TOPICS = ("a dog", "the sea", "a king", "the moon", "a train", "an island", "a baker", "a storm")
@@ -89,8 +89,8 @@ class Ours:
 
     def adapter_folder(self, job_id: str, target: Path) -> str:
         """Unpack a job's adapter, and return its folder."""
-        with tarfile.open(self._data / "jobs" / job_id / "artifacts" / "adapter.tar") as archive:
-            archive.extractall(target, filter="data")
+        with (self._data / "jobs" / job_id / "artifacts" / "adapter.tar").open("rb") as archive:
+            unpack(archive, target)
         return str(target)
 
     def chat(self, prompt: str, job_id: str | None = None, tokens: int = TOKENS) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from arkor.backend.inference.constraints import Constraint
 from arkor.backend.inference.request import ChatRequest, read_request
 from arkor.backend.training_worker.chat import ChatEncoder
+from arkor.client.unpack import unpack
 from arkor.serving.refusal import Refusal
 from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
@@ -111,8 +111,8 @@ def adapter(folder: Path, tmp_path: Path) -> Callable[[int], str]:
 
     def make(seed: int) -> str:
         write_adapter_tar(tmp_path / "adapter.tar", folder, seed=seed, scale=0.8)
-        with tarfile.open(tmp_path / "adapter.tar") as archive:
-            archive.extractall(tmp_path / str(seed), filter="data")
+        with (tmp_path / "adapter.tar").open("rb") as archive:
+            unpack(archive, tmp_path / str(seed))
         return str(tmp_path / str(seed))
 
     return make

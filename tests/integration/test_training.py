@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ import attrs
 import pytest
 
 import arkor
+from arkor.client.unpack import unpack
 from arkor.protocol.config import JobConfig
 from arkor.protocol.receipt import Receipt
 from tests.support.backend import BackendProcess
@@ -258,8 +258,8 @@ def adapted(run: Run, model_home: Path) -> tuple[Any, Any]:
     """The base model with the trained adapter, loaded by PEFT, and its tokenizer."""
     peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
     folder = run.folder / "unpacked"
-    with tarfile.open(run.folder / "artifacts" / "adapter.tar") as tar:
-        tar.extractall(folder, filter="data")
+    with (run.folder / "artifacts" / "adapter.tar").open("rb") as archive:
+        unpack(archive, folder)
     path = str(model_home / ".arkor" / "models" / MODEL)
     base = transformers.AutoModelForCausalLM.from_pretrained(path, dtype="float32")
     return peft.PeftModel.from_pretrained(base, folder), transformers.AutoTokenizer.from_pretrained(path)

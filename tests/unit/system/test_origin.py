@@ -178,6 +178,7 @@ def git(*arguments: str, cwd: Path) -> str:
 def pip(*arguments: str) -> None:
     """Run this Python's pip without a network."""
     options = ["--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    options += ["--use-pep517"]  # before 23.1, pip took another way, which records no origin
     subprocess.run([sys.executable, "-m", "pip", *arguments, *options], check=True, timeout=100, cwd="/", env=alone())
 
 

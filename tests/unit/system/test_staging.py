@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,15 +59,15 @@ def test_a_read_only_folder_in_it_does_not_keep_it(tmp_path: Path) -> None:
 def test_ctrl_c_while_it_goes_does_not_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second attempt finishes what the first began."""
     calls: list[int] = []
-    real = shutil.rmtree
+    real = tempfile.TemporaryDirectory.cleanup
 
-    def interrupted(*arguments: Any, **options: Any) -> None:
+    def interrupted(self: tempfile.TemporaryDirectory[str]) -> None:
         calls.append(1)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        real(*arguments, **options)
+        real(self)
 
-    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", interrupted)
     with pytest.raises(KeyboardInterrupt), work_folder(tmp_path) as work:
         make(work / "inner", "text")
     assert names(tmp_path) == []
