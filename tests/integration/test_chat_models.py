@@ -261,7 +261,7 @@ def test_an_adapter_that_cannot_be_loaded_leaves_nothing(
 ) -> None:
     """Whether it is the first one or not."""
     base = load()
-    broken = Path(adapter(1))
+    broken, good = Path(adapter(1)), adapter(2)
     (broken / "adapter_model.safetensors").write_bytes(b"nothing")
     plain = generated(base, FakeRow(PROMPTS[0], 6))
     for _ in range(2):
@@ -269,7 +269,7 @@ def test_an_adapter_that_cannot_be_loaded_leaves_nothing(
             base.adapters.load("broken", str(broken), ())
         assert caught.value.status == 500
         assert generated(base, FakeRow(PROMPTS[0], 6)) == plain
-        base.adapters.load("good", adapter(2), ())
+        base.adapters.load("good", good, ())
 
 
 def test_a_token_is_chosen() -> None:
