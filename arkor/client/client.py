@@ -36,7 +36,8 @@ from arkor.http.abort import AbortScope, Deadline
 from arkor.http.connections import CONNECT_TIMEOUT_S
 from arkor.http.transport import path
 from arkor.protocol import wire
-from arkor.protocol.jobs import AdapterRef, Artifact, Progress, Scope
+from arkor.protocol.jobs import AdapterRef, Artifact, Scope
+from arkor.protocol.progress import Progress
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it

@@ -22,7 +22,8 @@ from arkor.errors import ArkorError, CloudApiError, ConnectionFailed
 from arkor.http.abort import AbortScope, current_scope, pause
 from arkor.http.translate import translated
 from arkor.http.transport import READ_TIMEOUT_S, RETRIES, Transport, may_help, path, retry_delay_s
-from arkor.protocol.jobs import Artifact, Progress, Scope
+from arkor.protocol.jobs import Artifact, Scope
+from arkor.protocol.progress import Progress
 from arkor.system.staging import put_in_place, work_folder
 
 ATTEMPTS = 8  # half a minute

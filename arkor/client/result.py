@@ -13,7 +13,8 @@ import attrs
 
 from arkor.errors import ArkorError
 from arkor.protocol import wire
-from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, Progress, TrainingJob
+from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, TrainingJob
+from arkor.protocol.progress import Progress
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it

@@ -6,7 +6,6 @@ Protocol: docs/protocol.md, "Datasets".
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 
 from arkor.data.checked import CheckedDataset
@@ -16,10 +15,10 @@ from arkor.http.abort import check_scope
 from arkor.http.connections import CONNECT_TIMEOUT_S
 from arkor.http.transport import Transport, path
 from arkor.protocol import wire
-from arkor.protocol.jobs import Progress, Scope
+from arkor.protocol.jobs import Scope
+from arkor.protocol.progress import Progress, ProgressReport, raising_as_it_was
 
 ANSWER_TIMEOUT_S = 600.0  # the backend checks every row before it answers
-PROGRESS_PERIOD_S = 0.1
 
 
 def upload(transport: Transport, scope: Scope, rows: CheckedDataset, on_progress: Progress | None) -> UploadedDataset:
@@ -46,16 +45,15 @@ def upload(transport: Transport, scope: Scope, rows: CheckedDataset, on_progress
 
 def _send(transport: Transport, where: str, scope: Scope, rows: CheckedDataset, on_progress: Progress | None) -> None:
     try:
-        transport.call(
-            "PUT",
-            where,
-            params=scope.to_query(),
-            headers={"Content-Type": "application/jsonl"},
-            data=_Body(rows, on_progress),
-            timeout_s=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
-        )
-    except _CallbackFailed as exc:
-        raise exc.reason from None
+        with raising_as_it_was():
+            transport.call(
+                "PUT",
+                where,
+                params=scope.to_query(),
+                headers={"Content-Type": "application/jsonl"},
+                data=_Body(rows, on_progress),
+                timeout_s=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+            )
     except CloudApiError as exc:
         if exc.status == 422:
             raise _bad_rows(rows.source, exc) from exc
@@ -72,14 +70,6 @@ def _bad_rows(source: str, refusal: CloudApiError) -> DatasetError:
     return DatasetError(source, f"the backend refuses it: {said}", problems)
 
 
-class _CallbackFailed(Exception):
-    """The user's callback raised; in its own shape it could be taken for a fault of the connection."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 class _Body:
     """Rows as the body of a request; each iteration begins at the first byte, so that it can be sent again.
 
@@ -89,8 +79,7 @@ class _Body:
 
     def __init__(self, rows: CheckedDataset, on_progress: Progress | None) -> None:
         self._rows = rows
-        self._on_progress = on_progress
-        self._next_report = time.monotonic() + PROGRESS_PERIOD_S
+        self._report = ProgressReport(on_progress, len(self))
 
     def __len__(self) -> int:
         return self._rows.summary.size_bytes
@@ -98,11 +87,11 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         sent = 0
         for chunk in self._whole_chunks():
-            self._report(sent)
+            self._report.tell(sent)
             check_scope()
             yield chunk
             sent += len(chunk)
-        self._report(sent)
+        self._report.tell(sent)
 
     def tell(self) -> int:
         """Say that it is at its beginning, for a request that is made again."""
@@ -128,13 +117,3 @@ class _Body:
                 "changed while it was being sent, and the backend kept nothing. Start again when it is complete",
             )
         yield held
-
-    def _report(self, sent: int) -> None:
-        now = time.monotonic()
-        if self._on_progress is None or (now < self._next_report and sent != len(self)):
-            return
-        self._next_report = now + PROGRESS_PERIOD_S
-        try:
-            self._on_progress(sent, len(self))
-        except Exception as exc:
-            raise _CallbackFailed(exc) from exc

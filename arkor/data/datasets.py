@@ -23,6 +23,7 @@ from arkor.errors import ConfigError
 from arkor.options import known_options
 from arkor.protocol import wire
 from arkor.protocol.previews import TokenSummary
+from arkor.protocol.progress import Progress
 from arkor.text import short_repr
 
 if TYPE_CHECKING:
@@ -161,11 +162,12 @@ class LocalDataset(Previewed):
         check_no_options(options)
         return check_file(self.path, self.source, columns=self.columns, folder=folder)
 
-    def open(self, folder: Path | None = None) -> CheckedDataset:
+    def open(self, folder: Path | None = None, on_progress: Progress | None = None) -> CheckedDataset:
         """Check every row, and make them ready to be sent.
 
         Args:
             folder: where a relative path starts; by default the working directory.
+            on_progress: called about ten times a second with how many bytes of the files are read, and of how many.
 
         Returns:
             The rows, for the caller to close.
@@ -173,7 +175,7 @@ class LocalDataset(Previewed):
         Raises:
             DatasetError: the file cannot be read, or its rows cannot be trained on.
         """
-        return open_rows(self.path, self.source, columns=self.columns, folder=folder)
+        return open_rows(self.path, self.source, columns=self.columns, folder=folder, on_progress=on_progress)
 
 
 @known_options
@@ -241,12 +243,15 @@ def _parsed(value: Dataset | Mapping[str, Any] | str | Path) -> Dataset:
 
 
 @contextlib.contextmanager
-def opened(dataset: LocalDataset | CheckedDataset, folder: Path | None = None) -> Iterator[CheckedDataset]:
+def opened(
+    dataset: LocalDataset | CheckedDataset, folder: Path | None = None, on_progress: Progress | None = None
+) -> Iterator[CheckedDataset]:
     """Have the rows of this machine ready to be sent inside the block; what was ready before stays so.
 
     Args:
         dataset: the rows.
         folder: where a relative path starts; by default the working directory.
+        on_progress: as for ``LocalDataset.open``.
 
     Raises:
         DatasetError: they cannot be read, or cannot be trained on.
@@ -254,5 +259,5 @@ def opened(dataset: LocalDataset | CheckedDataset, folder: Path | None = None) -
     if isinstance(dataset, CheckedDataset):
         yield dataset
         return
-    with contextlib.closing(dataset.open(folder)) as checked:
+    with contextlib.closing(dataset.open(folder, on_progress)) as checked:
         yield checked

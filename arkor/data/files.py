@@ -9,8 +9,9 @@ import contextlib
 import glob
 import hashlib
 import io
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from arkor.data.checked import CheckedDataset, survey, write_rows
 from arkor.data.containers import SUFFIXES, inner_suffix, is_jsonl, read_rows_of
@@ -20,13 +21,22 @@ from arkor.data.jsonl import DatasetSummary, check_rows, read_lines, read_values
 from arkor.data.parts import Parts
 from arkor.errors import ArkorError, DatasetError
 from arkor.http.abort import check_scope
+from arkor.protocol.progress import Progress, ProgressReport, raising_as_it_was
+
+T = TypeVar("T")
 
 Columns = Mapping[str, str]
 Paths = Path | Sequence[Path]  # a file, a folder or a pattern; or several of them
 
 
 def check_file(
-    path: Paths, source: str, suffix: str | None = None, columns: Columns | None = None, folder: Path | None = None
+    path: Paths,
+    source: str,
+    suffix: str | None = None,
+    columns: Columns | None = None,
+    *,
+    folder: Path | None = None,
+    on_progress: Progress | None = None,
 ) -> DatasetSummary:
     """Check the rows of files, holding one at a time; rows of preferences are good here.
 
@@ -36,6 +46,7 @@ def check_file(
         suffix: ``.csv`` or ``.tsv`` for CSV, any other for what the first bytes say; by default that of its name.
         columns: new names of columns by their old ones.
         folder: where a relative path starts; by default the working directory.
+        on_progress: called about ten times a second with how many bytes of the files are read, and of how many.
 
     Returns:
         What is in it.
@@ -44,12 +55,17 @@ def check_file(
         DatasetError: it cannot be read, or its rows cannot be trained on.
     """
     files = _files(path, source, folder)
+    reading = _Reading(files.values(), on_progress)
     if len(files) > 1:
         parts = Parts()
-        with contextlib.closing(_rows_of_all(files, parts, suffix, columns, may_prefer=True)) as found:
+        with (
+            raising_as_it_was(),
+            contextlib.closing(_rows_of_all(files, parts, suffix, columns, reading, may_prefer=True)) as found,
+        ):
             return survey(source, found, parts)
-    with _naming_the_file(source, files[source]), files[source].open("rb") as file:
-        return check_stream(file, source, inner_suffix(files[source]) if suffix is None else suffix, columns)
+    suffix = inner_suffix(files[source]) if suffix is None else suffix
+    with raising_as_it_was(), _naming_the_file(source, files[source]), files[source].open("rb") as file:
+        return _checked(file, source, suffix, columns, reading)
 
 
 def check_stream(file: io.BufferedReader, source: str, suffix: str, columns: Columns | None = None) -> DatasetSummary:
@@ -68,14 +84,17 @@ def check_stream(file: io.BufferedReader, source: str, suffix: str, columns: Col
         DatasetError: they cannot be read, or cannot be trained on.
     """
     with _naming_the_file(source):
-        if _is_sent_as_it_is(file, source, suffix, columns):
-            return check_rows(source, _lines(file))
-        with contextlib.closing(_rows_of(file, source, suffix, columns, may_prefer=True)) as found:
-            return survey(source, found)
+        return _checked(file, source, suffix, columns, _Reading())
 
 
 def open_rows(
-    path: Paths, source: str, suffix: str | None = None, columns: Columns | None = None, folder: Path | None = None
+    path: Paths,
+    source: str,
+    suffix: str | None = None,
+    columns: Columns | None = None,
+    *,
+    folder: Path | None = None,
+    on_progress: Progress | None = None,
 ) -> CheckedDataset:
     """Check the rows of files and make them ready to be sent.
 
@@ -88,19 +107,20 @@ def open_rows(
         suffix: as for ``check_file``.
         columns: as for ``check_file``.
         folder: as for ``check_file``.
+        on_progress: as for ``check_file``.
 
     Raises:
         DatasetError: it cannot be read, or its rows cannot be trained on.
     """
     files = _files(path, source, folder)
+    reading = _Reading(files.values(), on_progress)
     if len(files) > 1:
         parts = Parts()
-        with contextlib.closing(_rows_of_all(files, parts, suffix, columns)) as found:
+        with raising_as_it_was(), contextlib.closing(_rows_of_all(files, parts, suffix, columns, reading)) as found:
             return write_rows(source, found, parts)
-    with _naming_the_file(source, files[source]):
-        return _opened(
-            files[source].open("rb"), source, inner_suffix(files[source]) if suffix is None else suffix, columns
-        )
+    suffix = inner_suffix(files[source]) if suffix is None else suffix
+    with raising_as_it_was(), _naming_the_file(source, files[source]):
+        return _opened(files[source].open("rb"), source, suffix, columns, reading)
 
 
 def open_stream(file: io.BufferedReader, source: str, suffix: str, columns: Columns | None = None) -> CheckedDataset:
@@ -116,17 +136,53 @@ def open_stream(file: io.BufferedReader, source: str, suffix: str, columns: Colu
         DatasetError: they cannot be read, or cannot be trained on.
     """
     with _naming_the_file(source):
-        return _opened(file, source, suffix, columns)
+        return _opened(file, source, suffix, columns, _Reading())
 
 
-def _opened(file: io.BufferedReader, source: str, suffix: str, columns: Columns | None) -> CheckedDataset:
+class _Reading:
+    """Tells how much of some files is read.
+
+    Args:
+        files: all of them.
+        on_progress: see ``check_file``.
+    """
+
+    def __init__(self, files: Collection[Path] = (), on_progress: Progress | None = None) -> None:
+        self._before = 0
+        self._report: ProgressReport | None = None
+        if on_progress is not None and all(file.is_file() for file in files):  # a pipe has no size
+            self._report = ProgressReport(on_progress, sum(file.stat().st_size for file in files))
+
+    def of(self, file: io.BufferedReader, items: Iterable[T]) -> Generator[T, None, None]:
+        """Yield what is read from a file."""
+        for item in items:
+            check_scope()
+            if self._report is not None:
+                self._report.tell(self._before + file.tell())
+            yield item
+        if self._report is not None:
+            self._before += file.tell()
+
+
+def _checked(
+    file: io.BufferedReader, source: str, suffix: str, columns: Columns | None, reading: _Reading
+) -> DatasetSummary:
+    if _is_sent_as_it_is(file, source, suffix, columns):
+        return check_rows(source, reading.of(file, read_lines(file)))
+    with contextlib.closing(_rows_of(file, source, suffix, columns, reading, may_prefer=True)) as found:
+        return survey(source, found)
+
+
+def _opened(
+    file: io.BufferedReader, source: str, suffix: str, columns: Columns | None, reading: _Reading
+) -> CheckedDataset:
     with contextlib.ExitStack() as opened:
         opened.enter_context(file)
         if not _is_sent_as_it_is(file, source, suffix, columns):
-            found = opened.enter_context(contextlib.closing(_rows_of(file, source, suffix, columns)))
+            found = opened.enter_context(contextlib.closing(_rows_of(file, source, suffix, columns, reading)))
             return write_rows(source, found)
         digest = hashlib.sha256()
-        summary = check_rows(source, _hashed(_lines(file), digest))
+        summary = check_rows(source, _hashed(reading.of(file, read_lines(file)), digest))
         opened.pop_all()
         return CheckedDataset(source, file, digest.hexdigest(), summary)
 
@@ -172,19 +228,33 @@ def _matching(pattern: Path, folder: Path | None, source: str) -> list[Path]:
 
 
 def _rows_of_all(
-    files: Mapping[str, Path], parts: Parts, suffix: str | None, columns: Columns | None, *, may_prefer: bool = False
+    files: Mapping[str, Path],
+    parts: Parts,
+    suffix: str | None,
+    columns: Columns | None,
+    reading: _Reading,
+    *,
+    may_prefer: bool = False,
 ) -> Generator[Found, None, None]:
     for name, path in files.items():
         with _naming_the_file(name, path), path.open("rb") as file:
             inner = inner_suffix(path) if suffix is None else suffix
-            with contextlib.closing(_rows_of(file, name, inner, columns, may_prefer=may_prefer)) as found:
+            with contextlib.closing(_rows_of(file, name, inner, columns, reading, may_prefer=may_prefer)) as found:
                 yield from parts.add(name, found)
 
 
 def _rows_of(
-    file: io.BufferedReader, source: str, suffix: str, columns: Columns | None, *, may_prefer: bool = False
+    file: io.BufferedReader,
+    source: str,
+    suffix: str,
+    columns: Columns | None,
+    reading: _Reading,
+    *,
+    may_prefer: bool = False,
 ) -> Generator[Found, None, None]:
-    return read_rows_of(file, suffix, Converter(source, columns, may_prefer=may_prefer))
+    converter = Converter(source, columns, may_prefer=may_prefer)
+    with contextlib.closing(read_rows_of(file, suffix, converter)) as found:
+        yield from reading.of(file, found)
 
 
 def _is_sent_as_it_is(file: io.BufferedReader, source: str, suffix: str, columns: Columns | None) -> bool:
@@ -192,7 +262,7 @@ def _is_sent_as_it_is(file: io.BufferedReader, source: str, suffix: str, columns
     if columns or not file.seekable() or not is_jsonl(file, source, suffix):
         return False
     start = file.tell()
-    first = next((row for _, row, _ in read_values(_lines(file)) if isinstance(row, dict)), None)
+    first = next((row for _, row, _ in read_values(read_lines(file)) if isinstance(row, dict)), None)
     file.seek(start)
     return first is None or is_of_a_format(first)
 
@@ -208,12 +278,6 @@ def _naming_the_file(source: str, path: Path | None = None) -> Iterator[None]:
         may_be_of_the_hub = isinstance(exc, FileNotFoundError) and is_hub_name(source)
         hint = f"; for a data set of the Hugging Face hub, use HuggingFaceDataset({source!r})" * may_be_of_the_hub
         raise DatasetError(source, f"cannot be read: {exc.strerror or exc}{where}{hint}") from exc
-
-
-def _lines(file: io.BufferedReader) -> Iterator[bytes]:
-    for line in read_lines(file):
-        check_scope()
-        yield line
 
 
 def _hashed(lines: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:

@@ -6,16 +6,13 @@ Protocol: docs/protocol.md, "Jobs" and "Artifacts".
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from arkor.errors import ArkorError
 from arkor.protocol import wire
-
-if TYPE_CHECKING:
-    pass
 
 
 class JobStatus(str, enum.Enum):
@@ -30,7 +27,6 @@ class JobStatus(str, enum.Enum):
     __str__ = str.__str__
 
 
-Progress = Callable[[int, "int | None"], object]  # bytes there, bytes in all where that is known
 TERMINAL_STATUSES = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value})
 
 

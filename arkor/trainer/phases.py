@@ -10,9 +10,15 @@ import attrs
 from arkor.protocol import wire
 from arkor.text import one_line
 
+READING = "reading"
 UPLOADING = "uploading"
-UPLOADING_EVAL = "uploading-eval"
-_TITLES = {UPLOADING: "sending the rows", UPLOADING_EVAL: "sending the held-out rows"}
+HELD_OUT = "-eval"  # behind a phase of rows: of the held-out ones
+_TITLES = {
+    READING: "checking the rows",
+    READING + HELD_OUT: "checking the held-out rows",
+    UPLOADING: "sending the rows",
+    UPLOADING + HELD_OUT: "sending the held-out rows",
+}
 
 
 @attrs.frozen

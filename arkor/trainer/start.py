@@ -22,7 +22,8 @@ from arkor.client.project import ensure_project, find_project
 from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
 from arkor.protocol.job_metrics import Metrics
-from arkor.protocol.jobs import Artifact, JobStatus, Progress, Scope, TrainingJob
+from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
+from arkor.protocol.progress import Progress
 from arkor.protocol.receipt import Receipt
 from arkor.system.children import is_importing
 from arkor.text import one_line
@@ -252,7 +253,7 @@ class Starter:
         if is_importing():
             raise EntryError(_ONCE_MORE)
         self.was_sent = self.was_sent or place is not None  # the process that wrote it may have sent the job
-        with submission.checked_rows(self._project_dir) as rows:
+        with submission.checked_rows(self._project_dir, on_progress) as rows:
             client, scope = self.connect()
             config = submission.prepare(client, scope, rows, on_progress)
         key = place.idempotency_key if place else self._idempotency_key

@@ -19,13 +19,14 @@ from arkor.data.formats import format_to_wire, split_to_wire
 from arkor.errors import ConfigError, ModelError
 from arkor.http.abort import pause
 from arkor.protocol.config import NAME, JobConfig, Json, LoraConfig
-from arkor.protocol.jobs import Progress, Scope, TrainingJob
+from arkor.protocol.jobs import Scope, TrainingJob
+from arkor.protocol.progress import Progress
 from arkor.text import short_repr
-from arkor.trainer.phases import UPLOADING, UPLOADING_EVAL
+from arkor.trainer.phases import HELD_OUT, READING, UPLOADING
 
 MODEL_POLL_S = 0.5
 
-_PHASES = {"dataset_source": UPLOADING, "eval_dataset_source": UPLOADING_EVAL}
+_ROLES = {"dataset_source": "", "eval_dataset_source": HELD_OUT}
 
 StartProgress = Callable[[Mapping[str, Any]], object]
 
@@ -81,17 +82,23 @@ class Submission:
         return cls(name=name, config=config, rows=rows)
 
     @contextlib.contextmanager
-    def checked_rows(self, project_dir: Path) -> Iterator[dict[str, CheckedDataset]]:
+    def checked_rows(self, project_dir: Path, on_progress: StartProgress | None) -> Iterator[dict[str, CheckedDataset]]:
         """Have the rows of this machine, all of them checked, inside the block, by setting as in ``rows``.
 
         Args:
             project_dir: where a relative path starts.
+            on_progress: see ``Trainer.start``.
 
         Raises:
             DatasetError: they cannot be trained on.
         """
         with contextlib.ExitStack() as open_files:
-            yield {setting: open_files.enter_context(opened(rows, project_dir)) for setting, rows in self.rows.items()}
+            yield {
+                setting: open_files.enter_context(
+                    opened(rows, project_dir, _telling_of_bytes(on_progress, READING + _ROLES[setting]))
+                )
+                for setting, rows in self.rows.items()
+            }
 
     def prepare(
         self,
@@ -120,7 +127,7 @@ class Submission:
         _fetch_model(client, self.config.model, on_progress)
         sources: dict[str, Any] = {}
         for setting, checked in rows.items():
-            tell = _telling_of_bytes(on_progress, _PHASES[setting])
+            tell = _telling_of_bytes(on_progress, UPLOADING + _ROLES[setting])
             sources[setting] = client.upload_dataset(scope, checked, on_progress=tell).to_wire()
         return attrs.evolve(self.config, **sources)
 

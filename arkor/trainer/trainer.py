@@ -306,10 +306,10 @@ class Trainer(NotPickled):
         tries again.
 
         Args:
-            on_progress: called on this thread while the backend fetches the model, and while the rows are sent, with
-                how far that is: a mapping with ``phase``, ``done`` and ``total``, and of the model ``model``, its name.
-                Of the rows the phase is ``uploading``, of the held-out ones ``uploading-eval``, and the others are
-                bytes. What it raises ends the start.
+            on_progress: called on this thread while the rows are checked, the backend fetches the model, and the rows
+                are sent, with how far that is: a mapping with ``phase``, ``done`` and ``total``, and of the model
+                ``model``, its name. Of the rows the phase is ``reading`` or ``uploading``, of the held-out ones
+                ``reading-eval`` or ``uploading-eval``, and the others are bytes. What it raises ends the start.
 
         Returns:
             The job as the backend accepted it.

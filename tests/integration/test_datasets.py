@@ -21,9 +21,9 @@ from arkor import (
     dataset_from,
 )
 from arkor.backend.training_worker.rows import load_rows
-from arkor.client import uploads
 from arkor.client.project import ensure_project
 from arkor.data.jsonl import DatasetSummary
+from arkor.protocol import progress
 from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Scope
 from tests.support.attempts import attempt
@@ -135,7 +135,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The backend has nothing of it, and its next upload works."""
-    monkeypatch.setattr(uploads, "PROGRESS_PERIOD_S", 0.0)
+    monkeypatch.setattr(progress, "PERIOD_S", 0.0)
     lines = [json.dumps({"text": f"row {number}"}) for number in range(20_000)]
     (project / "rows.jsonl").write_text("\n".join(lines))
     before = set((backend.data / "datasets").iterdir())
@@ -175,7 +175,8 @@ def test_held_out_rows_are_sent_too(backend: BackendProcess, client: CloudApiCli
         name="complete:1", model=model, dataset=rows, eval_dataset=LocalDataset("held-out.csv"), client=client
     )
     job = trainer.start(on_progress=told.append)
-    assert [report["phase"] for report in told if report["done"] == report["total"]] == ["uploading", "uploading-eval"]
+    ended = [report["phase"] for report in told if report["done"] == report["total"]]
+    assert ended == ["reading-eval", "uploading", "uploading-eval"]  # the others were checked before
     assert (job.config["datasetSource"]["id"], "datasetSplit" in job.config) == (rows.id, False)
     held_out = stored(backend, UploadedDataset(job.config["evalDatasetSource"]["id"]))
     assert json.loads(held_out.read_text().strip()) == {"instruction": "hi", "output": "größer"}

@@ -24,6 +24,7 @@ from arkor.text import many, one_line
 if TYPE_CHECKING:
     from arkor.data.checked import CheckedDataset
     from arkor.data.jsonl import DatasetSummary
+    from arkor.protocol.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -278,9 +279,20 @@ def _opened(file: Path, kind: str | None, columns: dict[str, str] | None) -> Ite
     if str(file) == _STDIN:
         rows = open_stream(_stdin(), "stdin", suffix or "", columns)
     else:
-        rows = open_rows(file, _name(file), suffix, columns)
+        with _bar() as on_progress:
+            rows = open_rows(file, _name(file), suffix, columns, on_progress=on_progress)
     with contextlib.closing(rows):
         yield rows
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Progress]:
+    """Show how far the checking of a file is, if that takes long."""
+    from arkor.cli.display.phase_bars import PhaseBars
+    from arkor.trainer.phases import READING
+
+    with PhaseBars() as bars:
+        yield lambda done, total: bars.update({"phase": READING, "done": done, "total": total})
 
 
 def _stdin() -> io.BufferedReader:
@@ -294,7 +306,8 @@ def _checked(file: Path, kind: str | None, columns: dict[str, str] | None) -> Da
 
     suffix = None if kind is None else f".{kind}"
     if str(file) != _STDIN:
-        return check_file(file, _name(file), suffix, columns)
+        with _bar() as on_progress:
+            return check_file(file, _name(file), suffix, columns, on_progress=on_progress)
     with _stdin() as stdin:
         return check_stream(stdin, "stdin", suffix or "", columns)
 

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from arkor import dataset_from
-from arkor.client import uploads
 from arkor.client.uploads import upload
 from arkor.data import checked
 from arkor.data.checked import CheckedDataset
@@ -34,6 +33,7 @@ from arkor.errors import (
 from arkor.http import abort, transport as transport_room
 from arkor.http.abort import AbortScope, Deadline
 from arkor.http.transport import Transport
+from arkor.protocol import progress
 from arkor.protocol.jobs import Scope
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
@@ -139,7 +139,7 @@ def receiver() -> Iterator[Callable[..., Receiver]]:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every piece be told, a cut upload begin anew at once, and a watcher without work leave soon."""
-    monkeypatch.setattr(uploads, "PROGRESS_PERIOD_S", 0.0)
+    monkeypatch.setattr(progress, "PERIOD_S", 0.0)
     monkeypatch.setattr(transport_room, "retry_delay_s", lambda *_: 0.0)
     monkeypatch.setattr(abort, "WATCH_PERIOD_S", 0.1)
 
@@ -234,7 +234,7 @@ def test_progress_is_told_no_more_often_than_people_can_see(
     cloud: Cloud, known: Transport, rows: CheckedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But always that all is sent."""
-    monkeypatch.setattr(uploads, "PROGRESS_PERIOD_S", 3_600.0)
+    monkeypatch.setattr(progress, "PERIOD_S", 3_600.0)
     cloud.answer("GET", WHERE, MISSING)
     cloud.answer("PUT", WHERE, TAKEN)
     told: list[int] = []

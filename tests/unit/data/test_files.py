@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from arkor.data import checked
 from arkor.data.files import check_file, check_stream, open_rows, open_stream
 from arkor.errors import Aborted, DatasetError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
+from arkor.protocol import progress
 from tests.support.full_disk import largest_file
 
 ROWS = b'{"text": "a"}\n\n{"text": "bc"}\n'
@@ -240,3 +242,41 @@ def test_the_end_of_a_call_ends_the_reading_of_a_file(line: bytes, suffix: str) 
     raw = Endless(line, lambda: None)
     with AbortScope(None, Deadline(0)).active(), pytest.raises(WaitTimeout):
         open_stream(io.BufferedReader(raw), "rows", suffix)
+
+
+FILES = {
+    "a.jsonl": b'{"text": "a"}\n' * 9_000,
+    "b.csv": b"text\n" + b"a\n" * 9_000,
+    "c.jsonl.gz": gzip.compress(b"".join(b'{"text": "%d"}\n' % number for number in range(9_000)), mtime=0),
+}
+
+
+@pytest.mark.parametrize("read", [check_file, open_rows])
+@pytest.mark.parametrize("name", [*FILES, "."])
+def test_it_is_told_how_much_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: Callable[..., Any]
+) -> None:
+    """In bytes of the files as they are, of all of them together; what the function raises ends the reading."""
+    monkeypatch.setattr(progress, "PERIOD_S", 0.0)
+    for other, content in FILES.items():
+        (tmp_path / other).write_bytes(content)
+    total = sum(map(len, FILES.values())) if name == "." else len(FILES[name])
+    told: list[tuple[int, int | None]] = []
+    read(tmp_path / name, name, on_progress=lambda *report: told.append(report))
+    assert told == sorted(told)
+    assert (told[0][0] < total, told[-1]) == (True, (total, total))
+
+    def fail(_done: int, _total: int | None) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        read(tmp_path / name, name, on_progress=fail)
+
+
+def test_of_a_pipe_nothing_is_told(tmp_path: Path) -> None:
+    """Nobody knows how much comes."""
+    os.mkfifo(tmp_path / "rows")
+    writing = threading.Thread(target=(tmp_path / "rows").write_bytes, args=(ROWS,))
+    writing.start()
+    assert check_file(tmp_path / "rows", "rows", on_progress=lambda *_: pytest.fail("it was told")).rows == 2
+    writing.join()
