@@ -1,10 +1,10 @@
 """From a file of rows to the first step: arkor's preparation beside that of TRL.
 
 ``python bench/data.py``: rows of three turns and about 80 tokens, tokenised with two processes by arkor and by TRL, in
-turns, each in a process of its own. Prints rows a second, their ratio, the seconds from the file to the end of the first
-step of a model of a few weights, and by how much the anonymous memory of all processes grew. Then it checks the rows
-and sends them to a backend, beside ``json.loads`` of each line. ``--rows 1000000`` measures a million. It needs the
-``local`` extra and the model smollm2-135m, of which it takes the tokenizer: ``arkor models pull smollm2-135m``.
+turns, each in a process of its own. Prints rows a second, their ratio, the seconds from the file to the end of the
+first step of a model of a few weights, and by how much the anonymous memory of all processes grew. Then it checks the
+rows and sends them to a backend, beside ``json.loads`` of each line. ``--rows 1000000`` measures a million. It needs
+the ``local`` extra and the model smollm2-135m, of which it takes the tokenizer: ``arkor models pull smollm2-135m``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import psutil
@@ -258,10 +257,10 @@ def peak() -> Iterator[list[int]]:
         watching.join()
 
 
-def anonymous_bytes() -> int:
-    """Return RssAnon of this process and all below it, together."""
-    this = psutil.Process()
-    return sum(map(_anonymous, [this.pid, *(child.pid for child in this.children(recursive=True))]))
+def anonymous_bytes(pid: int | None = None) -> int:
+    """Return RssAnon of a process, by default this one, and all below it, together."""
+    first = psutil.Process(pid)
+    return sum(map(_anonymous, [first.pid, *(child.pid for child in first.children(recursive=True))]))
 
 
 def _anonymous(pid: int) -> int:
