@@ -35,6 +35,7 @@ FEATURES = (
     "eval-dataset",
     "previews",
     "columns",
+    "row-search",
 )
 
 

@@ -78,13 +78,13 @@ class Previews:
         shutil.rmtree(self._folder, ignore_errors=True)  # of a backend that was killed
 
     @contextlib.contextmanager
-    def start(self, config: JobConfig, model_path: str, row: int | None) -> Iterator[Preview]:
+    def start(self, config: JobConfig, model_path: str, question: Mapping[str, Any]) -> Iterator[Preview]:
         """Begin a preview; its process ends with the block.
 
         Args:
             config: the settings of a job.
             model_path: what transformers loads its tokenizer from.
-            row: the row to show, 0 for the first one; None for a summary.
+            question: what is asked of the rows, see ``training_worker/preview``; empty for a summary.
 
         Raises:
             Refusal: 503, as many as there may be are being made, or the backend stops.
@@ -98,7 +98,7 @@ class Previews:
                 "evalDatasetPath": uploaded_rows(self._settings, config.eval_dataset_source),
                 "folder": folder,
                 "allowPrivateUrls": self._settings.allow_private_urls,
-                "row": row,
+                **question,
             }
             with self._process(said, folder) as process:
                 _tell(process, task)

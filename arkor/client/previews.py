@@ -24,6 +24,7 @@ from arkor.protocol.previews import RowPreview, TokenSummary
 
 READ_BYTES = 64 * 1024
 IDLE_TIMEOUT_S = 60.0  # the backend gives a sign of life every second
+_SEARCHING = frozenset({"search", "isHeldOut"})  # parts of a question that an older backend passes over
 
 
 class PreviewCalls(CapabilityCalls):
@@ -45,7 +46,7 @@ class PreviewCalls(CapabilityCalls):
         Example:
             ``client.check_rows(scope, JobConfig.from_wire(job.config))`` for a job that exists already.
         """
-        return TokenSummary.from_wire(wire.mapping(self._preview(scope, config, None, source).get("summary")))
+        return TokenSummary.from_wire(wire.mapping(self._preview(scope, config, {}, source).get("summary")))
 
     def preview_row(
         self, scope: Scope, config: JobConfig, row: int | None = None, *, source: str | None = None
@@ -61,22 +62,42 @@ class PreviewCalls(CapabilityCalls):
         Raises:
             As ``check_rows`` does; DatasetError also if there is no such row.
         """
-        return RowPreview.from_wire(wire.mapping(self._preview(scope, config, row or 0, source).get("preview")))
+        said = self._preview(scope, config, {"row": row or 0}, source)
+        return RowPreview.from_wire(wire.mapping(said.get("preview")))
 
-    def _preview(self, scope: Scope, config: JobConfig, row: int | None, source: str | None) -> dict[str, Any]:
+    def open_preview(self, scope: Scope, config: JobConfig, question: Mapping[str, Any]) -> requests.Response:
+        """Ask for a preview.
+
+        Args:
+            scope: the project.
+            config: as for ``check_rows``.
+            question: what the request has beside the config, in wire names; empty for a summary.
+
+        Returns:
+            The open answer, a JSON object after line feeds; the caller reads and closes it.
+
+        Raises:
+            UnsupportedByBackend: the backend shows no rows, or would pass over the question.
+            CloudApiError: as for ``check_rows``.
+        """
         self.require("previews", "showing rows as a model sees them")
-        body = {"config": config.to_wire(), **({} if row is None else {"row": row})}
-        answer = self._transport.call(
+        if question.keys() & _SEARCHING:
+            self.require("row-search", "searching rows")
+        return self._transport.call(
             "POST",
             path("v1", "previews"),
             params=scope.to_query(),
             headers={"Accept-Encoding": "identity"},  # compression would hold the signs of life back
-            json=body,
+            json={"config": config.to_wire(), **question},
             stream=True,
             repeatable=True,
             timeout_s=(CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S),
         )
-        with answer:
+
+    def _preview(
+        self, scope: Scope, config: JobConfig, question: Mapping[str, Any], source: str | None
+    ) -> dict[str, Any]:
+        with self.open_preview(scope, config, question) as answer:
             said = _object(b"".join(_pieces(answer, current_scope() or AbortScope(None))))
         if "error" in said:
             raise _failure(said, source)

@@ -15,6 +15,10 @@ from arkor.protocol.receipt import Receipt
 from arkor.text import many, one_line, printable
 
 MOST_LONGEST = 5
+MOST_BUCKETS = 40
+MOST_AROUND = 20
+MOST_HITS = 100
+LONGEST_SEARCH = 200
 
 
 def in_marks(text: str) -> str:
@@ -48,6 +52,60 @@ class LongerRows:
     rows: int
 
 
+@attrs.frozen
+class LengthBucket:
+    """How many examples have a length within a range; a bar of a histogram.
+
+    Attributes:
+        at_least: the shortest of these lengths, in tokens.
+        below: the shortest length that is too long for it, in tokens.
+        examples: how many examples, 0 or more.
+    """
+
+    at_least: int
+    below: int
+    examples: int
+
+
+@attrs.frozen
+class RowPlace:
+    """Where a row is.
+
+    Attributes:
+        row: its number, from 1: a line of a file, or a place in a split.
+        is_held_out: whether it is held out. Held-out rows of a source of their own have numbers of their own.
+    """
+
+    row: int
+    is_held_out: bool = False
+
+    @classmethod
+    def from_wire(cls, value: Any) -> RowPlace | None:
+        """Read what a backend says; None if it says nothing."""
+        if not isinstance(value, Mapping):
+            return None
+        return cls(_count(value, "row"), value.get("isHeldOut") is True)
+
+
+@attrs.frozen(kw_only=True)
+class RowHit:
+    """A row that a search found, with the text around the first hit in it.
+
+    Attributes:
+        row: its number, from 1.
+        is_held_out: whether it is held out.
+        before: the text before the hit, shortened.
+        match: the hit.
+        after: the text after the hit, shortened.
+    """
+
+    row: int
+    is_held_out: bool
+    before: str
+    match: str
+    after: str
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class TokenSummary:
     """What a model would learn of a data set, before there is a job. ``print`` shows it in a few lines.
@@ -62,6 +120,8 @@ class TokenSummary:
         longest: tokens of the longest example.
         longest_rows: the five longest rows, the longest first.
         longer_rows: for some values of ``max_length``, how many rows are longer; ascending.
+        histogram: how many examples there are of each length, in at most 40 ranges of the same size, ascending; empty
+            if the backend does not say.
         receipt: what the job would say of the rows.
         problem: why the job would fail, or None.
     """
@@ -73,14 +133,19 @@ class TokenSummary:
     longest: int = 0
     longest_rows: Sequence[RowLength] = ()
     longer_rows: Sequence[LongerRows] = ()
+    histogram: Sequence[LengthBucket] = ()
     receipt: Receipt = attrs.field(factory=Receipt)
     problem: str | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        body = wire.to_wire(attrs.evolve(self, longest_rows=(), longer_rows=()))
-        longest, longer = map(wire.to_wire, self.longest_rows), map(wire.to_wire, self.longer_rows)
-        return {**body, "longestRows": list(longest), "longerRows": list(longer), "receipt": self.receipt.to_wire()}
+        lists: dict[str, Sequence[Any]] = {
+            "longestRows": self.longest_rows,
+            "longerRows": self.longer_rows,
+            "histogram": self.histogram,
+        }
+        body = {**wire.to_wire(self), "receipt": self.receipt.to_wire()}
+        return {**body, **{name: [wire.to_wire(item) for item in items] for name, items in lists.items()}}
 
     @classmethod
     def from_wire(cls, body: Mapping[str, Any]) -> TokenSummary:
@@ -97,6 +162,10 @@ class TokenSummary:
             longer_rows=tuple(
                 LongerRows(_count(item, "maxLength"), _count(item, "rows"))
                 for item in wire.objects(body.get("longerRows"))
+            ),
+            histogram=tuple(
+                LengthBucket(*(_count(item, name) for name in ("atLeast", "below", "examples")))
+                for item in wire.objects(body.get("histogram"))
             ),
             receipt=Receipt.from_wire(body.get("receipt")) or Receipt(),
             problem=wire.optional_text(body.get("problem")),
@@ -183,6 +252,8 @@ class RowPreview:
         max_length_reason: where that number comes from, in words.
         cut_tokens: tokens that are cut off or dropped because the row is too long.
         left_out: fields that the chat template leaves out of it.
+        previous: the row before it; None for the first row, or if the backend does not say.
+        next: the row after it; None for the last row, or if the backend does not say.
     """
 
     row: int = 0
@@ -193,6 +264,8 @@ class RowPreview:
     max_length_reason: str = ""
     cut_tokens: int = 0
     left_out: Sequence[str] = ()
+    previous: RowPlace | None = None
+    next: RowPlace | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -212,6 +285,8 @@ class RowPreview:
             max_length_reason=wire.text(body.get("maxLengthReason")),
             cut_tokens=_count(body, "cutTokens"),
             left_out=tuple(map(wire.text, left_out)) if isinstance(left_out, list) else (),
+            previous=RowPlace.from_wire(body.get("previous")),
+            next=RowPlace.from_wire(body.get("next")),
         )
 
     def shown(self, mark: Callable[[str], str]) -> str:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import select
-import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 from arkor.entry.bundle import DEFAULT_ENTRY
 from arkor.serving.refusal import Refusal
-from arkor.studio.processes import start_child
-from arkor.system.processes import signal_group
+from arkor.studio.processes import ask_child
 
 TIMEOUT_S = 30.0
-_LONGEST_ANSWER = 1024**2
 
 
 class Manifest:
@@ -56,32 +49,4 @@ class Manifest:
     def _read(self) -> dict[str, Any]:
         if not (self._project_dir / DEFAULT_ENTRY).is_file():
             return {"trainer": None}
-        process = start_child(["manifest"], self._project_dir, subprocess.DEVNULL)
-        try:
-            told = _read_all(process, time.monotonic() + self._timeout_s)
-        finally:
-            signal_group(process.pid)
-            code = process.wait()
-            for pipe in filter(None, (process.stdin, process.stdout)):
-                pipe.close()
-        if told is None:
-            return {"error": f"{DEFAULT_ENTRY} was not imported within {self._timeout_s:g} s."}
-        try:
-            answer = json.loads(told)
-        except ValueError:
-            return {"error": f"{DEFAULT_ENTRY} ended the process that imported it (exit code {code})."}
-        return answer if isinstance(answer, dict) else {}
-
-
-def _read_all(process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
-    """Return what a child writes until it closes its output; None where that takes too long."""
-    assert process.stdout is not None
-    told, out = b"", process.stdout.fileno()
-    while len(told) < _LONGEST_ANSWER:
-        if not select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            return None
-        data = os.read(out, 65536)
-        if not data:
-            break
-        told += data
-    return told
+        return ask_child(["manifest"], self._project_dir, self._timeout_s)

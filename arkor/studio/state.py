@@ -13,6 +13,7 @@ import attrs
 from arkor.errors import Conflict
 from arkor.studio.disconnects import Departures
 from arkor.studio.download_links import Links
+from arkor.studio.drafts import Drafts
 from arkor.studio.history import Histories
 from arkor.studio.manifest import Manifest
 from arkor.studio.runs import Runs
@@ -32,6 +33,7 @@ class Studio:
         local: whether it shows this user's own backend, as ``--local`` asks.
         token: what requests to the API carry; of this launch alone.
         manifest: tells what the project's entry exports.
+        drafts: tells which job a run would submit.
         runs: starts and stops trainings.
         stopping: set when the server stops; what streams looks at it, and ends.
         upstream: the backend.
@@ -49,6 +51,7 @@ class Studio:
     local: bool
     token: str = attrs.field(repr=False)
     manifest: Manifest
+    drafts: Drafts
     runs: Runs
     stopping: threading.Event
     upstream: Upstream
@@ -68,6 +71,7 @@ class Studio:
             local=local,
             token=secrets.token_urlsafe(TOKEN_BYTES),
             manifest=Manifest(project_dir),
+            drafts=Drafts(project_dir),
             runs=Runs(project_dir, local=local, cancel=functools.partial(_cancel, upstream)),
             stopping=stopping,
             upstream=upstream,

@@ -21,6 +21,7 @@ from arkor.client.position import StreamPosition
 from arkor.client.project import ensure_project, find_project
 from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
+from arkor.protocol.config import JobConfig
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
 from arkor.protocol.progress import Progress
@@ -177,6 +178,24 @@ class Starter:
         client, scope = self.connect()
         calls: dict[str, Callable[..., ChatResponse]] = {"chat": client.chat, "complete": client.complete}
         return calls[call](scope, **{"abort_event": self._abort_event, **request})
+
+    def draft(self) -> JobConfig:
+        """Send the rows to the backend, and return the settings of the job that ``start`` would submit.
+
+        Raises:
+            EntryError: the trainer has a job already.
+            DatasetError: the rows cannot be trained on.
+            UnsupportedByBackend: the backend shows no rows, takes no uploads, or would pass over a setting.
+            CloudApiError, ConnectionFailed: the backend did not answer, or with an error.
+        """
+        if self.record is not None or isinstance(self.source, Attachment):
+            known_id = self.record.job.id if self.record else self._known_id
+            raise EntryError(f"The trainer follows job {known_id}: look at the rows on that job's page.")
+        client, scope = self.connect()
+        client.require("previews", "showing rows as a model sees them")  # before gigabytes are sent
+        client.check_settings(self.source.config)
+        with self.source.checked_rows(self._project_dir) as rows:
+            return self.source.send_rows(client, scope, rows)
 
     def start(self, deadline: Deadline, on_progress: StartProgress | None) -> None:
         """Submit or find the job, and set ``record``.

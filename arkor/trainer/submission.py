@@ -120,11 +120,28 @@ class Submission:
 
         Raises:
             ModelError: the model cannot be fetched.
-            DatasetError: the rows changed meanwhile, or the backend found bad ones.
-            UnsupportedByBackend: the backend takes no uploads, or would pass over a setting.
+            DatasetError, UnsupportedByBackend: as ``send_rows`` raises.
+            UnsupportedByBackend: the backend would pass over a setting.
         """
         client.check_settings(self.config)
         _fetch_model(client, self.config.model, on_progress)
+        return self.send_rows(client, scope, rows, on_progress)
+
+    def send_rows(
+        self,
+        client: CloudApiClient,
+        scope: Scope,
+        rows: Mapping[str, CheckedDataset],
+        on_progress: StartProgress | None = None,
+    ) -> JobConfig:
+        """Send the backend the rows, and return the settings with where they are.
+
+        Args: see ``prepare``.
+
+        Raises:
+            DatasetError: the rows changed meanwhile, or the backend found bad ones.
+            UnsupportedByBackend: the backend takes no uploads.
+        """
         sources: dict[str, Any] = {}
         for setting, checked in rows.items():
             tell = _telling_of_bytes(on_progress, UPLOADING + _ROLES[setting])

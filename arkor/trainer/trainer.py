@@ -23,7 +23,7 @@ from arkor.data.datasets import Dataset
 from arkor.errors import Aborted, ConfigError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
-from arkor.protocol.config import Json, LoraConfig
+from arkor.protocol.config import JobConfig, Json, LoraConfig
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
 from arkor.system.forks import OwnToEachProcess
@@ -524,6 +524,22 @@ class Trainer(NotPickled):
 def create_trainer(**settings: Any) -> Trainer:
     """Return a Trainer; takes what ``Trainer`` takes."""
     return Trainer(**settings)
+
+
+def draft_of(trainer: Trainer, backend: str) -> JobConfig:
+    """Send a trainer's rows to a backend, and return the settings of the job that it would submit; no job is created.
+
+    Args:
+        trainer: one that was not started.
+        backend: a base URL, or ``local``.
+
+    Raises:
+        EntryError: the trainer has a job already.
+        ArkorError: the rows cannot be trained on, or the backend cannot show them.
+    """
+    if trainer.job is None:
+        trainer.configure(backend=backend)
+    return trainer._starter.draft()
 
 
 def _deadline(timeout: float | None) -> Deadline:

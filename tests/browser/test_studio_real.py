@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
 
 from tests.browser.conftest import used
 from tests.browser.jobview import charted, lines, logged, saved, trace
@@ -89,12 +90,26 @@ def page(chromium: webdriver.Chrome, studio: StudioProcess) -> Iterator[Page]:
 
 
 def test_a_model_is_trained_and_asked(page: Page, studio: StudioProcess, downloads: Path) -> None:
-    """From the first look at the page to an answer of what was trained: run, watch, download, ask."""
+    """From the first look at the page to an answer of what was trained: look, run, watch, download, ask."""
+    _look(page)
     _run(page)
     job_id = _watch(page)
     _download(page, studio, job_id, downloads)
     _ask(page, job_id)
     _list(page, job_id)
+
+
+def _look(page: Page) -> None:
+    """Look at the rows before anything is trained: what counts, the lengths, and the rows that have a text."""
+    page.open("#/data")
+    page.the("h2", "Row 1", ANSWER_S)
+    page.the(".example mark.counted", "lamp 0: red")
+    page.the(".summary", "36 rows to train on, 4 held out", ANSWER_S)
+    page.the("#row-search").send_keys("LAMP 39 is", Keys.ENTER)
+    page.the(".hit-list a", "Row 40", ANSWER_S).click()
+    page.the("h2", "Row 40, held out", ANSWER_S)
+    page.the(".example mark.counted", "lamp 39: white")
+    assert page.accessibility() == []
 
 
 def _run(page: Page) -> None:

@@ -172,10 +172,10 @@ def test_the_keyboard_reaches_everything(page: Page, studio: ScriptedStudio) -> 
     page.button("Run training: triage")
     page.the(".short-row")
     page.the(".backend summary", "support-bot")
-    stops = [page.tab().split("\n")[0] for _ in range(10)]
+    stops = [page.tab().split("\n")[0] for _ in range(11)]
     assert stops == [
         *("Skip to the content", "arkor Studio", "Home", "Jobs", "Playground", "127.0.0.1:4747"),
-        *("Run training: triage", "dry-run", "Output of the run", "All jobs"),
+        *("Run training: triage", "dry-run", "See its rows", "Output of the run", "All jobs"),
     ]
     assert page.tab() == "triage"
     page.run("document.activeElement.blur()")

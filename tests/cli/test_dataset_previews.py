@@ -63,6 +63,7 @@ def test_a_job_that_would_fail_is_told(options: tuple[str, ...]) -> None:
     told = json.loads(ended.out)
     assert (ended.code, told["rows"], told["tokens"]["problem"]) == (2, 2, "4 of 4 rows would be lost")
     assert told["tokens"]["longestRows"] == [{"row": 4, "tokens": 20}, {"row": 1, "tokens": 10}]
+    assert told["tokens"]["histogram"][0] == {"atLeast": 10, "below": 20, "examples": 3}
 
 
 def test_a_row_is_shown_between_marks(options: tuple[str, ...]) -> None:

@@ -20,8 +20,19 @@ from typing import Any
 import attrs
 
 from arkor.protocol.config import JobConfig
-from arkor.protocol.previews import Example, LongerRows, RowLength, RowPreview, Token, TokenSummary
+from arkor.protocol.previews import (
+    Example,
+    LengthBucket,
+    LongerRows,
+    RowHit,
+    RowLength,
+    RowPlace,
+    RowPreview,
+    Token,
+    TokenSummary,
+)
 from arkor.protocol.receipt import NumberedCount, Receipt
+from arkor.protocol.wire import python_name, to_wire
 
 
 def summary(config: JobConfig) -> TokenSummary:
@@ -38,6 +49,7 @@ def summary(config: JobConfig) -> TokenSummary:
         longest=20,
         longest_rows=(RowLength(4, 20), RowLength(1, 10)),
         longer_rows=(LongerRows(most, cut.count),),
+        histogram=(LengthBucket(10, 20, 3), LengthBucket(20, 30, 1)),
         receipt=receipt,
         problem=problem,
     )
@@ -46,7 +58,16 @@ def summary(config: JobConfig) -> TokenSummary:
 def preview(row: int) -> RowPreview:
     """Return a row of one example."""
     tokens = (Token(0, "<user>", False), Token(1, " hi\n", False), Token(2, "hel", True), Token(3, "lo\x1b", True))
-    return RowPreview(row=row or 1, format="chatml", examples=(Example(tokens),), max_length=20)
+    row = row or 1
+    following = RowPlace(row + 1)
+    return RowPreview(row=row, format="chatml", examples=(Example(tokens),), max_length=20, next=following)
+
+
+def search(**asked: Any) -> dict[str, Any]:
+    """Return what was asked as the only hit."""
+    said = json.dumps({python_name(name): value for name, value in asked.items()})
+    hit = RowHit(row=2, is_held_out=bool(asked["isHeldOut"]), before="", match=asked["text"], after=said)
+    return {"hits": [to_wire(hit)], "total": 1}
 
 
 def main() -> None:
@@ -64,13 +85,16 @@ def main() -> None:
     if behaviour == "refuse":
         said: dict[str, Any] = {"status": 422, "error": "a row cannot be trained on", "source": "dataset"}
         said["rows"] = [{"row": 3, "reason": "scripted"}]
-    elif task["row"] is None:
+    elif "search" in task:
+        said = search(**task["search"])
+    elif "row" not in task:
         said = {"summary": summary(config).to_wire()}
     elif behaviour == "settings":
         left_out = [f"{name}={value}" for name, value in sorted(task["config"].items())]
         said = {"preview": attrs.evolve(preview(task["row"]), left_out=left_out).to_wire()}
     else:
-        said = {"preview": preview(task["row"]).to_wire()}
+        others = [preview(task["row"] + distance).to_wire() for distance in range(1, task["around"] + 1)]
+        said = {"preview": preview(task["row"]).to_wire(), "around": others}
     print(json.dumps(said))
 
 

@@ -1,27 +1,27 @@
 """``python -m arkor.backend.training_worker.preview``: show the rows of a job as its training would see them.
 
 Standard input is one line, the task, and its end is the end of this process. The task is ``{"config", "modelPath",
-"datasetPath", "evalDatasetPath", "folder", "allowPrivateUrls", "row"}``: the job's settings with the blobs' tokens;
-what transformers loads the tokenizer from; the uploaded rows or null, also of the held-out rows; a folder for what is
-fetched; and, to show one row, its number, 0 for the first one, or null for a summary of all. Standard output is the
-answer, see docs/protocol.md, "Previews".
+"datasetPath", "evalDatasetPath", "folder", "allowPrivateUrls"}``: the job's settings with the blobs' tokens; what
+transformers loads the tokenizer from; the uploaded rows or null, also of the held-out rows; and a folder for what is
+fetched. It may also have a question: ``row``, ``isHeldOut`` and ``around``, or ``search``, with all of their fields;
+without one, all rows are summed up. Standard output is the answer. For both see docs/protocol.md, "Previews".
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import itertools
 import logging
 import math
 import os
 import resource
 import sys
 import threading
-from array import array
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import attrs
 
 from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.pipes import Pipes
@@ -30,17 +30,28 @@ from arkor.backend.training_worker.data import FittedRows, check_loss, fit_rows
 from arkor.backend.training_worker.device import choose_device, prepare_environment
 from arkor.backend.training_worker.failures import explain
 from arkor.backend.training_worker.lengths import Lengths
+from arkor.backend.training_worker.row_order import RowOrder
 from arkor.backend.training_worker.rows import Rows, load_rows
 from arkor.backend.training_worker.spec import RowsSpec
 from arkor.backend.training_worker.tokenize import IGNORED
 from arkor.errors import ArkorError, DatasetError
-from arkor.protocol import previews
+from arkor.protocol import previews, wire
 from arkor.protocol.config import JobConfig
-from arkor.protocol.previews import MOST_LONGEST, LongerRows, RowLength, RowPreview, TokenSummary
+from arkor.protocol.previews import (
+    MOST_BUCKETS,
+    MOST_LONGEST,
+    LengthBucket,
+    LongerRows,
+    RowLength,
+    RowPreview,
+    TokenSummary,
+)
 from arkor.system.limits import limit
 
 LIMITS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 MOST_LIMITS = 5
+MOST_TOKENS_AROUND = 50_000
+_ROUND = (1, 2, 5)  # times a power of ten: sizes of ranges that people read easily
 _MEMORY_GIB = 4
 _NICENESS = 5  # below trainings, and still quick enough for a person who waits
 _TOO_MUCH_MEMORY = f"The rows take more than {_MEMORY_GIB} GiB of memory to be shown: check a part of them."
@@ -68,8 +79,6 @@ def answer(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answer(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    from arkor.backend.training_worker.model import load_config, load_tokenizer
-
     spec = RowsSpec(
         config=JobConfig.from_wire(task["config"]),
         dataset_path=task["datasetPath"],
@@ -77,11 +86,23 @@ def _answer(task: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         job_dir=folder,
         allow_private_urls=task["allowPrivateUrls"],
     )
-    rows, row, path = load_rows(spec), task["row"], task["modelPath"]
+    rows, path = load_rows(spec), task["modelPath"]
+    if "search" in task:
+        asked = task["search"]
+        return search(RowOrder(rows), asked["text"], asked["isHeldOut"], asked["offset"], asked["limit"])
+    from arkor.backend.training_worker.model import load_config, load_tokenizer
+
     tokenizer, most = load_tokenizer(path), Lengths.of(load_config(path), spec.config, choose_device(1))
-    if row is None:
+    if "row" not in task:
         return {"summary": summary(rows, tokenizer, spec.config, most).to_wire()}
-    return {"preview": preview(rows, row, tokenizer, spec.config, most).to_wire()}
+    order = RowOrder(rows)
+    position = order.position(task["row"], task["isHeldOut"])
+
+    def show(place: int) -> RowPreview:
+        return preview(order, place, tokenizer, spec.config, most)
+
+    others = around(order, position, task["around"], show)
+    return {"preview": show(position).to_wire(), "around": [other.to_wire() for other in others]}
 
 
 def summary(rows: Rows, tokenizer: Any, config: JobConfig, most_tokens: Lengths) -> TokenSummary:
@@ -109,28 +130,86 @@ def summary(rows: Rows, tokenizer: Any, config: JobConfig, most_tokens: Lengths)
         longest=_quantile(lengths, 1),
         longest_rows=[RowLength(number, -longest) for longest, number in heapq.nsmallest(MOST_LONGEST, by_row)],
         longer_rows=[LongerRows(tokens, sum(-longest > tokens for longest, _ in by_row)) for tokens in limits],
+        histogram=histogram(lengths),
         receipt=fitted.receipt,
         problem=_problem(fitted, config),
     )
 
 
-def preview(rows: Rows, number: int, tokenizer: Any, config: JobConfig, most_tokens: Lengths) -> RowPreview:
+def histogram(lengths: Sequence[int]) -> list[LengthBucket]:
+    """Count lengths in ranges of the same size, the empty ones between them included.
+
+    Args:
+        lengths: in tokens, ascending.
+    """
+    if not lengths:
+        return []
+    powers = (10**exponent for exponent in itertools.count())
+    sizes = (factor * power for power in powers for factor in _ROUND)
+    size = next(size for size in sizes if lengths[-1] // size - lengths[0] // size < MOST_BUCKETS)
+    counts = Counter(length // size for length in lengths)
+    return [
+        LengthBucket(place * size, (place + 1) * size, counts[place]) for place in range(min(counts), max(counts) + 1)
+    ]
+
+
+def search(order: RowOrder, text: str, is_held_out: bool | None, offset: int, limit: int) -> dict[str, Any]:
+    """Find the rows that have a text.
+
+    Args:
+        order: the rows.
+        text: see ``RowOrder.search``.
+        is_held_out: which rows to look at; None for all.
+        offset: how many of the rows found to leave out, 0 or more.
+        limit: how many to return, 1 or more.
+
+    Returns:
+        The answer: ``hits``, and ``total``, the number of all rows found.
+    """
+    hits, total = [], 0
+    for hit in order.search(text, is_held_out):
+        if offset <= total < offset + limit:
+            hits.append(wire.to_wire(hit))
+        total += 1
+    return {"hits": hits, "total": total}
+
+
+def around(order: RowOrder, position: int, count: int, show: Callable[[int], RowPreview]) -> Iterator[RowPreview]:
+    """Yield the rows before and after one, the nearest first, until they have 50,000 tokens.
+
+    Args:
+        order: the rows.
+        position: the position of the one.
+        count: how many rows on each side, 0 or more.
+        show: shows the row of a position; a row for which it raises DatasetError is left out.
+    """
+    tokens = 0
+    for distance in range(1, count + 1):
+        for other in (position + distance, position - distance):
+            if order.place(other) is None or tokens > MOST_TOKENS_AROUND:
+                continue
+            with contextlib.suppress(DatasetError):  # who asks for that row is told
+                shown = show(other)
+                tokens += sum(len(example.tokens) for example in shown.examples)
+                yield shown
+
+
+def preview(order: RowOrder, position: int, tokenizer: Any, config: JobConfig, most_tokens: Lengths) -> RowPreview:
     """Show one row as the model sees it.
 
     Args:
-        rows: the rows.
-        number: the row's number, from 1; 0 for the first row.
+        order: the rows.
+        position: the row's position.
         tokenizer: the model's, of transformers.
         config: the job's settings.
         most_tokens: how long an example may be if the job does not say.
 
     Raises:
-        DatasetError: there is no such row, or it cannot be tokenised.
+        DatasetError: it cannot be tokenised.
     """
     chunks: list[Chunk] = []
-    fitted = fit_rows(
-        _only(rows, number), tokenizer, config, most_tokens, take=lambda _part, chunk: chunks.append(chunk)
-    )
+    rows = order.only(position)
+    fitted = fit_rows(rows, tokenizer, config, most_tokens, take=lambda _part, chunk: chunks.append(chunk))
     (chunk,) = chunks
     (note,) = chunk.notes
     is_held_out = len(fitted.eval) > 0
@@ -143,26 +222,8 @@ def preview(rows: Rows, number: int, tokenizer: Any, config: JobConfig, most_tok
         max_length_reason=fitted.receipt.max_length_reason,
         cut_tokens=sum(note.lengths) - sum(chunk.lengths),
         left_out=sorted(fitted.receipt.left_out),
-    )
-
-
-def _only(rows: Rows, number: int) -> Rows:
-    """Return one of the rows; of held-out rows with a source of their own only if no row to train on has the number.
-
-    Raises:
-        DatasetError: there is none of that number.
-    """
-    parts = (rows.train, rows.eval)
-    numbers = [array("Q", (item.number for item in part.rows)) for part in parts]
-    ends = sorted(end for part in numbers for end in (*part[:1], *part[-1:]))
-    wanted = number or ends[0]
-    places = [[part.index(wanted)] if wanted in part else [] for part in numbers]
-    if not any(places):
-        raise DatasetError(rows.train.source, f"has no row {number}: its rows are {ends[0]} to {ends[-1]}")
-    if all(places):
-        places[1] = []
-    return Rows(
-        *(attrs.evolve(part, rows=part.rows.select(chosen)) for part, chosen in zip(parts, places, strict=True))
+        previous=order.place(position - 1),
+        next=order.place(position + 1),
     )
 
 

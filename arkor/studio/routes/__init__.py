@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from arkor.studio.routes import about, downloads, events, inference, jobs, manifest, page, train
+from arkor.studio.routes import about, downloads, events, inference, jobs, manifest, page, previews, train
 
-BLUEPRINTS = tuple(module.blueprint for module in (page, manifest, train, about, jobs, events, downloads, inference))
+BLUEPRINTS = tuple(
+    module.blueprint for module in (page, manifest, train, about, jobs, events, downloads, inference, previews)
+)

@@ -9,6 +9,16 @@ export function number(value) {
   return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 4);
 }
 
+/** A whole number with separators, as the command line prints it. */
+export function figure(count) {
+  return count.toLocaleString("en-US");
+}
+
+/** A number of things: `1 row`, `1,200 rows`. */
+export function many(count, noun) {
+  return `${figure(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** A date and time of this place, in the browser's language. */
 export function time(iso) {
   const date = new Date(iso);

@@ -13,6 +13,8 @@ const ROUTES = [
   { path: /^\/$/, nav: "home", title: "Home", load: () => import("./home/home.js") },
   { path: /^\/jobs$/, nav: "jobs", title: "Jobs", load: () => import("./jobs/jobs.js") },
   { path: /^\/jobs\/(?<id>[^/]+)$/, nav: "jobs", title: "Job", load: () => import("./job/job.js") },
+  { path: /^\/jobs\/(?<id>[^/]+)\/data$/, nav: "jobs", title: "Rows", load: () => import("./data/data.js") },
+  { path: /^\/data$/, nav: "home", title: "Rows", load: () => import("./data/data.js") },
   { path: /^\/playground$/, nav: "playground", title: "Playground", load: () => import("./playground/playground.js") },
 ];
 

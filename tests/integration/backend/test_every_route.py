@@ -78,6 +78,9 @@ _GOOD_BODIES: dict[str, Any] = {
     "previews.create": {
         "config": {"model": "<model>", "datasetSource": {"type": "dataset", "id": "<sha256>"}, "maxLength": 8},
         "row": 1,
+        "isHeldOut": False,
+        "around": 1,
+        "search": {"text": "a", "offset": 0, "limit": 5},
     },
     "internal.report": {
         "attempt": 1,

@@ -72,6 +72,21 @@ def test_a_row_is_shown(client: Client, config: dict[str, Any], row: int) -> Non
     assert said["examples"][0]["tokens"][2] == {"id": 2, "text": "hel", "counted": True}
 
 
+def test_rows_around_a_row_come_with_it(client: Client, config: dict[str, Any]) -> None:
+    """As many as are wanted."""
+    said = ask(client, config, row=3, around=2, isHeldOut=False).json()
+    assert [row["row"] for row in said["around"]] == [4, 5]
+    assert said["preview"]["next"] == {"row": 4, "isHeldOut": False}
+
+
+def test_rows_are_searched(client: Client, config: dict[str, Any]) -> None:
+    """With defaults for what is not given."""
+    (hit,) = ask(client, config, search={"text": "refund"}).json()["hits"]
+    assert json.loads(hit["after"]) == {"text": "refund", "is_held_out": None, "offset": 0, "limit": 20}
+    (hit,) = ask(client, config, search={"isHeldOut": True, "offset": 40, "limit": 100}).json()["hits"]
+    assert json.loads(hit["after"]) == {"text": "", "is_held_out": True, "offset": 40, "limit": 100}
+
+
 def test_what_is_found_out_late_is_in_the_answer(client: Client, config: dict[str, Any]) -> None:
     """The headers are sent before the rows are read: the status of a refusal is in its body."""
     refused, crashed = (ask(client, behaving(config, how)).json() for how in ("refuse", "crash"))
@@ -87,12 +102,18 @@ def test_what_is_found_out_late_is_in_the_answer(client: Client, config: dict[st
         ({"config": None}, 422, "config: must be an object"),
         ({"row": "x"}, 400, "row: must be a whole number, 0 or more, not 'x'."),
         ({"row": -1}, 400, "row: must be a whole number"),
+        ({"row": 1, "around": 21}, 400, "around: must be a whole number, 0 to 20, not 21."),
+        ({"row": 1, "isHeldOut": 1}, 400, "isHeldOut: must be true or false, not 1."),
+        ({"search": "x"}, 400, "search: must be an object, with a text of at most 200 characters."),
+        ({"search": {"text": "x" * 201}}, 400, "search: must be an object"),
+        ({"search": {"limit": 101}}, 400, "limit: must be a whole number, 1 to 100, not 101."),
+        ({"search": {"isHeldOut": "yes"}}, 400, "isHeldOut: must be true or false"),
         ({"config": {"maxLength": 3}}, 422, "max_length: must be a whole number, 8 to 10000000, not 3"),
         ({"config": {"datasetSource": {"type": "dataset", "id": "0" * 64}}}, 422, "this project has no data set"),
         ({"config": {"model": "smollm2-135m"}}, 409, "run `arkor models pull smollm2-135m`"),
         ({"config": {"model": "/nowhere"}}, 404, "does not exist on this machine"),
     ],
-    ids=range(7),
+    ids=range(13),
 )
 def test_what_cannot_be_shown_is_refused(
     client: Client, config: dict[str, Any], change: dict[str, Any], status: int, says: str

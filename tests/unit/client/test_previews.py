@@ -22,7 +22,8 @@ from arkor.errors import (
     UnsupportedByBackend,
     WaitTimeout,
 )
-from arkor.protocol.config import SETTINGS
+from arkor.protocol.config import SETTINGS, JobConfig
+from arkor.protocol.jobs import Scope
 from arkor.protocol.previews import Example, RowPreview, TokenSummary
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
@@ -122,6 +123,18 @@ def test_bad_rows_of_several_files_name_their_file(able: Cloud, tmp_path: Path) 
     with pytest.raises(DatasetError) as caught:
         arkor.LocalDataset(["a.csv", "b.jsonl"]).check(model="m", project_dir=tmp_path)
     assert str(caught.value) == "a.csv, b.jsonl: bad\n  row 4: b.jsonl, row 2: why"
+
+
+def test_a_search_is_refused_where_the_backend_would_pass_over_it(able: Cloud) -> None:
+    """It would answer with something else."""
+    client, scope = CloudApiClient.connect(), Scope("org", "project")
+    config = JobConfig(model="m", dataset_source={"type": "dataset", "id": "0" * 64})
+    for question in ({"search": {"text": "a"}}, {"row": 1, "isHeldOut": True}):
+        with pytest.raises(UnsupportedByBackend, match="does not support searching rows") as caught:
+            client.open_preview(scope, config, question)
+        assert caught.value.capability == "row-search"
+    assert able.calls("POST", PREVIEWS) == []
+    client.close()
 
 
 def test_columns_are_refused_where_the_backend_would_pass_over_them(able: Cloud) -> None:

@@ -6,7 +6,16 @@ import json
 
 import attrs
 
-from arkor.protocol.previews import Example, LongerRows, RowLength, RowPreview, Token, TokenSummary
+from arkor.protocol.previews import (
+    Example,
+    LengthBucket,
+    LongerRows,
+    RowLength,
+    RowPlace,
+    RowPreview,
+    Token,
+    TokenSummary,
+)
 from arkor.protocol.receipt import NumberedCount, Receipt
 
 SUMMARY = TokenSummary(
@@ -17,6 +26,7 @@ SUMMARY = TokenSummary(
     longest=1500,
     longest_rows=(RowLength(3, 1500), RowLength(1, 1400)),
     longer_rows=(LongerRows(1024, 1), LongerRows(2048, 0)),
+    histogram=(LengthBucket(1400, 1450, 1), LengthBucket(1450, 1500, 0), LengthBucket(1500, 1550, 1)),
     receipt=Receipt(rows=2, answers=2, tokens=2900, max_length=1500, duplicates=NumberedCount(1, (3,))),
     problem="too few",
 )
@@ -38,6 +48,8 @@ ROW = RowPreview(
     max_length_reason="set by the job",
     cut_tokens=1,
     left_out=("tools",),
+    previous=RowPlace(2, True),
+    next=RowPlace(5),
 )
 
 
@@ -45,6 +57,7 @@ def test_a_summary_travels() -> None:
     """As JSON, and back; a reader that does not know a field, or does not get one, goes on."""
     body = json.loads(json.dumps(SUMMARY.to_wire()))
     assert body["longestRows"][0] == {"row": 3, "tokens": 1500}
+    assert body["histogram"][0] == {"atLeast": 1400, "below": 1450, "examples": 1}
     assert TokenSummary.from_wire({**body, "new": 1}) == SUMMARY
     assert TokenSummary.from_wire({"longestRows": None, "longerRows": [1], "receipt": []}) == TokenSummary()
     assert "problem" not in attrs.evolve(SUMMARY, problem=None).to_wire()
@@ -54,6 +67,7 @@ def test_a_row_travels() -> None:
     """As JSON, and back."""
     body = json.loads(json.dumps(ROW.to_wire()))
     assert body["examples"][0]["tokens"][3] == {"id": 8, "text": "b", "counted": True}
+    assert body["previous"] == {"row": 2, "isHeldOut": True}
     assert RowPreview.from_wire({**body, "new": 1}) == ROW
     assert RowPreview.from_wire({"examples": [{"tokens": 1}], "leftOut": 1}) == RowPreview(examples=(Example(),))
 

@@ -1,5 +1,6 @@
 // The panel that starts the project's trainer and shows what it prints.
 
+import { rowsHref } from "../data/address.js";
 import { h, replace, setText } from "../dom.js";
 import { jobHref } from "../jobs/jobtable.js";
 import { createLogBox } from "./logbox.js";
@@ -18,6 +19,7 @@ export function mountRunPanel(root, { api, jobs, announce }) {
 
   const button = h("button", { class: "button button-primary", type: "button", disabled: true, onclick: start });
   const dryRun = h("input", { type: "checkbox", id: "dry-run", class: "switch" });
+  const rows = h("a", { class: "button", href: rowsHref(null), hidden: true }, "See its rows");
   const message = h("p", { class: "manifest" });
   const retry = h("button", { class: "button button-small", type: "button", onclick: () => reader.read() }, "Try again");
   const stopping = h("div", { class: "stop", hidden: true });
@@ -28,7 +30,7 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     h("div", { class: "panel-head" }, h("h2", null, "Run training")),
     h("div", { class: "run-controls" }, button,
       h("label", { class: "switch-label", for: "dry-run", title: "The whole path on a few rows: at most two steps." },
-        dryRun, "Dry run"), stopping),
+        dryRun, "Dry run"), rows, stopping),
     message, problem, status, log.element,
   );
 
@@ -54,6 +56,7 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     const { trainer, error, known } = manifest;
     setText(button, trainer ? `Run training: ${trainer.name}` : "Run training");
     button.disabled = busy() || !trainer;
+    rows.hidden = !trainer;
     dryRun.disabled = busy();
     drawMessage(!known ? "Reading src/arkor/index.py …" : error !== null ? `Couldn't read manifest: ${error}`
       : trainer ? "" : NO_TRAINER, error !== null);

@@ -1,5 +1,6 @@
 // The top of a job's view: what it is, how it does, and what one can do about it.
 
+import { rowsHref } from "../data/address.js";
 import { confirm } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { time } from "../format.js";
@@ -17,17 +18,18 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   const mark = createMark();
   const error = h("p", { class: "problem job-error", tabindex: "0", hidden: true });
   const refused = h("p", { class: "problem", role: "alert", hidden: true });
+  const rows = h("a", { class: "button", href: rowsHref(jobId), hidden: true }, "See its rows");
   const tryIt = h("a", { class: "button", hidden: true }, "Try it");
   const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: askToCancel }, "Cancel");
   const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset", "Held-out rows"].map((name) => [name, h("b")]));
   const preparing = createPreparing();
-  const receipt = createReceipt();
+  const receipt = createReceipt(jobId);
   const settings = h("dl", { class: "facts settings-facts" });
   const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
   const list = h("ul", { class: "job-facts", hidden: true },
     Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
   const element = h("div", { class: "job-head" },
-    h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, tryIt, cancel)),
+    h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, rows, tryIt, cancel)),
     error, refused, preparing.element, list, receipt.element, more);
   let job = null;
   let step = null;
@@ -41,7 +43,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     job = now;
     const over = isOver(job);
     setText(title, jobName(job));
-    status.element.hidden = list.hidden = false;
+    status.element.hidden = list.hidden = rows.hidden = false;
     status.update(job.status);
     mark.update(job);
     error.hidden = !job.error;

@@ -7,18 +7,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+from hypothesis import given, strategies as st
 
 from arkor.backend.training_worker import preview as module
 from arkor.backend.training_worker.data import prepare_data
 from arkor.backend.training_worker.lengths import Lengths
-from arkor.backend.training_worker.preview import answer, preview, summary
+from arkor.backend.training_worker.preview import (
+    MOST_TOKENS_AROUND,
+    answer,
+    around,
+    histogram,
+    preview,
+    search,
+    summary,
+)
+from arkor.backend.training_worker.row_order import RowOrder
 from arkor.backend.training_worker.rows import load_rows
 from arkor.backend.training_worker.spec import RowsSpec
 from arkor.backend.training_worker.tokenize import IGNORED
 from arkor.errors import DatasetError
 from arkor.protocol.config import JobConfig
-from arkor.protocol.previews import LongerRows, RowLength, RowPreview, TokenSummary
+from arkor.protocol.previews import (
+    MOST_BUCKETS,
+    Example,
+    LengthBucket,
+    LongerRows,
+    RowLength,
+    RowPlace,
+    RowPreview,
+    Token,
+    TokenSummary,
+)
 from tests.support import chat_templates
 from tests.support.characters import Tokenizer, plain
 
@@ -38,6 +59,7 @@ def spec_of(folder: Path, rows: Sequence[Any], **settings: Any) -> RowsSpec:
         dict(zip(("prompt", "completion"), row.split(":"), strict=True)) if isinstance(row, str) else row
         for row in rows
     ]
+    folder.mkdir(exist_ok=True)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
     config = JobConfig(model="m", dataset_source={"type": "dataset", "id": "0" * 64}, **settings)
     return RowsSpec(config=config, dataset_path=folder / "rows.jsonl", job_dir=folder)
@@ -52,7 +74,18 @@ def summed_up(folder: Path, rows: Sequence[Any], most: Lengths | None = None, **
 def shown(folder: Path, rows: Sequence[Any], number: int = 0, tokenizer: Any = None, **settings: Any) -> RowPreview:
     """Show a row."""
     spec = spec_of(folder, rows, **settings)
-    return preview(load_rows(spec), number, tokenizer or Tokenizer(plain), spec.config, Lengths())
+    order = RowOrder(load_rows(spec))
+    return preview(order, order.position(number, None), tokenizer or Tokenizer(plain), spec.config, Lengths())
+
+
+def ordered(folder: Path, rows: Sequence[Any], *, held_out: Sequence[Any] = (), **settings: Any) -> RowOrder:
+    """Return the order of rows; held-out rows may have a file of their own."""
+    spec = spec_of(folder, rows, **settings)
+    if held_out:
+        other = spec_of(folder / "eval", held_out)
+        config = attrs.evolve(spec.config, eval_dataset_source=other.config.dataset_source)
+        spec = attrs.evolve(spec, config=config, eval_dataset_path=other.dataset_path)
+    return RowOrder(load_rows(spec))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +136,7 @@ def test_without_a_number_the_first_row_is_shown(tmp_path: Path) -> None:
     """A file may begin with blank lines."""
     spec = spec_of(tmp_path, [SHORT])
     (tmp_path / "rows.jsonl").write_bytes(b"\n\n" + (tmp_path / "rows.jsonl").read_bytes())
-    assert preview(load_rows(spec), 0, Tokenizer(plain), spec.config, Lengths()).row == 3
+    assert RowOrder(load_rows(spec)).place(0) == RowPlace(3)
 
 
 def test_a_row_that_is_too_long_is_shown_as_it_is_cut(tmp_path: Path) -> None:
@@ -144,6 +177,104 @@ def test_fields_that_the_template_leaves_out_are_named(tmp_path: Path) -> None:
     assert row.left_out == ["reasoning_content"]
 
 
+SPLIT: dict[str, Any] = {"dataset_split": {"evalFraction": 0.5, "seed": 3}}
+
+
+def test_rows_come_in_the_order_of_their_source(tmp_path: Path) -> None:
+    """Held-out rows between the others, as in the file; each row names the ones beside it."""
+    order = ordered(tmp_path, [SHORT] * 4, **SPLIT)
+    places = [order.place(position) for position in range(-1, 5)]
+    held_out = {place.row for place in places if place is not None and place.is_held_out}
+    assert places == [None, *(RowPlace(row, row in held_out) for row in range(1, 5)), None]
+    assert len(held_out) == 2
+    row = shown(tmp_path, [SHORT] * 4, 2, **SPLIT)
+    assert (row.previous, row.is_held_out, row.next) == (places[1], 2 in held_out, places[3])
+
+
+def test_held_out_rows_of_their_own_source_come_last(tmp_path: Path) -> None:
+    """Their numbers are their own: the mark of a held-out row says which one is meant."""
+    order = ordered(tmp_path, [SHORT, SHORT], held_out=["other:b"])
+    assert [order.place(position) for position in range(3)] == [RowPlace(1), RowPlace(2), RowPlace(1, True)]
+    asked = [(0, None), (1, None), (1, True), (0, True)]
+    assert [order.position(number, mark) for number, mark in asked] == [0, 0, 2, 2]
+    shown = preview(order, 2, Tokenizer(plain), JobConfig(model="m", dataset_source={}), Lengths())
+    assert (shown.is_held_out, shown.examples[0].parts()[0][0]) == (True, "<u:other>\n<a:")
+    with pytest.raises(DatasetError, match=r"dataset: has no row 2 held out: its rows are 1 to 2"):
+        order.position(2, True)
+
+
+def test_rows_around_are_the_nearest_within_bounds(tmp_path: Path) -> None:
+    """A row that cannot be shown is left out: who asks for it is told."""
+    order = ordered(tmp_path, [SHORT] * 6)
+
+    def show(position: int, tokens: int = 1) -> RowPreview:
+        if position == 3:
+            raise DatasetError("dataset", "cannot be tokenized")
+        return RowPreview(row=position + 1, examples=[Example([Token(1, "", False)] * tokens)])
+
+    assert [row.row for row in around(order, 1, 0, show)] == []
+    assert [row.row for row in around(order, 1, 3, show)] == [3, 1, 5]
+    assert [row.row for row in around(order, 1, 3, lambda at: show(at, MOST_TOKENS_AROUND + 1))] == [3]
+
+
+def test_a_search_finds_text_whatever_its_case(tmp_path: Path) -> None:
+    """In every text of a row that the model may see; with the text around, and the number of all rows found."""
+    said = {"role": "assistant", "content": f"{'x' * 50} (STRASSE) {'y' * 200}"}
+    call = {"type": "function", "function": {"name": "find", "arguments": {"query": "strasse 4"}}}
+    rows = [
+        {"messages": [{"role": "user", "content": "a"}, said]},
+        {"messages": [{"role": "user", "content": "b"}, {"role": "assistant", "tool_calls": [call]}]},
+        {"messages": [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}], "note": "strasse"},
+    ]
+    order = ordered(tmp_path, rows)
+    found = search(order, "(strasse", None, 0, 10)
+    (hit,) = found["hits"]
+    assert (found["total"], hit["row"], hit["isHeldOut"], hit["match"]) == (1, 1, False, "(STRASSE")
+    assert hit["before"] == f"…{'x' * 39} "
+    assert hit["after"] == f") {'y' * 118}…"
+    assert [hit["row"] for hit in search(order, "strasse", None, 0, 10)["hits"]] == [1, 2]
+    assert search(order, "user", None, 0, 10) == {"hits": [], "total": 0}
+
+
+def test_hits_come_in_pages(tmp_path: Path) -> None:
+    """Of the rows of one kind only, where that is asked; the empty text is in every row, which its end tells apart."""
+    order = ordered(tmp_path, [f"same:{number}" for number in range(1, 9)], **SPLIT)
+    pages = [search(order, "same", None, offset, 3) for offset in (0, 3, 6, 9)]
+    assert [[hit["row"] for hit in page["hits"]] for page in pages] == [[1, 2, 3], [4, 5, 6], [7, 8], []]
+    assert {page["total"] for page in pages} == {8}
+    kinds = [search(order, "", kind, 0, 9) for kind in (True, False)]
+    assert [page["total"] for page in kinds] == [4, 4]
+    assert all(hit["isHeldOut"] and hit["after"] == str(hit["row"]) for hit in kinds[0]["hits"])
+
+
+def test_a_histogram_counts_every_example(tmp_path: Path) -> None:
+    """Held-out ones, too, and before anything is cut."""
+    rows = [*[SHORT] * 3, LONG]
+    said = summed_up(tmp_path, rows, max_length=30, **SPLIT)
+    assert (said.histogram[0], said.histogram[-1]) == (LengthBucket(10, 15, 3), LengthBucket(110, 115, 1))
+    assert sum(bucket.examples for bucket in said.histogram) == 4
+
+
+@given(st.lists(st.integers(0, 200_000), max_size=60))
+def test_a_histogram_has_few_ranges_that_join(lengths: list[int]) -> None:
+    """Each length is in one of them."""
+    lengths = sorted(lengths)
+    found = histogram(lengths)
+    assert len(found) <= MOST_BUCKETS
+    assert [one.below for one in found[:-1]] == [one.at_least for one in found[1:]]
+    assert len({one.below - one.at_least for one in found}) <= 1
+    for one in found:
+        assert one.examples == sum(one.at_least <= length < one.below for length in lengths)
+    assert sum(one.examples for one in found) == len(lengths)
+
+
+def test_a_search_needs_no_tokenizer(tmp_path: Path) -> None:
+    """So it is quick, and the model may be anywhere."""
+    asked = {"text": "A", "isHeldOut": None, "offset": 0, "limit": 5}
+    said = answer({**task(tmp_path, b'{"text": "a"}\n'), "search": asked})
+    assert said == {"hits": [{"row": 1, "isHeldOut": False, "before": "", "match": "a", "after": ""}], "total": 1}
+
+
 def task(folder: Path, content: bytes) -> dict[str, Any]:
     """Return a task for a model that is not there."""
     (folder / "rows.jsonl").write_bytes(content)
@@ -156,7 +287,7 @@ def task(folder: Path, content: bytes) -> dict[str, Any]:
         "folder": str(folder),
         "allowPrivateUrls": False,
     }
-    return {"config": config, **files, "row": None}
+    return {"config": config, **files}
 
 
 def test_bad_rows_are_in_the_answer(tmp_path: Path) -> None:
