@@ -82,7 +82,9 @@ class Submission:
         return cls(name=name, config=config, rows=rows)
 
     @contextlib.contextmanager
-    def checked_rows(self, project_dir: Path, on_progress: StartProgress | None) -> Iterator[dict[str, CheckedDataset]]:
+    def checked_rows(
+        self, project_dir: Path, on_progress: StartProgress | None = None
+    ) -> Iterator[dict[str, CheckedDataset]]:
         """Have the rows of this machine, all of them checked, inside the block, by setting as in ``rows``.
 
         Args:
