@@ -32,7 +32,12 @@ class Fast(Tokenizer):
         super().__init__(plain)
         self.chat_template = Template()
         self.special_tokens_map = {"eos_token": ">"}
-        self.backend_tokenizer = SimpleNamespace(to_str=lambda: vocabulary)
+        self.backend_tokenizer = SimpleNamespace(
+            to_str=lambda: vocabulary, get_added_tokens_decoder=dict, encode_batch_fast=self._encoded
+        )
+
+    def _encoded(self, texts: list[str], add_special_tokens: bool) -> list[SimpleNamespace]:
+        return [SimpleNamespace(ids=self(text, add_special_tokens=add_special_tokens)["input_ids"]) for text in texts]
 
 
 class Template:
