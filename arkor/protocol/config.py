@@ -28,6 +28,7 @@ MAX_NAME_CHARS = 200
 MAX_TEXT_CHARS = 2000
 MAX_MAPPING_CHARS = 10_000  # as JSON
 _MOST_STEPS = 10**9
+_MOST_NAMES = 1000
 _MOST = 10**6  # of everything that has no limit of its own
 SOURCES = ("datasetSource", "evalDatasetSource")  # wire names of the fields that say where rows are
 EXCESS_LENGTHS = ("truncate", "drop", "error")
@@ -95,6 +96,20 @@ def _is_short_mapping(value: Any) -> bool:
     return isinstance(value, Mapping) and _is_short_json(value)
 
 
+def _is_warmup(value: Any) -> bool:
+    return _STEPS.accepts(value) or (SHARE.accepts(value) and value < 1)
+
+
+def _are_modules(value: Any) -> bool:
+    is_list = isinstance(value, (list, tuple)) and 0 < len(value) <= _MOST_NAMES
+    return value == ALL_LINEAR or (is_list and all(map(TEXT.accepts, value)))
+
+
+def _are_layers(value: Any) -> bool:
+    numbers = value if isinstance(value, (list, tuple)) else [value]
+    return 0 < len(numbers) <= _MOST_NAMES and all(map(_LAYER.accepts, numbers))
+
+
 FLAG = Check(lambda value: isinstance(value, bool), "True or False")
 NAME = text(MAX_NAME_CHARS)
 TEXT = text(MAX_TEXT_CHARS)
@@ -103,6 +118,25 @@ _BATCH = whole(1, _MOST)
 _RANK = whole(1, 2**14)
 _SCALE = real(0, _MOST, above=True)
 _ROW_TOKENS = whole(8, 10**7)
+_LAYER = whole(0, 10**4)
+SHARE = real(0, 1)
+WARMUP = Check(_is_warmup, "a whole number of steps, or a number below 1 as a share of them")
+ALL_LINEAR = "all-linear"
+DTYPES = ("bfloat16", "float16", "float32")
+SAMPLING_STRATEGIES = ("random", "sequential", "group_by_length")
+FIRST_WEIGHTS = (True, False, "gaussian", "orthogonal")
+
+
+def one_of(*values: Any) -> Check:
+    """Return the check for one of some values."""
+    words = ", ".join(str(value) for value in values)
+    return Check(
+        lambda value: any(type(value) is type(known) and value == known for known in values), f"one of {words}"
+    )
+
+
+MODULES = Check(_are_modules, f"{ALL_LINEAR}, or a list of 1 to {_MOST_NAMES} names of modules")
+LAYERS = Check(_are_layers, f"the number of a layer from 0, or a list of 1 to {_MOST_NAMES} numbers")
 JSON = Check(_is_short_json, f"a JSON value of at most {MAX_MAPPING_CHARS} characters")
 MAPPING = Check(_is_short_mapping, f"a mapping of at most {MAX_MAPPING_CHARS} characters as JSON")
 # What transformers, and the backend, pass to a chat template themselves.
@@ -185,6 +219,13 @@ class LoraConfig:
         max_length: longest example in tokens, 8 to 1e7; longer ones are cut, see ``excess_length`` of ``Trainer``. The
             backend decides by default.
         load_in_4bit: keep the base model's weights in 4 bits (needs a CUDA device). The backend decides by default.
+        target_modules: the modules that get an adapter: a list of names or ends of names, such as
+            ``["q_proj", "v_proj"]``. By default ``all-linear``: all linear layers but the one that makes the logits.
+        dropout: share of an adapter's inputs that is set to 0 in training, 0 to 1; 0 by default.
+        use_rslora: scale by ``alpha / sqrt(r)`` in place of ``alpha / r``; False by default.
+        init_lora_weights: the first weights, as PEFT names them: True (the adapter changes nothing at first), False
+            (random), ``gaussian`` or ``orthogonal``. True by default.
+        layers_to_transform: numbers of the layers that get an adapter, from 0; by default all of them.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -197,6 +238,11 @@ class LoraConfig:
     alpha: float = attrs.field(default=16, validator=_SCALE)
     max_length: int | None = attrs.field(default=None, validator=_ROW_TOKENS, kw_only=True)
     load_in_4bit: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
+    target_modules: str | Sequence[str] | None = attrs.field(default=None, validator=MODULES, kw_only=True)
+    dropout: float | None = attrs.field(default=None, validator=SHARE, kw_only=True)
+    use_rslora: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
+    init_lora_weights: bool | str | None = attrs.field(default=None, validator=one_of(*FIRST_WEIGHTS), kw_only=True)
+    layers_to_transform: int | Sequence[int] | None = attrs.field(default=None, validator=LAYERS, kw_only=True)
 
     @classmethod
     def parse(cls, value: LoraConfig | Mapping[str, Any]) -> LoraConfig:
@@ -206,9 +252,10 @@ class LoraConfig:
         if not isinstance(value, Mapping):
             raise ConfigError("lora", f"must be a LoraConfig or a mapping, not {value!r}")
         arguments = {wire.python_name(key): item for key, item in value.items()}
-        unknown = sorted(set(arguments) - {field.name for field in attrs.fields(cls)})
+        known = [field.name for field in attrs.fields(cls)]
+        unknown = sorted(set(arguments) - set(known))
         if unknown:
-            raise ConfigError("lora", f"has no setting {', '.join(unknown)}; it has r, alpha, max_length, load_in_4bit")
+            raise ConfigError("lora", f"has no setting {', '.join(unknown)}; it has {', '.join(known)}")
         return cls(**arguments)
 
     def to_settings(self) -> dict[str, Any]:
@@ -218,6 +265,11 @@ class LoraConfig:
             "lora_alpha": self.alpha,
             "max_length": self.max_length,
             "load_in_4bit": self.load_in_4bit,
+            "lora_target_modules": self.target_modules,
+            "lora_dropout": self.dropout,
+            "use_rslora": self.use_rslora,
+            "init_lora_weights": self.init_lora_weights,
+            "layers_to_transform": self.layers_to_transform,
         }
 
 
@@ -278,6 +330,9 @@ class JobConfig:
         value=1,
         argument="SFTConfig.gradient_accumulation_steps",
     )
+    eval_batch_size: int | None = _setting(
+        _BATCH, "rows in a batch of an evaluation", default="twice `batchSize`: no gradients are kept"
+    )
     optim: str | None = _setting(
         TEXT, "the optimizer, as transformers names it", value="adamw_torch", argument="SFTConfig.optim"
     )
@@ -293,8 +348,33 @@ class JobConfig:
         value=1.0,
         argument="SFTConfig.max_grad_norm",
     )
-    warmup_steps: int | None = _setting(
-        whole(0, _MOST_STEPS), "steps until the peak", value=0, argument="SFTConfig.warmup_steps"
+    warmup_steps: float | None = _setting(
+        WARMUP,
+        "steps until the peak; below 1 it is a share of all steps",
+        value=0,
+        argument="SFTConfig.warmup_steps",
+    )
+    neftune_noise_alpha: float | None = _setting(
+        real(0, _MOST, above=True),
+        "size of the noise on the embeddings in training (NEFTune), often 5 to 15",
+        default="no noise",
+        argument="SFTConfig.neftune_noise_alpha",
+    )
+    train_sampling_strategy: str | None = _setting(
+        one_of(*SAMPLING_STRATEGIES),
+        "the order of the rows: `random`, `sequential`, or `group_by_length`, which puts rows of like length together",
+        value="random",
+        argument="SFTConfig.train_sampling_strategy",
+    )
+    dtype: str | None = _setting(
+        one_of(*DTYPES),
+        "number type of the base model's weights; `float16` needs CUDA",
+        default="`float32` on a CPU, `bfloat16` where the GPU has it, else `float16`",
+    )
+    gradient_checkpointing: bool | None = _setting(
+        FLAG,
+        "compute the layers a second time in the backward pass: less memory, more time",
+        default="true with CUDA, false on a CPU",
     )
     logging_steps: int | None = _setting(
         _STEPS, "steps between two log events", value=1, argument="SFTConfig.logging_steps"
@@ -344,12 +424,46 @@ class JobConfig:
         value=42,
         argument="SFTConfig.seed",
     )
+    data_seed: int | None = _setting(
+        whole(0, LARGEST_SEED), "of the order of the rows alone", default="`seed`", argument="SFTConfig.data_seed"
+    )
     lora_r: int | None = _setting(_RANK, "rank of the adapter", value=16, argument="LoraConfig.r")
     lora_alpha: float | None = _setting(
         _SCALE,
         "scale of the adapter: its output is multiplied by `loraAlpha / loraR`",
         value=16,
         argument="LoraConfig.lora_alpha",
+    )
+    lora_target_modules: str | Sequence[str] | None = _setting(
+        MODULES,
+        "the modules that get an adapter: `all-linear`, or a list of names or ends of names, such as `q_proj`",
+        value=ALL_LINEAR,
+        hash=False,
+    )
+    lora_dropout: float | None = _setting(
+        SHARE,
+        "share of an adapter's inputs that is set to 0 in training",
+        value=0.0,
+        argument="LoraConfig.lora_dropout",
+    )
+    use_rslora: bool | None = _setting(
+        FLAG,
+        "scale the adapter by `loraAlpha / sqrt(loraR)` in place of `loraAlpha / loraR`",
+        value=False,
+        argument="LoraConfig.use_rslora",
+    )
+    init_lora_weights: bool | str | None = _setting(
+        one_of(*FIRST_WEIGHTS),
+        "the adapter's first weights, as PEFT names them; with true the adapter changes nothing at first",
+        value=True,
+        argument="LoraConfig.init_lora_weights",
+    )
+    layers_to_transform: int | Sequence[int] | None = _setting(
+        LAYERS,
+        "numbers of the layers that get an adapter, from 0",
+        default="all layers",
+        argument="LoraConfig.layers_to_transform",
+        hash=False,
     )
     max_length: int | None = _setting(
         _ROW_TOKENS,
@@ -358,7 +472,7 @@ class JobConfig:
         of_rows=True,
     )
     excess_length: str | None = _setting(
-        Check(lambda value: value in EXCESS_LENGTHS, f"one of {', '.join(EXCESS_LENGTHS)}"),
+        one_of(*EXCESS_LENGTHS),
         "what becomes of a row that is longer than `maxLength`",
         default="`truncate` with a `maxLength`, `drop` without; the job fails if more than 1 % of the rows are lost",
         of_rows=True,

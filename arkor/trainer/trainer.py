@@ -55,11 +55,21 @@ class Trainer(NotPickled):
         batch_size: rows in a batch, 1 to 1e6.
         gradient_accumulation_steps: batches in an optimizer step, 1 to 1e6: a step takes ``batch_size`` times as many
             rows.
-        optim: the optimizer, as transformers names it.
-        lr_scheduler_type: the schedule, as transformers names it.
+        eval_batch_size: rows in a batch of an evaluation, 1 to 1e6; by default twice ``batch_size``.
+        optim: the optimizer, as transformers names it; ``adamw_torch`` by default. Those of 8 bits and the paged ones
+            need a CUDA device and the package bitsandbytes.
+        lr_scheduler_type: the schedule, as transformers names it; ``linear`` by default.
         weight_decay: dimensionless, 0 to 1e6.
         max_grad_norm: longest gradient, as an L2 norm, 0 to 1e12: a longer one is scaled down to it; 0 turns this off.
-        warmup_steps: steps until the peak, 0 to 1e9.
+        warmup_steps: steps until the peak, 0 to 1e9; a number below 1 is a share of all steps. 0 by default.
+        neftune_noise_alpha: size of the noise on the embeddings in training (NEFTune), above 0, at most 1e6; often 5 to
+            15. By default there is none.
+        train_sampling_strategy: the order of the rows: ``random`` (the default), ``sequential``, or
+            ``group_by_length``, which puts rows of like length into a batch.
+        dtype: number type of the base model's weights: ``float32``, ``bfloat16`` or ``float16`` (needs a CUDA device).
+            By default ``float32`` on a CPU, and what the GPU is fast in.
+        gradient_checkpointing: whether the layers are computed a second time in the backward pass, which takes less
+            memory and more time; by default with a CUDA device only.
         logging_steps: steps between two log events, 1 to 1e9.
         save_steps: steps between two checkpoints, 1 to 1e9.
         eval_steps: steps between two evaluations, 1 to 1e9.
@@ -78,6 +88,7 @@ class Trainer(NotPickled):
             ``tool_calls``, ``tools``. A row that loses another part fails the job.
         seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1. The same seed
             on the same machine gives the same adapter.
+        data_seed: of the order of the rows alone, 0 to 2**32 - 1; by default ``seed``.
         dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``; for
             Arkor Cloud any JSON value.
         dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``; for Arkor Cloud any JSON
@@ -118,11 +129,16 @@ class Trainer(NotPickled):
         learning_rate: float | None = None,
         batch_size: int | None = None,
         gradient_accumulation_steps: int | None = None,
+        eval_batch_size: int | None = None,
         optim: str | None = None,
         lr_scheduler_type: str | None = None,
         weight_decay: float | None = None,
         max_grad_norm: float | None = None,
-        warmup_steps: int | None = None,
+        warmup_steps: float | None = None,
+        neftune_noise_alpha: float | None = None,
+        train_sampling_strategy: str | None = None,
+        dtype: str | None = None,
+        gradient_checkpointing: bool | None = None,
         logging_steps: int | None = None,
         save_steps: int | None = None,
         eval_steps: int | None = None,
@@ -133,6 +149,7 @@ class Trainer(NotPickled):
         escape_special_tokens: bool | None = None,
         allow_dropped_fields: Sequence[str] | None = None,
         seed: int | None = None,
+        data_seed: int | None = None,
         dataset_format: Json | None = None,
         dataset_split: Json | None = None,
         dry_run: bool | None = None,
@@ -154,11 +171,16 @@ class Trainer(NotPickled):
             learning_rate=learning_rate,
             batch_size=batch_size,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            eval_batch_size=eval_batch_size,
             optim=optim,
             lr_scheduler_type=lr_scheduler_type,
             weight_decay=weight_decay,
             max_grad_norm=max_grad_norm,
             warmup_steps=warmup_steps,
+            neftune_noise_alpha=neftune_noise_alpha,
+            train_sampling_strategy=train_sampling_strategy,
+            dtype=dtype,
+            gradient_checkpointing=gradient_checkpointing,
             logging_steps=logging_steps,
             save_steps=save_steps,
             eval_steps=eval_steps,
@@ -169,6 +191,7 @@ class Trainer(NotPickled):
             escape_special_tokens=escape_special_tokens,
             allow_dropped_fields=allow_dropped_fields,
             seed=seed,
+            data_seed=data_seed,
             dataset_format=dataset_format,
             dataset_split=dataset_split,
             dry_run=dry_run,

@@ -37,18 +37,29 @@ OTHERS: dict[str, Any] = {
     "learning_rate": 0.5,
     "batch_size": 3,
     "gradient_accumulation_steps": 2,
+    "eval_batch_size": 5,
     "optim": "sgd",
     "lr_scheduler_type": "cosine",
     "weight_decay": 0.1,
     "max_grad_norm": 0.3,
     "warmup_steps": 2,
+    "neftune_noise_alpha": 5.0,
+    "train_sampling_strategy": "group_by_length",
+    "dtype": "bfloat16",
+    "gradient_checkpointing": True,
     "logging_steps": 2,
     "save_steps": 4,
     "eval_steps": 2,
     "train_on_responses_only": False,
     "seed": 7,
+    "data_seed": 8,
     "lora_r": 2,
     "lora_alpha": 3,
+    "lora_target_modules": ["q_proj", "up_proj"],
+    "lora_dropout": 0.1,
+    "use_rslora": True,
+    "init_lora_weights": "gaussian",
+    "layers_to_transform": [0],  # the model has one: see test_linear_layers.py
     "max_length": 25,
     "excess_length": "truncate",
     "apply_chat_template": False,
@@ -164,7 +175,10 @@ def test_a_setting_with_an_argument_is_that_argument(built: Build, name: str) ->
 def test_the_trainer_has_a_keyword_for_every_setting() -> None:
     """Under the same name; the settings of the adapter are those of ``LoraConfig``."""
     keywords = set(inspect.signature(arkor.Trainer).parameters)
-    shape = {"lora_r", "lora_alpha", "max_length", "load_in_4bit"}
+    shape = {
+        *("lora_r", "lora_alpha", "lora_target_modules", "lora_dropout", "use_rslora", "init_lora_weights"),
+        *("layers_to_transform", "max_length", "load_in_4bit"),
+    }
     renamed = {"dataset_source": "dataset", "eval_dataset_source": "eval_dataset"}
     assert {renamed.get(name, name) for name in set(SETTINGS) - shape} <= keywords
     assert set(arkor.LoraConfig().to_settings()) == shape

@@ -74,8 +74,8 @@ def test_an_unknown_option_names_the_nearest(call: Callable[[], object], option:
 def test_an_option_that_is_near_to_none_lists_those_that_there_are() -> None:
     """There are few, or the user is far off."""
     with pytest.raises(UnknownOption) as raised:
-        arkor.LoraConfig(dropout=0.1)  # type: ignore[call-arg]
-    assert str(raised.value) == "dropout: LoraConfig has no such option; it has r, alpha, max_length, load_in_4bit"
+        arkor.LoraConfig(megatron=True)  # type: ignore[call-arg]
+    assert str(raised.value).startswith("megatron: LoraConfig has no such option; it has r, alpha, max_length, ")
     assert raised.value.suggestion is None
 
 

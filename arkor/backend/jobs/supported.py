@@ -22,6 +22,11 @@ from arkor.text import short_repr
 
 # What transformers runs with torch alone. Its other names need packages that this backend does not install.
 OPTIMIZERS = ("adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd")
+# What it runs with bitsandbytes and CUDA.
+BITSANDBYTES_OPTIMIZERS = (
+    *("adamw_8bit", "adamw_bnb_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit", "rmsprop_bnb_8bit"),
+    *("paged_adamw_32bit", "paged_adamw_8bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit"),
+)
 # What transformers runs without arguments of their own, for which the config has no fields.
 SCHEDULERS = (
     "constant",
@@ -54,7 +59,7 @@ def check_config(config: JobConfig) -> None:
     """
     for key in sorted(config.extra):
         raise ConfigError(name_list([wire.python_name(key)]), "is not a setting that this backend knows")
-    _check_name("optim", config.optim, OPTIMIZERS)
+    _check_name("optim", config.optim, (*OPTIMIZERS, *BITSANDBYTES_OPTIMIZERS))
     _check_name("lr_scheduler_type", config.lr_scheduler_type, SCHEDULERS)
     _check_source("dataset_source", config.dataset_source)
     if config.eval_dataset_source is not None:
@@ -68,8 +73,14 @@ def check_config(config: JobConfig) -> None:
         _check_split(split, config.dataset_source)
     if config.eval_steps is not None and not _holds_out(config):
         raise ConfigError("eval_steps", "needs rows that are held out: set eval_dataset or dataset_split")
+    if config.eval_batch_size is not None and not _holds_out(config):
+        raise ConfigError("eval_batch_size", "needs rows that are held out: set eval_dataset or dataset_split")
     if config.load_in_4bit:
-        _check_four_bits()
+        _check_bitsandbytes("load_in_4bit", "")
+    if config.optim in BITSANDBYTES_OPTIMIZERS:
+        _check_bitsandbytes("optim", f"{config.optim!r} ")
+    if config.dtype == "float16" and not hardware.has_cuda():
+        raise ConfigError("dtype", "float16 needs a CUDA device, and this machine has none: use bfloat16 or float32")
 
 
 def _holds_out(config: JobConfig) -> bool:
@@ -160,8 +171,8 @@ def _check_split(split: Mapping[str, Any], source: Mapping[str, Any]) -> None:
         )
 
 
-def _check_four_bits() -> None:
+def _check_bitsandbytes(field: str, what: str) -> None:
     if not hardware.has_cuda():
-        raise ConfigError("load_in_4bit", "needs a CUDA device, and this machine has none")
+        raise ConfigError(field, f"{what}needs a CUDA device, and this machine has none")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("load_in_4bit", "needs the package bitsandbytes where the backend runs: pip install it")
+        raise ConfigError(field, f"{what}needs the package bitsandbytes where the backend runs: pip install it")

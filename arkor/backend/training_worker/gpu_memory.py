@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from arkor.backend.training_worker.linear_layers import linear_layers
 from arkor.protocol.config import JobConfig
 
 _NUMBER = 2  # bytes of a float16 or bfloat16
@@ -36,7 +37,7 @@ class StepMemory:
         fixed: bytes that do not depend on the rows: the weights, the adapter with its optimizer, and the libraries.
         batch_size: rows a step.
         a_token: bytes a token: what each layer keeps for the backward pass of gradient checkpointing, and what one
-            layer takes while it is computed again.
+            layer takes while it is computed again; without gradient checkpointing what all layers take.
         a_pair: bytes a pair of tokens.
     """
 
@@ -54,18 +55,23 @@ class StepMemory:
             config: the job's settings.
         """
         model = _without_weights(model_config)
-        linear = _linear_layers(model)
+        linear = linear_layers(model).values()
+        number = _NUMBER * (2 if config.dtype == "float32" else 1)
         in_layers = sum(layer.weight.numel() for layer in linear)
-        in_layers_bytes = in_layers * (_FOUR_BITS if config.value("load_in_4bit") else _NUMBER)
+        in_layers_bytes = in_layers * (_FOUR_BITS if config.value("load_in_4bit") else number)
         rank = config.value("lora_r")
         adapter = rank * sum(sum(layer.weight.shape) for layer in linear)
         text = model_config.get_text_config()
         hidden = _size(text, "hidden_size", 0)
         heads = _size(text, "num_attention_heads", 0) if model.config._attn_implementation == "eager" else 0
+        layers, a_layer = _size(text, "num_hidden_layers", 0), layer_bytes(text, rank) * number // _NUMBER
+        in_all_layers = (
+            layers * a_layer if config.gradient_checkpointing is False else layers * hidden * number + a_layer
+        )
         return cls(
-            fixed=int((model.num_parameters() - in_layers) * _NUMBER + in_layers_bytes) + adapter * _TRAINED + _BESIDE,
+            fixed=int((model.num_parameters() - in_layers) * number + in_layers_bytes) + adapter * _TRAINED + _BESIDE,
             batch_size=config.value("batch_size"),
-            a_token=hidden * (_size(text, "num_hidden_layers", 0) * _NUMBER + _ENDS) + layer_bytes(text, rank),
+            a_token=hidden * _ENDS + in_all_layers,
             a_pair=_MASK + heads * _SCORES,
         )
 
@@ -109,15 +115,6 @@ def _size(text: Any, name: str, otherwise: int) -> int:
     value = getattr(text, name, None)
     sizes = value if isinstance(value, (list, tuple)) else [value]
     return max((size for size in sizes if isinstance(size, int) and size > 0), default=otherwise)
-
-
-def _linear_layers(model: Any) -> list[Any]:
-    """Return the layers that get an adapter, and that 4 bits are for: all but the one that makes the logits."""
-    from torch.nn import Linear
-    from transformers.pytorch_utils import Conv1D
-
-    head = model.get_output_embeddings()
-    return [layer for layer in model.modules() if isinstance(layer, (Linear, Conv1D)) and layer is not head]
 
 
 def _without_weights(model_config: Any) -> Any:

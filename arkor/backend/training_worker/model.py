@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from arkor.backend.training_worker import settings
 from arkor.backend.training_worker.data import Data
 from arkor.backend.training_worker.device import Device, attention_for
+from arkor.backend.training_worker.linear_layers import target_modules
 from arkor.backend.training_worker.spec import WorkerSpec
 
 
@@ -37,10 +40,11 @@ def load_config(path: str) -> Any:
 
 
 def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: Any, data: Data) -> Any:
-    """Load the model and make its ``SFTTrainer``, with a new adapter on every linear layer.
+    """Load the model and make its ``SFTTrainer``, with a new adapter.
 
     Raises:
         OSError: the model cannot be loaded or fetched.
+        ConfigError: the model lacks a module or a layer that the settings name.
     """
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
@@ -48,16 +52,18 @@ def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: 
     from arkor.backend.training_worker.loss import CountedLossTrainer
 
     set_seed(spec.config.value("seed"))
+    device = attrs.evolve(device, dtype=spec.config.dtype or device.dtype)
     arguments = settings.training_arguments(spec, device, data.receipt.max_length, evaluate=bool(data.eval))
     # TRL scores only the counted positions by itself where it has Triton.
     trainer_class = CountedLossTrainer if device.is_cpu else SFTTrainer
+    loaded = _load_model(spec, device, model_path, data.longest)
     trainer = trainer_class(
-        model=_load_model(spec, device, model_path, data.longest),
+        model=loaded,
         args=SFTConfig(**arguments),
         train_dataset=data.train,
         eval_dataset=data.eval if data.eval else None,
         processing_class=tokenizer,
-        peft_config=_lora(spec),
+        peft_config=_lora(spec, loaded),
     )
     adapter = trainer.model.peft_config["default"]
     adapter.target_modules = sorted(adapter.target_modules)  # a set is written in another order by each process
@@ -97,8 +103,8 @@ def _four_bits(compute_dtype: Any) -> dict[str, Any]:
     return {"quantization_config": quantization, "device_map": {"": 0}}
 
 
-def _lora(spec: WorkerSpec) -> Any:
+def _lora(spec: WorkerSpec, loaded: Any) -> Any:
     from peft import LoraConfig
 
     shape = settings.arguments_of(spec.config, "LoraConfig")
-    return LoraConfig(**shape, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    return LoraConfig(**shape, target_modules=target_modules(loaded, spec.config), task_type="CAUSAL_LM")

@@ -66,7 +66,7 @@ def training_arguments(spec: WorkerSpec, device: Device, max_length: int, *, eva
         "output_dir": str(spec.checkpoints_dir),
         "max_steps": max_steps(config),
         "max_length": max_length,
-        "per_device_eval_batch_size": config.value("batch_size") * _EVAL_BATCH_FACTOR,
+        "per_device_eval_batch_size": config.eval_batch_size or config.value("batch_size") * _EVAL_BATCH_FACTOR,
         "logging_nan_inf_filter": False,  # a loss that is lost has to be seen
         "eval_strategy": "steps" if periodic else "no",
         "eval_steps": config.eval_steps if periodic else None,
@@ -75,16 +75,15 @@ def training_arguments(spec: WorkerSpec, device: Device, max_length: int, *, eva
         "dataset_kwargs": {"skip_prepare_dataset": True},  # the rows are tokenised and labelled already
         "report_to": "none",
         "disable_tqdm": True,
-        **_numbers(device),
-    }
-
-
-def _numbers(device: Device) -> dict[str, Any]:
-    # SFTConfig's own defaults, bfloat16 and gradient checkpointing, raise or slow down on a CPU.
-    return {
+        # SFTConfig's own defaults, bfloat16 and gradient checkpointing, raise or slow down on a CPU.
         "use_cpu": device.is_cpu,
         "bf16": device.dtype == "bfloat16",
         "fp16": device.dtype == "float16",
-        "gradient_checkpointing": not device.is_cpu,
+        "gradient_checkpointing": computes_twice(config, device),
         "dataloader_pin_memory": not device.is_cpu,
     }
+
+
+def computes_twice(config: JobConfig, device: Device) -> bool:
+    """Say whether a job uses gradient checkpointing."""
+    return not device.is_cpu if config.gradient_checkpointing is None else config.gradient_checkpointing

@@ -43,10 +43,23 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
         "a number above 0, at most 1000000",
     ),
     "batch_size": ([1, 10**6], [0, -1, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),
+    "eval_batch_size": ([1, 10**6], [0, -1, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),
     "optim": (["adamw_torch"], NOT_TEXT, TEXT),
     "lr_scheduler_type": (["cosine"], NOT_TEXT, TEXT),
     "weight_decay": ([0, 0.0, 1e6], [-0.1, 1e7, *NOT_REAL], "a number of at least 0, at most 1000000"),
-    "warmup_steps": ([0, 10**9], [-1, 10**30, *NOT_WHOLE], "a whole number, 0 to 1000000000"),
+    "warmup_steps": (
+        [0, 0.0, 0.1, 1, 10**9],
+        [-1, -0.1, 10**30, *NOT_WHOLE],
+        "a whole number of steps, or a number below 1 as a share of them",
+    ),
+    "neftune_noise_alpha": ([0.5, 5], [0, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
+    "train_sampling_strategy": (
+        ["random", "sequential", "group_by_length"],
+        ["length", "", 3],
+        "one of random, sequential, group_by_length",
+    ),
+    "dtype": (["bfloat16", "float16", "float32"], ["bf16", "", 16], "one of bfloat16, float16, float32"),
+    "gradient_checkpointing": ([True, False], NOT_FLAG, "True or False"),
     "logging_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
     "save_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
     "eval_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
@@ -58,6 +71,24 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     ),
     "max_grad_norm": ([0, 1e12], [-0.1, 1e13, *NOT_REAL], "a number of at least 0, at most 1000000000000"),
     "seed": ([0, 2**32 - 1], [-1, 2**32, *NOT_WHOLE], "a whole number, 0 to 4294967295"),
+    "data_seed": ([0, 2**32 - 1], [-1, 2**32, *NOT_WHOLE], "a whole number, 0 to 4294967295"),
+    "lora_target_modules": (
+        ["all-linear", ["q_proj"], ["q_proj", "mlp.up_proj"]],
+        ["q_proj", ".*", [], [3], {"q_proj": 1}, ["q_proj", ""]],
+        "all-linear, or a list of 1 to 1000 names of modules",
+    ),
+    "lora_dropout": ([0, 0.5, 1], [-0.1, 1.1, *NOT_REAL], "a number of at least 0, at most 1"),
+    "use_rslora": ([True, False], NOT_FLAG, "True or False"),
+    "init_lora_weights": (
+        [True, False, "gaussian", "orthogonal"],
+        ["pissa", 1, 0, "true", []],
+        "one of True, False, gaussian, orthogonal",
+    ),
+    "layers_to_transform": (
+        [0, [3], [0, 1, 2]],
+        [-1, [], [1.5], "3", True, [True]],
+        "the number of a layer from 0, or a list of 1 to 1000 numbers",
+    ),
     "lora_r": ([1, 16384], [0, 16385, 10**30, *NOT_WHOLE], "a whole number, 1 to 16384"),
     "lora_alpha": ([0.5, 1e6], [0, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
     "max_length": ([8, 10**7], [7, 0, 10**8, *NOT_WHOLE], "a whole number, 8 to 10000000"),
@@ -175,7 +206,7 @@ def test_a_lora_mapping_may_use_python_names_or_wire_names() -> None:
     assert LoraConfig.parse(wanted) is wanted
 
 
-@pytest.mark.parametrize("value", [{"rank": 8}, {"r": 8, "dropout": 0.1}, "r=8", 16, [8, 16]])
+@pytest.mark.parametrize("value", [{"rank": 8}, {"r": 8, "lora_dropout": 0.1}, "r=8", 16, [8, 16]])
 def test_a_lora_that_is_none_is_refused(value: Any) -> None:
     """An unknown key is named, and so are the known ones."""
     with pytest.raises(ConfigError, match=r"^lora: "):

@@ -52,8 +52,11 @@ def test_what_it_can_do_is_accepted(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
-        ({"loraDropout": 0.1}, "lora_dropout", "not a setting"),
-        ({"optim": "lion_32bit"}, "optim", "adamw_torch"),
+        ({"loraBias": "all"}, "lora_bias", "not a setting"),
+        ({"optim": "galore_adamw"}, "optim", "adamw_torch"),
+        ({"optim": "paged_adamw_8bit"}, "optim", "'paged_adamw_8bit' needs a CUDA device"),
+        ({"dtype": "float16"}, "dtype", "float16 needs a CUDA device"),
+        ({"evalBatchSize": 4}, "eval_batch_size", "needs rows that are held out"),
         ({"lrSchedulerType": "warmup_stable_decay"}, "lr_scheduler_type", "linear"),
         ({"loadIn4bit": True}, "load_in_4bit", "CUDA"),
         ({"datasetSource": {"type": "s3"}}, "dataset_source", "s3"),
