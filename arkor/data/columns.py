@@ -94,7 +94,7 @@ def advice(sample: Mapping[str, Any]) -> str:
         sample: the first row.
     """
     if len(sample) == 1 and set(*sample) & set(_SEPARATORS):
-        return "something else stands between them: write commas in .csv, and tabs in .tsv"
+        return "something else stands between them: write commas, semicolons or tabs"
     not_texts = [name for name in recognised(dict.fromkeys(sample)) if not isinstance(sample[name], str | None)]
     if not_texts:
         return f"{name_list(not_texts)} must hold texts"

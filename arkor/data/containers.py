@@ -15,14 +15,14 @@ from typing import Any
 
 from arkor.data.arrow_rows import ARROW_FILE, ARROW_STREAM, PARQUET, read_arrow
 from arkor.data.conversion import Converter, Found
-from arkor.data.csv_rows import DELIMITERS, read_csv
+from arkor.data.csv_rows import SUFFIXES as CSV_SUFFIXES, read_csv
 from arkor.data.json_array import read_array
 from arkor.data.jsonl import read_lines, read_values
 from arkor.data.table_rows import RowReader
 from arkor.errors import DatasetError
 
 GZIP = b"\x1f\x8b"
-SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", *DELIMITERS, ".parquet", ".arrow", ".feather"})
+SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", *CSV_SUFFIXES, ".parquet", ".arrow", ".feather"})
 
 _ARROW = (PARQUET, ARROW_FILE, ARROW_STREAM)
 _NO_ROWS = {
@@ -85,7 +85,7 @@ def _reader(file: io.BufferedReader, source: str, suffix: str) -> _Reader:
     for mark, what in _NO_ROWS.items():
         if head.startswith(mark):
             raise DatasetError(source, what)
-    if suffix.lower() in DELIMITERS:
+    if suffix.lower() in CSV_SUFFIXES:
         return _csv
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if text.startswith(b"["):
@@ -104,7 +104,7 @@ def _array(file: io.BufferedReader, suffix: str, converter: Converter) -> Iterat
 
 
 def _csv(file: io.BufferedReader, suffix: str, converter: Converter) -> Iterator[Found]:
-    return read_csv(file, DELIMITERS[suffix.lower()], converter)
+    return read_csv(file, suffix, converter)
 
 
 def _arrow(file: io.BufferedReader, suffix: str, converter: Converter) -> Iterator[Found]:

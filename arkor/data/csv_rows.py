@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 from arkor.data.columns import CONVERSATIONS
 from arkor.data.conversion import Conversion, Converter, warn_of_unused
@@ -17,22 +17,26 @@ from arkor.data.formats import name_list
 from arkor.data.jsonl import LONG_ROW, MAX_ROW_BYTES
 from arkor.errors import DatasetError
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (".csv", ".tsv")
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}  # the first one that the first line has is meant
 
 _NUL = "\udc00"  # what is no UTF-8 becomes surrogates from 0xdc80 on
 _JSON = frozenset({"messages", "tools", "parallel_tool_calls", *CONVERSATIONS})
 
 
 def read_csv(
-    file: IO[bytes], delimiter: str, converter: Converter
+    file: io.BufferedReader, suffix: str, converter: Converter
 ) -> Generator[tuple[int, Mapping[str, Any] | None, str | None], None, None]:
     """Read CSV record by record; blank lines are passed over.
 
-    Columns that are not used are left away, with a warning. An empty optional cell is absent.
+    Without a comma in the first line, semicolons or tabs stand between the columns: spreadsheets write semicolons where
+    a comma is the decimal sign. Columns that are not used are left away, with a warning. An empty optional cell is
+    absent.
 
     Args:
         file: the content, UTF-8 with or without a byte order mark; it stays open, and may be closed after this is.
-        delimiter: what stands between two columns.
+        suffix: of its name; ``.tsv`` for tabs.
         converter: of this file alone.
 
     Yields:
@@ -42,6 +46,7 @@ def read_csv(
     Raises:
         DatasetError: the first line does not name the columns of a format.
     """
+    delimiter = _delimiter(file, suffix)
     # Bytes that are not UTF-8 become surrogates, so that each record tells of its own.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
@@ -51,8 +56,7 @@ def read_csv(
         reason = reason or _unfit(header) or _header_problem(columns)
         if reason is not None:
             raise DatasetError(converter.source, "the first line cannot be used", [(line, reason)])
-        between = "tabs" if delimiter == "\t" else "commas"
-        told = f"its columns, with {between} between them"
+        told = f"its columns, with {_DELIMITERS[delimiter]} between them"
         conversion = converter.decide(line, dict.fromkeys(columns, ""), has_all=True, told=told)
         used = conversion.used(columns)
         warn_of_unused(converter.source, columns, used)
@@ -60,6 +64,13 @@ def read_csv(
             yield (line, *((None, fault) if fault else _row(columns, fields, used, conversion)))
     finally:
         text.detach()
+
+
+def _delimiter(file: io.BufferedReader, suffix: str) -> str:
+    if suffix.lower() == ".tsv":
+        return "\t"
+    first = file.peek().lstrip(b"\r\n").partition(b"\n")[0].decode(errors="replace")
+    return next((delimiter for delimiter in _DELIMITERS if delimiter in first), ",")
 
 
 def _records(text: io.TextIOWrapper, delimiter: str) -> Generator[tuple[int, list[str], str | None], None, None]:

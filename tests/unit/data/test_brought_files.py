@@ -126,6 +126,8 @@ def arrow(*rows: dict[str, Any], streamed: bool = False) -> bytes:
             [None, {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}],
         ),
         ("faq.csv", b"question,answer\na,b\n\nc,d\n", [None, PAIR, None, {"prompt": "c", "completion": "d"}]),
+        ("faq-comma.csv", b'Question;Answer\r\n"a;b";1,5\r\n', [None, {"prompt": "a;b", "completion": "1,5"}]),
+        ("faq-tab.csv", b"question\tanswer\na\tb\n", [None, PAIR]),
         ("faq-excel.csv", b"\xef\xbb\xbfId,Question,Answer\r\n1,a,b\r\n", [None, PAIR]),
         ("query.tsv", b"query\tresponse\na\tb\n", [None, PAIR]),
         ("io.jsonl", lines({"input": "a", "output": "b"}), [PAIR]),
@@ -212,7 +214,7 @@ def test_a_file_of_columns_is_sent_as_rows_of_a_format(
             lines({"question": "a", "answer": "b", "output": "c"}),
             "its columns fit no format: pass columns=",
         ),
-        ("semicolons.csv", b"question;answer\na;b\n", "something else stands between them: write commas in .csv"),
+        ("pipes.csv", b"question|answer\na|b\n", "write commas, semicolons or tabs"),
         (
             "late.jsonl",
             lines(QA, QA | {"context": "c"}),

@@ -20,20 +20,21 @@ from arkor.errors import DatasetError
 MESSAGES = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 
 
-def found(content: str | bytes, delimiter: str = ",") -> list[tuple[int, Mapping[str, Any] | None, str | None]]:
+def found(content: str | bytes, suffix: str = ".csv") -> list[tuple[int, Mapping[str, Any] | None, str | None]]:
     """Read a file of this content to its end."""
-    file = io.BytesIO(content if isinstance(content, bytes) else content.encode())
-    rows = list(read_csv(file, delimiter, Converter("rows.csv", None)))
+    raw: Any = io.BytesIO(content if isinstance(content, bytes) else content.encode())
+    file = io.BufferedReader(raw)
+    rows = list(read_csv(file, suffix, Converter("rows.csv", None)))
     assert not file.closed
     return rows
 
 
-def problem(content: str | bytes, delimiter: str = ",") -> tuple[int, str]:
+def problem(content: str | bytes, suffix: str = ".csv") -> tuple[int, str]:
     """Return the one problem of the first line."""
     with pytest.raises(
         DatasetError, match=r"rows\.csv: (the first line cannot be used|its columns fit no format)"
     ) as raised:
-        found(content, delimiter)
+        found(content, suffix)
     (one,) = raised.value.problems
     return one
 
@@ -103,7 +104,7 @@ def test_further_columns_are_left_away_with_one_warning(caplog: pytest.LogCaptur
         ("", 1, "is missing: it has to name the columns"),
         ("\n\n", 1, "is missing: it has to name the columns"),
         ("prompt,reply\na,b\n", 1, "has none of messages; prompt and completion; instruction and output; text"),
-        ("prompt;completion\na;b\n", 1, "(its columns, with commas between them: prompt;completion)"),
+        ("prompt;reply\na;b\n", 1, "(its columns, with semicolons between them: prompt, reply)"),
         ("\nid,name\n", 2, "(its columns, with commas between them: id, name)"),
         ("text,\na,\n", 1, "column 2 has no name"),
         ("text, \na,\n", 1, "column 2 has no name"),
@@ -123,7 +124,7 @@ def test_a_first_line_that_names_no_format_is_told(content: str | bytes, line: i
 
 def test_the_separator_is_told_where_no_format_is_named() -> None:
     """A file with commas may have been named .tsv."""
-    assert problem("prompt,completion\na,b\n", "\t")[1].endswith(
+    assert problem("prompt,completion\na,b\n", ".tsv")[1].endswith(
         "(its columns, with tabs between them: prompt,completion)"
     )
 
@@ -179,13 +180,15 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @settings(max_examples=100)
 @given(
     st.lists(st.tuples(CELLS, CELLS)),
-    st.sampled_from([{}, {"lineterminator": "\n", "quoting": csv.QUOTE_ALL}, {"delimiter": "\t"}]),
+    st.sampled_from([{}, {"lineterminator": "\n", "quoting": csv.QUOTE_ALL}, {"delimiter": "\t"}, {"delimiter": ";"}]),
     st.booleans(),
 )
 def test_what_was_written_as_csv_is_read_as_it_was(rows: list[tuple[str, str]], form: Any, marked: bool) -> None:
     """Quotes, separators and line ends included, whatever Python's own writer makes of them."""
     content = "\ufeff" * marked + written(["prompt", "completion"], *map(list, rows), **form)
-    read = found(content, form.get("delimiter", ","))
+    read = found(content)
+    if form.get("delimiter") == "\t":
+        assert found(content, ".tsv") == read
     assert [row for _, row, _ in read] == [{"prompt": prompt, "completion": answer} for prompt, answer in rows]
     lines = [line for line, _, _ in read]
     assert lines == sorted(set(lines))
