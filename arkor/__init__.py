@@ -137,6 +137,7 @@ if TYPE_CHECKING:
         TokenSummary as TokenSummary,
     )
     from arkor.protocol.receipt import NumberedCount as NumberedCount, Receipt as Receipt
+    from arkor.protocol.record import TrainingRecord as TrainingRecord
     from arkor.trainer.callbacks import (
         Callbacks as Callbacks,
         CheckpointContext as CheckpointContext,
@@ -237,6 +238,7 @@ _HOMES = {
     "arkor.protocol.job_metrics": ("Metrics",),
     "arkor.protocol.previews": ("Example", "LongerRows", "RowLength", "RowPreview", "Token", "TokenSummary"),
     "arkor.protocol.receipt": ("NumberedCount", "Receipt"),
+    "arkor.protocol.record": ("TrainingRecord",),
     "arkor.client.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.entry.runner": ("run_trainer",),
     "arkor.trainer.trainer": ("Trainer", "create_trainer"),

@@ -30,6 +30,7 @@ from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Scope
 from arkor.protocol.metrics import UNNAMED_WIRE_COLUMNS, WIRE_COLUMNS
 from arkor.protocol.receipt import Receipt
+from arkor.protocol.record import TrainingRecord
 
 QUIET_S = 1.5
 QUIET_AFTER_PING_S = 0.2
@@ -125,7 +126,7 @@ class HistoryCalls(JobCalls):
         return Metrics(event for event in events if isinstance(event, TrainingLogEvent))
 
     def job_receipt(self, scope: Scope, job_id: str) -> Receipt | None:
-        """Return what became of a job's rows, as the newest ``training.started`` says; None if nothing says it yet.
+        """Return what became of a job's rows; None if nothing says it yet.
 
         Args:
             scope: the project it belongs to.
@@ -135,11 +136,26 @@ class HistoryCalls(JobCalls):
             NotFound: there is no such job.
             ReconnectExhausted: the stream failed six times in a row.
         """
-        events = (parse_event(body, event_id) for event_id, body in self.job_events(scope, job_id))
+        started = self.job_started(scope, job_id)
+        return None if started is None else started.receipt
+
+    def job_record(self, scope: Scope, job_id: str) -> TrainingRecord | None:
+        """Return what a job's adapters are made from; None if nothing says it yet.
+
+        Args and Raises: as of ``job_receipt``.
+        """
+        started = self.job_started(scope, job_id)
+        return None if started is None else started.record
+
+    def job_started(self, scope: Scope, job_id: str) -> TrainingStartedEvent | None:
+        """Return the newest event that says that a job's training began; None if it has not begun.
+
+        Args and Raises: as of ``job_receipt``.
+        """
         found = None
-        for event in events:
-            if isinstance(event, TrainingStartedEvent):
-                found = event.receipt or found
+        for event_id, body in self.job_events(scope, job_id):
+            event = parse_event(body, event_id)
+            found = event if isinstance(event, TrainingStartedEvent) else found
         return found
 
     def stored_events(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arkor.client.chat import ChatOptions, ChatResponse, CompletionOptions
     from arkor.protocol.job_metrics import Metrics
     from arkor.protocol.receipt import Receipt
+    from arkor.protocol.record import TrainingRecord
 
 
 class TrainingFailed(ArkorError):
@@ -62,6 +63,9 @@ class TrainingResult:
     _ask: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _metrics: Callable[[str], Metrics] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _receipt: Callable[[str], Receipt | None] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    _record: Callable[[str], TrainingRecord | None] | None = attrs.field(
+        default=None, kw_only=True, repr=False, eq=False
+    )
 
     @property
     def status(self) -> str:
@@ -106,6 +110,22 @@ class TrainingResult:
         if self._receipt is None:
             raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_receipt instead.")
         return self._receipt(self.job.id)
+
+    @property
+    def record(self) -> TrainingRecord | None:
+        """What made the adapter: settings, model, rows, versions and machine; it is fetched at each access.
+
+        ``arkor.json`` beside the adapter has the same. None if the backend does not say, as Arkor Cloud.
+
+        Raises:
+            As ``CloudApiClient.job_record`` does.
+
+        Example:
+            ``result.record.versions["torch"]``
+        """
+        if self._record is None:
+            raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_record instead.")
+        return self._record(self.job.id)
 
     def metrics(self) -> Metrics:
         """Fetch the history of the run's figures: loss, evaluation loss, learning rate and their kin.

@@ -18,6 +18,7 @@ from arkor.protocol import wire
 from arkor.protocol.jobs import Artifact, JobStatus
 from arkor.protocol.metrics import METRICS, LogMetrics
 from arkor.protocol.receipt import Receipt
+from arkor.protocol.record import TrainingRecord
 
 
 @attrs.frozen(slots=False)  # made for nearly every frame: without slots that takes two thirds of the time
@@ -70,6 +71,11 @@ class TrainingStartedEvent(_Event):
     def receipt(self) -> Receipt | None:
         """What became of the rows; None if the backend does not say."""
         return Receipt.from_wire(self.metadata.get("receipt"))
+
+    @property
+    def record(self) -> TrainingRecord | None:
+        """What the training is made from; None if the backend does not say."""
+        return TrainingRecord.from_wire(self.metadata.get("record"))
 
 
 @attrs.frozen(slots=False)

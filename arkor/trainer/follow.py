@@ -34,6 +34,7 @@ from arkor.protocol.events import (
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
 from arkor.protocol.receipt import Receipt
+from arkor.protocol.record import TrainingRecord
 from arkor.trainer.callbacks import Ask
 
 VERDICT_TRIES = 5
@@ -50,6 +51,7 @@ class JobRecord:
         ask: asks a model for the result, see ``Starter.ask``.
         metrics: fetches the history of a job's figures for the result.
         receipt: fetches what became of a job's rows for the result.
+        record: fetches what made a job's adapters for the result.
 
     Attributes:
         job: the job in its last known state.
@@ -68,6 +70,7 @@ class JobRecord:
         ask: Ask,
         metrics: Callable[[str], Metrics],
         receipt: Callable[[str], Receipt | None],
+        record: Callable[[str], TrainingRecord | None],
     ) -> None:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
@@ -77,6 +80,7 @@ class JobRecord:
         self._ask = ask
         self._metrics = metrics
         self._receipt = receipt
+        self._record = record
 
     @property
     def result(self) -> TrainingResult | None:
@@ -124,6 +128,7 @@ class JobRecord:
             ask=self._ask,
             metrics=self._metrics,
             receipt=self._receipt,
+            record=self._record,
         )
         self._ending = (self.position.offered, result)
 

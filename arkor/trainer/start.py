@@ -26,6 +26,7 @@ from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
 from arkor.protocol.progress import Progress
 from arkor.protocol.receipt import Receipt
+from arkor.protocol.record import TrainingRecord
 from arkor.system.children import is_importing
 from arkor.text import one_line
 from arkor.trainer.follow import JobRecord
@@ -302,6 +303,7 @@ class Starter:
             ask=self.ask,
             metrics=self._metrics,
             receipt=self._receipt,
+            record=self._made_from,
         )
 
     def _download(self, job_id: str, artifact: Artifact, dest: Path, on_progress: Progress | None) -> Path:
@@ -315,6 +317,10 @@ class Starter:
     def _receipt(self, job_id: str) -> Receipt | None:
         client, scope = self.connect()
         return client.job_receipt(scope, job_id)
+
+    def _made_from(self, job_id: str) -> TrainingRecord | None:
+        client, scope = self.connect()
+        return client.job_record(scope, job_id)
 
 
 def _place_name(client: CloudApiClient) -> str:

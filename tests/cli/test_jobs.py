@@ -13,7 +13,7 @@ from arkor.cli import cli
 from tests.support.cloud import Cloud
 from tests.support.commands import run
 from tests.support.contract import Answer, Stream
-from tests.support.events import END
+from tests.support.events import END, started
 from tests.support.shelf import tar
 from tests.support.terminal import Terminal
 from tests.support.waiting import make_trainer
@@ -100,6 +100,18 @@ def test_a_job_is_shown_by_the_beginning_of_its_id(jobs: Cloud) -> None:
     assert "2 ids begin with 'job_', type more of the one you mean: job_" in ambiguous.err
     missing = run("jobs", "show", "nobody")
     assert (missing.code, missing.out) == (3, "")
+
+
+def test_a_job_is_shown_with_what_made_its_adapters(jobs: Cloud) -> None:
+    """In a line each, safe for a terminal; a job of an older backend has none of it."""
+    record = {"model": {"name": "owner/base"}, "versions": {"torch": "2\x1b[31m"}, "device": "cpu", "dtype": "float32"}
+    jobs.features = {"stored-events"}
+    answers = [Answer(body={"events": [["1", started(**said)]], "more": False}) for said in ({"record": record}, {})]
+    jobs.answer("GET", "/v1/jobs/*/events", *answers)
+    shown = run("jobs", "show", "job_1").out
+    assert "made from\n  model     owner/base\n  machine   cpu, float32\n  versions  torch 2" in shown
+    assert "\x1b" not in shown
+    assert "made from" not in run("jobs", "show", "job_1").out
 
 
 def test_without_an_id_the_newest_job_is_meant(jobs: Cloud) -> None:

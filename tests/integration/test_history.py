@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from arkor import CloudApiError, NotFound, ReconnectExhausted, ReconnectPolicy
+from arkor import ArkorError, CloudApiError, NotFound, ReconnectExhausted, ReconnectPolicy, TrainingRecord
 from arkor.client import history as module
 from arkor.client.client import CloudApiClient
 from arkor.protocol.jobs import Scope
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Stream
 from tests.support.events import END, PING, completed, frame, frames, log, long_plan, started
-from tests.support.waiting import AT_ONCE_S
+from tests.support.waiting import AT_ONCE_S, make_trainer
 
 STORED = "/v1/jobs/*/events"
 RUNNING = [started(), log(1, 2.5), log(2, 1.5)]
@@ -173,3 +174,13 @@ def test_a_cancelled_job_of_the_cloud_ends_without_an_event(cloud: Cloud, read: 
     cloud.settle("cancelled")
     cloud.stream(Stream(frames=[*frames(RUNNING), END]))
     assert ids(read()) == ["1", "2", "3"]
+
+
+def test_a_result_says_what_made_its_adapter(routed_cloud: Cloud) -> None:
+    """As the event that began the training does; None from a backend that does not say."""
+    said = {"device": "cpu", "versions": {"torch": "2.13.0"}}
+    routed_cloud.plan = [started(record=said), completed()]
+    result = make_trainer(routed_cloud).wait()
+    assert result.record == TrainingRecord(device="cpu", versions={"torch": "2.13.0"})
+    with pytest.raises(ArkorError, match=r"use CloudApiClient\.job_record"):
+        _ = pickle.loads(pickle.dumps(result)).record

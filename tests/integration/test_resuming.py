@@ -24,7 +24,7 @@ OWN: dict[str, Any] = {"eval_dataset_source": UPLOADED}
 class Events:
     """Stands in for the reporter: it notes events, and asks for a stop at one of them."""
 
-    threads = None
+    threads: int | None = None
 
     def __init__(self, stop: StopSwitch, is_last: Callable[[dict[str, Any]], bool] = lambda _: False) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -74,3 +74,12 @@ def test_an_evaluation_that_a_stop_broke_off_is_made_up_for(
     for name in ("loss", "evalLoss"):
         assert second.figures(name) == pytest.approx(whole.figures(name))
     assert second.sent[-1]["type"] == "training.completed"
+
+
+def test_the_last_metrics_have_each_number_of_threads(attempt: Callable[..., None]) -> None:
+    """The job starts on one, and the backend soon gives it two, as at the end of a chat."""
+    events = Events(StopSwitch())
+    events.threads = 2
+    attempt("shared", 1, events, StopSwitch(), SPLIT)
+    assert events.sent[0]["metadata"]["record"]["threads"] == 1
+    assert events.sent[-1]["metrics"]["threads"] == [1, 2]

@@ -126,7 +126,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)
-    progress = Progress(spec, None, None, None)  # type: ignore[arg-type]  # only its decision to keep a checkpoint
+    progress = Progress(spec, None, None, None, None)  # type: ignore[arg-type]  # only its decision to keep a checkpoint
     weights = {name: value.sum().item() for name, value in trainer.model.named_parameters() if "lora_A" in name}
     return {
         "arguments": trainer.args.to_dict(),

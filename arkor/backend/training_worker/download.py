@@ -250,7 +250,7 @@ def _retry_after_s(answer: requests.Response) -> float | None:
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without its secrets: a signature in the query, a name and password before the host."""
-    scheme, _, rest = url.partition("?")[0].partition("//")
+    """Return a URL without its secrets: what follows a ``?`` or ``#``, a name and password before the host."""
+    scheme, _, rest = url.partition("#")[0].partition("?")[0].partition("//")
     host, slash, path = rest.partition("/")
     return f"{scheme}//{host.rpartition('@')[2]}{slash}{path}"

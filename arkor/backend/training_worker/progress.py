@@ -14,6 +14,7 @@ import torch
 from transformers import TrainerCallback
 
 from arkor.backend.training_worker import artifacts, checkpoints
+from arkor.backend.training_worker.provenance import Provenance
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Position, StopReason, StopSwitch
@@ -32,14 +33,22 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         reporter: where events go.
         stop: asked after every step, and after every batch of an evaluation.
         position: kept up to date.
+        made_by: what the archives of checkpoints say of their making.
+
+    Attributes:
+        threads_used: the numbers of threads that this attempt has computed on: a chat lowers the number for a while.
     """
 
-    def __init__(self, spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Position) -> None:
+    def __init__(
+        self, spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Position, made_by: Provenance
+    ) -> None:
         self._spec = spec
         self._reporter = reporter
         self._stop = stop
         self._position = position
+        self._made_by = made_by
         self._threads = spec.threads
+        self.threads_used = {spec.threads}
         self._published: set[int] = set()
         self._saved_at = self._logged_at = time.monotonic()
         self._logged_step = 0
@@ -102,6 +111,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         threads = self._reporter.threads
         if threads is not None and threads != self._threads:
             self._threads = threads
+            self.threads_used.add(threads)
             torch.set_num_threads(threads)  # counts for the thread that calls it, which is the one that computes
 
     def _is_for_user(self, step: int) -> bool:
@@ -113,7 +123,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
             return
         self._published.add(step)
         name = artifacts.checkpoint_name(step)
-        artifact = artifacts.pack_adapter(folder, self._spec.artifacts_dir, name, step)
+        artifact = artifacts.pack_adapter(folder, self._spec.artifacts_dir, name, self._made_by, step)
         self._reporter.send("checkpoint.saved", step=step, artifacts=[artifact.to_wire()])
 
     def _report_loss(self, state: Any, logs: dict[str, float], samples_per_second: float | None) -> None:

@@ -72,12 +72,25 @@ class Source:
         read: yields its rows as they are, and says how far it is.
         content: returns what only a source with the same rows shares.
         columns: new names of columns by their old ones; None for none.
+        about: the source as the job's config has it, without its secrets.
+        content_name: ``sha256``, or ``fingerprint`` for a split of the hub: what ``content`` is.
     """
 
     name: str
     read: Callable[[Tell], Iterator[Found]]
     content: Callable[[], str]
     columns: Mapping[str, str] | None
+    about: Mapping[str, Any]
+    content_name: str = "sha256"
+
+    def described(self) -> dict[str, Any]:
+        """Return the source, and what only a source with the same rows shares.
+
+        Raises:
+            DatasetError: the source cannot be read.
+        """
+        hashed = {} if self.about["type"] == "dataset" else {self.content_name: self.content()}  # its id is the SHA-256
+        return {**self.about, **hashed}
 
 
 @attrs.frozen
@@ -99,6 +112,15 @@ class Sources:
             DatasetError: a source cannot be read.
         """
         return _content_of(self.train), None if self.eval is None else _content_of(self.eval)
+
+    def described(self) -> dict[str, Mapping[str, Any]]:
+        """Return ``rows``, and ``held_out_rows`` if they have a source of their own: what a record says of them.
+
+        Raises:
+            DatasetError: a source cannot be read.
+        """
+        held_out = {} if self.eval is None else {"held_out_rows": self.eval.described()}
+        return {"rows": self.train.described(), **held_out}
 
 
 def _content_of(source: Source) -> str:
@@ -201,21 +223,28 @@ def _fetched(spec: RowsSpec, source: Mapping[str, Any], role: str, path: Path | 
     columns = source.get("columns")
     # Both sets may have the same name or URL.
     mark = " (held-out rows)" if role == "eval_dataset" else ""
+    about = _without_secrets(source)
     if source["type"] == "huggingface":
         rows = load_hub_rows(source)
         read = functools.partial(_numbered, rows)
-        return Source(f"{source['name']}{mark}", read, lambda: rows.fingerprint, columns)
+        return Source(f"{source['name']}{mark}", read, lambda: rows.fingerprint, columns, about, "fingerprint")
     if source["type"] == "blob":
         name = f"{shown_url(str(source['url']))}{mark}"
         file = download_blob(source, spec.job_dir, role, allow_private_urls=spec.allow_private_urls)
-        return _file_source(name, file, columns)
+        return _file_source(name, file, columns, about)
     if path is None:
         raise DatasetError(role, "the backend did not say where it keeps the uploaded rows")
-    return _file_source(role, path, columns)
+    return _file_source(role, path, columns, about)
 
 
-def _file_source(name: str, path: Path, columns: Mapping[str, str] | None) -> Source:
-    return Source(name, functools.partial(_read_file, name, path), functools.partial(_digest, name, path), columns)
+def _without_secrets(source: Mapping[str, Any]) -> dict[str, Any]:
+    about = {key: value for key, value in source.items() if key != "token" and value is not None}
+    return {**about, "url": shown_url(str(source["url"]))} if "url" in source else about
+
+
+def _file_source(name: str, path: Path, columns: Mapping[str, str] | None, about: Mapping[str, Any]) -> Source:
+    digest = functools.cache(functools.partial(_digest, name, path))  # of a large file it takes a while
+    return Source(name, functools.partial(_read_file, name, path), digest, columns, about)
 
 
 def _digest(name: str, path: Path) -> str:

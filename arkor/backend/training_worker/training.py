@@ -15,13 +15,15 @@ from transformers import TrainerState
 from arkor.backend import models
 from arkor.backend.training_worker import artifacts, checkpoints, model, settings
 from arkor.backend.training_worker.data import Data, prepare_data
-from arkor.backend.training_worker.device import Device, choose_device
+from arkor.backend.training_worker.device import choose_device
 from arkor.backend.training_worker.example_cache import ExampleCache
 from arkor.backend.training_worker.lengths import Lengths
 from arkor.backend.training_worker.longest_first import LongestFirst
 from arkor.backend.training_worker.preparing import PreparingReport, tell_nobody
 from arkor.backend.training_worker.progress import Progress, replay
+from arkor.backend.training_worker.provenance import Provenance, provenance_of
 from arkor.backend.training_worker.reporter import Reporter
+from arkor.backend.training_worker.rows import fetch_rows
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
 from arkor.system.folder_cache import FolderCache
@@ -50,13 +52,16 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
         lambda: Lengths.of(model.load_config(model_path), spec.config, device),
     )
     tell = PreparingReport(reporter) if spec.tells_preparing else tell_nobody
-    data = prepare_data(spec, tokenizer, limits, tell, threads=spec.threads, cache=_cache(spec))
+    sources = fetch_rows(spec)
+    data = prepare_data(spec, tokenizer, limits, tell, threads=spec.threads, cache=_cache(spec), sources=sources)
     trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
     trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
-    progress = Progress(spec, reporter, stop, position)
+    base = models.origin_of(spec.config.model, model_path)
+    made_by = provenance_of(spec, base, tokenizer, device, data, **sources.described())
+    progress = Progress(spec, reporter, stop, position, made_by)
     trainer.add_callback(progress)
     stop.hold()
-    _Attempt(spec, reporter, stop, trainer, progress).run(data, device)
+    _Attempt(spec, reporter, stop, trainer, progress, made_by=made_by).run(data)
 
 
 def _cache(spec: WorkerSpec) -> ExampleCache | None:
@@ -69,19 +74,27 @@ class _Attempt:
     """The part of an attempt in which there is something to save."""
 
     def __init__(
-        self, spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, trainer: Any, progress: Progress
+        self,
+        spec: WorkerSpec,
+        reporter: Reporter,
+        stop: StopSwitch,
+        trainer: Any,
+        progress: Progress,
+        *,
+        made_by: Provenance,
     ) -> None:
         self._spec = spec
         self._reporter = reporter
         self._stop = stop
         self._trainer = trainer
         self._progress = progress
+        self._made_by = made_by
         self._began = time.monotonic()
 
-    def run(self, data: Data, device: Device) -> None:
+    def run(self, data: Data) -> None:
         resumed = checkpoints.latest_complete(self._spec.checkpoints_dir) if self._spec.attempt > 1 else None
         checkpoints.keep_only(self._spec.checkpoints_dir, resumed)
-        self._reporter.send("training.started", metadata=self._metadata(data, device, resumed))
+        self._reporter.send("training.started", metadata=self._metadata(data, resumed))
         try:
             self._train(resumed)
             self._stop.check()
@@ -126,7 +139,7 @@ class _Attempt:
     def _complete(self) -> None:
         with tempfile.TemporaryDirectory(dir=self._spec.job_dir, prefix=".adapter.") as folder:
             self._trainer.model.save_pretrained(folder)
-            final = artifacts.pack_adapter(Path(folder), self._spec.artifacts_dir, artifacts.FINAL_NAME)
+            final = artifacts.pack_adapter(Path(folder), self._spec.artifacts_dir, artifacts.FINAL_NAME, self._made_by)
         made = [final, *artifacts.packed_checkpoints(self._spec.artifacts_dir)]
         self._reporter.send(
             "training.completed", metrics=self._metrics(), artifacts=[artifact.to_wire() for artifact in made]
@@ -140,9 +153,10 @@ class _Attempt:
             **({"evalLoss": evaluations[-1]} if evaluations else {}),
             "steps": state.global_step,
             "seconds": round(time.monotonic() - self._began, 3),
+            "threads": sorted(self._progress.threads_used),
         }
 
-    def _metadata(self, data: Data, device: Device, resumed: Path | None) -> dict[str, Any]:
+    def _metadata(self, data: Data, resumed: Path | None) -> dict[str, Any]:
         trainable = sum(weight.numel() for weight in self._trainer.model.parameters() if weight.requires_grad)
         return {
             "model": self._spec.config.model,
@@ -155,7 +169,8 @@ class _Attempt:
             "receipt": data.receipt.to_wire(),
             "maxSteps": settings.total_steps(self._spec.config, len(data.train)),
             "trainableParameters": trainable,
-            "device": device.name,
+            "device": self._made_by.record.device,
+            "record": self._made_by.record.to_wire(),
             **({"resumedFromStep": checkpoints.step_of(resumed)} if resumed is not None else {}),
         }
 

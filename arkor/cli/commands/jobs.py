@@ -82,7 +82,7 @@ def jobs(
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON, in the backend's form.")
 @local_option
 def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
-    """Show a job: its state, rows, settings and artifacts.
+    """Show a job: its state, rows, settings and artifacts, and what made its adapters.
 
     ID: a job id, or a unique prefix of one. By default the newest job.
 
@@ -104,11 +104,14 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
         "form": "raw (plain text, without the chat template)" if job.is_raw else job.prompt_form,
     }
     _print_facts(facts)
-    receipt = client.job_receipt(scope, job.id) if "stored-events" in client.features else None
-    if receipt is not None:
+    started = client.job_started(scope, job.id) if "stored-events" in client.features else None
+    if started is not None and started.receipt is not None:
         click.echo("rows")
-        for line in (receipt.line(), *receipt.warnings()):
+        for line in (started.receipt.line(), *started.receipt.warnings()):
             click.echo(f"  {one_line(line, LONGEST_FACT)}")
+    if started is not None and started.record is not None:
+        click.echo("made from")
+        _print_facts({f"  {name}": fact for name, fact in started.record.facts().items()})
     click.echo("settings")
     settings = sorted(job_as_json(job)["config"].items())
     _print_facts({f"  {name}": json.dumps(value, ensure_ascii=False) for name, value in settings})

@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from arkor.backend.models.origin import ModelOrigin
 from arkor.backend.training_worker import artifacts
+from arkor.backend.training_worker.provenance import Provenance
+from arkor.protocol.receipt import Receipt
+from arkor.protocol.record import TrainingRecord
+
+BASE = ModelOrigin("owner/base", "c0ffee", {"name": "owner/base"})
+MADE_BY = Provenance(BASE, TrainingRecord(model=BASE.facts, device="cpu", threads=2), Receipt(rows=3))
 
 
 @pytest.fixture
 def adapter(tmp_path: Path) -> Path:
     folder = tmp_path / "adapter"
     folder.mkdir()
-    (folder / "adapter_config.json").write_text("{}")
+    config = {"r": 8, "base_model_name_or_path": "/home/me/.arkor/models/base", "revision": None}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
     (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 10)
     (folder / "README.md").write_text("not for the user")
     return folder
 
 
-def test_a_tar_holds_the_two_files_at_its_top(adapter: Path, tmp_path: Path) -> None:
-    """And what is told about it is true."""
-    artifact = artifacts.pack_adapter(adapter, tmp_path / "out", "checkpoint-4", 4)
+def test_a_tar_holds_the_adapter_and_what_made_it(adapter: Path, tmp_path: Path) -> None:
+    """The base has its public name, the weights are as they were, and what is told about the tar is true."""
+    artifact = artifacts.pack_adapter(adapter, tmp_path / "out", "checkpoint-4", MADE_BY, 4)
     tar = tmp_path / "out" / "checkpoint-4.tar"
     with tarfile.open(tar) as opened:
-        assert opened.getnames() == list(artifacts.ADAPTER_FILES)
-        member = opened.extractfile("adapter_model.safetensors")
-        assert member is not None
-        assert member.read() == bytes(range(256)) * 10
+        content = {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr]
+    assert tuple(content) == artifacts.ARCHIVED_FILES
+    config = {"r": 8, "base_model_name_or_path": "owner/base", "revision": "c0ffee"}
+    assert json.loads(content["adapter_config.json"]) == config
+    assert content["adapter_model.safetensors"] == bytes(range(256)) * 10
+    record = json.loads(content["arkor.json"])
+    assert (record["model"], record["device"], record["receipt"]["rows"]) == ({"name": "owner/base"}, "cpu", 3)
+    assert "threads" not in record  # a chat changes them
     assert artifact.to_wire() == {
         "name": "checkpoint-4",
         "kind": "adapter",
@@ -42,11 +55,11 @@ def test_a_tar_holds_the_two_files_at_its_top(adapter: Path, tmp_path: Path) -> 
 
 def test_the_same_adapter_makes_the_same_bytes(adapter: Path, tmp_path: Path) -> None:
     """Whenever the files were written, and whoever may read them."""
-    first = artifacts.pack_adapter(adapter, tmp_path / "out", "a")
+    first = artifacts.pack_adapter(adapter, tmp_path / "out", "a", MADE_BY)
     for file in adapter.iterdir():
         os.utime(file, (1, 1))
         file.chmod(0o600)
-    second = artifacts.pack_adapter(adapter, tmp_path / "out", "b")
+    second = artifacts.pack_adapter(adapter, tmp_path / "out", "b", MADE_BY)
     assert first.sha256 == second.sha256
 
 
@@ -54,7 +67,7 @@ def test_nothing_is_left_where_packing_fails(adapter: Path, tmp_path: Path) -> N
     """A missing file is an error, and no tar, whole or part, remains."""
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(FileNotFoundError):
-        artifacts.pack_adapter(adapter, tmp_path / "out", "adapter")
+        artifacts.pack_adapter(adapter, tmp_path / "out", "adapter", MADE_BY)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -62,7 +75,7 @@ def test_packed_checkpoints_are_found_by_step(adapter: Path, tmp_path: Path) -> 
     """The final adapter and strangers are not among them; what a killed attempt left goes away."""
     out = tmp_path / "out"
     for name in ("checkpoint-10", "checkpoint-9", "adapter"):
-        artifacts.pack_adapter(adapter, out, name)
+        artifacts.pack_adapter(adapter, out, name, MADE_BY)
     (out / ".adapter.x.part").write_bytes(b"half")
     artifacts.remove_unfinished(out)
     assert [(item.name, item.step) for item in artifacts.packed_checkpoints(out)] == [

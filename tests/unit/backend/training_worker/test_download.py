@@ -91,7 +91,8 @@ def test_a_password_in_the_url_is_the_jobs_own(token: str | None, sent: str, hos
     url = host.url("user:pw@127.0.0.1")
     assert fetch(url, folder, token) == ROWS
     assert host.seen("Authorization") == [sent]
-    assert shown_url(f"{url}?sig=SECRET") == host.url()
+    for secret in ("?sig=SECRET", "#SECRET", "?a=1#SECRET"):
+        assert shown_url(f"{url}{secret}") == host.url()
 
 
 def test_proxies_of_the_environment_are_used(host: BlobHost, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

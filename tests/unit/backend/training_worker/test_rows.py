@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -14,7 +16,7 @@ from hypothesis import given, strategies as st
 
 from arkor.backend.training_worker import download, rows
 from arkor.backend.training_worker.blob_body import Limits
-from arkor.backend.training_worker.rows import load_rows, split_rows
+from arkor.backend.training_worker.rows import fetch_rows, load_rows, split_rows
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.spool import NumberedRow
 from arkor.errors import DatasetError
@@ -177,6 +179,30 @@ def test_named_splits_are_two_sources(tmp_path: Path, monkeypatch: pytest.Monkey
     loaded = load_rows(spec(tmp_path, [], datasetSource=hub, evalDatasetSource={**other, "split": "dev"}))
     assert (len(loaded.train.rows), loaded.eval.source) == (1, "owner/other (held-out rows)")
     assert asked == [("owner/rows", "first"), ("owner/rows", "test"), ("owner/rows", "train"), ("owner/other", "dev")]
+
+
+def test_sources_are_described_with_a_hash_and_without_their_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of a URL or of the hub may change under the same name; the id of uploaded rows is a hash already."""
+    monkeypatch.setattr(rows, "load_hub_rows", lambda _: SimpleNamespace(fingerprint="abc"))
+    hub = {"type": "huggingface", "name": "owner/rows", "split": "dev", "subset": None}
+    columns = {"frage": "prompt"}
+    body = b'{"text": "a"}\n'
+    with BlobHost([whole(body)]) as host:
+        url = f"{host.url('me:SECRET@127.0.0.1')}?sig=SECRET#SECRET"
+        blob = {"type": "blob", "url": url, "token": "SECRET", "columns": columns}
+        job = attrs.evolve(spec(tmp_path, [], datasetSource=blob, evalDatasetSource=hub), allow_private_urls=True)
+        assert fetch_rows(job).described() == {
+            "rows": {
+                "type": "blob",
+                "url": host.url(),
+                "columns": columns,
+                "sha256": hashlib.sha256(body).hexdigest(),
+            },
+            "held_out_rows": {"type": "huggingface", "name": "owner/rows", "split": "dev", "fingerprint": "abc"},
+        }
+    assert fetch_rows(spec(tmp_path, TEXTS)).described() == {"rows": UPLOADED}
 
 
 def test_rows_that_the_backend_fetches_are_converted_as_a_client_converts_files(
