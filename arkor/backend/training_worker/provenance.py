@@ -17,7 +17,7 @@ import attrs
 from arkor.backend.models.origin import ModelOrigin
 from arkor.backend.training_worker.data import Data
 from arkor.backend.training_worker.device import Device
-from arkor.backend.training_worker.settings import total_steps
+from arkor.backend.training_worker.settings import computes_twice, eval_batch_size, total_steps
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.protocol import wire
 from arkor.protocol.config import SETTINGS, SOURCES, JobConfig
@@ -76,19 +76,19 @@ def provenance_of(
         sources: ``rows`` and possibly ``held_out_rows``, see ``Sources.described``.
     """
     record = TrainingRecord(
-        settings=_settings(spec.config, data),
+        settings=_settings(spec.config, data, device),
         model=base.facts,
         chat_template_sha256=_template_hash(tokenizer.chat_template),
         versions=_versions(),
         device=device.name,
-        dtype=device.dtype,
+        dtype=spec.config.dtype or device.dtype,
         threads=spec.threads,
         **sources,
     )
     return Provenance(base, record, data.receipt)
 
 
-def _settings(config: JobConfig, data: Data) -> dict[str, Any]:
+def _settings(config: JobConfig, data: Data, device: Device) -> dict[str, Any]:
     """Return the settings by their wire names; one without any value, such as ``saveSteps``, is absent."""
     found = {
         "dataset_format": {"type": data.format},
@@ -97,6 +97,10 @@ def _settings(config: JobConfig, data: Data) -> dict[str, Any]:
         "train_on_responses_only": data.format != "text",
         "allow_dropped_fields": [],
         "chat_template_kwargs": {},
+        "eval_batch_size": eval_batch_size(config),
+        "data_seed": config.value("seed"),
+        "dtype": device.dtype,
+        "gradient_checkpointing": computes_twice(config, device),
     }
     values = {name: found.get(name) if config.value(name) is None else config.value(name) for name in SETTINGS}
     values["max_steps"] = total_steps(config, len(data.train))

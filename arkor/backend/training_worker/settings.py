@@ -66,7 +66,7 @@ def training_arguments(spec: WorkerSpec, device: Device, max_length: int, *, eva
         "output_dir": str(spec.checkpoints_dir),
         "max_steps": max_steps(config),
         "max_length": max_length,
-        "per_device_eval_batch_size": config.eval_batch_size or config.value("batch_size") * _EVAL_BATCH_FACTOR,
+        "per_device_eval_batch_size": eval_batch_size(config),
         "logging_nan_inf_filter": False,  # a loss that is lost has to be seen
         "eval_strategy": "steps" if periodic else "no",
         "eval_steps": config.eval_steps if periodic else None,
@@ -82,6 +82,11 @@ def training_arguments(spec: WorkerSpec, device: Device, max_length: int, *, eva
         "gradient_checkpointing": computes_twice(config, device),
         "dataloader_pin_memory": not device.is_cpu,
     }
+
+
+def eval_batch_size(config: JobConfig) -> int:
+    """Return how many rows a batch of an evaluation has."""
+    return config.eval_batch_size or config.value("batch_size") * _EVAL_BATCH_FACTOR
 
 
 def computes_twice(config: JobConfig, device: Device) -> bool:

@@ -63,6 +63,16 @@ def test_a_spec_that_cannot_be_used_is_an_error(tmp_path: Path, content: str) ->
         read_spec(path)
 
 
+SHAPE = {
+    "r": 16,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "use_rslora": False,
+    "init_lora_weights": True,
+    "layers_to_transform": None,
+}
+
+
 def test_what_the_config_leaves_open_has_a_value(tmp_path: Path) -> None:
     """The documented defaults."""
     arguments = settings.training_arguments(written(tmp_path), CPU, 1024, evaluate=False)
@@ -86,7 +96,7 @@ def test_what_the_config_leaves_open_has_a_value(tmp_path: Path) -> None:
         "gradient_checkpointing": False,
     }
     assert {name: arguments[name] for name in expected} == expected
-    assert settings.arguments_of(JobConfig.from_wire(body()["config"]), "LoraConfig") == {"r": 16, "lora_alpha": 16}
+    assert settings.arguments_of(JobConfig.from_wire(body()["config"]), "LoraConfig") == SHAPE
 
 
 def test_what_the_config_says_is_done(tmp_path: Path) -> None:
@@ -129,7 +139,7 @@ def test_what_the_config_says_is_done(tmp_path: Path) -> None:
         "max_length": 99,
     }
     assert {name: arguments[name] for name in expected} == expected
-    assert settings.arguments_of(spec.config, "LoraConfig") == {"r": 2, "lora_alpha": 3}
+    assert settings.arguments_of(spec.config, "LoraConfig") == {**SHAPE, "r": 2, "lora_alpha": 3}
 
 
 @pytest.mark.parametrize(
