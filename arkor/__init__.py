@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from arkor.client.stream import ReconnectPolicy as ReconnectPolicy
     from arkor.data.jsonl import DatasetSummary as DatasetSummary
     from arkor.data.previews import PreviewOptions as PreviewOptions
+    from arkor.data.questions import Question as Question, split_questions as split_questions
     from arkor.entry.manifest import (
         Arkor as Arkor,
         create_arkor as create_arkor,
@@ -146,6 +147,7 @@ if TYPE_CHECKING:
         LogContext as LogContext,
         StartedContext as StartedContext,
     )
+    from arkor.trainer.recipe import Recipe as Recipe, recipe_for as recipe_for
     from arkor.trainer.trainer import (
         Trainer as Trainer,
         create_trainer as create_trainer,
@@ -234,6 +236,7 @@ _HOMES = {
     "arkor.protocol.jobs": ("AdapterRef", "Artifact", "JobStatus", "Scope", "TrainingJob"),
     "arkor.data.jsonl": ("DatasetSummary",),
     "arkor.data.previews": ("PreviewOptions",),
+    "arkor.data.questions": ("Question", "split_questions"),
     "arkor.entry.manifest": ("Arkor", "create_arkor", "is_arkor"),
     "arkor.protocol.job_metrics": ("Metrics",),
     "arkor.protocol.previews": ("Example", "LongerRows", "RowLength", "RowPreview", "Token", "TokenSummary"),
@@ -241,6 +244,7 @@ _HOMES = {
     "arkor.protocol.record": ("TrainingRecord",),
     "arkor.client.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.entry.runner": ("run_trainer",),
+    "arkor.trainer.recipe": ("Recipe", "recipe_for"),
     "arkor.trainer.trainer": ("Trainer", "create_trainer"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -16,6 +16,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "init": "Set up a project.",
         "build": "Bundle the training entry into one file.",
         "start": "Run the project's trainer.",
+        "train": "Train a model on a file of rows, without a project.",
         "dev": "Open Studio, a web page to train, watch and chat.",
     },
     "Jobs": {

@@ -21,11 +21,39 @@ if TYPE_CHECKING:
     from arkor.client.client import CloudApiClient
     from arkor.trainer.trainer import Trainer
 
+DEFAULT_MODEL = "smollm2-135m"  # needs neither an account nor a GPU
+
 local_option = click.option(
     "--local", is_flag=True, help="Use the backend on this machine; it is started if necessary."
 )
 events_option = click.option(
     "--json", "as_json", is_flag=True, help="Print each event as a JSON object on one line. Messages go to stderr."
+)
+
+
+def _new_names(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
+    from arkor.data.columns import check_columns
+    from arkor.errors import ConfigError
+
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        old, equals, new = pair.rpartition("=")
+        if not equals or not old or old in columns:
+            raise click.BadParameter(f"{pair!r} is not OLD=NEW, once for each column.")
+        columns[old] = new
+    try:
+        return check_columns("--column", columns)
+    except ConfigError as exc:
+        raise click.BadParameter(exc.args[1]) from exc
+
+
+columns_option = click.option(
+    "--column",
+    "columns",
+    metavar="OLD=NEW",
+    multiple=True,
+    callback=_new_names,
+    help="Rename a column, as columns= of LocalDataset does: question=prompt. May be repeated.",
 )
 
 
@@ -53,6 +81,19 @@ def backend_of(local: bool) -> str | None:
     return "local" if local else None
 
 
+def named_folder(name: str) -> Path | None:
+    """Return the folder that an argument names as a path, such as ``./model``; None if it names none."""
+    from arkor.errors import ConfigError
+    from arkor.system.files import expand_home
+
+    if not name.startswith((".", "/", "~")):
+        return None
+    with contextlib.suppress(ConfigError):  # no such user: "~5 eggs" is a question
+        folder = expand_home(name)
+        return folder.absolute() if folder.is_dir() else None
+    return None
+
+
 def project_of(local: bool) -> tuple[CloudApiClient, Scope]:
     """Return the backend and the project of this folder, which is never created here."""
     from arkor.client.client import CloudApiClient
@@ -62,9 +103,9 @@ def project_of(local: bool) -> tuple[CloudApiClient, Scope]:
     return client, ensure_project(client, Path.cwd(), create=False)
 
 
-def result_code(result: TrainingResult) -> int:
-    """Return the exit code of a run that ended, saying why it failed."""
-    if result.status == JobStatus.COMPLETED:
+def result_code(result: TrainingResult | None) -> int:
+    """Return the exit code of a run that ended, saying why it failed; of one that was left, too."""
+    if result is None or result.status == JobStatus.COMPLETED:
         return COMPLETED
     if result.job.error:
         click.echo(printable(f"Error: {result.job.error}"), err=True)
@@ -79,12 +120,19 @@ def how_to_go_on(trainer: Trainer, job: TrainingJob, elsewhere: Path | None = No
         job: its job.
         elsewhere: the job's project, if the command was started in another folder.
     """
-    follow, stop = (_command(name, trainer, job, elsewhere) for name in ("attach", "cancel"))
+    follow, stop = (command_for(name, trainer, job, elsewhere) for name in ("attach", "cancel"))
     return f"Job {one_line(job.id)} keeps running.\n  follow it: {follow}\n  stop it:   {stop}"
 
 
-def _command(name: str, trainer: Trainer, job: TrainingJob, elsewhere: Path | None) -> str:
-    """Return a command for a job as a shell takes it, in its project and at the backend that the trainer asks for."""
+def command_for(name: str, trainer: Trainer, job: TrainingJob, elsewhere: Path | None = None) -> str:
+    """Return a command for a job as a shell takes it, in its project and at the backend that the trainer asks for.
+
+    Args:
+        name: of the command.
+        trainer: the trainer.
+        job: its job.
+        elsewhere: the job's project, if the command was started in another folder.
+    """
     command, backend = f"arkor {name} {one_line(job.id)}", trainer.backend
     if backend is not None:
         address = f"ARKOR_CLOUD_API_URL={shlex.quote(backend)}"
@@ -125,5 +173,5 @@ def _cancelled(trainer: Trainer, job: TrainingJob, elsewhere: Path | None) -> st
         trainer.cancel()
     except (ArkorError, KeyboardInterrupt) as exc:
         why = str(exc) or "interrupted once more."
-        return f"Job {job.id} was not stopped: {why}\n  stop it:   {_command('cancel', trainer, job, elsewhere)}"
+        return f"Job {job.id} was not stopped: {why}\n  stop it:   {command_for('cancel', trainer, job, elsewhere)}"
     return f"Asked the backend to stop job {job.id}."

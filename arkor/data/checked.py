@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 from arkor.data.conversion import Found
 from arkor.data.disk_faults import kept_on_disk
 from arkor.data.formats import is_preference, row_format, row_problem
-from arkor.data.jsonl import DatasetSummary, Tally, row_line
+from arkor.data.jsonl import DatasetSummary, Tally, read_values, row_line
 from arkor.data.parts import Parts
 from arkor.data.preferences import preference_problem
 from arkor.data.previews import Previewed, PreviewOptions, check_no_options
@@ -98,6 +98,22 @@ class CheckedDataset(Previewed):
         while chunk := self._read(position):
             yield chunk
             position += len(chunk)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows, from the first one.
+
+        Raises:
+            DatasetError: they cannot be read any more.
+        """
+        for _, row, _ in read_values(self._lines()):
+            yield row
+
+    def _lines(self) -> Iterator[bytes]:
+        rest = b""
+        for chunk in self.chunks():
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+        yield rest
 
     def _read(self, position: int) -> bytes:
         try:

@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Jobs": ``columns`` of a ``datasetSource``.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -102,7 +103,8 @@ def advice(sample: Mapping[str, Any]) -> str:
     if not columns:
         return "rename them with columns={old: new}"
     shown = ", ".join(f"{json.dumps(old, ensure_ascii=False)}: {json.dumps(new)}" for old, new in columns.items())
-    return f"pass columns={{{shown}}}, if that is what they hold"
+    options = " ".join(f"--column {shlex.quote(f'{old}={new}')}" for old, new in columns.items())
+    return f"pass columns={{{shown}}} (on the command line: {options}), if that is what they hold"
 
 
 def described(columns: Mapping[str, str]) -> str:

@@ -5,8 +5,10 @@ What is there is never overwritten. ``.gitignore`` and ``pyproject.toml`` get wh
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shlex
+import shutil
 import stat
 from collections.abc import Iterator
 from enum import Enum
@@ -26,7 +28,7 @@ from arkor.scaffold.requirements import (
     with_requirement,
 )
 from arkor.scaffold.templates import ENTRY, GITIGNORE, Template
-from arkor.system.files import write_atomically
+from arkor.system.files import replacing, write_atomically
 from arkor.system.origin import requirement
 
 PYPROJECT = "pyproject.toml"
@@ -55,12 +57,14 @@ class Change:
         action: what becomes of it.
         content: its new content; empty where it is kept.
         detail: what is added, where it is patched.
+        copy_of: the file that it is a copy of; None for the content.
     """
 
     path: PurePosixPath
     action: Action
     content: bytes = attrs.field(default=b"", repr=False)
     detail: str = ""
+    copy_of: Path | None = None
 
 
 @attrs.frozen
@@ -97,6 +101,10 @@ class Layout:
         try:
             if change.action is Action.PATCHED:  # it may be a link, and keeps its mode
                 write_atomically(file.resolve(), change.content, mode=stat.S_IMODE(file.stat().st_mode))
+            elif change.copy_of is not None:
+                mode = stat.S_IMODE(change.copy_of.stat().st_mode)
+                with change.copy_of.open("rb") as source, replacing(file, mode=mode) as copy:
+                    shutil.copyfileobj(source, copy)
             else:
                 write_atomically(file, change.content)
         except OSError as exc:
@@ -119,7 +127,7 @@ def plan(folder: Path, template: Template, name: str) -> Layout:
         raise ScaffoldError(f"The name must be one line of printable text, not {name!r}.")
     there = _existing_part(folder)
     dependency, install, notes = _dependency(folder, template)
-    changes = [dependency]
+    changes = [*(_copy(folder, path, source) for path, source in template.copies.items()), dependency]
     for path, content in template.render(name, install).items():
         changes.append(_ignored(folder, content) if str(path) == GITIGNORE else _file(folder, path, content))
     if any(change.action is not Action.KEPT for change in changes) and not os.access(there, os.W_OK | os.X_OK):
@@ -146,6 +154,19 @@ def _file(folder: Path, path: PurePosixPath, content: bytes) -> Change:
             raise ScaffoldError(f"{folder / parent} is a file, and {path} needs a folder there. Nothing was changed.")
     there = os.path.lexists(folder / path)
     return Change(path, Action.KEPT) if there else Change(path, Action.CREATED, content)
+
+
+def _copy(folder: Path, path: PurePosixPath, source: Path) -> Change:
+    change, there = _file(folder, path, b""), folder / path
+    if change.action is not Action.KEPT:
+        return attrs.evolve(change, copy_of=source)
+    try:
+        is_same = there.is_file() and filecmp.cmp(there, source, shallow=False)
+    except OSError as exc:
+        raise ScaffoldError(f"{exc.filename} cannot be read: {exc.strerror}. Nothing was changed.") from exc
+    if not is_same:
+        raise ScaffoldError(f"{there} exists, and is not {source}: rename one of the two. Nothing was changed.")
+    return change
 
 
 def _ignored(folder: Path, content: bytes) -> Change:

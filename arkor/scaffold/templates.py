@@ -9,10 +9,12 @@ import importlib.resources
 import json
 import string
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from arkor.text import many
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable  # Python 3.11; the type checker alone reads it
@@ -35,8 +37,11 @@ class Template:
         is_local: whether it trains on the user's own machine.
         before: what to do before the first training, as lines of a shell.
         start: the command that trains.
+        after: what to do after it, as lines of a shell.
         sources: the files in ``files/`` by their paths in the project. The entry is the last one, so that no project
             whose making was broken off looks complete.
+        values: further values to fill in.
+        copies: files of the user that are copied, by their paths in the project.
     """
 
     name: str
@@ -45,7 +50,10 @@ class Template:
     is_local: bool = True
     before: Sequence[str] = ()
     start: str = "arkor start --local"
+    after: Sequence[str] = ()
     sources: Mapping[str, str] = attrs.field(factory=lambda: _OWN, hash=False)
+    values: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    copies: Mapping[PurePosixPath, Path] = attrs.field(factory=dict, hash=False)
 
     @property
     def extra(self) -> str:
@@ -65,6 +73,7 @@ class Template:
             "about": self.about,
             "dataset": f"arkorlab/{self.name}-demo",
             "install": install,
+            **self.values,
         }
         return {
             PurePosixPath(path): _filled_in(source.format(self.name), values) for path, source in self.sources.items()
@@ -142,3 +151,42 @@ AROUND = Template(
     start="arkor start        # on this machine: arkor start --local",
     sources={GITIGNORE: _COMMON[GITIGNORE], ENTRY: _COMMON[ENTRY]},
 )
+
+
+def of_rows(
+    file: Path, *, rows: int, asks: bool, columns: Mapping[str, str] | None, model: str, settings: Mapping[str, Any]
+) -> Template:
+    """Return the template of a project that trains on a user's file, which is copied into it.
+
+    Args:
+        file: the file of rows.
+        rows: how many it has.
+        asks: whether its rows are questions with answers, so that two models can be compared on them.
+        columns: new names of its columns by their old ones, or None.
+        model: the model to train.
+        settings: further settings of the trainer, by their keywords; values of JSON.
+    """
+    copy = PurePosixPath("data", file.name)
+    renamed = f", columns={_literal(dict(columns))}" if columns else ""
+    compare = "python compare.py JOB"
+    return Template(
+        name="data",
+        summary="your own rows",
+        after=(compare,) if asks else (),
+        sources={**({"compare.py": "{0}/compare.py.txt"} if asks else {}), **_OWN},
+        copies={copy: file},
+        values={
+            "rows": str(copy),
+            "count": many(rows, "row"),
+            "dataset": f"LocalDataset({_literal(str(copy))}{renamed})",
+            "model": _literal(model),
+            "model_name": model,
+            "settings": "\n".join(f"    {keyword}={_literal(value)}," for keyword, value in settings.items()),
+            "compare": f"\n$ {compare}         # compare the adapter with the base model" if asks else "",
+        },
+    )
+
+
+def _literal(value: Any) -> str:
+    """Return a value of JSON as Python source."""
+    return python_literal(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

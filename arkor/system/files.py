@@ -79,13 +79,32 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: boo
     Raises:
         OSError: the folder cannot be written or the disk is full; the old file is whole.
     """
+    with replacing(path, mode=mode, durable=durable) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Replace a file by what is written inside the block, as ``write_atomically`` does; if it raises, not at all.
+
+    Args:
+        path: as for ``write_atomically``.
+        mode: as for ``write_atomically``.
+        durable: as for ``write_atomically``.
+
+    Yields:
+        The new file, open for writing.
+
+    Raises:
+        OSError: as ``write_atomically`` does.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             if mode != 0o600:  # mkstemp's own mode
                 Path(name).chmod(mode)
-            file.write(data)
+            yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
 import shlex
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +20,9 @@ import pytest
 from arkor.cli import cli
 from arkor.entry.bundle import build
 from arkor.scaffold.layout import plan
-from arkor.scaffold.templates import TEMPLATES, Template
+from arkor.scaffold.templates import TEMPLATES, Template, of_rows
 from arkor.system.origin import requirement
+from arkor.trainer.recipe import recipe_for
 from tests.support.backend import ROOT, BackendProcess
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
@@ -265,6 +268,11 @@ def test_what_is_generated_is_clean(project: Path, installed: Path, monkeypatch:
     monkeypatch.setenv("MYPYPATH", str(installed.parent))
     for name, template in TEMPLATES.items():
         set_up(project / name, template)
+    (project / "faq.csv").write_text(QUESTIONS)
+    settings = recipe_for(40, "smollm2-135m")
+    columns = {"frage": "prompt", "antwort": "completion"}
+    rows = of_rows(project / "faq.csv", rows=40, asks=True, columns=columns, model="smollm2-135m", settings=settings)
+    set_up(project / "rows", rows)
     config = ["--config", str(ROOT / "ruff.toml")]
     for command in (
         ["ruff", "check", "--no-cache", *config, "."],
@@ -350,6 +358,94 @@ def test_the_local_project_trains_and_compares(backend: BackendProcess) -> None:
     assert "Adapter: adapters/adapter\n" in compared.out
     assert Path("adapters", "adapter", "adapter_model.safetensors").is_file()
     assert compared.out.endswith("Exactly right, of 8 held-out orders: base model 0, adapter 0\n")
+
+
+# With rows of one's own
+
+QUESTIONS = "frage,antwort\n" + "".join(f"Question {number}?,Answer {number}\n" for number in range(40))
+COLUMNS = ("--column", "frage=prompt", "--column", "antwort=completion")
+
+
+def test_a_project_of_own_rows_trains_and_compares(backend: BackendProcess, project: Path) -> None:
+    """The file is copied, its columns are in the trainer, and the held-out rows are asked."""
+    (project / "faq.csv").write_text(QUESTIONS)
+    ended = run("init", "my-bot", "--data", "faq.csv", *COLUMNS)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.endswith(f"\n{NEXT}  arkor start --local\n  python compare.py JOB\n")
+    made = project / "my-bot"
+    assert (made / "data" / "faq.csv").read_text() == (project / "faq.csv").read_text() == QUESTIONS
+    os.chdir(made)
+    started = run("start", "--local")
+    assert started.code == 0, started.err
+    job_id = re.findall(r"Started job (job_\w+)", started.out)[0]
+    shown = json.loads(run("jobs", "show", job_id, "--local", "--json").out)
+    assert shown["config"]["datasetSplit"] == {"evalFraction": 0.1, "seed": 42}
+    assert (shown["config"]["maxSteps"], shown["config"]["learningRate"]) == (90, 0.001)
+    compared = Command(job_id, program=("compare.py",)).end()
+    assert compared.code == 0, compared.err
+    assert re.search(
+        r"\nQuestion (\d+)\?\n  expected    'Answer \1'\n  base model  '.*'\n  adapter     '", compared.out
+    )
+    assert compared.out.endswith("Exactly right, of 4 held-out rows: base model 0, adapter 0\n")
+    assert (made / "adapters" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_rows_within_gzip_are_copied_as_they_are(project: Path) -> None:
+    """And so are rows of plain text, which have no questions to compare."""
+    content = gzip.compress(b'{"text": "a row"}\n' * 3)
+    (project / "rows.jsonl.gz").write_bytes(content)
+    (project / "rows.jsonl.gz").chmod(0o600)
+    ended = run("init", "my-bot", "--data", "rows.jsonl.gz", "--model", "owner/model-8b", "--name", "mine")
+    assert ended.code == 0, ended.err
+    assert "compare.py" not in ended.out
+    made = files(project / "my-bot")
+    assert made["data/rows.jsonl.gz"] == content
+    assert stat.S_IMODE((project / "my-bot" / "data" / "rows.jsonl.gz").stat().st_mode) == 0o600
+    trainer = made["src/arkor/trainer.py"].decode()
+    assert 'name="mine",' in trainer
+    assert 'model="owner/model-8b",' in trainer
+    assert "learning_rate" not in trainer
+    assert "dataset_split" not in trainer
+
+
+def test_rows_that_lie_in_the_project_stay(project: Path) -> None:
+    """They are their own copy."""
+    (project / "data").mkdir()
+    (project / "data" / "faq.csv").write_text(QUESTIONS)
+    ended = run("init", "--data", "data/faq.csv", *COLUMNS)
+    assert ended.code == 0, ended.err
+    assert "  kept     data/faq.csv\n" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("bot", "--data", "faq.csv"), 'pass columns={"frage": "prompt", "antwort": "completion"}'),
+        (("bot", "--data", "none.csv"), "none.csv: cannot be read: No such file or directory"),
+        (("bot", "--data", "empty.csv"), "empty.csv: "),
+        (("bot", "--data", "bell\a.csv"), "has characters that cannot be printed: rename the file"),
+        (("bot", "--data", "folder", *COLUMNS), "folder is not a single file: --data takes one"),
+        (("bot", "--data", "faq.csv", "--template", "blank"), "--data and --template cannot be combined"),
+        (("bot", *COLUMNS), "--column and --model go with --data"),
+        (("old", "--data", "faq.csv", *COLUMNS), "old is a project already"),
+        (("has-rows", "--data", "faq.csv", *COLUMNS), "faq.csv exists, and is not faq.csv: rename one of the two"),
+    ],
+)
+def test_rows_that_cannot_be_used_change_nothing(arguments: tuple[str, ...], reason: str, project: Path) -> None:
+    """As ``arkor dataset check`` says it."""
+    (project / "faq.csv").write_text(QUESTIONS)
+    (project / "empty.csv").write_text("")
+    (project / "bell\a.csv").write_text("prompt,completion\na,b\n")
+    set_up(project / "old", TEMPLATES["blank"])
+    (project / "has-rows" / "data").mkdir(parents=True)
+    (project / "has-rows" / "data" / "faq.csv").write_text("other")
+    (project / "folder").mkdir()
+    (project / "folder" / "faq.csv").write_text(QUESTIONS)
+    before = files(project)
+    ended = run("init", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert reason in ended.err
+    assert files(project) == before
 
 
 def test_the_blank_project_says_what_it_still_needs(backend: BackendProcess, project: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import click
 import pytest
 import requests
 
+from arkor import recipe_for
 from arkor.cli import cli
 from tests.support.backend import ROOT, BackendProcess
 from tests.support.tiny_model import write_tiny_model
@@ -105,6 +107,47 @@ def test_the_first_screen_of_the_readme_is_short() -> None:
     """At most 45 lines before the first one that says that there is more."""
     lines = (ROOT / "README.md").read_text(encoding="utf-8").lower().splitlines()
     assert next(place for place, line in enumerate(lines) if re.search(r"\bmore\b", line)) <= 45
+
+
+def test_the_commands_of_the_quickstart_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
+    """From a clone to a download; the figures and the answers alone are a real model's."""
+    (project / "arkor").symlink_to(ROOT)
+    folder, printed = project, {}
+    steps = [step for block in blocks("docs/quickstart.md", "console") for step in shown_commands(block)]
+    for command, lines in steps:
+        match command:
+            case ["pip", "install", "./arkor[local]"]:
+                continue
+            case ["mkdir" | "cp", *_]:
+                subprocess.run(command, cwd=folder, check=True)
+            case ["cd", name]:
+                folder /= name
+            case ["arkor", word, *rest]:
+                printed[word] = run_arkor([word, *rest], folder)
+                assert lines, command  # its output is shown
+            case _:
+                pytest.fail(f"{command} is not run by this test")
+    shown = {command[1]: lines for command, lines in steps if command[0] == "arkor"}
+    assert list(shown) == ["dataset", "train", "chat", "download"]
+    assert printed["dataset"].splitlines()[0] == shown["dataset"][0]
+    (job_id,) = {*re.findall(r"job_\w+", printed["train"])}
+    said = [re.sub(r"job_\w+", job_id, line) for line in shown["train"] if "job" in line or line == "Next:"]
+    assert [line for line in printed["train"].splitlines() if "job" in line or line == "Next:"] == said
+    assert recipe_for(60, "smollm2-135m")["max_steps"] == int(re.findall(r": (\d+) steps", shown["train"][0])[0])
+    assert printed["chat"] == '{"category": "technical"}\n'  # what the scripted model always says
+    assert printed["download"].splitlines()[0] == shown["download"][0]
+
+
+def test_the_scripts_of_the_quickstart_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
+    """Beside the file: a check, a training, a question, the held-out rows, and a download."""
+    shutil.copy(ROOT / "examples" / "shop" / "questions.csv", project)
+    check, trained, answer, *held_out, folder = run_snippets("docs/quickstart.md", project).splitlines()
+    assert check == "60 rows of prompt_completion"
+    assert re.fullmatch(r"job_\w+: completed", trained)
+    assert answer == '{"category": "technical"}'
+    assert len(held_out) == 6
+    assert all(", expected '" in line or ', expected "' in line for line in held_out)
+    assert folder == "adapters/adapter"
 
 
 def test_the_scripts_about_training_run_as_they_stand(backend: BackendProcess, project: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import Any
 
+from arkor.backend.models.catalogue import CATALOGUE
 from arkor.errors import ModelError
 
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
@@ -26,8 +28,10 @@ def check_hub_model(name: str) -> int | None:
             and the model is not in this machine's cache.
     """
     if not is_hub_id(name):
+        nearest = difflib.get_close_matches(name, CATALOGUE, n=1)
+        meant = f"did you mean {nearest[0]}? Otherwise " if nearest else ""
         raise ModelError(
-            f"There is no model {name!r}: name one of `arkor models list`, an absolute path of a folder with a "
+            f"There is no model {name!r}: {meant}name one of `arkor models list`, an absolute path of a folder with a "
             "config.json and weights, or a Hugging Face id like owner/name."
         )
     if is_cached(name):

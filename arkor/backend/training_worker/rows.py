@@ -8,9 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import random
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from arkor.data.conversion import Converter, Found
 from arkor.data.disk_faults import kept_on_disk
 from arkor.data.formats import FORMATS, row_format, row_problem, says_nothing
 from arkor.data.jsonl import read_lines, read_values
+from arkor.data.split import split_rows
 from arkor.errors import DatasetError
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
@@ -160,29 +159,6 @@ def load_rows(spec: RowsSpec, tell: Tell = tell_nobody, sources: Sources | None 
     if spec.config.dry_run:
         train, held_out = _first(train, DRY_RUN_TRAIN_ROWS), _first(held_out, DRY_RUN_EVAL_ROWS)
     return Rows(train, held_out)
-
-
-def split_rows(count: int, fraction: float, seed: int | None) -> tuple[Sequence[int], Sequence[int]]:
-    """Hold rows out; the same number of rows, fraction and seed give the same split on every machine.
-
-    Args:
-        count: how many rows there are, at least 2.
-        fraction: the share to hold out, above 0 and below 1; at least one row goes to either side.
-        seed: any whole number, which rows are held out depends on it; None holds out the last ones.
-
-    Returns:
-        (places of the rows to train on, places of those held out), from 0, each growing.
-    """
-    most = min(max(1, round(count * fraction)), count - 1)
-    if seed is None:
-        return range(count - most), range(count - most, count)
-    is_held_out = bytearray(count)
-    for place in random.Random(seed).sample(range(count), most):
-        is_held_out[place] = True
-    train, held_out = (
-        array("Q", (place for place in range(count) if is_held_out[place] == wanted)) for wanted in (False, True)
-    )
-    return train, held_out
 
 
 def _sources(config: JobConfig, split: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:

@@ -6,7 +6,15 @@ import click
 
 from arkor.cli.chosen_job import named_or_newest, newest_job_argument
 from arkor.cli.display.output import showing
-from arkor.cli.options import backend_of, events_option, local_option, project_of, telling_how_to_go_on
+from arkor.cli.job_run import followed
+from arkor.cli.options import (
+    backend_of,
+    events_option,
+    local_option,
+    project_of,
+    result_code,
+    telling_how_to_go_on,
+)
 
 
 @click.command()
@@ -23,7 +31,6 @@ def attach(job_id: str | None, *, as_json: bool, local: bool) -> int:
     \b
     Example: arkor attach job_x4k2 --local
     """
-    from arkor.cli.commands.start import followed
     from arkor.trainer.trainer import Trainer
 
     client, scope = project_of(local)
@@ -31,4 +38,5 @@ def attach(job_id: str | None, *, as_json: bool, local: bool) -> int:
     with showing(as_json=as_json) as shown:
         with telling_how_to_go_on(trainer):
             job = trainer.start()
-        return followed(trainer, job, shown)
+        ended = followed(trainer, job, shown)
+    return result_code(ended)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from shlex import quote
@@ -15,11 +14,10 @@ from arkor.cli.chosen_job import last_completed
 from arkor.cli.conversation import Conversation, Model, print_answer
 from arkor.cli.display.output import json_line
 from arkor.cli.display.screen import is_terminal
-from arkor.cli.options import backend_of, local_option
-from arkor.errors import ConfigError, NotFound
+from arkor.cli.options import backend_of, local_option, named_folder
+from arkor.errors import NotFound
 from arkor.protocol import wire
 from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
-from arkor.system.files import expand_home
 from arkor.text import one_line
 
 if TYPE_CHECKING:
@@ -110,17 +108,7 @@ def chat(
 
 def _is_question(text: str) -> bool:
     """Say whether the only argument is a question: a text with a blank in it that is not the path of a folder."""
-    return len(text.split()) > 1 and _folder(text) is None
-
-
-def _folder(name: str) -> Path | None:
-    """Return the folder that an argument names as a path, such as ``./model``; None if it names none."""
-    if not name.startswith((".", "/", "~")):
-        return None
-    with contextlib.suppress(ConfigError):  # no such user: "~5 eggs" is a question
-        folder = expand_home(name)
-        return folder.absolute() if folder.is_dir() else None
-    return None
+    return len(text.split()) > 1 and named_folder(text) is None
 
 
 def _piped() -> str:
@@ -146,7 +134,7 @@ def _model(client: CloudApiClient, scope: Scope, target: str | None, step: int |
     """
     if not target:
         return _adapter(last_completed(client, scope), step)
-    folder = _folder(target)
+    folder = named_folder(target)
     if folder is not None:
         return Model(one_line(f"Base model {target}"), {"base_model": str(folder)})
     try:

@@ -16,9 +16,9 @@ import click
 
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.exits import BAD_INPUT, COMPLETED, Refused
-from arkor.cli.options import backend_of, local_option
+from arkor.cli.options import backend_of, columns_option, local_option
 from arkor.cli.suggestions import SuggestingGroup
-from arkor.errors import ConfigError, DatasetError
+from arkor.errors import DatasetError
 from arkor.text import many, one_line
 
 if TYPE_CHECKING:
@@ -43,30 +43,7 @@ def _json_object(_context: click.Context, _parameter: click.Parameter, value: st
     return found
 
 
-def _new_names(_context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
-    from arkor.data.columns import check_columns
-
-    columns: dict[str, str] = {}
-    for pair in pairs:
-        old, equals, new = pair.rpartition("=")
-        if not equals or not old or old in columns:
-            raise click.BadParameter(f"{pair!r} is not OLD=NEW, once for each column.")
-        columns[old] = new
-    try:
-        return check_columns("--column", columns)
-    except ConfigError as exc:
-        raise click.BadParameter(exc.args[1]) from exc
-
-
 _FILE = click.argument("file", type=click.Path(path_type=Path))
-_COLUMNS = click.option(
-    "--column",
-    "columns",
-    metavar="OLD=NEW",
-    multiple=True,
-    callback=_new_names,
-    help="Rename a column, as columns= of LocalDataset does: question=prompt. May be repeated.",
-)
 _FORMAT = click.option(
     "--format",
     "kind",
@@ -131,7 +108,7 @@ def dataset() -> None:
 @dataset.command()
 @_FILE
 @_FORMAT
-@_COLUMNS
+@columns_option
 @click.option("--model", help="Count tokens with this model's tokenizer, and print what a job would learn.")
 @_with_settings
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -181,7 +158,7 @@ def check(
 @dataset.command()
 @_FILE
 @_FORMAT
-@_COLUMNS
+@columns_option
 @click.option("--row", type=click.IntRange(min=1), help="Number of the row, as errors count it: its line in the file.")
 @click.option("--model", required=True, help="Show the row with this model's tokenizer and chat template.")
 @_with_settings

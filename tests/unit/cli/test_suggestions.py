@@ -30,7 +30,8 @@ def suggested(line: str) -> str | None:
     ("meant", "words"),
     [
         ("arkor jobs", "status ls ps list stat state stats Status statsu statu"),
-        ("arkor start", "train run strat Start trian submit"),
+        ("arkor start", "run strat Start submit"),
+        ("arkor train", "trian Train finetune"),
         ("arkor cancel", "stop kill abort cancle"),
         ("arkor init", "new create inti"),
         ("arkor dev", "ui studio studoi"),

@@ -188,7 +188,8 @@ def test_a_file_of_columns_is_sent_as_rows_of_a_format(
             b"id,frage,antwort\n1,a,b\n2,c,d\n",
             (
                 "faq.csv: its columns fit no format: "
-                'pass columns={"frage": "prompt", "antwort": "completion"}, if that is what they hold'
+                'pass columns={"frage": "prompt", "antwort": "completion"} '
+                "(on the command line: --column frage=prompt --column antwort=completion), if that is what they hold"
                 "\n  row 1: has none of messages; prompt and completion; instruction and output; text "
                 "(its columns, with commas between them: id, frage, antwort)"
             ),
@@ -196,13 +197,13 @@ def test_a_file_of_columns_is_sent_as_rows_of_a_format(
         (
             "rows.jsonl",
             lines(*[{"title": "a", "summary": "b"}] * 30),
-            'pass columns={"title": "prompt", "summary": "completion"}, if that',
+            'pass columns={"title": "prompt", "summary": "completion"} (on the',
         ),
-        ("rows.csv", b"id,left,right\n1,a,b\n", 'pass columns={"left": "prompt", "right": "completion"}, if that'),
+        ("rows.csv", b"id,left,right\n1,a,b\n", 'pass columns={"left": "prompt", "right": "completion"} (on the'),
         ("rows.jsonl", lines({"question": "1 + 1?", "answer": 2}), "its columns fit no format: answer must hold texts"),
-        ("rows.jsonl", lines({"body": "a", "n": 3}), 'pass columns={"body": "text"}, if that'),
-        ("rows.jsonl", lines({"dialog": CHAT["messages"]}), 'pass columns={"dialog": "messages"}, if that'),
-        ("rows.jsonl", lines({"turns": SHAREGPT["conversations"]}), 'pass columns={"turns": "conversations"}, if that'),
+        ("rows.jsonl", lines({"body": "a", "n": 3}), 'pass columns={"body": "text"} (on the'),
+        ("rows.jsonl", lines({"dialog": CHAT["messages"]}), 'pass columns={"dialog": "messages"} (on the'),
+        ("rows.jsonl", lines({"turns": SHAREGPT["conversations"]}), 'pass columns={"turns": "conversations"} (on the'),
         ("rows.jsonl", lines({"a": 1, "b": 2}), "its columns fit no format: rename them with columns={old: new}"),
         (
             "squad.jsonl",

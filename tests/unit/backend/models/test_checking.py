@@ -114,6 +114,12 @@ def test_a_name_that_means_nothing_is_refused(name: str) -> None:
         models.check(name, config(), ROOT)
 
 
+def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
+    """Of those that the backend fetches by name."""
+    with pytest.raises(ModelError, match=r"There is no model 'smolm2-135m': did you mean smollm2-135m\?"):
+        models.check("smolm2-135m", config(), ROOT)
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     """As is one that does not exist."""
     with pytest.raises(ModelError, match="does not exist"):

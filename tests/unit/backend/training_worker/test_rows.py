@@ -12,11 +12,10 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, strategies as st
 
 from arkor.backend.training_worker import download, rows
 from arkor.backend.training_worker.blob_body import Limits
-from arkor.backend.training_worker.rows import fetch_rows, load_rows, split_rows
+from arkor.backend.training_worker.rows import fetch_rows, load_rows
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.spool import NumberedRow
 from arkor.errors import DatasetError
@@ -243,17 +242,6 @@ def test_rows_that_fit_no_format_are_told(tmp_path: Path, content: list[Any], sa
     with pytest.raises(DatasetError) as caught:
         load_rows(spec(tmp_path, content))
     assert says in str(caught.value)
-
-
-@given(count=st.integers(2, 60), fraction=st.floats(0.001, 0.999), seed=st.none() | st.integers(0, 5))
-def test_a_split_loses_and_doubles_nothing(count: int, fraction: float, seed: int | None) -> None:
-    """Either side has a row at least, in its former order, and together they are all."""
-    train, held_out = split_rows(count, fraction, seed)
-    assert train
-    assert held_out
-    assert sorted([*train, *held_out]) == list(range(count))
-    assert list(train) == sorted(train)
-    assert list(held_out) == sorted(held_out)
 
 
 def test_a_blob_that_cannot_be_fetched_is_named_without_its_query(tmp_path: Path) -> None:

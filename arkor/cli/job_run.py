@@ -1,0 +1,153 @@
+"""What ``arkor start`` and ``arkor train`` share: start a trainer's job, and follow it or leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from arkor.cli.display.output import Showing
+from arkor.cli.options import duration, events_option, how_to_go_on, telling_how_to_go_on
+from arkor.protocol.events import Event
+from arkor.protocol.jobs import TrainingJob
+from arkor.text import one_line
+
+if TYPE_CHECKING:
+    from arkor.client.result import TrainingResult
+    from arkor.trainer.trainer import Trainer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LONGEST_NAME = 80
+
+_OPTIONS = (
+    click.option("--dry-run", is_flag=True, help="Train a few steps on a few rows, to test the whole path."),
+    click.option("--detach", is_flag=True, help="Submit the job, print its id, and exit."),
+    events_option,
+    click.option(
+        "--timeout",
+        metavar="TIME",
+        callback=duration,
+        help="Maximum wait, such as 2h, 15m or 90s. The job keeps running.",
+    ),
+    click.option(
+        "--if-running",
+        type=click.Choice(["skip", "attach", "fail"]),
+        help="If a job of the same name is queued or running: exit 0, follow that job, or exit 1. "
+        "By default a second job is started.",
+    ),
+    click.option(
+        "--on-interrupt",
+        type=click.Choice(["detach", "cancel"]),
+        default="detach",
+        show_default=True,
+        help="Ctrl-C, SIGTERM and SIGHUP leave the job running, or cancel it. "
+        "A job started elsewhere is never cancelled.",
+    ),
+)
+
+
+def run_options(command: F) -> F:
+    """Add the options that say how a job is run and shown."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_job(
+    trainer: Trainer,
+    shown: Showing,
+    *,
+    detach: bool,
+    timeout: float | None,
+    if_running: str | None,
+    on_interrupt: str,
+    elsewhere: Path | None = None,
+    on_start: Callable[[str], object] = lambda _: None,
+    on_event: Callable[[Event], object] = lambda _: None,
+) -> TrainingResult | None:
+    """Start a trainer's job and follow it to its end; return how it ended, or None if it was left or not started.
+
+    Args:
+        trainer: the trainer.
+        shown: how the job is shown.
+        detach: as the option.
+        timeout: longest wait in seconds; None for no limit.
+        if_running: as the option.
+        on_interrupt: as the option.
+        elsewhere: the job's project, if the command was started in another folder.
+        on_start: called with the job's id, before it is followed.
+        on_event: called with each event, after it is shown.
+    """
+    cancel = on_interrupt == "cancel"
+    with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere):
+        chosen, job = _started(trainer, unless_running=if_running is not None)
+    if chosen is not trainer:
+        _tell_of(job, if_running)
+        if if_running == "skip":
+            return None
+        cancel = False  # whoever started it may be waiting for it
+    if job.is_dry_run:
+        click.echo("Dry run: a few steps on a few rows, to test the whole path.", err=True)
+    on_start(job.id)
+    if detach:
+        shown.print_job(job)
+        click.echo(how_to_go_on(chosen, job, elsewhere), err=True)
+        return None
+    return followed(chosen, job, shown, cancel=cancel, timeout=timeout, elsewhere=elsewhere, on_event=on_event)
+
+
+def followed(
+    trainer: Trainer,
+    job: TrainingJob,
+    shown: Showing,
+    *,
+    cancel: bool = False,
+    timeout: float | None = None,
+    elsewhere: Path | None = None,
+    on_event: Callable[[Event], object] = lambda _: None,
+) -> TrainingResult:
+    """Follow a trainer's job to its end, and return how it ended.
+
+    Args:
+        trainer: the trainer.
+        job: its job.
+        shown: how the job is shown.
+        cancel: stop the job on Ctrl-C, SIGTERM or SIGHUP.
+        timeout: longest wait in seconds; None for no limit.
+        elsewhere: the job's project, if the command was started in another folder.
+        on_event: called with each event, after it is shown.
+    """
+    from arkor.entry.runner import follow
+
+    def show(event: Event) -> None:
+        shown.show(event)
+        on_event(event)
+
+    with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere), shown.following(job):
+        return follow(trainer, job, say=shown.say, timeout=timeout, on_event=show)
+
+
+def _started(trainer: Trainer, *, unless_running: bool) -> tuple[Trainer, TrainingJob]:
+    """Start the job; return the trainer to follow and its job, which are others if such a job runs and that counts."""
+    from arkor.cli.display.phase_bars import PhaseBars
+    from arkor.entry.runner import start_unless_running
+
+    with PhaseBars() as bars:
+        if unless_running:
+            return start_unless_running(trainer, on_progress=bars.update)
+        return trainer, trainer.start(on_progress=bars.update)
+
+
+def _tell_of(job: TrainingJob, if_running: str | None) -> None:
+    """Say that another job runs, and what that means.
+
+    Raises:
+        ClickException: it means that this one failed to start.
+    """
+    fact = one_line(f"Job {job.id} of the same name ({one_line(job.name, LONGEST_NAME)}) is {job.status}")
+    if if_running == "fail":
+        raise click.ClickException(f"{fact}; nothing was started.")
+    click.echo(f"{fact}: {'following it' if if_running == 'attach' else 'nothing was started'}.", err=True)
