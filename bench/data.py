@@ -123,10 +123,10 @@ Prepare = Callable[[], "Callable[[], object] | None"]
 
 def arkor(work: Path) -> Prepare:
     """Return arkor's preparation; a second one finds what the first one kept."""
-    from arkor.backend.training_worker.data import prepare_data
-    from arkor.backend.training_worker.device import choose_device, prepare_environment
-    from arkor.backend.training_worker.example_cache import ExampleCache
-    from arkor.backend.training_worker.lengths import CPU_TOKENS, Lengths
+    from arkor.backend.training_worker.examples.cache import ExampleCache
+    from arkor.backend.training_worker.examples.data import prepare_data
+    from arkor.backend.training_worker.limits.device import choose_device, prepare_environment
+    from arkor.backend.training_worker.limits.lengths import CPU_TOKENS, Lengths
     from arkor.backend.training_worker.longest_first import LongestFirst
     from arkor.backend.training_worker.model import build_trainer, load_tokenizer
     from arkor.backend.training_worker.spec import WorkerSpec

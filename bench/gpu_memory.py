@@ -16,9 +16,9 @@ import click
 import torch
 from datasets import Dataset
 
-from arkor.backend.training_worker.data import Data
-from arkor.backend.training_worker.device import Device, choose_device, free_gpu_bytes
-from arkor.backend.training_worker.gpu_memory import StepMemory
+from arkor.backend.training_worker.examples.data import Data
+from arkor.backend.training_worker.limits.device import Device, choose_device, free_gpu_bytes
+from arkor.backend.training_worker.limits.gpu_memory import StepMemory
 from arkor.backend.training_worker.model import build_trainer, load_config, load_tokenizer
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.protocol.config import JobConfig

@@ -12,7 +12,7 @@ import pytest
 
 from arkor.backend.inference.constraints import Constraint
 from arkor.backend.inference.request import ChatRequest, read_request
-from arkor.backend.training_worker.chat import ChatEncoder
+from arkor.backend.training_worker.examples.chat import ChatEncoder
 from arkor.client.unpack import unpack
 from arkor.serving.refusal import Refusal
 from tests.conftest import MODEL

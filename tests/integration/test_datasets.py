@@ -20,7 +20,7 @@ from arkor import (
     UploadedDataset,
     dataset_from,
 )
-from arkor.backend.training_worker.rows import load_rows
+from arkor.backend.training_worker.rows.load import load_rows
 from arkor.client.project import ensure_project
 from arkor.data.jsonl import DatasetSummary
 from arkor.protocol import progress

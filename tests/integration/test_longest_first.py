@@ -26,9 +26,9 @@ Make = Callable[[], Any]
 def make(model_folder: Path, tmp_path: Path) -> Make:
     """Make the trainer of a job of 12 rows, which takes two a step."""
     from arkor.backend.training_worker import model
-    from arkor.backend.training_worker.data import prepare_data
-    from arkor.backend.training_worker.device import Device
-    from arkor.backend.training_worker.lengths import Lengths
+    from arkor.backend.training_worker.examples.data import prepare_data
+    from arkor.backend.training_worker.limits.device import Device
+    from arkor.backend.training_worker.limits.lengths import Lengths
 
     lengths = [2, 9, 3, 4, 12, 2, 3, 5, 2, 3, 4, 2]
     texts = [" ".join(["say"] * length) for length in lengths]

@@ -103,9 +103,9 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     from transformers import AutoModelForCausalLM
 
     from arkor.backend.training_worker import model
-    from arkor.backend.training_worker.data import prepare_data
-    from arkor.backend.training_worker.device import Device
-    from arkor.backend.training_worker.lengths import Lengths
+    from arkor.backend.training_worker.examples.data import prepare_data
+    from arkor.backend.training_worker.limits.device import Device
+    from arkor.backend.training_worker.limits.lengths import Lengths
     from arkor.backend.training_worker.progress import Progress
 
     config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, **{**BASE, **settings})

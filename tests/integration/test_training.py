@@ -339,7 +339,7 @@ def test_peft_loads_the_adapter_and_it_changes_the_model(adapted: tuple[Any, Any
 @pytest.mark.filterwarnings("default")
 def test_the_masks_are_what_the_assistant_says(adapted: tuple[Any, Any]) -> None:
     """With the real tokenizer and its template: the answer and its end token, nothing else."""
-    from arkor.backend.training_worker.tokenize import RowEncoder
+    from arkor.backend.training_worker.examples.tokenize import RowEncoder
 
     _, tokenizer = adapted
     config = JobConfig(model=MODEL, dataset_source={"type": "dataset", "id": "0" * 64})

@@ -32,7 +32,8 @@ FLOORS = (
 BACKEND_FLOORS = (
     ("backend.addresses", "backend.settings", "backend.whole_numbers"),
     ("backend.models", "backend.processes", "backend.store"),
-    ("backend.inference",),
+    ("backend.inference", "backend.training_worker.rows"),
+    ("backend.training_worker.examples", "backend.training_worker.limits"),
     ("backend.jobs", "backend.inference_worker", "backend.training_worker"),
     ("backend",),
 )

@@ -13,8 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
-from arkor.backend.training_worker.device import prepare_environment
 from arkor.backend.training_worker.failures import explain
+from arkor.backend.training_worker.limits.device import prepare_environment
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec, read_spec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from arkor.backend.training_worker.examples import lengths_of
+from arkor.backend.training_worker.examples.arrow_files import lengths_of
 
 
 class LongestFirst(TrainerCallback):  # type: ignore[misc]  # transformers is not followed

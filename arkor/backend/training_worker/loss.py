@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
-from arkor.backend.training_worker.tokenize import IGNORED
+from arkor.backend.training_worker.examples.tokenize import IGNORED
 
 _MAX_LOGITS = 1 << 28  # 1 GiB of float32; TRL's own way needs less memory for more
 

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from arkor.backend.training_worker import settings
-from arkor.backend.training_worker.data import Data
-from arkor.backend.training_worker.device import Device, attention_for
-from arkor.backend.training_worker.linear_layers import target_modules
+from arkor.backend.training_worker.examples.data import Data
+from arkor.backend.training_worker.limits.device import Device, attention_for
+from arkor.backend.training_worker.limits.linear_layers import target_modules
 from arkor.backend.training_worker.spec import WorkerSpec
 
 

@@ -10,18 +10,8 @@ from collections.abc import Callable
 
 from arkor.backend.training_worker.reporter import Reporter
 
-READING = "reading"
-TOKENIZING = "tokenizing"
-
 SHARE = 0.05  # of a phase, between two events
 PAUSE_S = 1.0  # between two events of a phase: the preparing of few rows is not worth more
-
-Tell = Callable[[str, int, int], None]
-"""Takes how far a phase is: its name, and how much of it is done, of how much; 0 if that is not known."""
-
-
-def tell_nobody(_phase: str, _done: int, _total: int) -> None:
-    """Report nothing."""
 
 
 class PreparingReport:

@@ -25,15 +25,15 @@ from typing import Any
 
 from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.pipes import Pipes
-from arkor.backend.training_worker.chunks import Chunk
-from arkor.backend.training_worker.data import FittedRows, check_loss, fit_rows
-from arkor.backend.training_worker.device import choose_device, prepare_environment
+from arkor.backend.training_worker.examples.chunks import Chunk
+from arkor.backend.training_worker.examples.data import FittedRows, check_loss, fit_rows
+from arkor.backend.training_worker.examples.tokenize import IGNORED
 from arkor.backend.training_worker.failures import explain
-from arkor.backend.training_worker.lengths import Lengths
-from arkor.backend.training_worker.row_order import RowOrder
-from arkor.backend.training_worker.rows import Rows, load_rows
-from arkor.backend.training_worker.spec import RowsSpec
-from arkor.backend.training_worker.tokenize import IGNORED
+from arkor.backend.training_worker.limits.device import choose_device, prepare_environment
+from arkor.backend.training_worker.limits.lengths import Lengths
+from arkor.backend.training_worker.rows.load import Rows, load_rows
+from arkor.backend.training_worker.rows.order import RowOrder
+from arkor.backend.training_worker.rows.spec import RowsSpec
 from arkor.errors import ArkorError, DatasetError
 from arkor.protocol import previews, wire
 from arkor.protocol.config import JobConfig

@@ -15,8 +15,8 @@ from typing import Any
 import attrs
 
 from arkor.backend.models.origin import ModelOrigin
-from arkor.backend.training_worker.data import Data
-from arkor.backend.training_worker.device import Device
+from arkor.backend.training_worker.examples.data import Data
+from arkor.backend.training_worker.limits.device import Device
 from arkor.backend.training_worker.settings import computes_twice, eval_batch_size, total_steps
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.protocol import wire

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from arkor.backend.training_worker.device import Device
+from arkor.backend.training_worker.limits.device import Device
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.protocol.config import SETTINGS, JobConfig
 

@@ -11,31 +11,9 @@ from typing import Any
 
 import attrs
 
+from arkor.backend.training_worker.rows.spec import RowsSpec, optional_path
 from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
-
-
-def _optional_path(value: str | Path | None) -> Path | None:
-    return None if value is None else Path(value)
-
-
-@attrs.frozen(kw_only=True)
-class RowsSpec:
-    """The rows of a job, and where they are.
-
-    Attributes:
-        config: the job's settings.
-        dataset_path: the uploaded JSONL file, or None where the rows come from elsewhere.
-        eval_dataset_path: the same of the held-out rows, if they have a source of their own.
-        job_dir: a folder for what is fetched.
-        allow_private_urls: whether rows may come from hosts that are not on the public internet.
-    """
-
-    config: JobConfig = attrs.field(repr=False)  # it may hold a data set's token
-    dataset_path: Path | None = attrs.field(converter=_optional_path)
-    eval_dataset_path: Path | None = attrs.field(default=None, converter=_optional_path)
-    job_dir: Path = attrs.field(converter=Path)
-    allow_private_urls: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -62,8 +40,8 @@ class WorkerSpec(RowsSpec):
     backend_url: str
     name: str
     threads: int
-    model_root: Path | None = attrs.field(default=None, converter=_optional_path)
-    cache_dir: Path | None = attrs.field(default=None, converter=_optional_path)
+    model_root: Path | None = attrs.field(default=None, converter=optional_path)
+    cache_dir: Path | None = attrs.field(default=None, converter=optional_path)
     cache_bytes: int = 0
     tells_preparing: bool = False
 

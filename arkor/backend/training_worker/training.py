@@ -14,16 +14,17 @@ from transformers import TrainerState
 
 from arkor.backend import models
 from arkor.backend.training_worker import artifacts, checkpoints, model, settings
-from arkor.backend.training_worker.data import Data, prepare_data
-from arkor.backend.training_worker.device import choose_device
-from arkor.backend.training_worker.example_cache import ExampleCache
-from arkor.backend.training_worker.lengths import Lengths
+from arkor.backend.training_worker.examples.cache import ExampleCache
+from arkor.backend.training_worker.examples.data import Data, prepare_data
+from arkor.backend.training_worker.limits.device import choose_device
+from arkor.backend.training_worker.limits.lengths import Lengths
 from arkor.backend.training_worker.longest_first import LongestFirst
-from arkor.backend.training_worker.preparing import PreparingReport, tell_nobody
+from arkor.backend.training_worker.preparing import PreparingReport
 from arkor.backend.training_worker.progress import Progress, replay
 from arkor.backend.training_worker.provenance import Provenance, provenance_of
 from arkor.backend.training_worker.reporter import Reporter
-from arkor.backend.training_worker.rows import fetch_rows
+from arkor.backend.training_worker.rows.load import fetch_rows
+from arkor.backend.training_worker.rows.phases import tell_nobody
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
 from arkor.system.folder_cache import FolderCache

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from arkor.backend.training_worker import settings
-from arkor.backend.training_worker.device import Device, attention_for
 from arkor.backend.training_worker.failures import explain
+from arkor.backend.training_worker.limits.device import Device, attention_for
 from arkor.backend.training_worker.spec import WorkerSpec, read_spec
 from arkor.backend.training_worker.stopping import Interrupted, StopReason, StopSwitch
 from arkor.errors import ArkorError, DatasetError

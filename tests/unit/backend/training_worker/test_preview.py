@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from arkor.backend.training_worker import preview as module
-from arkor.backend.training_worker.data import prepare_data
-from arkor.backend.training_worker.lengths import Lengths
+from arkor.backend.training_worker.examples.data import prepare_data
+from arkor.backend.training_worker.examples.tokenize import IGNORED
+from arkor.backend.training_worker.limits.lengths import Lengths
 from arkor.backend.training_worker.preview import (
     MOST_TOKENS_AROUND,
     answer,
@@ -23,10 +24,9 @@ from arkor.backend.training_worker.preview import (
     search,
     summary,
 )
-from arkor.backend.training_worker.row_order import RowOrder
-from arkor.backend.training_worker.rows import load_rows
-from arkor.backend.training_worker.spec import RowsSpec
-from arkor.backend.training_worker.tokenize import IGNORED
+from arkor.backend.training_worker.rows.load import load_rows
+from arkor.backend.training_worker.rows.order import RowOrder
+from arkor.backend.training_worker.rows.spec import RowsSpec
 from arkor.errors import DatasetError
 from arkor.protocol.config import JobConfig
 from arkor.protocol.previews import (

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from arkor.backend.models.origin import ModelOrigin
-from arkor.backend.training_worker.data import prepare_data
-from arkor.backend.training_worker.device import Device
-from arkor.backend.training_worker.lengths import Lengths
+from arkor.backend.training_worker.examples.data import prepare_data
+from arkor.backend.training_worker.limits.device import Device
+from arkor.backend.training_worker.limits.lengths import Lengths
 from arkor.backend.training_worker.provenance import Provenance, provenance_of
 from arkor.protocol.config import SETTINGS, JobConfig
 from arkor.protocol.wire import wire_name

@@ -1,0 +1,1 @@
+"""From rows to the examples that the trainer is fed."""

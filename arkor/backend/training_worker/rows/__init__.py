@@ -1,0 +1,1 @@
+"""The rows of a job: fetched, read, checked, kept on disk."""
