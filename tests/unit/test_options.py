@@ -34,7 +34,7 @@ GIVEN: dict[str, Any] = {"name": "run", "model": "m", "dataset": {"type": "huggi
         ("evaluation_steps", SETTINGS, "eval_steps"),
         ("rank", LORA, "r"),
         ("lora_alpha", LORA, "alpha"),
-        ("dropout", LORA, None),
+        ("megatron", LORA, None),
         ("temprature", QUESTION, "temperature"),
         ("temp", QUESTION, "temperature"),
         ("max_token", QUESTION, "max_tokens"),

@@ -43,6 +43,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "eval-dataset",
             "previews",
             "columns",
+            "row-search",
         ],
     }
 
