@@ -36,6 +36,7 @@ FEATURES = (
     "previews",
     "columns",
     "row-search",
+    "best-checkpoint",
 )
 
 

@@ -25,7 +25,13 @@ from arkor.errors import CloudApiError, ConfigError, ConnectionFailed, StreamErr
 from arkor.http.abort import Deadline
 from arkor.http.transport import path
 from arkor.protocol import wire
-from arkor.protocol.events import LAST_EVENT_TYPES, TrainingLogEvent, TrainingStartedEvent, parse_event
+from arkor.protocol.events import (
+    LAST_EVENT_TYPES,
+    TrainingCompletedEvent,
+    TrainingLogEvent,
+    TrainingStartedEvent,
+    parse_event,
+)
 from arkor.protocol.job_metrics import Metrics
 from arkor.protocol.jobs import Scope
 from arkor.protocol.metrics import UNNAMED_WIRE_COLUMNS, WIRE_COLUMNS
@@ -152,11 +158,24 @@ class HistoryCalls(JobCalls):
 
         Args and Raises: as of ``job_receipt``.
         """
-        found = None
+        return self.job_milestones(scope, job_id)[0]
+
+    def job_milestones(
+        self, scope: Scope, job_id: str
+    ) -> tuple[TrainingStartedEvent | None, TrainingCompletedEvent | None]:
+        """Return the newest event that says that a job's training began, and the one that says that it completed.
+
+        Args and Raises: as of ``job_receipt``.
+
+        Returns:
+            (the first, the second); each None if there is no such event.
+        """
+        started, completed = None, None
         for event_id, body in self.job_events(scope, job_id):
             event = parse_event(body, event_id)
-            found = event if isinstance(event, TrainingStartedEvent) else found
-        return found
+            started = event if isinstance(event, TrainingStartedEvent) else started
+            completed = event if isinstance(event, TrainingCompletedEvent) else completed
+        return started, completed
 
     def stored_events(
         self, scope: Scope, job_id: str, *, after: str | None = None

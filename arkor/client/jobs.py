@@ -57,6 +57,9 @@ class JobCalls(CapabilityCalls):
             self.require("eval-dataset", "an eval_dataset")
         if any(wire.mapping(source).get("columns") for source in (config.dataset_source, config.eval_dataset_source)):
             self.require("columns", "columns of a data set")
+        for setting in ("load_best_model_at_end", "early_stopping_patience"):
+            if getattr(config, setting):
+                self.require("best-checkpoint", setting)
 
     def get_job(self, scope: Scope, job_id: str) -> TrainingJob:
         """Return a job. Raises NotFound where there is none of that id in the project."""

@@ -385,6 +385,20 @@ class JobConfig:
         "steps between two evaluations",
         default="one evaluation at the end, if rows are held out",
     )
+    load_best_model_at_end: bool | None = _setting(
+        FLAG,
+        "keep the adapter of the evaluation with the lowest loss as the final one; needs `evalSteps`",
+        value=False,
+    )
+    early_stopping_patience: int | None = _setting(
+        whole(1, _MOST),
+        "evaluations in a row that are no better than the best one before them, until the training stops; needs "
+        "`evalSteps`. The job completes",
+        default="the training does not stop early",
+    )
+    early_stopping_threshold: float | None = _setting(
+        real(0, _MOST), "by how much an evaluation has to be better for `earlyStoppingPatience`", value=0.0
+    )
     apply_chat_template: bool | None = _setting(
         FLAG,
         "whether texts of prompt and completion become a question and an answer of a chat; false keeps them as text",

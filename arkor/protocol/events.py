@@ -102,6 +102,24 @@ class TrainingCompletedEvent(_Event):
     metrics: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     artifacts: tuple[Artifact, ...] = ()
 
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best evaluation, if the final adapter is that one's; None if it is that of the last step."""
+        return wire.whole_number(self.metrics.get("bestStep"))
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the training ended before its last step, because no better evaluation came."""
+        return self.metrics.get("endReason") == "early_stopping"
+
+    def notes(self) -> list[str]:
+        """Return in sentences which adapter is the final one, and why the training ended, where that is not usual."""
+        loss = self.metrics.get("bestEvalLoss")
+        figure = f" (eval loss {loss:.4f})" if isinstance(loss, float) else ""
+        best = [f"The adapter is that of step {self.best_step}, the best evaluation{figure}."]
+        early = ["The training stopped early: no better evaluation came."]
+        return [*(best if self.best_step is not None else []), *(early if self.stopped_early else [])]
+
 
 @attrs.frozen(slots=False)
 class TrainingFailedEvent(_Event):

@@ -73,6 +73,11 @@ class Trainer(NotPickled):
         logging_steps: steps between two log events, 1 to 1e9.
         save_steps: steps between two checkpoints, 1 to 1e9.
         eval_steps: steps between two evaluations, 1 to 1e9.
+        load_best_model_at_end: whether the final adapter is that of the evaluation with the lowest loss; by default it
+            is that of the last step. Needs ``eval_steps`` and rows that are held out.
+        early_stopping_patience: evaluations in a row that are no better than the best one before them, 1 to 1e6, until
+            the training stops and the job completes. By default it does not stop early. Needs ``eval_steps``.
+        early_stopping_threshold: by how much an evaluation has to be better for that, 0 to 1e6; 0 by default.
         excess_length: what becomes of a row that is longer than ``max_length``: ``truncate`` cuts it, ``drop`` trains
             without it, ``error`` fails the job. By default ``truncate`` with a ``max_length``, ``drop`` without; a job
             fails if more than 1 % of its rows would be lost, unless you set ``drop``.
@@ -142,6 +147,9 @@ class Trainer(NotPickled):
         logging_steps: int | None = None,
         save_steps: int | None = None,
         eval_steps: int | None = None,
+        load_best_model_at_end: bool | None = None,
+        early_stopping_patience: int | None = None,
+        early_stopping_threshold: float | None = None,
         excess_length: str | None = None,
         train_on_responses_only: Json | None = None,
         apply_chat_template: bool | None = None,
@@ -184,6 +192,9 @@ class Trainer(NotPickled):
             logging_steps=logging_steps,
             save_steps=save_steps,
             eval_steps=eval_steps,
+            load_best_model_at_end=load_best_model_at_end,
+            early_stopping_patience=early_stopping_patience,
+            early_stopping_threshold=early_stopping_threshold,
             excess_length=excess_length,
             train_on_responses_only=train_on_responses_only,
             apply_chat_template=apply_chat_template,

@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from arkor.protocol.events import TrainingCompletedEvent
 from arkor.protocol.metrics import METRICS
 from arkor.protocol.receipt import NumberedCount, Receipt
 from tests.browser.jobview import axis, charted, lines, logged, saved, switch, trace
@@ -214,6 +215,19 @@ def test_a_job_ends_while_one_looks(page: Page, job: ScriptedJob, kind: str) -> 
     assert job.opened == ["3"]
     assert job.streams == 0
     assert STREAM_ERROR not in lines(page)
+
+
+def test_which_adapter_is_the_final_one_and_why_it_ended(page: Page, job: ScriptedJob) -> None:
+    """In the words of the command line, as it comes and after a reload; usual ends need no words."""
+    page.open(ROUTE)
+    page.the(".status-running", "running")
+    metrics = {"bestStep": 40, "bestEvalLoss": 0.61237, "endReason": "early_stopping"}
+    job.end("training.completed", metrics=metrics)
+    words = " ".join(TrainingCompletedEvent(job_id="job_1", timestamp="", metrics=metrics).notes())
+    assert page.the(".job-outcome", "step 40").text == words
+    assert page.accessibility() == []
+    page.open(ROUTE)
+    assert page.the(".job-outcome", "step 40").text == words
 
 
 def test_an_ended_job_opens_no_stream(page: Page, job: ScriptedJob) -> None:

@@ -13,7 +13,7 @@ from arkor.cli import cli
 from tests.support.cloud import Cloud
 from tests.support.commands import run
 from tests.support.contract import Answer, Stream
-from tests.support.events import END, started
+from tests.support.events import END, completed, started
 from tests.support.shelf import tar
 from tests.support.terminal import Terminal
 from tests.support.waiting import make_trainer
@@ -112,6 +112,16 @@ def test_a_job_is_shown_with_what_made_its_adapters(jobs: Cloud) -> None:
     assert "made from\n  model     owner/base\n  machine   cpu, float32\n  versions  torch 2" in shown
     assert "\x1b" not in shown
     assert "made from" not in run("jobs", "show", "job_1").out
+
+
+def test_a_job_says_which_adapter_is_the_final_one(jobs: Cloud) -> None:
+    """And why it ended, where that is not usual."""
+    jobs.features = {"stored-events"}
+    told = [["1", started()], ["2", completed(bestStep=40, bestEvalLoss=0.5, endReason="early_stopping")]]
+    jobs.answer("GET", "/v1/jobs/*/events", Answer(body={"events": told, "more": False}))
+    assert "\nThe adapter is that of step 40, the best evaluation (eval loss 0.5000).\nThe training stopped early" in (
+        run("jobs", "show", "job_1").out
+    )
 
 
 def test_without_an_id_the_newest_job_is_meant(jobs: Cloud) -> None:

@@ -141,6 +141,7 @@ def test_every_recipe_runs_as_it_is_on_this_machine(
             "notify-failure",
             "rank-16",
             "rank-4",
+            "stop-by-setting",
             "stop-on-ceiling",
             "stop-smoothed",
             "stop-with-patience",
@@ -369,6 +370,22 @@ def test_patience_stops_the_job_and_names_the_best_checkpoint(
         "The best checkpoint is at step 10; talk to it: arkor chat job_1 --step 10\n"
     )
     assert arkor_cloud.jobs["job_1"]["status"] == "cancelled"
+
+
+def test_the_backend_stops_early_and_keeps_the_best_adapter(
+    arkor_cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job completes; the settings are those that do it."""
+    arkor_cloud.features = {"best-checkpoint"}
+    done = completed(bestStep=10, bestEvalLoss=1.5, steps=20, endReason="early_stopping")
+    arkor_cloud.stream(Stream(frames=frames([started(), log(10, evalLoss=1.5), done])))
+    assert run_here("stop_by_setting.py") == 0
+    assert capsys.readouterr().out == (
+        "The adapter is that of step 10, with a loss of 1.500\nStopped at step 20: no better evaluation came\n"
+    )
+    config = arkor_cloud.jobs["job_1"]["config"]
+    wanted = {"evalSteps": 5, "loadBestModelAtEnd": True, "earlyStoppingPatience": 2}
+    assert {name: config[name] for name in wanted} == wanted
 
 
 def test_a_job_that_ends_while_it_is_stopped_is_no_error(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
+from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
 from arkor.protocol.config import JobConfig
-from tests.support.attempts import UPLOADED, attempt as attempt_at
+from tests.support.attempts import UPLOADED, Events, attempt as attempt_at
 
 pytestmark = [
     pytest.mark.training,
@@ -19,26 +19,6 @@ pytestmark = [
 
 SPLIT: dict[str, Any] = {"dataset_split": {"evalFraction": 0.2}}
 OWN: dict[str, Any] = {"eval_dataset_source": UPLOADED}
-
-
-class Events:
-    """Stands in for the reporter: it notes events, and asks for a stop at one of them."""
-
-    threads: int | None = None
-
-    def __init__(self, stop: StopSwitch, is_last: Callable[[dict[str, Any]], bool] = lambda _: False) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self._stop = stop
-        self._is_last = is_last
-
-    def send(self, kind: str, **fields: Any) -> None:
-        self.sent.append({"type": kind, **fields})
-        if self._is_last(self.sent[-1]):
-            self._stop._reason = StopReason.TERMINATED  # without its signal, which is the process's
-
-    def figures(self, name: str) -> dict[int, float]:
-        """Return a figure of the logs by its step."""
-        return {event["step"]: event[name] for event in self.sent if name in event}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import arkor
@@ -50,6 +51,9 @@ OTHERS: dict[str, Any] = {
     "logging_steps": 2,
     "save_steps": 4,
     "eval_steps": 2,
+    "load_best_model_at_end": True,
+    "early_stopping_patience": 2,
+    "early_stopping_threshold": 0.1,
     "train_on_responses_only": False,
     "seed": 7,
     "data_seed": 8,
@@ -103,6 +107,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     from transformers import AutoModelForCausalLM
 
     from arkor.backend.training_worker import model
+    from arkor.backend.training_worker.best import Rule
     from arkor.backend.training_worker.examples.data import prepare_data
     from arkor.backend.training_worker.limits.device import Device
     from arkor.backend.training_worker.limits.lengths import Lengths
@@ -126,7 +131,8 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)
-    progress = Progress(spec, None, None, None, None)  # type: ignore[arg-type]  # only its decision to keep a checkpoint
+    # Only its decision to keep a checkpoint.
+    progress = Progress(spec, None, None, None, None, best=None)  # type: ignore[arg-type]
     weights = {name: value.sum().item() for name, value in trainer.model.named_parameters() if "lora_A" in name}
     return {
         "arguments": trainer.args.to_dict(),
@@ -134,6 +140,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         "weights": weights,
         "loaded": {name: str(value) for name, value in loaded.items()},
         "rows": [[(row["input_ids"], row["labels"]) for row in part] for part in (data.train, data.eval)],
+        "best": attrs.asdict(Rule.of(config)),
         "kept": [step for step in range(1, 20) if progress._is_for_user(step)],
     }
 

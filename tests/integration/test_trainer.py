@@ -269,6 +269,20 @@ def test_columns_are_refused_where_the_backend_would_pass_over_them(cloud: Cloud
     assert cloud.jobs["job_1"]["config"]["datasetSource"] == source
 
 
+@pytest.mark.parametrize("setting", [{"load_best_model_at_end": True}, {"early_stopping_patience": 2}])
+def test_the_best_evaluation_is_refused_where_the_backend_would_keep_the_last(
+    cloud: Cloud, setting: dict[str, Any]
+) -> None:
+    """Before anything is sent."""
+    cloud.features = {"datasets"}
+    with pytest.raises(UnsupportedByBackend, match=f"does not support {next(iter(setting))}") as raised:
+        make_trainer(cloud, **setting).start()
+    assert raised.value.capability == "best-checkpoint"
+    assert not cloud.calls("POST", "/v1/jobs")
+    cloud.features = {"best-checkpoint"}
+    make_trainer(cloud, **setting).start()
+
+
 def test_held_out_rows_travel_as_a_source_of_their_own(cloud: Cloud) -> None:
     """Whatever a data set can be."""
     cloud.features = {"eval-dataset"}

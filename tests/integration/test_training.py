@@ -212,6 +212,8 @@ def test_it_starts_with_what_makes_its_adapters(run: Run) -> None:
         "dtype": "float32",
         "evalBatchSize": 8,
         "gradientCheckpointing": False,
+        "loadBestModelAtEnd": False,
+        "earlyStoppingThreshold": 0.0,
         "initLoraWeights": True,
         "loraDropout": 0.0,
         "loraTargetModules": "all-linear",

@@ -170,7 +170,11 @@ class Training:
             if self._is_saved(step) or step == steps:
                 self._keep(step)
         artifact = self._artifact("adapter", None)
-        metrics = {"trainLoss": 1.0 / steps, "steps": steps, "seconds": 0.1}
+        metrics: dict[str, Any] = {"trainLoss": 1.0 / steps, "steps": steps, "seconds": 0.1}
+        if self._config.get("loadBestModelAtEnd"):  # its loss falls with each step
+            metrics |= {"bestStep": steps, "bestEvalLoss": 2.0 / steps}
+        if self._config.get("earlyStoppingPatience"):
+            metrics["endReason"] = "max_steps"
         published = [self._artifact(f"checkpoint-{step}", step) for step in self._published()]
         self._reporter.send("training.completed", metrics=metrics, artifacts=[artifact, *published])
         self._reporter.flush()

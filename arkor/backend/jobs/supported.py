@@ -38,6 +38,7 @@ SCHEDULERS = (
     "polynomial",
 )
 
+_BEST = ("load_best_model_at_end", "early_stopping_patience")
 _SOURCE_KEYS = {
     "dataset": ({"id"}, set()),
     "blob": ({"url"}, {"token"}),
@@ -75,6 +76,7 @@ def check_config(config: JobConfig) -> None:
         raise ConfigError("eval_steps", "needs rows that are held out: set eval_dataset or dataset_split")
     if config.eval_batch_size is not None and not _holds_out(config):
         raise ConfigError("eval_batch_size", "needs rows that are held out: set eval_dataset or dataset_split")
+    _check_best(config)
     if config.load_in_4bit:
         _check_bitsandbytes("load_in_4bit", "")
     if config.optim in BITSANDBYTES_OPTIMIZERS:
@@ -169,6 +171,14 @@ def _check_split(split: Mapping[str, Any], source: Mapping[str, Any]) -> None:
         raise ConfigError(
             "dataset_split", f"train is {split['train']!r}, but the source's split is {source['split']!r}"
         )
+
+
+def _check_best(config: JobConfig) -> None:
+    wanted = [name for name in _BEST if getattr(config, name)]
+    if wanted and config.eval_steps is None:
+        raise ConfigError(wanted[0], "needs evaluations during the training: set eval_steps")
+    if config.early_stopping_threshold is not None and config.early_stopping_patience is None:
+        raise ConfigError("early_stopping_threshold", "changes nothing without early_stopping_patience")
 
 
 def _check_bitsandbytes(field: str, what: str) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import IO
 
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.protocol.jobs import Artifact
+from arkor.system.files import replacing
 
 _CONFIG, _WEIGHTS, _RECORD = ARCHIVED_FILES = ("adapter_config.json", "adapter_model.safetensors", "arkor.json")
 FINAL_NAME = "adapter"
@@ -55,6 +57,23 @@ def pack_adapter(source: Path, folder: Path, name: str, made_by: Provenance, ste
         Path(temporary).unlink(missing_ok=True)
         raise
     return describe(target, step)
+
+
+def copy(tar: Path, folder: Path, name: str) -> Artifact:
+    """Make an artifact of a tar that is packed already; it appears under its name only when it is whole.
+
+    Args:
+        tar: the tar, which stays.
+        folder: where the copy belongs; created where missing.
+        name: the artifact's name, without ``.tar``.
+
+    Raises:
+        OSError: the disk is full; nothing new remains.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tar.open("rb") as source, replacing(folder / f"{name}.tar") as target:
+        shutil.copyfileobj(source, target)
+    return describe(folder / f"{name}.tar")
 
 
 def describe(tar: Path, step: int | None = None) -> Artifact:

@@ -14,6 +14,7 @@ import torch
 from transformers import TrainerCallback
 
 from arkor.backend.training_worker import artifacts, checkpoints
+from arkor.backend.training_worker.best import Best
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec
@@ -34,19 +35,28 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         stop: asked after every step, and after every batch of an evaluation.
         position: kept up to date.
         made_by: what the archives of checkpoints say of their making.
+        best: told of each evaluation, and asked whether to go on after it.
 
     Attributes:
         threads_used: the numbers of threads that this attempt has computed on: a chat lowers the number for a while.
     """
 
     def __init__(
-        self, spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Position, made_by: Provenance
+        self,
+        spec: WorkerSpec,
+        reporter: Reporter,
+        stop: StopSwitch,
+        position: Position,
+        made_by: Provenance,
+        *,
+        best: Best,
     ) -> None:
         self._spec = spec
         self._reporter = reporter
         self._stop = stop
         self._position = position
         self._made_by = made_by
+        self._best = best
         self._threads = spec.threads
         self.threads_used = {spec.threads}
         self._published: set[int] = set()
@@ -79,6 +89,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         self._stop.check()
         self._share_cores()
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **rest: Any) -> None:
+        """Keep the adapter if it is the best so far, and stop if no better one came for too long."""
+        self._best.take(state.global_step, metrics, rest["model"].save_pretrained)
+        if self._best.is_exhausted:
+            control.should_training_stop = True
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         """Report a loss, or the result of an evaluation."""
         if "loss" in logs:
@@ -105,6 +121,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
             self._publish(folder, step)
         checkpoints.mark_complete(folder)
         checkpoints.keep_only(self._spec.checkpoints_dir, folder)
+        self._best.forget_older()
         self._saved_at = time.monotonic()
 
     def _share_cores(self) -> None:

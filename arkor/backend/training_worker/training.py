@@ -14,6 +14,7 @@ from transformers import TrainerState
 
 from arkor.backend import models
 from arkor.backend.training_worker import artifacts, checkpoints, model, settings
+from arkor.backend.training_worker.best import Best, Rule
 from arkor.backend.training_worker.examples.cache import ExampleCache
 from arkor.backend.training_worker.examples.data import Data, prepare_data
 from arkor.backend.training_worker.limits.device import choose_device
@@ -27,6 +28,7 @@ from arkor.backend.training_worker.rows.load import fetch_rows
 from arkor.backend.training_worker.rows.phases import tell_nobody
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
+from arkor.protocol.jobs import Artifact
 from arkor.system.folder_cache import FolderCache
 
 
@@ -59,10 +61,11 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
     base = models.origin_of(spec.config.model, model_path)
     made_by = provenance_of(spec, base, tokenizer, device, data, **sources.described())
-    progress = Progress(spec, reporter, stop, position, made_by)
+    best = Best(Rule.of(spec.config), spec.checkpoints_dir / "best", made_by)
+    progress = Progress(spec, reporter, stop, position, made_by, best=best)
     trainer.add_callback(progress)
     stop.hold()
-    _Attempt(spec, reporter, stop, trainer, progress, made_by=made_by).run(data)
+    _Attempt(spec, reporter, stop, trainer, progress, made_by=made_by, best=best).run(data)
 
 
 def _cache(spec: WorkerSpec) -> ExampleCache | None:
@@ -83,6 +86,7 @@ class _Attempt:
         progress: Progress,
         *,
         made_by: Provenance,
+        best: Best,
     ) -> None:
         self._spec = spec
         self._reporter = reporter
@@ -90,6 +94,7 @@ class _Attempt:
         self._trainer = trainer
         self._progress = progress
         self._made_by = made_by
+        self._best = best
         self._began = time.monotonic()
 
     def run(self, data: Data) -> None:
@@ -114,9 +119,12 @@ class _Attempt:
         replay(state.log_history, checkpoints.step_of(resumed), self._spec, self._reporter)
         model.restore_adapter(self._trainer.model, resumed)
         self._trainer.state = state
-        if state.global_step < state.max_steps:  # after the last one, the trainer would do a step too many
-            if self._is_due(state.global_step) and not self._is_evaluated():
-                self._trainer.evaluate()  # the attempt before was stopped in the middle of it, or just before
+        self._best.go_on(state.log_history)
+        if state.global_step == state.max_steps:  # the trainer would do a step too many
+            return
+        if self._is_due(state.global_step) and not self._is_evaluated():
+            self._trainer.evaluate()  # the attempt before was stopped in the middle of it, or just before
+        if not self._best.is_exhausted:
             self._trainer.train(resume_from_checkpoint=str(resumed))
 
     def _is_due(self, step: int) -> bool:
@@ -138,15 +146,20 @@ class _Attempt:
         self._progress.keep(state.global_step)
 
     def _complete(self) -> None:
-        with tempfile.TemporaryDirectory(dir=self._spec.job_dir, prefix=".adapter.") as folder:
-            self._trainer.model.save_pretrained(folder)
-            final = artifacts.pack_adapter(Path(folder), self._spec.artifacts_dir, artifacts.FINAL_NAME, self._made_by)
-        made = [final, *artifacts.packed_checkpoints(self._spec.artifacts_dir)]
+        best = self._best.put_in_place(self._spec.artifacts_dir)
+        made = [best or self._pack_last(), *artifacts.packed_checkpoints(self._spec.artifacts_dir)]
         self._reporter.send(
-            "training.completed", metrics=self._metrics(), artifacts=[artifact.to_wire() for artifact in made]
+            "training.completed",
+            metrics=self._metrics(is_best=best is not None),
+            artifacts=[artifact.to_wire() for artifact in made],
         )
 
-    def _metrics(self) -> dict[str, Any]:
+    def _pack_last(self) -> Artifact:
+        with tempfile.TemporaryDirectory(dir=self._spec.job_dir, prefix=".adapter.") as folder:
+            self._trainer.model.save_pretrained(folder)
+            return artifacts.pack_adapter(Path(folder), self._spec.artifacts_dir, artifacts.FINAL_NAME, self._made_by)
+
+    def _metrics(self, *, is_best: bool) -> dict[str, Any]:
         state = self._trainer.state
         evaluations = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
         return {
@@ -155,6 +168,7 @@ class _Attempt:
             "steps": state.global_step,
             "seconds": round(time.monotonic() - self._began, 3),
             "threads": sorted(self._progress.threads_used),
+            **self._best.metrics(state.global_step, state.max_steps, is_kept=is_best),
         }
 
     def _metadata(self, data: Data, resumed: Path | None) -> dict[str, Any]:

@@ -104,7 +104,10 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
         "form": "raw (plain text, without the chat template)" if job.is_raw else job.prompt_form,
     }
     _print_facts(facts)
-    started = client.job_started(scope, job.id) if "stored-events" in client.features else None
+    has_events = "stored-events" in client.features
+    started, completed = client.job_milestones(scope, job.id) if has_events else (None, None)
+    for note in completed.notes() if completed is not None else ():
+        click.echo(note)
     if started is not None and started.receipt is not None:
         click.echo("rows")
         for line in (started.receipt.line(), *started.receipt.warnings()):

@@ -10,6 +10,7 @@ from arkor.protocol import wire
 from arkor.protocol.events import (
     CheckpointSavedEvent,
     Event,
+    TrainingCompletedEvent,
     TrainingLogEvent,
     TrainingPreparingEvent,
     TrainingStartedEvent,
@@ -93,6 +94,8 @@ class Figures:
                 return "\n".join(["Training started", *_rows(event)])
             case CheckpointSavedEvent():
                 return f"step {self._place()}  checkpoint saved"
+            case TrainingCompletedEvent():
+                return "\n".join(event.notes())
         return ""
 
     def parts(self) -> list[str]:

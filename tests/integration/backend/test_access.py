@@ -44,6 +44,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "previews",
             "columns",
             "row-search",
+            "best-checkpoint",
         ],
     }
 

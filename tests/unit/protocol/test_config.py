@@ -93,6 +93,9 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "lora_alpha": ([0.5, 1e6], [0, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
     "max_length": ([8, 10**7], [7, 0, 10**8, *NOT_WHOLE], "a whole number, 8 to 10000000"),
     "excess_length": (["truncate", "drop", "error"], ["cut", "", 3, True, ["drop"]], "one of truncate, drop, error"),
+    "load_best_model_at_end": ([True, False], NOT_FLAG, "True or False"),
+    "early_stopping_patience": ([1, 10**6], [0, -1, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),
+    "early_stopping_threshold": ([0, 0.5, 1e6], [-0.1, 1e7, *NOT_REAL], "a number of at least 0, at most 1000000"),
     "apply_chat_template": ([True, False], NOT_FLAG, "True or False"),
     "chat_template_kwargs": (
         [{}, {"enable_thinking": False}],

@@ -103,6 +103,7 @@ export function mount(root, context, { id, query }) {
     if (typeof event.step === "number") head.reached(event.step);
     head.preparing(event);
     if (event.type === "training.started") head.started(event.metadata);
+    if (event.type === "training.completed") head.completed(event.metrics);
   }
 
   function onEvent(event) {

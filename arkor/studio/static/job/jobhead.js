@@ -11,7 +11,7 @@ import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
 const TICK_MS = 1000;
 
-/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
+/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `completed(metrics)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
 export function createHead({ api, about, announce }, jobId, onCancelled) {
   const title = h("h1", null, jobId);
   const status = createStatus();
@@ -23,6 +23,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: askToCancel }, "Cancel");
   const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset", "Held-out rows"].map((name) => [name, h("b")]));
   const preparing = createPreparing();
+  const outcome = h("p", { class: "job-outcome", hidden: true });
   const receipt = createReceipt(jobId);
   const settings = h("dl", { class: "facts settings-facts" });
   const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
@@ -30,7 +31,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
   const element = h("div", { class: "job-head" },
     h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, rows, tryIt, cancel)),
-    error, refused, preparing.element, list, receipt.element, more);
+    error, refused, preparing.element, outcome, list, receipt.element, more);
   let job = null;
   let step = null;
   let planned = null;
@@ -131,6 +132,11 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
       planned = typeof metadata?.maxSteps === "number" ? metadata.maxSteps : null;
       receipt.update(metadata?.receipt);
     },
+    completed(metrics) {
+      const notes = notesOf(metrics ?? {});
+      outcome.hidden = notes.length === 0;
+      setText(outcome, notes.join(" "));
+    },
     preparing: preparing.take,
     left(artifacts) {
       left = artifacts;
@@ -141,6 +147,15 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
       leaveAbout();
     },
   };
+}
+
+// The words are those of the command line (arkor/protocol/events.py).
+function notesOf({ bestStep, bestEvalLoss, endReason }) {
+  const figure = typeof bestEvalLoss === "number" ? ` (eval loss ${bestEvalLoss.toFixed(4)})` : "";
+  return [
+    ...(typeof bestStep === "number" ? [`The adapter is that of step ${bestStep}, the best evaluation${figure}.`] : []),
+    ...(endReason === "early_stopping" ? ["The training stopped early: no better evaluation came."] : []),
+  ];
 }
 
 function sourceOf(source) {

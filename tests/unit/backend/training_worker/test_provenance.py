@@ -22,7 +22,10 @@ from tests.support.characters import Tokenizer
 
 BASE = ModelOrigin("owner/base", None, {"name": "owner/base"})
 # These have no value if nobody sets them; the others of the table are the model and the sources of rows.
-WITHOUT_DEFAULT = {"dataset_split", "save_steps", "eval_steps", "neftune_noise_alpha", "layers_to_transform"}
+WITHOUT_DEFAULT = {
+    *("dataset_split", "save_steps", "eval_steps", "neftune_noise_alpha", "layers_to_transform"),
+    "early_stopping_patience",
+}
 APART = {"model", "dataset_source", "eval_dataset_source"}
 
 

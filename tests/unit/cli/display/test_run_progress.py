@@ -58,6 +58,24 @@ def test_each_event_has_its_line() -> None:
 
 
 @pytest.mark.parametrize(
+    ("metrics", "line"),
+    [
+        (
+            {"bestStep": 4, "bestEvalLoss": 0.5},
+            "The adapter is that of step 4, the best evaluation (eval loss 0.5000).",
+        ),
+        ({"bestStep": 4, "endReason": "max_steps"}, "The adapter is that of step 4, the best evaluation."),
+        ({"endReason": "early_stopping"}, "The training stopped early: no better evaluation came."),
+        ({"bestStep": "4", "bestEvalLoss": "low", "endReason": 3}, ""),
+    ],
+)
+def test_an_end_that_is_not_usual_is_told(metrics: dict[str, Any], line: str) -> None:
+    """Which adapter is the final one, and why there are fewer steps; whatever else a backend says."""
+    known = figures(item := event(completed(**metrics)))
+    assert known.line(item) == line
+
+
+@pytest.mark.parametrize(
     ("config", "metadata", "step", "total"),
     [
         ({}, {}, 1, None),

@@ -1,0 +1,161 @@
+"""The best evaluation of a training: which one it is, its adapter, and when to stop looking for a better one."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from arkor.backend.training_worker import artifacts
+from arkor.backend.training_worker.provenance import Provenance
+from arkor.protocol.config import JobConfig
+from arkor.protocol.jobs import Artifact
+
+_LOSS = "eval_loss"  # in the log of transformers' trainer
+_TAR = re.compile(r"step-([0-9]+)\.tar")
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """What a job asks for.
+
+    Attributes:
+        keeps_adapter: whether the adapter of the best evaluation is the final one.
+        patience: evaluations without a better one until the training stops; None for no limit.
+        threshold: by how much an evaluation has to be better for that.
+    """
+
+    keeps_adapter: bool
+    patience: int | None
+    threshold: float
+
+    @classmethod
+    def of(cls, config: JobConfig) -> Rule:
+        """Return the rule of a job's settings."""
+        return cls(
+            keeps_adapter=config.value("load_best_model_at_end"),
+            patience=config.early_stopping_patience,
+            threshold=config.value("early_stopping_threshold"),
+        )
+
+
+@attrs.frozen
+class Standing:
+    """How the evaluations went so far.
+
+    Attributes:
+        step: the optimizer step of the best one; None before the first.
+        loss: its loss.
+        waited: how many evaluations in a row were not better by the threshold.
+    """
+
+    step: int | None = None
+    loss: float = math.nan
+    waited: int = 0
+
+    def after(self, rule: Rule, step: int, loss: float) -> Standing:
+        """Return the standing after one more evaluation; a loss that is no number is never better."""
+        gain = self.loss - loss if not math.isnan(self.loss) else math.nan if math.isnan(loss) else math.inf
+        waited = 0 if gain > rule.threshold else self.waited + 1
+        return Standing(step, loss, waited) if gain > 0 or self.step is None else attrs.evolve(self, waited=waited)
+
+
+class Best:
+    """The best evaluation of a training, which may be an attempt that goes on.
+
+    The adapter of each evaluation that was the best when it was made is packed at once, so that the final one needs no
+    model any more. Older ones stay until the next checkpoint is complete: an attempt that goes on from the one before
+    needs them again.
+
+    Args:
+        rule: what the job asks for.
+        folder: where those adapters are.
+        made_by: what their archives say of their making.
+    """
+
+    def __init__(self, rule: Rule, folder: Path, made_by: Provenance) -> None:
+        self._rule = rule
+        self._folder = folder
+        self._made_by = made_by
+        self._standing = Standing()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the training is to stop, because no better evaluation came for too long."""
+        return self._rule.patience is not None and self._standing.waited >= self._rule.patience
+
+    def go_on(self, history: Iterable[Mapping[str, float]]) -> None:
+        """Take in the evaluations of earlier attempts, up to the checkpoint that this one goes on from.
+
+        Args:
+            history: the trainer's log in that checkpoint.
+        """
+        for entry in history:
+            if _LOSS in entry:
+                self._standing = self._standing.after(self._rule, int(entry["step"]), entry[_LOSS])
+
+    def take(self, step: int, metrics: Mapping[str, float], save: Callable[[Path], object]) -> None:
+        """Take in an evaluation.
+
+        Args:
+            step: the optimizer step that it was made at.
+            metrics: what the trainer measured.
+            save: saves the adapter as it is now, into a folder.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if _LOSS not in metrics:
+            return
+        self._standing = self._standing.after(self._rule, step, metrics[_LOSS])
+        if self._rule.keeps_adapter and self._standing.step == step:
+            with tempfile.TemporaryDirectory(dir=self._folder.parent, prefix=".best.") as folder:
+                save(Path(folder))
+                artifacts.pack_adapter(Path(folder), self._folder, _name(step), self._made_by)
+
+    def forget_older(self) -> None:
+        """Remove the adapters that were the best once: a complete checkpoint knows the one that is the best by now."""
+        for file in self._files():
+            if file.name != f"{_name(self._standing.step)}.tar":
+                file.unlink(missing_ok=True)
+
+    def put_in_place(self, folder: Path) -> Artifact | None:
+        """Make the adapter of the best evaluation the final one; None if the job does not ask for that.
+
+        Args:
+            folder: of the job's artifacts.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        file = self._folder / f"{_name(self._standing.step)}.tar"
+        if not self._rule.keeps_adapter or not file.is_file():
+            return None
+        return artifacts.copy(file, folder, artifacts.FINAL_NAME)
+
+    def metrics(self, last_step: int, max_steps: int, *, is_kept: bool) -> dict[str, Any]:
+        """Return what the job's last event says of it.
+
+        Args:
+            last_step: the last step that was done.
+            max_steps: the steps that were planned.
+            is_kept: whether the final adapter is that of the best evaluation.
+        """
+        found: dict[str, Any] = {}
+        if is_kept:
+            found |= {"bestStep": self._standing.step, "bestEvalLoss": self._standing.loss}
+        if self._rule.patience is not None:
+            found["endReason"] = "early_stopping" if self.is_exhausted and last_step < max_steps else "max_steps"
+        return found
+
+    def _files(self) -> list[Path]:
+        return [file for file in self._folder.glob("step-*.tar") if _TAR.fullmatch(file.name)]
+
+
+def _name(step: int | None) -> str:
+    return f"step-{step}"

@@ -1,0 +1,125 @@
+"""The best evaluation of a training: its adapter is the final one, and none that is better ends the training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
+from arkor.protocol.config import JobConfig
+from tests.support.attempts import UPLOADED, Events, attempt
+
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.filterwarnings("default"),  # of the libraries'
+]
+
+BEST: dict[str, Any] = {"load_best_model_at_end": True}
+
+Run = Callable[..., Events]
+
+
+@pytest.fixture
+def rising(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the loss on held-out rows rise from evaluation to evaluation, as if the rows were learnt by heart."""
+    from trl import SFTTrainer
+
+    real = SFTTrainer.evaluation_loop
+
+    def turned(*arguments: Any, **options: Any) -> Any:
+        output = real(*arguments, **options)
+        output.metrics["eval_loss"] *= -1
+        return output
+
+    monkeypatch.setattr(SFTTrainer, "evaluation_loop", turned)
+
+
+@pytest.fixture
+def run(model_folder: Path, rows: Path, tmp_path: Path) -> Run:
+    """Make an attempt at a job of six steps, each second of which is evaluated and saved."""
+    from arkor.backend.training_worker.training import train
+
+    def make(job: str = "job", number: int = 1, stop_at: int | None = None, **settings: Any) -> Events:
+        (tmp_path / job).mkdir(exist_ok=True)
+        usual: dict[str, Any] = {"max_steps": 6, "eval_steps": 2, "save_steps": 2, "learning_rate": 0.02}
+        usual["dataset_split"] = {"evalFraction": 0.2}
+        config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, **{**usual, **settings})
+        spec = attempt(config, tmp_path / job, rows, job_id=job, attempt=number, model_root=model_folder.parent)
+        stop = StopSwitch()
+        events = Events(stop, lambda event: "loss" in event and event["step"] == stop_at)
+        train(spec, events, stop, Position())  # type: ignore[arg-type]
+        return events
+
+    return make
+
+
+def adapters(events: Events) -> dict[str, str]:
+    """Return the hashes of the adapters that a job left, by their names."""
+    return {artifact["name"]: artifact["sha256"] for artifact in events.sent[-1]["artifacts"]}
+
+
+def check_best(events: Events, step: int) -> None:
+    """Check that the final adapter is that of a step, whose loss is the lowest, and that the job says so."""
+    losses, metrics = events.figures("evalLoss"), events.sent[-1]["metrics"]
+    assert min(losses, key=losses.__getitem__) == step
+    assert (metrics["bestStep"], metrics["bestEvalLoss"]) == (step, pytest.approx(losses[step]))
+    assert adapters(events)["adapter"] == adapters(events)[f"checkpoint-{step}"]
+
+
+def test_the_final_adapter_is_that_of_the_best_evaluation(run: Run) -> None:
+    """To the byte; why the training ended is not told where nothing else could end it."""
+    events = run(**BEST)
+    check_best(events, 6)
+    assert "endReason" not in events.sent[-1]["metrics"]
+
+
+@pytest.mark.usefixtures("rising")
+def test_it_may_be_an_earlier_one(run: Run) -> None:
+    """The model has learnt on since."""
+    events = run(**BEST)
+    check_best(events, 2)
+    assert adapters(events)["adapter"] != adapters(events)["checkpoint-6"]
+
+
+@pytest.mark.usefixtures("rising")
+@pytest.mark.parametrize(("patience", "last"), [(1, 4), (2, 6), (3, 6)])
+def test_without_a_better_evaluation_the_training_ends(run: Run, patience: int, last: int) -> None:
+    """The job completes, and says why."""
+    events = run(**BEST, early_stopping_patience=patience)
+    assert max(events.figures("loss")) == last
+    assert events.sent[-1]["type"] == "training.completed"
+    assert adapters(events)["adapter"] == adapters(events)["checkpoint-2"]
+    assert events.sent[-1]["metrics"]["endReason"] == ("early_stopping" if last < 6 else "max_steps")
+
+
+def test_an_evaluation_has_to_be_better_by_the_threshold(run: Run) -> None:
+    """A loss that falls by less counts as one that does not fall; the adapter is that of the lowest all the same."""
+    events = run(**BEST, early_stopping_patience=1, early_stopping_threshold=100.0)
+    assert max(events.figures("loss")) == 4
+    assert events.sent[-1]["metrics"]["bestStep"] == 4
+
+
+@pytest.mark.usefixtures("rising")
+@pytest.mark.parametrize("stop_at", [3, 5])
+def test_a_resumed_attempt_knows_the_best_evaluation_of_those_before(run: Run, stop_at: int) -> None:
+    """It ends with the very adapter of an unbroken run."""
+    whole = run("whole", **BEST)
+    with pytest.raises(Interrupted):
+        run("stopped", stop_at=stop_at, **BEST)
+    resumed = run("stopped", number=2, **BEST)
+    assert adapters(resumed)["adapter"] == adapters(whole)["adapter"]
+    assert resumed.sent[-1]["metrics"]["bestStep"] == 2
+
+
+@pytest.mark.usefixtures("rising")
+def test_a_resumed_attempt_that_has_waited_long_enough_trains_no_further(run: Run) -> None:
+    """The attempt before was killed between its last evaluation and its last event."""
+    settings = {**BEST, "early_stopping_patience": 1}
+    with pytest.raises(Interrupted):
+        run("stopped", stop_at=4, **settings)
+    resumed = run("stopped", number=2, **settings)
+    assert max(resumed.figures("loss")) == 4
+    assert resumed.sent[-1]["metrics"]["endReason"] == "early_stopping"
