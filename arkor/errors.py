@@ -143,7 +143,7 @@ class ConnectionFailed(ArkorError, ConnectionError):
         """
         message = str(self.args[0])
         is_out_of_reach = self.is_cloud and not self.sent
-        return f"{message} To train on this machine instead, {way}." if is_out_of_reach else message
+        return f"{message} To use the backend on this machine instead, {way}." if is_out_of_reach else message
 
 
 class StreamError(ArkorError):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arkor.cli.options import with_same_backend
 from arkor.protocol.jobs import JobStatus, Scope, TrainingJob
 from arkor.text import one_line
 
@@ -29,7 +30,7 @@ def named_or_newest(client: CloudApiClient, scope: Scope, job_id: str | None) ->
         return client.find_job(scope, job_id)
     job = next(client.iter_jobs(scope, page=1), None)
     if job is None:
-        raise click.UsageError("This project has no job yet: start one with 'arkor start'.")
+        raise click.UsageError(f"This project has no job yet: start one with '{with_same_backend('arkor start')}'.")
     _say(job, "the newest")
     return job
 
@@ -59,7 +60,7 @@ def last_completed(client: CloudApiClient, scope: Scope) -> TrainingJob:
     trained = [job for job in done if not job.is_dry_run]
     if not trained:
         fact = "Only dry runs have completed" if done else "No job has completed yet"
-        raise click.UsageError(f"{fact} in this project; 'arkor jobs' lists its jobs.")
+        raise click.UsageError(f"{fact} in this project; '{with_same_backend('arkor jobs')}' lists its jobs.")
     return max(trained, key=lambda job: job.completed_at or job.created_at)
 
 

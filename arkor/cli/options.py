@@ -103,6 +103,12 @@ def project_of(local: bool) -> tuple[CloudApiClient, Scope]:
     return client, ensure_project(client, Path.cwd(), create=False)
 
 
+def with_same_backend(command: str) -> str:
+    """Return a command with ``--local``, if the command that runs now has it."""
+    context = click.get_current_context(silent=True)
+    return f"{command} --local" if context is not None and context.params.get("local") else command
+
+
 def result_code(result: TrainingResult | None) -> int:
     """Return the exit code of a run that ended, saying why it failed; of one that was left, too."""
     if result is None or result.status == JobStatus.COMPLETED:

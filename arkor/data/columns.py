@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Jobs": ``columns`` of a ``datasetSource``.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,6 +26,7 @@ CONVERSATIONS = ("conversations", "conversation")
 _LIKE_QUESTIONS = (*QUESTIONS, "user", "human", "source", "frage", "ask", "title")
 _LIKE_ANSWERS = (*ANSWERS, "assistant", "reply", "target", "summary", "antwort", "label", "solution")
 _NO_TEXTS = ("id", "uuid", "index", "number", "nr", "no", "date", "time", "timestamp", "url", "category", "language")
+_SENTENCE = re.compile(r"[?!]$|\. |.{41}")  # rather than the name of a column
 _SEPARATORS = ";,\t|"
 _NEW_NAMES = (
     *dict.fromkeys(name for form in FORMATS.values() for name in form.columns),
@@ -52,8 +54,9 @@ def check_columns(field: str, columns: Any) -> dict[str, str] | None:
     new_names = list(columns.values())
     for new in new_names:
         if new not in _NEW_NAMES:
-            nearest = nearest_name(new, _NEW_NAMES)
-            advice = f"did you mean {nearest}?" if nearest else f"one of {', '.join(_NEW_NAMES)}"
+            alike = "prompt" if new.lower() in QUESTIONS else "completion" if new.lower() in ANSWERS else None
+            nearest = alike or nearest_name(new, _NEW_NAMES)
+            advice = f"did you mean {nearest}?" if nearest else f"use one of {', '.join(_NEW_NAMES)}"
             raise ConfigError(field, f"columns has the new name {new!r:.100}, which belongs to no format; {advice}")
         if new_names.count(new) > 1:
             raise ConfigError(field, f"columns has two old names for {new}")
@@ -96,6 +99,8 @@ def advice(sample: Mapping[str, Any]) -> str:
     """
     if len(sample) == 1 and set(*sample) & set(_SEPARATORS):
         return "something else stands between them: write commas, semicolons or tabs"
+    if any(map(_SENTENCE.search, sample)):
+        return "the first line has to name them, such as prompt,completion; here it seems to be a row already"
     not_texts = [name for name in recognised(dict.fromkeys(sample)) if not isinstance(sample[name], str | None)]
     if not_texts:
         return f"{name_list(not_texts)} must hold texts"

@@ -14,7 +14,7 @@ from typing import Any
 from arkor.data.columns import CONVERSATIONS
 from arkor.data.conversion import Conversion, Converter, warn_of_unused
 from arkor.data.formats import name_list
-from arkor.data.jsonl import LONG_ROW, MAX_ROW_BYTES
+from arkor.data.jsonl import LONG_ROW, MAX_ROW_BYTES, NOT_UTF8, TO_UTF8
 from arkor.errors import DatasetError
 
 SUFFIXES = (".csv", ".tsv")
@@ -55,7 +55,8 @@ def read_csv(
         columns = [name.strip() for name in header]
         reason = reason or _unfit(header) or _header_problem(columns)
         if reason is not None:
-            raise DatasetError(converter.source, "the first line cannot be used", [(line, reason)])
+            way = f"; {TO_UTF8}" * (NOT_UTF8 in reason)
+            raise DatasetError(converter.source, f"the first line cannot be used{way}", [(line, reason)])
         told = f"its columns, with {_DELIMITERS[delimiter]} between them"
         conversion = converter.decide(line, dict.fromkeys(columns, ""), has_all=True, told=told)
         used = conversion.used(columns)
@@ -172,5 +173,5 @@ def _unfit(fields: Sequence[str]) -> str | None:
     try:
         content.encode()
     except UnicodeEncodeError as exc:
-        return f"is not UTF-8 (byte 0x{ord(content[exc.start]) - 0xDC00:02x})"
+        return f"{NOT_UTF8} (byte 0x{ord(content[exc.start]) - 0xDC00:02x})"
     return None

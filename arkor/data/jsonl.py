@@ -30,6 +30,8 @@ from arkor.protocol.json_rules import HALF_CHARACTER
 MAX_LISTED_PROBLEMS = 20
 MAX_LISTED_KEYS = 20
 MAX_ROW_BYTES = 16 * 1024**2
+NOT_UTF8 = "is not UTF-8"
+TO_UTF8 = "save the file as UTF-8, which spreadsheets call CSV UTF-8"
 LONG_ROW = f"is longer than {MAX_ROW_BYTES // 1024**2} MiB, the most that a row may have"
 
 # A surrogate that seems to lack its other half. An escaped backslash before an u could make half a pair look whole.
@@ -157,6 +159,8 @@ class Tally:
             raise DatasetError(self._source, "has no rows")
         if self.bad:
             what = "1 row cannot be trained on" if self.bad == 1 else f"{self.bad} rows cannot be trained on"
+            if any(NOT_UTF8 in reason for _, reason in self._problems):
+                what += f"; {TO_UTF8}"
             raise DatasetError(self._source, what, self._problems, self.bad - len(self._problems))
         return DatasetSummary(
             rows=self._rows,
@@ -290,7 +294,7 @@ def _checked(value: Any, reason: str | None) -> tuple[dict[str, Any] | None, str
 
 def _why_unreadable(exc: ValueError | RecursionError) -> str:
     if isinstance(exc, UnicodeDecodeError):
-        return f"is not UTF-8 (byte {exc.start + 1})"
+        return f"{NOT_UTF8} (byte {exc.start + 1})"
     if isinstance(exc, UnicodeEncodeError):
         return HALF_CHARACTER
     if isinstance(exc, json.JSONDecodeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -181,10 +181,17 @@ def of_rows(
             "dataset": f"LocalDataset({_literal(str(copy))}{renamed})",
             "model": _literal(model),
             "model_name": model,
-            "settings": "\n".join(f"    {keyword}={_literal(value)}," for keyword, value in settings.items()),
+            "settings": "\n".join(_lines(settings)),
             "compare": f"\n$ {compare}         # compare the adapter with the base model" if asks else "",
         },
     )
+
+
+def _lines(settings: Mapping[str, Any]) -> Iterator[str]:
+    for keyword, value in settings.items():
+        if keyword == "eval_steps":
+            yield "    # Held-out rows are not learned. For facts, remove these two lines: then all rows are."
+        yield f"    {keyword}={_literal(value)},"
 
 
 def _literal(value: Any) -> str:

@@ -453,7 +453,7 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_reach_it(arkor_cloud: Cloud
     assert not arkor_cloud.calls("POST", "/v1/jobs/*/cancel")
     attached = run("attach", "job_1")
     assert attached.code == 0
-    assert attached.out.endswith("Job job_1 finished with status=completed\n")
+    assert "\nJob job_1 finished with status=completed\n" in attached.out
 
 
 def test_ctrl_c_before_the_job_is_submitted_says_that_nothing_runs(arkor_cloud: Cloud) -> None:
@@ -495,6 +495,7 @@ def test_attach_tells_a_job_from_its_first_event_to_its_end(routed_cloud: Cloud)
         "step 2  checkpoint saved",
         "step 3  loss 0.5000",
         "Job job_9 finished with status=completed",
+        "The loss fell from 2.50 to 0.50.",
     ]
 
 
@@ -577,4 +578,4 @@ def test_without_the_network_training_on_this_machine_is_suggested(
     assert ended.returncode != 0
     last = ended.stderr.splitlines()[-1]
     assert "No answer from https://api.arkor.ai: " in last
-    assert last.endswith(f" To train on this machine instead, {way}")
+    assert last.endswith(f" To use the backend on this machine instead, {way}")

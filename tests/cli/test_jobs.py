@@ -138,7 +138,7 @@ def test_without_an_id_a_project_without_jobs_is_told_what_to_do(routed_cloud: C
         ended = run(*command.split())
         assert (ended.code, ended.out) == (2, "")
         assert "This project has no job yet: start one with 'arkor start'." in ended.err
-    assert "No job has completed yet in this project" in run("download").err
+    assert "No job has completed yet in this project; 'arkor jobs' lists its jobs." in run("download").err
 
 
 def test_without_an_id_download_takes_the_job_that_completed_last(jobs: Cloud) -> None:
@@ -192,6 +192,9 @@ def test_what_a_job_left_is_fetched(jobs: Cloud, project: Path) -> None:
     artifact = {"name": "adapter", "kind": "adapter", "sizeBytes": len(tar({"a": b"1"}))}
     jobs.answer("GET", "/v1/jobs/*/artifacts", Answer(body={"artifacts": [artifact]}), Answer(body={"artifacts": []}))
     jobs.answer("GET", "/v1/jobs/*/artifacts/*", Answer(body=tar({"a": b"1"})))
-    assert run("download", "job_1", "-o", "here").out == "here/adapter\n"
+    first, second = (run("download", "job_1", "-o", "here") for _ in range(2))
+    assert first.out == second.out == "here/adapter\n"
+    replaced = "Replaced the here/adapter of an earlier download; -o names another folder.\n"
+    assert [replaced in ended.err for ended in (first, second)] == [False, True]
     assert (project / "here" / "adapter" / "a").read_bytes() == b"1"
     assert "Job job_1 (failed) has no artifacts." in run("download", "job_1").err

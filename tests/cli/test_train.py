@@ -48,13 +48,14 @@ def test_a_file_is_trained_on_and_the_next_steps_follow(backend: BackendProcess,
     """Without a project and without an option; the next command chats with the result."""
     ended = run("train", "faq.csv")
     assert ended.code == 0, ended.err
-    assert "Training smollm2-135m on 40 rows: 90 steps of 4 rows, learning rate 0.001\n" in ended.err
+    assert "Training smollm2-135m on 36 of 40 rows: 90 steps of 4 rows, learning rate 0.001\n" in ended.err
     assert "faq.csv: columns are taken as follows: question as prompt, answer as completion" in ended.err
     (job,) = jobs(project)
-    assert ended.out.splitlines()[-6:] == [
+    assert ended.out.splitlines()[-7:] == [
         f"Job {job.id} finished with status=completed",
         "The loss fell from 0.31 to 0.01.",  # as the stand-in reports it
         "On held-out rows it is 0.02.",
+        "The model did not learn the held-out rows. For facts, let it learn all rows: --eval-fraction 0",
         "Next:",
         f"  arkor chat {job.id} --local",
         f"  arkor download {job.id} --local",

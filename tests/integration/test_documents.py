@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -141,8 +142,11 @@ def test_the_commands_of_the_quickstart_run_as_they_stand(backend: BackendProces
 def test_the_scripts_of_the_quickstart_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
     """Beside the file: a check, a training, a question, the held-out rows, and a download."""
     shutil.copy(ROOT / "examples" / "shop" / "questions.csv", project)
-    check, trained, answer, *held_out, folder = run_snippets("docs/quickstart.md", project).splitlines()
+    check, *lines = run_snippets("docs/quickstart.md", project).splitlines()
     assert check == "60 rows of prompt_completion"
+    logs = list(itertools.takewhile(re.compile(r"\d+ [\d.]+").fullmatch, lines))
+    trained, answer, *held_out, folder = lines[len(logs) :]
+    assert logs
     assert re.fullmatch(r"job_\w+: completed", trained)
     assert answer == '{"category": "technical"}'
     assert len(held_out) == 6

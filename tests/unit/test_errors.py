@@ -62,7 +62,7 @@ def test_every_error_has_an_example_here() -> None:
 @pytest.mark.parametrize(
     ("sent", "is_cloud", "ending"),
     [
-        (False, True, ' To train on this machine instead, pass backend="local" to Trainer.'),
+        (False, True, ' To use the backend on this machine instead, pass backend="local" to Trainer.'),
         (True, True, ""),
         (False, False, ""),
     ],

@@ -121,8 +121,8 @@ class Targets:
                 return artifact
         what = "final adapter" if wanted.step is None else f"checkpoint of step {wanted.step}"
         yet = "" if job.status in TERMINAL_STATUSES else " yet"
-        has = ", ".join(artifact.name for artifact in found) or "nothing"
-        raise Refusal(409, f"Job {job.id} has no {what}{yet}; it is {job.status}, and has {has}.")
+        has = f"; it has {', '.join(artifact.name for artifact in found)}" if found else ""
+        raise Refusal(409, f"Job {job.id} has no {what}{yet}: it is {job.status}{has}.")
 
 
 def read_adapter(value: Any) -> AdapterRef:

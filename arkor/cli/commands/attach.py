@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from arkor.cli.chosen_job import named_or_newest, newest_job_argument
+from arkor.cli.display.loss_trend import LossTrend
 from arkor.cli.display.output import showing
+from arkor.cli.exits import COMPLETED
 from arkor.cli.job_run import followed
 from arkor.cli.options import (
     backend_of,
@@ -38,5 +40,9 @@ def attach(job_id: str | None, *, as_json: bool, local: bool) -> int:
     with showing(as_json=as_json) as shown:
         with telling_how_to_go_on(trainer):
             job = trainer.start()
-        ended = followed(trainer, job, shown)
-    return result_code(ended)
+        trend = LossTrend()
+        ended = followed(trainer, job, shown, on_event=trend.take)
+        code = result_code(ended)
+        for line in trend.lines() if code == COMPLETED and not ended.job.is_dry_run else ():
+            shown.say(line)
+    return code

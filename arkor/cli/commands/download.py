@@ -38,4 +38,10 @@ def download(job_id: str | None, *, output: Path, local: bool) -> None:
     if not artifacts:
         click.echo(one_line(f"Job {job.id} ({job.status}) has no artifacts."), err=True)
     for artifact in artifacts:
-        click.echo(client.download_artifact(scope, job.id, artifact, output))
+        was_there = (output / artifact.name).exists()
+        folder = client.download_artifact(scope, job.id, artifact, output)
+        click.echo(folder)
+        if was_there:
+            click.echo(
+                f"Replaced the {one_line(str(folder))} of an earlier download; -o names another folder.", err=True
+            )

@@ -14,6 +14,7 @@ from arkor.cli.display.output import showing
 from arkor.cli.exits import COMPLETED
 from arkor.cli.job_run import run_job, run_options
 from arkor.cli.options import DEFAULT_MODEL, columns_option, command_for, local_option, named_folder, result_code
+from arkor.data.split import split_rows
 from arkor.protocol.config import MAX_NAME_CHARS
 from arkor.text import many, one_line
 
@@ -101,7 +102,12 @@ def train(
         ended = run_job(trainer, shown, on_event=trend.take, **options)
         code = result_code(ended)
         if ended is not None and code == COMPLETED and not dry_run:
-            for line in (*trend.lines(), "Next:", *(f"  {command_for(word, trainer, ended.job)}" for word in _NEXT)):
+            for line in (
+                *trend.lines(),
+                *_of_held_out(recipe, eval_fraction),
+                "Next:",
+                *(f"  {command_for(word, trainer, ended.job)}" for word in _NEXT),
+            ):
                 shown.say(line)
     return code
 
@@ -116,8 +122,18 @@ def _backend(local: bool) -> str | None:
     return None if "ARKOR_CLOUD_API_URL" in os.environ and not local else "local"
 
 
+def _of_held_out(recipe: Recipe, eval_fraction: float | None) -> list[str]:
+    """Return what to do about rows that are held out because nobody said otherwise."""
+    if eval_fraction is not None or "dataset_split" not in recipe:
+        return []
+    return ["The model did not learn the held-out rows. For facts, let it learn all rows: --eval-fraction 0"]
+
+
 def _plan(rows: int, model: str, recipe: Recipe) -> str:
     """Return in a line what is going to be trained."""
+    split = recipe.get("dataset_split")
+    held_out = len(split_rows(rows, split["eval_fraction"], split["seed"])[1]) if split and rows > 1 else 0
+    of = f"{rows - held_out:,} of {many(rows, 'row')}" if held_out else many(rows, "row")
     rate = f"learning rate {recipe['learning_rate']:g}" if "learning_rate" in recipe else "the default learning rate"
     steps, batch = many(recipe["max_steps"], "step"), many(recipe["batch_size"], "row")
-    return f"Training {one_line(model)} on {many(rows, 'row')}: {steps} of {batch}, {rate}"
+    return f"Training {one_line(model)} on {of}: {steps} of {batch}, {rate}"

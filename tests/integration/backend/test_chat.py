@@ -197,7 +197,7 @@ def test_an_adapter_is_unpacked_once(
     job_id = client.submit("gated:3", {**config, "saveSteps": 2}).json()["job"]["id"]
     ask, checkpoint = asker(client, model), {"kind": "checkpoint", "jobId": job_id, "step": 2}
     early = ask("line", baseModel=None, adapter=checkpoint)
-    assert (early.status_code, "has nothing" in early.json()["error"]) == (409, True)
+    assert (early.status_code, "no checkpoint of step 2 yet: it is " in early.json()["error"]) == (409, True)
 
     shared.allow(job_id, 2)
     eventually(lambda: client.get(f"/v1/jobs/{job_id}/artifacts").json()["artifacts"], "a checkpoint is there")
@@ -206,14 +206,14 @@ def test_an_adapter_is_unpacked_once(
     files = sorted(file.name for file in Path(first["adapter"]["path"]).iterdir())
     assert files == ["adapter_config.json", "adapter_model.safetensors"]
     final = ask("line", baseModel=None, adapter={"kind": "final", "jobId": job_id})
-    assert (final.status_code, "yet; it is running, and has checkpoint-2" in final.json()["error"]) == (409, True)
+    assert final.json()["error"].endswith("no final adapter yet: it is running; it has checkpoint-2.")
 
     shared.allow(job_id, 3)
     client.wait_for(job_id, "completed")
     last = ask("say:x", baseModel=None, adapter={"kind": "final", "job_id": job_id})
     assert (last.status_code, last.json()["model"]) == (200, f"{job_id}:adapter")
     missing = ask("say:x", baseModel=None, adapter={**checkpoint, "step": 9})
-    assert (missing.status_code, "no checkpoint of step 9; it is completed" in missing.json()["error"]) == (409, True)
+    assert (missing.status_code, "no checkpoint of step 9: it is completed" in missing.json()["error"]) == (409, True)
 
 
 def test_an_adapter_is_asked_with_the_variables_that_it_was_trained_with(

@@ -63,7 +63,9 @@ def test_an_error_has_its_exit_code(error: BaseException, code: int) -> None:
     assert exit_code(error) == code
 
 
-@pytest.mark.parametrize(("is_cloud", "hint"), [(True, " To train on this machine instead, add --local."), (False, "")])
+@pytest.mark.parametrize(
+    ("is_cloud", "hint"), [(True, " To use the backend on this machine instead, add --local."), (False, "")]
+)
 def test_without_the_cloud_the_backend_on_this_machine_is_suggested(
     is_cloud: bool, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -215,6 +215,17 @@ def test_a_file_of_columns_is_sent_as_rows_of_a_format(
             lines({"question": "a", "answer": "b", "output": "c"}),
             "its columns fit no format: pass columns=",
         ),
+        (
+            "no-header.csv",
+            b"When do you open?,At nine.\n",
+            "the first line has to name them, such as prompt,completion; here it seems to be a row already",
+        ),
+        (
+            "latin.csv",
+            b"question,answer\nWie gro\xdf?,Sehr\nKurz?,Ja\n",
+            "1 row cannot be trained on; save the file as UTF-8, which spreadsheets call CSV UTF-8",
+        ),
+        ("latin.csv", b"gr\xf6\xdfe,text\n1,a\n", "the first line cannot be used; save the file as UTF-8"),
         ("pipes.csv", b"question|answer\na|b\n", "write commas, semicolons or tabs"),
         (
             "late.jsonl",

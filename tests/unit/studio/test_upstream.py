@@ -10,7 +10,7 @@ from arkor.studio.upstream import refusal_of
 
 @pytest.mark.parametrize(
     ("is_cloud", "ending"),
-    [(True, " To train on this machine instead, start Studio with: arkor dev --local."), (False, "")],
+    [(True, " To use the backend on this machine instead, start Studio with: arkor dev --local."), (False, "")],
 )
 def test_a_cloud_out_of_reach_is_answered_with_the_command_that_does_without(is_cloud: bool, ending: str) -> None:
     """Not with a script's keyword, which the page has no place for."""
