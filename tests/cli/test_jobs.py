@@ -192,7 +192,7 @@ def test_what_a_job_left_is_fetched(jobs: Cloud, project: Path) -> None:
     artifact = {"name": "adapter", "kind": "adapter", "sizeBytes": len(tar({"a": b"1"}))}
     left = [Answer(body={"artifacts": listed}) for listed in ([artifact], [artifact], [])]
     jobs.answer("GET", "/v1/jobs/*/artifacts", *left)
-    jobs.answer("GET", "/v1/jobs/*/artifacts/*", Answer(body=tar({"a": b"1"})))
+    jobs.answer("GET", "/v1/jobs/*/artifacts/*", *[Answer(body=tar({"a": b"1"}))] * 2)
     first, second = (run("download", "job_1", "-o", "here") for _ in range(2))
     assert first.out == second.out == "here/adapter\n"
     replaced = "Replaced the here/adapter of an earlier download; -o names another folder.\n"
