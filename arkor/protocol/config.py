@@ -30,6 +30,7 @@ MAX_MAPPING_CHARS = 10_000  # as JSON
 _MOST_STEPS = 10**9
 _MOST_NAMES = 1000
 _MOST = 10**6  # of everything that has no limit of its own
+SMALL_MODEL = 400_000_000  # parameters: such models want higher rates than the default
 SOURCES = ("datasetSource", "evalDatasetSource")  # wire names of the fields that say where rows are
 EXCESS_LENGTHS = ("truncate", "drop", "error")
 

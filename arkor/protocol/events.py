@@ -73,6 +73,12 @@ class TrainingStartedEvent(_Event):
         return Receipt.from_wire(self.metadata.get("receipt"))
 
     @property
+    def advice(self) -> list[str]:
+        """What the settings will hardly do, in sentences without full stops; empty if the backend says nothing."""
+        found = self.metadata.get("advice")
+        return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+    @property
     def record(self) -> TrainingRecord | None:
         """What the training is made from; None if the backend does not say."""
         return TrainingRecord.from_wire(self.metadata.get("record"))

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 from arkor.data.split import split_rows
 from arkor.errors import ConfigError
-from arkor.protocol.config import SETTINGS, Check, whole
+from arkor.protocol.config import SETTINGS, SMALL_MODEL, Check, whole
 from arkor.text import short_repr
 
 EVAL_FRACTION = 0.1
@@ -26,7 +26,6 @@ ROWS_TO_SEE = 600  # in all epochs together, if MOST_EPOCHS allow it
 MOST_STEPS = 1000
 BATCH_SIZE, LARGE_BATCH_SIZE = 4, 8
 MANY_ROWS = 1000
-SMALL_MODEL = 400_000_000  # parameters; larger models get the backend's own rate
 RATE_OF_SMALL_MODELS = 1e-3
 EVALUATIONS = 4
 STEPS_OF_A_WARMUP_STEP = 20

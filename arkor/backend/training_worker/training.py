@@ -14,6 +14,7 @@ from transformers import TrainerState
 
 from arkor.backend import models
 from arkor.backend.training_worker import artifacts, checkpoints, model, settings
+from arkor.backend.training_worker.advice import advice
 from arkor.backend.training_worker.best import Best, Rule
 from arkor.backend.training_worker.examples.cache import ExampleCache
 from arkor.backend.training_worker.examples.data import Data, prepare_data
@@ -172,7 +173,15 @@ class _Attempt:
         }
 
     def _metadata(self, data: Data, resumed: Path | None) -> dict[str, Any]:
-        trainable = sum(weight.numel() for weight in self._trainer.model.parameters() if weight.requires_grad)
+        weights = list(self._trainer.model.parameters())
+        trainable = sum(weight.numel() for weight in weights if weight.requires_grad)
+        steps = settings.total_steps(self._spec.config, len(data.train))
+        advised = advice(
+            self._spec.config,
+            steps=steps,
+            examples=len(data.train),
+            parameters=sum(weight.numel() for weight in weights) - trainable,
+        )
         return {
             "model": self._spec.config.model,
             "datasetFormat": data.format,
@@ -182,10 +191,11 @@ class _Attempt:
             "truncatedRows": data.receipt.truncated.count,
             "droppedRows": data.receipt.dropped.count,
             "receipt": data.receipt.to_wire(),
-            "maxSteps": settings.total_steps(self._spec.config, len(data.train)),
+            "maxSteps": steps,
             "trainableParameters": trainable,
             "device": self._made_by.record.device,
             "record": self._made_by.record.to_wire(),
+            **({"advice": advised} if advised else {}),
             **({"resumedFromStep": checkpoints.step_of(resumed)} if resumed is not None else {}),
         }
 

@@ -110,7 +110,7 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
         click.echo(note)
     if started is not None and started.receipt is not None:
         click.echo("rows")
-        for line in (started.receipt.line(), *started.receipt.warnings()):
+        for line in (started.receipt.line(), *started.receipt.warnings(), *started.advice):
             click.echo(f"  {one_line(line, LONGEST_FACT)}")
     if started is not None and started.record is not None:
         click.echo("made from")

@@ -157,7 +157,8 @@ def _rows(event: TrainingStartedEvent) -> list[str]:
     receipt = event.receipt
     told = [receipt.line(), *(f"Warning: {warning}" for warning in receipt.warnings())] if receipt else []
     form = ["The model learns plain text, without its chat template"] if event.prompt_form == "raw" else []
-    return [one_line(line) for line in (*told, *form)]
+    advised = [f"Advice: {text}" for text in event.advice]
+    return [one_line(line) for line in (*told, *form, *advised)]
 
 
 def _losses(loss: float | None, eval_loss: float | None) -> list[str]:

@@ -130,7 +130,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     },
     started(metadata) {
       planned = typeof metadata?.maxSteps === "number" ? metadata.maxSteps : null;
-      receipt.update(metadata?.receipt);
+      receipt.update(metadata?.receipt, metadata?.advice);
     },
     completed(metrics) {
       const notes = notesOf(metrics ?? {});

@@ -16,7 +16,7 @@ const COUNTS = [
 ];
 
 /**
- * The receipt of a job's rows: `update(receipt)`, `element`. It is hidden until there is one; a job of an old backend has
+ * The receipt of a job's rows: `update(receipt, advice)`, `element`. It is hidden until there is one; a job of an old backend has
  * none. The numbers of rows lead to these rows; without a job's id, to those of the trainer that a run would start.
  */
 export function createReceipt(jobId) {
@@ -24,13 +24,14 @@ export function createReceipt(jobId) {
   const warnings = h("ul", { class: "receipt-warnings warning" });
   const element = h("div", { class: "receipt", hidden: true }, h("span", { class: "receipt-label" }, "Rows"), line, warnings);
 
-  function update(receipt) {
+  function update(receipt, advice) {
     if (!isObject(receipt)) return;
     element.hidden = false;
     setText(line, lineOf(receipt));
     const found = warningsOf(receipt, (row, isHeldOut) => rowLink(jobId, { row, isHeldOut }, row));
-    warnings.hidden = found.length === 0;
-    replace(warnings, found.map((warning) => h("li", null, "Warning: ", warning)));
+    const advised = Array.isArray(advice) ? advice.filter((text) => typeof text === "string") : [];
+    warnings.hidden = found.length + advised.length === 0;
+    replace(warnings, found.map((warning) => h("li", null, "Warning: ", warning)), advised.map((text) => h("li", null, `Advice: ${text}`)));
   }
 
   return { element, update };
