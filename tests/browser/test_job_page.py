@@ -149,6 +149,9 @@ def test_what_became_of_the_rows(page: Page, job: ScriptedJob) -> None:
     assert page.overflow() == 0
     assert page.accessibility() == []
     page.look(1200, 800)
+    job.event("training.started", metadata={"receipt": RECEIPT.to_wire(), "advice": [MARKUP, 3]})
+    page.the(".receipt", "Advice")
+    assert receipt(page) == [*words(RECEIPT), f"Advice: {MARKUP}"]
     whole = Receipt(rows=1, answers=1, tokens=12, counted_tokens=3, max_length=12, max_length_reason="the longest row")
     job.event("training.started", metadata={"receipt": whole.to_wire()})
     page.gone(".receipt li")

@@ -171,7 +171,12 @@ def test_it_starts_with_what_it_trains(run: Run) -> None:
     assert (receipt.rows, receipt.held_out_rows, receipt.answers, receipt.unlearnt_answers) == (36, 4, 36, 0)
     assert receipt.max_length_reason == "the longest row"
     assert receipt.warnings() == []
-    assert {key: metadata[key] for key in metadata if key not in {"trainableParameters", "receipt", "record"}} == {
+    assert [text.partition(":")[0] for text in metadata["advice"]] == [
+        "in 8 steps of 4 rows the model sees 32 of 36 examples",
+        "learning_rate 0.001 over 8 steps is little for a model of 135 million parameters",
+    ]
+    others = metadata.keys() - {"trainableParameters", "receipt", "record", "advice"}
+    assert {key: metadata[key] for key in others} == {
         "model": MODEL,
         "datasetFormat": "chatml",
         "promptForm": "chat",

@@ -57,6 +57,16 @@ def test_each_event_has_its_line() -> None:
     ]
 
 
+def test_advice_is_told_at_the_start() -> None:
+    """Whatever else a backend says."""
+    for said, lines in (
+        (["too few steps", 3], ["Training started", "Advice: too few steps"]),
+        ("x", ["Training started"]),
+    ):
+        known = figures(item := event(started(advice=said)))
+        assert known.line(item).splitlines() == lines
+
+
 @pytest.mark.parametrize(
     ("metrics", "line"),
     [
