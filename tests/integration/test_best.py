@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,32 @@ pytestmark = [
 ]
 
 BEST: dict[str, Any] = {"load_best_model_at_end": True}
+FALLING, RISING = {2: 3.0, 4: 2.0, 6: 1.0}, {2: 1.0, 4: 2.0, 6: 3.0}  # the loss on held-out rows, by the step
 
 Run = Callable[..., Events]
 
 
 @pytest.fixture
-def rising(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the loss on held-out rows rise from evaluation to evaluation, as if the rows were learnt by heart."""
+def run(model_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Make an attempt at a job of six steps, each second of which is evaluated and saved.
+
+    The training and the evaluations are real; only the loss of an evaluation is what the test says.
+    """
     from trl import SFTTrainer
+
+    from arkor.backend.training_worker.training import train
 
     real = SFTTrainer.evaluation_loop
 
-    def turned(*arguments: Any, **options: Any) -> Any:
-        output = real(*arguments, **options)
-        output.metrics["eval_loss"] *= -1
-        return output
+    def make(
+        losses: Mapping[int, float], job: str = "job", number: int = 1, stop_at: int | None = None, **settings: Any
+    ) -> Events:
+        def evaluation_loop(trainer: Any, *arguments: Any, **options: Any) -> Any:
+            output = real(trainer, *arguments, **options)
+            output.metrics["eval_loss"] = losses[trainer.state.global_step]
+            return output
 
-    monkeypatch.setattr(SFTTrainer, "evaluation_loop", turned)
-
-
-@pytest.fixture
-def run(model_folder: Path, rows: Path, tmp_path: Path) -> Run:
-    """Make an attempt at a job of six steps, each second of which is evaluated and saved."""
-    from arkor.backend.training_worker.training import train
-
-    def make(job: str = "job", number: int = 1, stop_at: int | None = None, **settings: Any) -> Events:
+        monkeypatch.setattr(SFTTrainer, "evaluation_loop", evaluation_loop)
         (tmp_path / job).mkdir(exist_ok=True)
         usual: dict[str, Any] = {"max_steps": 6, "eval_steps": 2, "save_steps": 2, "learning_rate": 0.02}
         usual["dataset_split"] = {"evalFraction": 0.2}
@@ -61,65 +62,67 @@ def adapters(events: Events) -> dict[str, str]:
     return {artifact["name"]: artifact["sha256"] for artifact in events.sent[-1]["artifacts"]}
 
 
-def check_best(events: Events, step: int) -> None:
-    """Check that the final adapter is that of a step, whose loss is the lowest, and that the job says so."""
-    losses, metrics = events.figures("evalLoss"), events.sent[-1]["metrics"]
-    assert min(losses, key=losses.__getitem__) == step
-    assert (metrics["bestStep"], metrics["bestEvalLoss"]) == (step, pytest.approx(losses[step]))
+def check_best(events: Events, step: int, loss: float) -> None:
+    """Check that the final adapter is that of a step, and that the job says so."""
+    metrics = events.sent[-1]["metrics"]
+    assert (metrics["bestStep"], metrics["bestEvalLoss"]) == (step, loss)
     assert adapters(events)["adapter"] == adapters(events)[f"checkpoint-{step}"]
 
 
 def test_the_final_adapter_is_that_of_the_best_evaluation(run: Run) -> None:
     """To the byte; why the training ended is not told where nothing else could end it."""
-    events = run(**BEST)
-    check_best(events, 6)
+    events = run(FALLING, **BEST)
+    check_best(events, 6, 1.0)
     assert "endReason" not in events.sent[-1]["metrics"]
 
 
-@pytest.mark.usefixtures("rising")
 def test_it_may_be_an_earlier_one(run: Run) -> None:
     """The model has learnt on since."""
-    events = run(**BEST)
-    check_best(events, 2)
+    events = run(RISING, **BEST)
+    check_best(events, 2, 1.0)
     assert adapters(events)["adapter"] != adapters(events)["checkpoint-6"]
 
 
-@pytest.mark.usefixtures("rising")
+def test_without_the_setting_it_is_that_of_the_last_step(run: Run) -> None:
+    """However the evaluations go."""
+    events = run(RISING)
+    assert adapters(events)["adapter"] == adapters(events)["checkpoint-6"]
+    assert "bestStep" not in events.sent[-1]["metrics"]
+
+
 @pytest.mark.parametrize(("patience", "last"), [(1, 4), (2, 6), (3, 6)])
 def test_without_a_better_evaluation_the_training_ends(run: Run, patience: int, last: int) -> None:
     """The job completes, and says why."""
-    events = run(**BEST, early_stopping_patience=patience)
+    events = run(RISING, **BEST, early_stopping_patience=patience)
     assert max(events.figures("loss")) == last
     assert events.sent[-1]["type"] == "training.completed"
-    assert adapters(events)["adapter"] == adapters(events)["checkpoint-2"]
+    check_best(events, 2, 1.0)
     assert events.sent[-1]["metrics"]["endReason"] == ("early_stopping" if last < 6 else "max_steps")
 
 
 def test_an_evaluation_has_to_be_better_by_the_threshold(run: Run) -> None:
     """A loss that falls by less counts as one that does not fall; the adapter is that of the lowest all the same."""
-    events = run(**BEST, early_stopping_patience=1, early_stopping_threshold=100.0)
+    events = run(FALLING, **BEST, early_stopping_patience=1, early_stopping_threshold=1.5)
     assert max(events.figures("loss")) == 4
-    assert events.sent[-1]["metrics"]["bestStep"] == 4
+    check_best(events, 4, 2.0)
 
 
-@pytest.mark.usefixtures("rising")
 @pytest.mark.parametrize("stop_at", [3, 5])
 def test_a_resumed_attempt_knows_the_best_evaluation_of_those_before(run: Run, stop_at: int) -> None:
     """It ends with the very adapter of an unbroken run."""
-    whole = run("whole", **BEST)
+    whole = run(RISING, "whole", **BEST)
     with pytest.raises(Interrupted):
-        run("stopped", stop_at=stop_at, **BEST)
-    resumed = run("stopped", number=2, **BEST)
+        run(RISING, "stopped", stop_at=stop_at, **BEST)
+    resumed = run(RISING, "stopped", number=2, **BEST)
     assert adapters(resumed)["adapter"] == adapters(whole)["adapter"]
     assert resumed.sent[-1]["metrics"]["bestStep"] == 2
 
 
-@pytest.mark.usefixtures("rising")
 def test_a_resumed_attempt_that_has_waited_long_enough_trains_no_further(run: Run) -> None:
     """The attempt before was killed between its last evaluation and its last event."""
     settings = {**BEST, "early_stopping_patience": 1}
     with pytest.raises(Interrupted):
-        run("stopped", stop_at=4, **settings)
-    resumed = run("stopped", number=2, **settings)
+        run(RISING, "stopped", stop_at=4, **settings)
+    resumed = run(RISING, "stopped", number=2, **settings)
     assert max(resumed.figures("loss")) == 4
     assert resumed.sent[-1]["metrics"]["endReason"] == "early_stopping"
