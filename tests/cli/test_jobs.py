@@ -114,6 +114,14 @@ def test_a_job_is_shown_with_what_made_its_adapters(jobs: Cloud) -> None:
     assert "made from" not in run("jobs", "show", "job_1").out
 
 
+def test_a_job_shows_the_advice_on_its_settings(jobs: Cloud) -> None:
+    """Under what became of its rows."""
+    jobs.features = {"stored-events"}
+    said = started(receipt={"rows": 9}, advice=["double max_steps"])
+    jobs.answer("GET", "/v1/jobs/*/events", Answer(body={"events": [["1", said]], "more": False}))
+    assert "\n  Advice: double max_steps\n" in run("jobs", "show", "job_1").out
+
+
 def test_a_job_says_which_adapter_is_the_final_one(jobs: Cloud) -> None:
     """And why it ended, where that is not usual."""
     jobs.features = {"stored-events"}

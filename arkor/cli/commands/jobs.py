@@ -110,7 +110,8 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
         click.echo(note)
     if started is not None and started.receipt is not None:
         click.echo("rows")
-        for line in (started.receipt.line(), *started.receipt.warnings(), *started.advice):
+        advised = (f"Advice: {text}" for text in started.advice)
+        for line in (started.receipt.line(), *started.receipt.warnings(), *advised):
             click.echo(f"  {one_line(line, LONGEST_FACT)}")
     if started is not None and started.record is not None:
         click.echo("made from")
