@@ -18,7 +18,7 @@ from arkor.auth.identity import LOCAL_HOST_KEY
 from arkor.client.client import CloudApiClient, Project
 from arkor.errors import Conflict, ProjectStateError
 from arkor.protocol import wire
-from arkor.protocol.config import MAX_NAME_CHARS
+from arkor.protocol.checks import MAX_NAME_CHARS
 from arkor.protocol.jobs import Scope
 from arkor.system.files import write_atomically
 

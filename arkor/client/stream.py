@@ -35,7 +35,7 @@ from arkor.http.connections import CONNECT_TIMEOUT_S
 from arkor.http.sse import Frame, FrameReader
 from arkor.http.translate import translated
 from arkor.options import known_options
-from arkor.protocol.config import real, whole
+from arkor.protocol.checks import real, whole
 
 READ_BYTES = 32 * 1024
 JITTER = 0.25

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from arkor.protocol.config import Json
+from arkor.protocol.checks import Json
 
 
 @attrs.frozen(kw_only=True)

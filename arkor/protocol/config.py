@@ -9,92 +9,48 @@ Protocol: docs/protocol.md, "Jobs": the config object.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from arkor.errors import ConfigError
 from arkor.options import known_options
 from arkor.protocol import wire
-from arkor.protocol.json_rules import json_problem
-from arkor.text import short_repr
-
-Json: TypeAlias = bool | float | str | Sequence[Any] | Mapping[str, Any]
+from arkor.protocol.checks import FLAG, JSON, MAPPING, SHARE, TEXT, Check, one_of, real, whole
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
-MAX_NAME_CHARS = 200
-MAX_TEXT_CHARS = 2000
-MAX_MAPPING_CHARS = 10_000  # as JSON
 _MOST_STEPS = 10**9
 _MOST_NAMES = 1000
 _MOST = 10**6  # of everything that has no limit of its own
 SMALL_MODEL = 400_000_000  # parameters: such models want higher rates than the default
 SOURCES = ("datasetSource", "evalDatasetSource")  # wire names of the fields that say where rows are
+ALL_LINEAR = "all-linear"
+DTYPES = ("bfloat16", "float16", "float32")
+SAMPLING_STRATEGIES = ("random", "sequential", "group_by_length")
+FIRST_WEIGHTS = (True, False, "gaussian", "orthogonal")
+DROPPABLE = ("content", "reasoning_content", "tool_calls", "tools")
 EXCESS_LENGTHS = ("truncate", "drop", "error")
+# What transformers, and the backend, pass to a chat template themselves.
+_OF_TEMPLATES = frozenset(
+    (
+        *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents"),
+        *("max_length", "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors"),
+        *("sanitize_control_tokens", "tokenize", "tokenizer_kwargs", "tools", "truncation"),
+    )
+)
 
 
-@attrs.frozen
-class Check:
-    """What a value must be, as a test and in words: a validator of attrs, to which None is a value that was not given.
-
-    Raises:
-        ConfigError: when called with another value; it names the field.
-    """
-
-    accepts: Callable[[Any], bool]
-    words: str
-
-    def __call__(self, _: object, field: attrs.Attribute[Any], value: Any) -> None:
-        """Check a value."""
-        if value is not None and not self.accepts(value):
-            # A mapping may hold a data set's token.
-            seen = "" if isinstance(value, Mapping) else f", not {short_repr(value)}"
-            raise ConfigError(field.name, f"must be {self.words}{seen}")
+def _are_template_kwargs(value: Any) -> bool:
+    names = value if MAPPING.accepts(value) else ("",)
+    return all(
+        isinstance(name, str) and name.isidentifier() and name not in _OF_TEMPLATES and not name.endswith("_token")
+        for name in names
+    )
 
 
-def whole(minimum: int, maximum: int) -> Check:
-    """Return the check for a whole number of at least ``minimum`` and at most ``maximum``."""
-
-    def accepts(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum
-
-    return Check(accepts, f"a whole number, {minimum} to {maximum}")
-
-
-def real(minimum: int, maximum: int, *, above: bool = False) -> Check:
-    """Return the check for a number of at least (or ``above``) ``minimum`` and at most ``maximum``."""
-
-    def accepts(value: Any) -> bool:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and (value > minimum if above else value >= minimum) and value <= maximum
-
-    return Check(accepts, f"a number {'above' if above else 'of at least'} {minimum}, at most {maximum}")
-
-
-def text(longest: int) -> Check:
-    """Return the check for a text of 1 to ``longest`` characters, not all of them blanks."""
-
-    def accepts(value: Any) -> bool:
-        is_text = isinstance(value, str) and bool(value.strip()) and len(value) <= longest
-        return is_text and json_problem([value]) is None
-
-    return Check(accepts, f"a text of 1 to {longest} characters")
-
-
-def _is_short_json(value: Any) -> bool:
-    if json_problem(value) is not None:
-        return False
-    try:
-        plain = dict(value) if isinstance(value, Mapping) else value
-        return len(json.dumps(plain, allow_nan=False)) <= MAX_MAPPING_CHARS
-    except (TypeError, ValueError):  # it holds what JSON cannot hold
-        return False
-
-
-def _is_short_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping) and _is_short_json(value)
+def _are_droppable(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) and name in DROPPABLE for name in value)
 
 
 def _is_warmup(value: Any) -> bool:
@@ -111,56 +67,15 @@ def _are_layers(value: Any) -> bool:
     return 0 < len(numbers) <= _MOST_NAMES and all(map(_LAYER.accepts, numbers))
 
 
-FLAG = Check(lambda value: isinstance(value, bool), "True or False")
-NAME = text(MAX_NAME_CHARS)
-TEXT = text(MAX_TEXT_CHARS)
 _STEPS = whole(1, _MOST_STEPS)
 _BATCH = whole(1, _MOST)
 _RANK = whole(1, 2**14)
 _SCALE = real(0, _MOST, above=True)
 _ROW_TOKENS = whole(8, 10**7)
 _LAYER = whole(0, 10**4)
-SHARE = real(0, 1)
-WARMUP = Check(_is_warmup, "a whole number of steps, or a number below 1 as a share of them")
-ALL_LINEAR = "all-linear"
-DTYPES = ("bfloat16", "float16", "float32")
-SAMPLING_STRATEGIES = ("random", "sequential", "group_by_length")
-FIRST_WEIGHTS = (True, False, "gaussian", "orthogonal")
-
-
-def one_of(*values: Any) -> Check:
-    """Return the check for one of some values."""
-    words = ", ".join(str(value) for value in values)
-    return Check(
-        lambda value: any(type(value) is type(known) and value == known for known in values), f"one of {words}"
-    )
-
-
-MODULES = Check(_are_modules, f"{ALL_LINEAR}, or a list of 1 to {_MOST_NAMES} names of modules")
-LAYERS = Check(_are_layers, f"the number of a layer from 0, or a list of 1 to {_MOST_NAMES} numbers")
-JSON = Check(_is_short_json, f"a JSON value of at most {MAX_MAPPING_CHARS} characters")
-MAPPING = Check(_is_short_mapping, f"a mapping of at most {MAX_MAPPING_CHARS} characters as JSON")
-# What transformers, and the backend, pass to a chat template themselves.
-_OF_TEMPLATES = frozenset(
-    (
-        *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents"),
-        *("max_length", "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors"),
-        *("sanitize_control_tokens", "tokenize", "tokenizer_kwargs", "tools", "truncation"),
-    )
-)
-DROPPABLE = ("content", "reasoning_content", "tool_calls", "tools")
-
-
-def _are_template_kwargs(value: Any) -> bool:
-    names = value if MAPPING.accepts(value) else ("",)
-    return all(
-        isinstance(name, str) and name.isidentifier() and name not in _OF_TEMPLATES and not name.endswith("_token")
-        for name in names
-    )
-
-
-def _are_droppable(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(name, str) and name in DROPPABLE for name in value)
+_WARMUP = Check(_is_warmup, "a whole number of steps, or a number below 1 as a share of them")
+_MODULES = Check(_are_modules, f"{ALL_LINEAR}, or a list of 1 to {_MOST_NAMES} names of modules")
+_LAYERS = Check(_are_layers, f"the number of a layer from 0, or a list of 1 to {_MOST_NAMES} numbers")
 
 
 @attrs.frozen(kw_only=True)
@@ -239,11 +154,11 @@ class LoraConfig:
     alpha: float = attrs.field(default=16, validator=_SCALE)
     max_length: int | None = attrs.field(default=None, validator=_ROW_TOKENS, kw_only=True)
     load_in_4bit: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
-    target_modules: str | Sequence[str] | None = attrs.field(default=None, validator=MODULES, kw_only=True)
+    target_modules: str | Sequence[str] | None = attrs.field(default=None, validator=_MODULES, kw_only=True)
     dropout: float | None = attrs.field(default=None, validator=SHARE, kw_only=True)
     use_rslora: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
     init_lora_weights: bool | str | None = attrs.field(default=None, validator=one_of(*FIRST_WEIGHTS), kw_only=True)
-    layers_to_transform: int | Sequence[int] | None = attrs.field(default=None, validator=LAYERS, kw_only=True)
+    layers_to_transform: int | Sequence[int] | None = attrs.field(default=None, validator=_LAYERS, kw_only=True)
 
     @classmethod
     def parse(cls, value: LoraConfig | Mapping[str, Any]) -> LoraConfig:
@@ -350,7 +265,7 @@ class JobConfig:
         argument="SFTConfig.max_grad_norm",
     )
     warmup_steps: float | None = _setting(
-        WARMUP,
+        _WARMUP,
         "steps until the peak; below 1 it is a share of all steps",
         value=0,
         argument="SFTConfig.warmup_steps",
@@ -450,7 +365,7 @@ class JobConfig:
         argument="LoraConfig.lora_alpha",
     )
     lora_target_modules: str | Sequence[str] | None = _setting(
-        MODULES,
+        _MODULES,
         "the modules that get an adapter: `all-linear`, or a list of names or ends of names, such as `q_proj`",
         value=ALL_LINEAR,
         hash=False,
@@ -474,7 +389,7 @@ class JobConfig:
         argument="LoraConfig.init_lora_weights",
     )
     layers_to_transform: int | Sequence[int] | None = _setting(
-        LAYERS,
+        _LAYERS,
         "numbers of the layers that get an adapter, from 0",
         default="all layers",
         argument="LoraConfig.layers_to_transform",

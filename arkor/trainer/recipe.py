@@ -15,7 +15,8 @@ from typing import Any, TypedDict
 
 from arkor.data.split import split_rows
 from arkor.errors import ConfigError
-from arkor.protocol.config import SETTINGS, SMALL_MODEL, Check, whole
+from arkor.protocol.checks import Check, whole
+from arkor.protocol.config import SETTINGS, SMALL_MODEL
 from arkor.text import short_repr
 
 EVAL_FRACTION = 0.1

@@ -18,7 +18,8 @@ from arkor.data.datasets import Dataset, LocalDataset, opened, parse_dataset
 from arkor.data.formats import format_to_wire, split_to_wire
 from arkor.errors import ConfigError, ModelError
 from arkor.http.abort import pause
-from arkor.protocol.config import NAME, JobConfig, Json, LoraConfig
+from arkor.protocol.checks import NAME, Json
+from arkor.protocol.config import JobConfig, LoraConfig
 from arkor.protocol.jobs import Scope, TrainingJob
 from arkor.protocol.progress import Progress
 from arkor.text import short_repr

@@ -23,7 +23,8 @@ from arkor.data.datasets import Dataset
 from arkor.errors import Aborted, ConfigError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
-from arkor.protocol.config import JobConfig, Json, LoraConfig
+from arkor.protocol.checks import Json
+from arkor.protocol.config import JobConfig, LoraConfig
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import TrainingJob
 from arkor.system.forks import OwnToEachProcess

@@ -16,7 +16,8 @@ from arkor.backend.settings import Settings
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.tenants import Project
 from arkor.errors import ConfigError, ModelError
-from arkor.protocol.config import NAME, JobConfig, sources_of
+from arkor.protocol.checks import NAME
+from arkor.protocol.config import JobConfig, sources_of
 from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
 

@@ -17,7 +17,8 @@ from arkor.data.formats import FORMATS, name_list
 from arkor.data.hub_names import check_hub_name
 from arkor.errors import ConfigError
 from arkor.protocol import wire
-from arkor.protocol.config import FLAG, JobConfig, Json, whole
+from arkor.protocol.checks import FLAG, Json, whole
+from arkor.protocol.config import JobConfig
 from arkor.text import short_repr
 
 # What transformers runs with torch alone. Its other names need packages that this backend does not install.

@@ -15,7 +15,7 @@ from arkor.backend.routes.access import backend, json_object, require_org
 from arkor.backend.routes.pages import answer, good_cursor, requested_page
 from arkor.backend.store.tenants import Project
 from arkor.protocol import wire
-from arkor.protocol.config import NAME
+from arkor.protocol.checks import NAME
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("projects", __name__)

@@ -15,7 +15,7 @@ from arkor.cli.exits import COMPLETED
 from arkor.cli.job_run import run_job, run_options
 from arkor.cli.options import DEFAULT_MODEL, columns_option, command_for, local_option, named_folder, result_code
 from arkor.data.split import split_rows
-from arkor.protocol.config import MAX_NAME_CHARS
+from arkor.protocol.checks import MAX_NAME_CHARS
 from arkor.text import many, one_line
 
 if TYPE_CHECKING:
