@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
+PAGES = ("README.md", "examples/README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
 # Each often stands for a noun that the reader has to guess; well-known projects have 0 to 8 of them in 1,000 words.
 STUMBLES = frozenset(
     ("where", "what", "whoever", "whatever", "none", "nobody", "anew", "told", "tells", "behind", "such")
