@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Artifact
 
 _LOSS = "eval_loss"  # in the log of transformers' trainer
-_TAR = re.compile(r"step-([0-9]+)\.tar")
 
 
 @attrs.frozen(kw_only=True)
@@ -114,14 +112,15 @@ class Best:
             return
         self._standing = self._standing.after(self._rule, step, metrics[_LOSS])
         if self._rule.keeps_adapter and self._standing.step == step:
-            with tempfile.TemporaryDirectory(dir=self._folder.parent, prefix=".best.") as folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._folder, prefix=".adapter.") as folder:
                 save(Path(folder))
                 artifacts.pack_adapter(Path(folder), self._folder, _name(step), self._made_by)
 
     def forget_older(self) -> None:
         """Remove the adapters that were the best once: a complete checkpoint knows the one that is the best by now."""
-        for file in self._files():
-            if file.name != f"{_name(self._standing.step)}.tar":
+        for file in self._folder.glob("step-*.tar"):
+            if file.stem != _name(self._standing.step):
                 file.unlink(missing_ok=True)
 
     def put_in_place(self, folder: Path) -> Artifact | None:
@@ -152,9 +151,6 @@ class Best:
         if self._rule.patience is not None:
             found["endReason"] = "early_stopping" if self.is_exhausted and last_step < max_steps else "max_steps"
         return found
-
-    def _files(self) -> list[Path]:
-        return [file for file in self._folder.glob("step-*.tar") if _TAR.fullmatch(file.name)]
 
 
 def _name(step: int | None) -> str:

@@ -43,6 +43,7 @@ def attach(job_id: str | None, *, as_json: bool, local: bool) -> int:
         trend = LossTrend()
         ended = followed(trainer, job, shown, on_event=trend.take)
         code = result_code(ended)
-        for line in trend.lines() if code == COMPLETED and not ended.job.is_dry_run else ():
-            shown.say(line)
+        if code == COMPLETED and not ended.job.is_dry_run:
+            for line in trend.lines():
+                shown.say(line)
     return code

@@ -19,9 +19,9 @@ from arkor.protocol.checks import MAX_NAME_CHARS
 from arkor.text import many, one_line
 
 if TYPE_CHECKING:
+    from arkor.protocol.jobs import TrainingJob
     from arkor.trainer.recipe import Recipe
-
-_NEXT = ("chat", "download")
+    from arkor.trainer.trainer import Trainer
 
 
 @click.command()
@@ -102,12 +102,7 @@ def train(
         ended = run_job(trainer, shown, on_event=trend.take, **options)
         code = result_code(ended)
         if ended is not None and code == COMPLETED and not dry_run:
-            for line in (
-                *trend.lines(),
-                *_of_held_out(recipe, eval_fraction),
-                "Next:",
-                *(f"  {command_for(word, trainer, ended.job)}" for word in _NEXT),
-            ):
+            for line in (*trend.lines(), *_of_held_out(recipe, eval_fraction), *_next_steps(trainer, ended.job)):
                 shown.say(line)
     return code
 
@@ -127,6 +122,11 @@ def _of_held_out(recipe: Recipe, eval_fraction: float | None) -> list[str]:
     if eval_fraction is not None or "dataset_split" not in recipe:
         return []
     return ["The model did not learn the held-out rows. For facts, let it learn all rows: --eval-fraction 0"]
+
+
+def _next_steps(trainer: Trainer, job: TrainingJob) -> list[str]:
+    """Return the commands that use what was trained."""
+    return ["Next:", *(f"  {command_for(name, trainer, job)}" for name in ("chat", "download"))]
 
 
 def _plan(rows: int, model: str, recipe: Recipe) -> str:
