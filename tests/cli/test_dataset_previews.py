@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backend import BackendProcess, is_running
+from tests.support.backend import BackendProcess, is_running, own_backend
 from tests.support.cloud import Cloud
 from tests.support.commands import TIMEOUT_S, Command, run
 from tests.support.eventually import eventually
@@ -24,9 +24,8 @@ HOLD = '{"behaves": "hold"}'
 @pytest.fixture
 def backend(home: Path) -> Iterator[BackendProcess]:
     """This user's own backend, running where ``--local`` looks for it."""
-    running = BackendProcess(home / ".arkor" / "local").start()
-    yield running
-    running.close()
+    with own_backend(home) as running:
+        yield running
 
 
 @pytest.fixture

@@ -23,13 +23,12 @@ from arkor.scaffold.layout import plan
 from arkor.scaffold.templates import TEMPLATES, Template, of_rows
 from arkor.system.origin import requirement
 from arkor.trainer.recipe import recipe_for
-from tests.support.backend import ROOT, BackendProcess
+from tests.support.backend import ROOT, BackendProcess, own_backend
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
 from tests.support.contract import Answer, Stream
 from tests.support.events import ADAPTER, DONE, checkpoint, chunk, completed, log, started
 from tests.support.terminal import Terminal
-from tests.support.tiny_model import write_tiny_model
 
 TIMEOUT_S = 60.0
 NEXT = """\
@@ -340,10 +339,8 @@ def test_a_project_for_the_cloud_runs_to_its_end(template: str, arkor_cloud: Clo
 @pytest.fixture
 def backend(home: Path) -> Iterator[BackendProcess]:
     """This user's own backend, with the small model in place and workers that train nothing."""
-    running = BackendProcess(home / ".arkor" / "local")
-    write_tiny_model(running.home / ".arkor" / "models" / "smollm2-135m")
-    yield running.start()
-    running.close()
+    with own_backend(home, has_model=True) as running:
+        yield running
 
 
 def test_the_local_project_trains_and_compares(backend: BackendProcess) -> None:

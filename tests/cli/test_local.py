@@ -16,7 +16,7 @@ import pytest
 from arkor.client import local_backend
 from arkor.client.client import CloudApiClient
 from arkor.errors import ConnectionFailed, LocalBackendError
-from tests.support.backend import BackendProcess, is_running
+from tests.support.backend import BackendProcess, is_running, own_backend
 from tests.support.commands import Command, run
 from tests.support.eventually import eventually
 from tests.support.stranger import stranger
@@ -32,9 +32,8 @@ trainer = create_trainer(name={name!r}, model={model!r}, dataset=LocalDataset("r
 @pytest.fixture
 def backend(home: Path) -> Iterator[BackendProcess]:
     """This user's own backend, running where ``--local`` looks for it."""
-    running = BackendProcess(home / ".arkor" / "local").start()
-    yield running
-    running.close()
+    with own_backend(home) as running:
+        yield running
 
 
 def write_project(project: Path, name: str) -> None:

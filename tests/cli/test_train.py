@@ -10,19 +10,16 @@ import pytest
 
 from arkor import CloudApiClient, TrainingJob
 from arkor.client.project import ensure_project
-from tests.support.backend import BackendProcess
+from tests.support.backend import BackendProcess, own_backend
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
-from tests.support.tiny_model import write_tiny_model
 
 
 @pytest.fixture
 def backend(home: Path) -> Iterator[BackendProcess]:
     """This user's own backend, with the small model in place and workers that train nothing."""
-    running = BackendProcess(home / ".arkor" / "local")
-    write_tiny_model(running.home / ".arkor" / "models" / "smollm2-135m")
-    yield running.start()
-    running.close()
+    with own_backend(home, has_model=True) as running:
+        yield running
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ import requests
 
 from arkor import recipe_for
 from arkor.cli import cli
-from tests.support.backend import ROOT, BackendProcess
-from tests.support.tiny_model import write_tiny_model
+from tests.support.backend import ROOT, BackendProcess, own_backend
 
 TIMEOUT_S = 30.0
 
@@ -27,10 +26,8 @@ TIMEOUT_S = 30.0
 @pytest.fixture
 def backend(home: Path) -> Iterator[BackendProcess]:
     """This user's own backend, with the small model in place and workers that train nothing."""
-    running = BackendProcess(home / ".arkor" / "local")
-    write_tiny_model(running.home / ".arkor" / "models" / "smollm2-135m")
-    yield running.start()
-    running.close()
+    with own_backend(home, has_model=True) as running:
+        yield running
 
 
 def run_python(*arguments: str, cwd: Path) -> str:

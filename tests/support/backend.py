@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from arkor.system.files import file_lock
 from arkor.version import __version__
 from tests.support import scripted_worker
 from tests.support.eventually import eventually
+from tests.support.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 15.0
@@ -29,6 +30,24 @@ CLIENT_HEADERS = {"X-Arkor-Client": f"arkor/{__version__}"}
 
 # Patiences short enough for tests, long enough for two busy cores.
 QUICK = {"ping": 0.2, "lease": 3.0, "first-lease": 10.0, "cancel-grace": 1.0, "stop-grace": 3.0}
+
+
+@contextmanager
+def own_backend(home: Path, *, has_model: bool = False) -> Iterator[BackendProcess]:
+    """Run a backend with scripted workers inside the block, where the user of a HOME has one of their own.
+
+    Args:
+        home: the user's HOME.
+        has_model: whether a stand-in for the model smollm2-135m is in place.
+    """
+    backend = BackendProcess(home / ".arkor" / "local")
+    if has_model:
+        write_tiny_model(backend.home / ".arkor" / "models" / "smollm2-135m")
+    backend.start()
+    try:
+        yield backend
+    finally:
+        backend.close()
 
 
 class BackendProcess:

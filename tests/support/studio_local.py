@@ -13,7 +13,7 @@ import pytest
 
 from arkor.client.client import CloudApiClient
 from arkor.client.project import ensure_project
-from tests.support.backend import BackendProcess, Client
+from tests.support.backend import BackendProcess, Client, own_backend
 from tests.support.studio import StudioProcess
 from tests.support.tiny_model import write_tiny_model
 
@@ -62,8 +62,7 @@ def local_studio(folder: Path) -> Iterator[LocalStudio]:
     project.mkdir()
     row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
     (project / "rows.jsonl").write_text(f"{json.dumps(row)}\n" * 3)
-    backend = BackendProcess(home / ".arkor" / "local").start()
-    try:
+    with own_backend(home) as backend:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HOME", str(home))
             ours = CloudApiClient.connect("local")
@@ -73,5 +72,3 @@ def local_studio(folder: Path) -> Iterator[LocalStudio]:
             studio = StudioProcess("--local", project=project)
         with studio:
             yield LocalStudio(studio, backend, client, home, project, write_tiny_model(folder / "model"))
-    finally:
-        backend.close()

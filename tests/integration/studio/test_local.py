@@ -13,7 +13,7 @@ pytest.importorskip("sqlalchemy")
 
 from arkor.client.client import CloudApiClient
 from arkor.client.project import ensure_project
-from tests.support.backend import BackendProcess, Client
+from tests.support.backend import BackendProcess, Client, own_backend
 from tests.support.studio_server import Served, served
 from tests.support.tiny_model import write_tiny_model
 
@@ -21,9 +21,8 @@ from tests.support.tiny_model import write_tiny_model
 @pytest.fixture
 def backend(home: Path) -> Iterator[BackendProcess]:
     """A backend with scripted workers where this user's own is looked for."""
-    one = BackendProcess(home / ".arkor" / "local").start()
-    yield one
-    one.close()
+    with own_backend(home) as running:
+        yield running
 
 
 @pytest.fixture

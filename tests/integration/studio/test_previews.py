@@ -15,7 +15,7 @@ pytest.importorskip("sqlalchemy")
 
 from arkor.client.client import CloudApiClient
 from arkor.client.project import ensure_project
-from tests.support.backend import BackendProcess, Client, is_running
+from tests.support.backend import BackendProcess, Client, is_running, own_backend
 from tests.support.cloud import Cloud
 from tests.support.eventually import eventually
 from tests.support.studio import write_entry
@@ -33,9 +33,8 @@ OF_THIS_MACHINE = 'dataset="rows.jsonl"'
 @pytest.fixture
 def backend(home: Path) -> Iterator[BackendProcess]:
     """A backend with scripted workers where this user's own is looked for."""
-    one = BackendProcess(home / ".arkor" / "local").start()
-    yield one
-    one.close()
+    with own_backend(home) as running:
+        yield running
 
 
 @pytest.fixture
