@@ -181,12 +181,17 @@ class LoraConfig:
             "lora_alpha": self.alpha,
             "max_length": self.max_length,
             "load_in_4bit": self.load_in_4bit,
-            "lora_target_modules": self.target_modules,
+            "lora_target_modules": _listed(self.target_modules),
             "lora_dropout": self.dropout,
             "use_rslora": self.use_rslora,
             "init_lora_weights": self.init_lora_weights,
-            "layers_to_transform": self.layers_to_transform,
+            "layers_to_transform": _listed(self.layers_to_transform),
         }
+
+
+def _listed(value: Any) -> Any:
+    """Return a tuple as a list, as it comes back from a backend."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from typing import Any
@@ -207,6 +208,13 @@ def test_a_lora_mapping_may_use_python_names_or_wire_names() -> None:
     assert LoraConfig.parse({"r": 8, "alpha": 32, "max_length": 512, "load_in_4bit": True}) == wanted
     assert LoraConfig.parse({"r": 8, "alpha": 32, "maxLength": 512, "loadIn4bit": True}) == wanted
     assert LoraConfig.parse(wanted) is wanted
+
+
+def test_the_settings_of_a_lora_are_those_that_come_back() -> None:
+    """A tuple becomes a list in JSON: the same job would seem to have other settings."""
+    settings = LoraConfig(target_modules=("q_proj",), layers_to_transform=(0, 1)).to_settings()
+    sent = config(**settings)
+    assert JobConfig.from_wire(json.loads(json.dumps(sent.to_wire()))) == sent
 
 
 @pytest.mark.parametrize("value", [{"rank": 8}, {"r": 8, "lora_dropout": 0.1}, "r=8", 16, [8, 16]])
