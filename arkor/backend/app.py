@@ -5,7 +5,6 @@ Protocol: docs/protocol.md, "Addressing a backend": errors, and what every reque
 
 from __future__ import annotations
 
-import errno
 import logging
 
 from flask import Flask, Response
@@ -16,9 +15,9 @@ from arkor.backend.routes import BLUEPRINTS, guard
 from arkor.backend.routes.access import EXTENSION
 from arkor.backend.store.database import is_disk_full
 from arkor.serving.application import Unexpected, create_json_app, error
+from arkor.system.files import is_no_space
 
 NO_SPACE = "There is no space left on the backend's disk: free some, then try again."
-_NO_SPACE_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _unexpected = Unexpected("The backend", "its log", logging.getLogger("arkor.backend"))
 
@@ -33,7 +32,7 @@ def create_app(backend: Backend) -> Flask:
 
 
 def _os_error(exc: OSError) -> tuple[Response, int]:
-    return error(507, NO_SPACE) if exc.errno in _NO_SPACE_CODES else _unexpected(exc)
+    return error(507, NO_SPACE) if is_no_space(exc) else _unexpected(exc)
 
 
 def _database_error(exc: OperationalError) -> tuple[Response, int]:

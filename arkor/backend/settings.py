@@ -42,6 +42,10 @@ class Settings:
         stop_grace_s: seconds that a stopping backend gives its workers to save what they have.
         max_attempts: lost attempts in a row without progress after which a job fails, at least 1.
         max_starts: tries to start a job's worker after which the job fails, at least 1.
+        disk_room_bytes: by how much the free space of the data folder's disk has to grow until a job goes on that was
+            paused because the disk was full.
+        disk_retry_s: seconds after which such a job is tried again in any case: another disk may have been full.
+        disk_patience_s: seconds after which such a job fails.
         start_retry_s: seconds until the second try; twice as long before each later one, at most a minute.
         max_dataset_bytes: largest data set, uncompressed.
         examples_bytes: how large the tokenized rows that are kept for later jobs may be together, 0 or more.
@@ -70,6 +74,9 @@ class Settings:
     stop_grace_s: float = 10.0
     max_attempts: int = 3
     max_starts: int = 12
+    disk_room_bytes: int = 64 * 1024**2
+    disk_retry_s: float = 3600.0
+    disk_patience_s: float = 24 * 3600.0
     start_retry_s: float = 1.0
     max_dataset_bytes: int = 4 * GIB
     examples_bytes: int = 8 * GIB

@@ -101,6 +101,45 @@ class CheckpointSavedEvent(_Event):
 
 
 @attrs.frozen(slots=False)
+class TrainingInterruptedEvent(_Event):
+    """An attempt at the job was lost, and the job goes on from its last whole checkpoint; ``reason`` says how.
+
+    ``step`` is the last step that was logged. ``batch_size`` and ``gradient_accumulation_steps`` are those that the
+    job goes on with, if they changed because memory ran out: an optimizer step still takes as many rows.
+    """
+
+    type: ClassVar[str] = "training.interrupted"
+    reason: str = ""
+    step: int | None = None
+    batch_size: int | None = None
+    gradient_accumulation_steps: int | None = None
+
+    def note(self) -> str:
+        """Return it in a sentence."""
+        smaller = ""
+        if self.batch_size is not None and self.gradient_accumulation_steps is not None:
+            batches = self.gradient_accumulation_steps
+            smaller = f", with batch_size={self.batch_size} and gradient_accumulation_steps={batches}"
+        return f"{self.reason}: the job goes on from its last checkpoint{smaller}."
+
+
+@attrs.frozen(slots=False)
+class TrainingPausedEvent(_Event):
+    """The job does not train until it is unpaused, by a person or by itself; ``reason`` says why."""
+
+    type: ClassVar[str] = "training.paused"
+    reason: str = ""
+    step: int | None = None
+
+
+@attrs.frozen(slots=False)
+class TrainingUnpausedEvent(_Event):
+    """A paused job is in the queue again."""
+
+    type: ClassVar[str] = "training.unpaused"
+
+
+@attrs.frozen(slots=False)
 class TrainingCompletedEvent(_Event):
     """The job completed; ``metrics`` are its last figures."""
 
@@ -149,6 +188,9 @@ Event = (
     | TrainingStartedEvent
     | TrainingLogEvent
     | CheckpointSavedEvent
+    | TrainingInterruptedEvent
+    | TrainingPausedEvent
+    | TrainingUnpausedEvent
     | TrainingCompletedEvent
     | TrainingFailedEvent
     | TrainingCancelledEvent
@@ -179,6 +221,20 @@ def _checkpoint(job_id: str, at: str, body: Mapping[str, Any], event_id: str | N
     return CheckpointSavedEvent(job_id, at, step, artifacts, id=event_id, body=body)
 
 
+def _interrupted(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
+    numbers = (wire.whole_number(body.get(name)) for name in ("step", "batchSize", "gradientAccumulationSteps"))
+    return TrainingInterruptedEvent(job_id, at, wire.text(body.get("reason")), *numbers, id=event_id, body=body)
+
+
+def _paused(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
+    step = wire.whole_number(body.get("step"))
+    return TrainingPausedEvent(job_id, at, wire.text(body.get("reason")), step, id=event_id, body=body)
+
+
+def _unpaused(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
+    return TrainingUnpausedEvent(job_id, at, id=event_id, body=body)
+
+
 def _completed(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
     artifacts = Artifact.list_from_wire(body.get("artifacts"))
     return TrainingCompletedEvent(job_id, at, wire.mapping(body.get("metrics")), artifacts, id=event_id, body=body)
@@ -198,12 +254,19 @@ _READERS: dict[str, Callable[[str, str, Mapping[str, Any], str | None], Event]] 
     "training.started": _started,
     "training.log": _log,
     "checkpoint.saved": _checkpoint,
+    "training.interrupted": _interrupted,
+    "training.paused": _paused,
+    "training.unpaused": _unpaused,
     "training.completed": _completed,
     "training.failed": _failed,
     "training.cancelled": _cancelled,
 }
 
 EVENT_TYPES = frozenset(_READERS)
+# Events of a self-hosted backend itself; its workers send the others.
+BACKEND_EVENT_TYPES = frozenset(
+    event.type for event in (TrainingInterruptedEvent, TrainingPausedEvent, TrainingUnpausedEvent)
+)
 # Each of these events ends its job, with this status.
 STATUS_OF_LAST_EVENT = {
     TrainingCompletedEvent.type: JobStatus.COMPLETED,

@@ -20,6 +20,7 @@ class JobStatus(str, enum.Enum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -28,6 +29,23 @@ class JobStatus(str, enum.Enum):
 
 
 TERMINAL_STATUSES = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value})
+
+
+@attrs.frozen
+class ResumedFrom:
+    """Where a resumed job began: the job whose checkpoint it went on from, and the optimizer step of it."""
+
+    job_id: str
+    step: int
+
+
+def _resumed_from(value: Any) -> ResumedFrom | None:
+    """Read where a resumed job began as the backend sent it; None if a part is absent, or of another type."""
+    if isinstance(value, ResumedFrom):
+        return value
+    body = wire.mapping(value)
+    job_id, step = wire.optional_text(body.get("jobId")), wire.whole_number(body.get("step"))
+    return None if not job_id or step is None else ResumedFrom(job_id, step)
 
 
 @attrs.frozen
@@ -54,11 +72,13 @@ class TrainingJob:
         status: a ``JobStatus``; one that this version does not know is kept as it came.
         config: the job's settings, in wire names.
         error: why it failed, or None.
+        pause_reason: why it is paused, or None.
         created_at: ISO 8601, UTC.
         started_at: ISO 8601, UTC, or None.
         completed_at: ISO 8601, UTC, or None: when it ended, however it ended.
         prompt_form: how its rows were trained, and so how its adapter is asked best: ``chat``, with the model's chat
             template, or ``raw``, as plain text. None before training begins, and if the backend does not say.
+        resumed_from: the job and the step that it went on from, if it is a resumed one; otherwise None.
         extra: fields this version does not know.
     """
 
@@ -69,10 +89,12 @@ class TrainingJob:
     status: str = attrs.field(default=JobStatus.QUEUED.value, converter=wire.text)
     config: Mapping[str, Any] = attrs.field(factory=dict, converter=wire.mapping, hash=False)
     error: str | None = attrs.field(default=None, converter=wire.optional_text)
+    pause_reason: str | None = attrs.field(default=None, converter=wire.optional_text)
     created_at: str = attrs.field(default="", converter=wire.text)
     started_at: str | None = attrs.field(default=None, converter=wire.optional_text)
     completed_at: str | None = attrs.field(default=None, converter=wire.optional_text)
     prompt_form: str | None = attrs.field(default=None, converter=wire.optional_text)
+    resumed_from: ResumedFrom | None = attrs.field(default=None, converter=_resumed_from)
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
     @property

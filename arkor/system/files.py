@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import sys
@@ -18,6 +19,8 @@ from arkor.errors import ConfigError
 LOCK_POLL_S = 0.02
 LOG_BYTES = 3000
 LONGEST_LOG_BYTES = 10 * 1024**2
+NO_SPACE_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
+_BLOCK_BYTES = 1024**2
 # Windows has no pipes in folders, but has two kinds of files.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -112,6 +115,24 @@ def replacing(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterato
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as hexadecimal digits in lower case.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def is_no_space(exc: OSError) -> bool:
+    """Whether a file could not be written because the disk, or this user's part of it, is full."""
+    return exc.errno in NO_SPACE_CODES
 
 
 def open_regular(path: Path) -> BinaryIO:

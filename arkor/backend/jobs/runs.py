@@ -17,6 +17,8 @@ class Run:
         lease_s: seconds that its worker may be silent; only time in which this process is awake counts.
         lease_left_s: how much of that is left.
         handle: its worker's process; None before its start, or if an earlier backend process was killed before it.
+        kills_before: how many processes the kernel had killed for want of memory when it was started; None if that is
+            not known.
         adopted: whether an earlier backend process started it, so that no thread waits for its end.
         grace_left_s: seconds until the worker is killed, or None; counted as the lease is.
         held_up_s: the longest pause of this process during the attempt.
@@ -30,6 +32,7 @@ class Run:
     lease_s: float
     lease_left_s: float = attrs.field(init=False)
     handle: WorkerHandle | None = None
+    kills_before: int | None = None
     adopted: bool = False
     grace_left_s: float | None = None
     held_up_s: float = 0.0

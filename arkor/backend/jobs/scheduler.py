@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -16,12 +17,22 @@ from pathlib import Path
 
 from arkor.backend.jobs.failed_starts import FailedStarts
 from arkor.backend.jobs.job_folder import leftovers, log_path, log_tail, spec_path, write_spec
+from arkor.backend.jobs.room import Room
 from arkor.backend.jobs.runs import Run
 from arkor.backend.processes.engine import Engine, WorkerHandle
-from arkor.backend.processes.exit_reasons import NO_BACKEND_EXIT_CODE, RESUMABLE_EXIT_CODES, describe_exit
+from arkor.backend.processes.exit_reasons import (
+    DISK_FULL_EXIT_CODE,
+    NO_BACKEND_EXIT_CODE,
+    NO_MEMORY_EXIT_CODE,
+    RESUMABLE_EXIT_CODES,
+    describe_death,
+    describe_exit,
+    shown_log,
+)
+from arkor.backend.processes.memory_limit import limit_bytes, oom_kills
 from arkor.backend.settings import Settings
-from arkor.backend.store.queue import ClaimedJob, Queue, RunningAttempt
-from arkor.system.files import rotate_log
+from arkor.backend.store.queue import ClaimedJob, Loss, Queue, RunningAttempt
+from arkor.system.files import is_no_space, rotate_log
 
 log = logging.getLogger("arkor.backend")
 
@@ -29,6 +40,7 @@ _LOOK_S = 0.5  # between two looks at a worker that an earlier backend process s
 _RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
 _TICK_S = 0.25  # between two signs that this process is awake, where no lease asks for finer ones
 _TICKS_A_LEASE = 20
+_LESS_MEMORY = "Lower max_length or lora_r, set gradient_checkpointing=True, or take a smaller model"
 _BEAT_S = 5.0  # between two signs of life of a scheduler that has nothing to do
 
 
@@ -68,6 +80,7 @@ class Scheduler:
         self._ticked_at = self._beat_at = monotonic()
         self._runs: dict[str, Run] = {}
         self._failed_starts = FailedStarts(settings.start_retry_s, monotonic)
+        self._room = Room(queue, settings, monotonic)
         self._wake = threading.Condition()
         self._news = False
         self._stopping = False
@@ -124,6 +137,15 @@ class Scheduler:
                 self._tick()
                 run.grace_left_s = self._settings.cancel_grace_s
         self._notify()
+
+    def pausing(self, job_id: str) -> None:
+        """Hear that a job was asked to pause: its worker has to save what it has, and to go soon."""
+        with self._wake:
+            run = self._runs.get(job_id)
+            handle = None if run is None else run.handle
+        if handle is not None:
+            self._engine.terminate(handle)
+        self.ending(job_id)
 
     def stop(self) -> None:
         """Start nothing more, let every worker save what it has, and queue its job again."""
@@ -207,11 +229,13 @@ class Scheduler:
                 self._kill(run)
             if run.gone or run.silent:
                 self._settle(run)
+        look_s = self._room.look()
         put_off = self._start_queued()
         with self._wake:
             waits = [run.due_s for run in self._runs.values()]
             waits += [_LOOK_S for run in self._runs.values() if run.adopted]
         waits += [due - self._monotonic() for due in put_off.values()]
+        waits += [] if look_s is None else [look_s]
         return max(0.0, min(waits)) if waits else None
 
     def _start_queued(self) -> dict[str, float]:
@@ -225,7 +249,7 @@ class Scheduler:
         return {}
 
     def _begin(self, job: ClaimedJob) -> None:
-        run = Run(job.id, job.attempt, self._settings.first_lease_s)
+        run = Run(job.id, job.attempt, self._settings.first_lease_s, kills_before=oom_kills())
         self._take_in(run)
 
         def note_exit(code: int) -> None:
@@ -236,13 +260,18 @@ class Scheduler:
             path = write_spec(self._settings, job, self._backend_url, self._threads)
             run.handle = self._engine.start(path, log_path(self._settings, job.id), note_exit)
         except OSError as exc:
-            self._note_failed_start(job, exc)
+            if is_no_space(exc):
+                self._room.await_room(job.id, job.attempt)
+            else:
+                self._note_failed_start(job, exc)
             self._forget(run)
             return
         self._failed_starts.forget(job.id)
         log.info("Job %s, attempt %d: worker %d started", job.id, job.attempt, run.handle.pid)
         if self._queue.is_cancelling(job.id):  # asked for before there was a run to be told
             self.ending(job.id)
+        elif self._queue.is_pausing(job.id):
+            self.pausing(job.id)
         self._queue.record_process(job.id, job.attempt, run.handle.pid, run.handle.start)
 
     def _note_failed_start(self, job: ClaimedJob, exc: OSError) -> None:
@@ -267,6 +296,8 @@ class Scheduler:
         self._take_in(run)
         if attempt.job_ended or self._queue.is_cancelling(run.job_id):
             self.ending(run.job_id)
+        elif self._queue.is_pausing(run.job_id):
+            self.pausing(run.job_id)
         pid = None if run.handle is None else run.handle.pid
         log.info("Job %s, attempt %d: found running, process %s", run.job_id, run.attempt, pid)
 
@@ -300,29 +331,43 @@ class Scheduler:
 
     def _settle(self, run: Run) -> None:
         """Decide what becomes of the job; what was decided already, by its last event or a cancel, stays so."""
+        tail = log_tail(log_path(self._settings, run.job_id))
+        loss = _loss(run, tail)
         if self._stopping:
             self._queue.give_back(run.job_id, run.attempt)
-        elif run.silent:
-            self._lose(run, "its worker stopped reporting")
-        elif run.exit_code is None:
-            self._lose(run, "its worker's process was gone")
-        elif run.exit_code == NO_BACKEND_EXIT_CODE and run.held_up_s >= self._settings.lease_s:
+        elif run.exit_code == NO_BACKEND_EXIT_CODE and run.held_up_s >= self._settings.lease_s and not run.silent:
             self._queue.give_back(run.job_id, run.attempt)  # it had no answer because this process was held up
-        elif run.exit_code in RESUMABLE_EXIT_CODES:
-            self._lose(run, f"its worker ended with exit code {run.exit_code}")
+        elif run.exit_code == DISK_FULL_EXIT_CODE:
+            self._room.await_room(run.job_id, run.attempt)
+        elif loss is not None:
+            self._queue.lose(run.job_id, run.attempt, loss, self._settings.max_attempts)
         else:
-            tail = log_tail(log_path(self._settings, run.job_id))
-            self._queue.fail(run.job_id, run.attempt, describe_exit(run.exit_code, tail))
+            self._queue.fail(run.job_id, run.attempt, describe_exit(run.exit_code or 0, tail))
         log.info("Job %s, attempt %d: over, exit code %s", run.job_id, run.attempt, run.exit_code)
         self._forget(run)
-
-    def _lose(self, run: Run, how: str) -> None:
-        self._queue.lose(run.job_id, run.attempt, how, self._settings.max_attempts)
 
     def _forget(self, run: Run) -> None:
         with self._wake:
             self._runs.pop(run.job_id, None)
         _clean(self._settings.job_folder(run.job_id))
+
+
+def _loss(run: Run, tail: str) -> Loss | None:
+    """Return how an attempt was lost that can be made up for; None if its worker ended in another way."""
+    if run.silent:
+        return Loss(reason="its worker stopped reporting")
+    if run.exit_code is None:
+        return Loss(reason="its worker's process was gone")
+    if run.exit_code in RESUMABLE_EXIT_CODES:
+        return Loss(reason=f"its worker ended with exit code {run.exit_code}")
+    was_killed = run.exit_code == -signal.SIGKILL and run.kills_before is not None and oom_kills() > run.kills_before
+    if was_killed or run.exit_code == NO_MEMORY_EXIT_CODE:
+        limit = limit_bytes() if was_killed else None
+        known = "" if limit is None else f" (the limit is {limit / 2**30:.1f} GiB)"
+        return Loss(reason=f"memory ran out{known}", no_memory=True, last_words=f". {_LESS_MEMORY}.{shown_log(tail)}")
+    if run.exit_code < 0:
+        return Loss(reason=describe_death(run.exit_code), died=True, last_words=f".{shown_log(tail)}")
+    return None
 
 
 def _clean(folder: Path) -> None:

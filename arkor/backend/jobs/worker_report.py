@@ -15,13 +15,14 @@ import attrs
 from arkor.backend.store.reports import WorkerEvent
 from arkor.backend.whole_numbers import read_whole_number
 from arkor.protocol import wire
-from arkor.protocol.events import EVENT_TYPES
+from arkor.protocol.events import BACKEND_EVENT_TYPES, EVENT_TYPES
 from arkor.protocol.jobs import Artifact
 from arkor.serving.refusal import Refusal
 
 # An artifact's name becomes a file name: nothing in it may lead out of the job's folder.
 _ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_TYPES = EVENT_TYPES - BACKEND_EVENT_TYPES
 _NEED_STEP = frozenset({"training.log", "checkpoint.saved"})
 
 
@@ -54,8 +55,8 @@ def _event(item: Any) -> WorkerEvent:
         raise Refusal(400, "events: each must be an object")
     fields = dict(wire.finite(item))
     seq, kind = read_whole_number(fields.pop("seq", None), "seq", 1), fields.pop("type", None)
-    if not isinstance(kind, str) or kind not in EVENT_TYPES:
-        raise Refusal(400, f"events: type must be one of {', '.join(sorted(EVENT_TYPES))}, not {kind!r:.100}")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        raise Refusal(400, f"events: type must be one of {', '.join(sorted(_TYPES))}, not {kind!r:.100}")
     if kind in _NEED_STEP or fields.get("step") is not None:
         fields["step"] = read_whole_number(fields.get("step"), "step")
     if not isinstance(fields.get("timestamp"), str):

@@ -6,7 +6,6 @@ there is never half a model, and two pulls at once do the work once.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from arkor.backend.models import children
 from arkor.backend.models.catalogue import CATALOGUE, CatalogueModel, Report, is_model_folder, models_dir
 from arkor.errors import InterpreterMissing, ModelError
-from arkor.system.files import file_lock, make_private_folder
+from arkor.system.files import file_lock, is_no_space, make_private_folder
 
 """Called with a phase (``downloading``, ``checking``, ``converting``), what is done of it and the total."""
 
@@ -118,6 +117,6 @@ def _flush(folder: Path) -> None:
 
 
 def _disk_problem(exc: OSError, model: CatalogueModel) -> str:
-    if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if is_no_space(exc):
         return f"No space left in {models_dir()} while making model {model.name}. Make room, then try again."
     return f"Model {model.name} cannot be made in {models_dir()}: {exc}"

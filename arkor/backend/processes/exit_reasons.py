@@ -7,24 +7,33 @@ import signal
 NO_BACKEND_EXIT_CODE = 3
 # What a worker exits with when it left a checkpoint and no verdict: it was told to stop (4), or lost its backend.
 RESUMABLE_EXIT_CODES = frozenset({NO_BACKEND_EXIT_CODE, 4})
+NO_MEMORY_EXIT_CODE = 6
+DISK_FULL_EXIT_CODE = 7
 
 
 def describe_exit(exit_code: int, tail: str) -> str:
     """Return the text of the ``training.failed`` event for a worker that ended without a word.
 
     Args:
-        exit_code: as ``subprocess`` gives it: minus the signal's number for a process that was killed.
+        exit_code: as ``subprocess`` gives it, 0 or more.
         tail: the end of its log.
     """
-    if exit_code >= 0:
-        return f"The worker ended with exit code {exit_code} without saying how the training went." + _shown(tail)
-    return f"The worker {_killed(exit_code)}." + _shown(tail)
+    return f"The worker ended with exit code {exit_code} without saying how the training went." + shown_log(tail)
+
+
+def describe_death(exit_code: int) -> str:
+    """Return in a clause how a worker died.
+
+    Args:
+        exit_code: minus the number of the signal that ended it.
+    """
+    return f"its worker {_killed(exit_code)}"
 
 
 def describe_chat_exit(exit_code: int, tail: str) -> str:
     """Return the error of a chat whose process ended in the middle of it; the arguments are those of a worker's."""
     how = f"ended with exit code {exit_code}" if exit_code >= 0 else _killed(exit_code)
-    return f"The process that answers chats {how}; the next chat starts another." + _shown(tail)
+    return f"The process that answers chats {how}; the next chat starts another." + shown_log(tail)
 
 
 def describe_check_exit(exit_code: int) -> str:
@@ -39,7 +48,8 @@ def describe_preview_exit(exit_code: int) -> str:
     return f"The rows could not be looked through: the process that does it {how}. Try again, or take fewer rows."
 
 
-def _shown(tail: str) -> str:
+def shown_log(tail: str) -> str:
+    """Return the end of a process's log, to stand after a sentence about its end."""
     return f"\nThe end of its log:\n{tail}" if tail else "\nIts log is empty."
 
 

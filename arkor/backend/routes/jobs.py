@@ -1,10 +1,11 @@
-"""Jobs: make, read, list, cancel, delete.
+"""Jobs: make, read, list, cancel, pause, resume, delete.
 
-Protocol: docs/protocol.md, "Jobs" and "Deleting a job".
+Protocol: docs/protocol.md, "Jobs", "Pausing a job", "Resuming a job" and "Deleting a job".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, request
@@ -27,16 +28,7 @@ _MAX_KEY_CHARS = 200
 def create() -> tuple[dict[str, Any], int]:
     """Queue a job: 201; 200 with the first one's job for a repeat under the same key; 422 for what cannot be done."""
     project, new = require_project(), _requested()
-    try:
-        job, is_new = _create(project, new)
-    except KeyReused:
-        raise Refusal(409, "This Idempotency-Key came with another request before.") from None
-    except DatasetGone as gone:
-        setting = python_name(gone.field)
-        raise Refusal(422, f"{setting}: the data set was deleted a moment ago: upload it again") from None
-    if is_new:
-        backend().scheduler.submitted()
-    return {"job": job.to_wire()}, 201 if is_new else 200
+    return _queued(lambda: _create(project, new))
 
 
 @blueprint.get("/v1/jobs")
@@ -64,28 +56,80 @@ def cancel(job_id: str) -> dict[str, Any]:
     return {"job": require_job(job_id).to_wire()}
 
 
+@blueprint.post("/v1/jobs/<job_id>/pause")
+def pause(job_id: str) -> dict[str, Any]:
+    """Pause a queued job at once, ask a running one to save and to pause; 409 for one that has ended."""
+    job = require_job(job_id)
+    if not backend().store.jobs.pause(job.id):
+        raise Refusal(409, f"Job {job.id} has ended already, or is about to: it cannot be paused.")
+    backend().scheduler.pausing(job.id)
+    return {"job": require_job(job_id).to_wire()}
+
+
+@blueprint.post("/v1/jobs/<job_id>/unpause")
+def unpause(job_id: str) -> dict[str, Any]:
+    """Queue a paused job again; 409 for one that is not paused."""
+    job = require_job(job_id)
+    if not backend().store.jobs.unpause(job.id):
+        raise Refusal(409, f"Job {job.id} is {require_job(job_id).status}, not paused.")
+    backend().scheduler.submitted()
+    return {"job": require_job(job_id).to_wire()}
+
+
+@blueprint.post("/v1/jobs/<job_id>/resume")
+def resume(job_id: str) -> tuple[dict[str, Any], int]:
+    """Queue a new job that goes on from the last checkpoint of one that failed or was cancelled: 201, or 200."""
+    project, job, key = require_project(), require_job(job_id), _idempotency_key()
+    _check_worker_left(job)
+    return _queued(lambda: backend().resumer.resume(project, job, key))
+
+
 @blueprint.delete("/v1/jobs/<job_id>")
 def delete(job_id: str) -> tuple[str, int]:
     """Delete a job that has ended: 204; 409 for one that has not; 503 while its worker is about to leave."""
     job, serving = require_job(job_id), backend()
     if not job.is_terminal:
         raise Refusal(409, f"Job {job.id} is {job.status}: cancel it first.")
-    if serving.scheduler.is_under_way(job.id):
-        raise Refusal(
-            503, f"The worker of job {job.id} is about to leave: try again in a moment.", headers={"Retry-After": "1"}
-        )
+    _check_worker_left(job)
     serving.deleter.delete(job.id)
     return "", 204
 
 
 def _requested() -> NewJob:
     body = json_object()
-    config, key = body.get("config"), request.headers.get("Idempotency-Key")
+    config = body.get("config")
     if not isinstance(config, dict):
         raise Refusal(422, "config: must be an object")
+    key = _idempotency_key()
+    return NewJob(name=check_name(body.get("name")), config=config, idempotency_key=key)
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
     if key is not None and not 1 <= len(key) <= _MAX_KEY_CHARS:
         raise Refusal(400, f"Idempotency-Key must have 1 to {_MAX_KEY_CHARS} characters.")
-    return NewJob(name=check_name(body.get("name")), config=config, idempotency_key=key)
+    return key
+
+
+def _check_worker_left(job: TrainingJob) -> None:
+    if backend().scheduler.is_under_way(job.id) and job.is_terminal:
+        raise Refusal(
+            503, f"The worker of job {job.id} is about to leave: try again in a moment.", headers={"Retry-After": "1"}
+        )
+
+
+def _queued(make: Callable[[], tuple[TrainingJob, bool]]) -> tuple[dict[str, Any], int]:
+    """Answer with a job that was made now, or before by the same request."""
+    try:
+        job, is_new = make()
+    except KeyReused:
+        raise Refusal(409, "This Idempotency-Key came with another request before.") from None
+    except DatasetGone as gone:
+        setting = python_name(gone.field)
+        raise Refusal(422, f"{setting}: the data set was deleted a moment ago: upload it again") from None
+    if is_new:
+        backend().scheduler.submitted()
+    return {"job": job.to_wire()}, 201 if is_new else 200
 
 
 def _create(project: Project, new: NewJob) -> tuple[TrainingJob, bool]:

@@ -105,7 +105,7 @@ def _end_job(connection: Connection, job_id: str, last: NewEvent) -> None:
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id)
-        .values(status=STATUS_OF_LAST_EVENT[last.type].value, error=error, completed_at=now())
+        .values(status=STATUS_OF_LAST_EVENT[last.type].value, error=error, pause_reason=None, completed_at=now())
     )
     with_token = (jobs.c.id == job_id, or_(jobs.c.blob_token.is_not(None), jobs.c.eval_blob_token.is_not(None)))
     if connection.execute(update(jobs).where(*with_token).values(blob_token=None, eval_blob_token=None)).rowcount:

@@ -17,16 +17,21 @@ from arkor.backend.store.database import Database, new_id, now
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.pages import read_page
+from arkor.backend.store.queue import PAUSED_BY_USER, pause, unpause
 from arkor.backend.store.schema import datasets, jobs
 from arkor.backend.store.tenants import Project
 from arkor.protocol.config import sources_of
-from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, TrainingJob
+from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, ResumedFrom, TrainingJob
 from arkor.protocol.secrets import without_tokens
 
-_PUBLIC = ("id", "org_id", "project_id", "name", "status", "config", "error", "created_at", "started_at")
-_COLUMNS = [jobs.c[name] for name in (*_PUBLIC, "completed_at", "prompt_form")]
+_PUBLIC = (
+    *("id", "org_id", "project_id", "name", "status", "config", "error", "pause_reason", "created_at", "started_at"),
+    *("completed_at", "prompt_form"),
+)
+_COLUMNS = [jobs.c[name] for name in _PUBLIC]
+_RESUMED = (jobs.c.resumed_from_job, jobs.c.resumed_from_step)
 _PROGRESS = {"step": jobs.c.last_step, "loss": jobs.c.last_loss, "evalLoss": jobs.c.last_eval_loss}
-_SHOWN = [*_COLUMNS, *_PROGRESS.values()]
+_SHOWN = [*_COLUMNS, *_RESUMED, *_PROGRESS.values()]
 
 
 @attrs.frozen(kw_only=True)
@@ -37,16 +42,21 @@ class NewJob:
         name: what the user calls it.
         config: its settings in wire names, as the client sent them.
         idempotency_key: names the request, so that a repeat finds the first one's job; or None.
+        resumed_from: the job and the step that it goes on from; None for one that begins anew.
+        batch_size: rows in a batch, if the memory of that job had run out; otherwise None.
     """
 
     name: str
     config: Mapping[str, Any]
     idempotency_key: str | None = None
+    resumed_from: ResumedFrom | None = None
+    batch_size: int | None = None
 
     @property
     def request_hash(self) -> str:
         """SHA-256 of what was asked for, to tell a repeat from another request under the same key."""
-        canonical = json.dumps([self.name, self.config], sort_keys=True)
+        asked = [self.name, self.config] if self.resumed_from is None else [self.resumed_from.job_id]
+        canonical = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -73,13 +83,16 @@ class Jobs:
         self._database = database
         self._feed = feed
 
-    def create(self, project: Project, new: NewJob, kept: Mapping[str, Any]) -> tuple[TrainingJob, bool]:
+    def create(
+        self, project: Project, new: NewJob, kept: Mapping[str, Any], job_id: str | None = None
+    ) -> tuple[TrainingJob, bool]:
         """Queue a job, or find the one that the same key made first.
 
         Args:
             project: whose job it is.
             new: what was asked for.
             kept: its settings as they are stored.
+            job_id: what a new job is called; None for a new id.
 
         Returns:
             The job, and whether it is new.
@@ -94,7 +107,7 @@ class Jobs:
                 return first, False
             _check_datasets(connection, project, kept)
             values: dict[str, Any] = {
-                "id": new_id("job"),
+                "id": job_id or new_id("job"),
                 "org_id": project.org_id,
                 "project_id": project.id,
                 "name": new.name,
@@ -107,9 +120,12 @@ class Jobs:
                 "eval_blob_token": kept.get("evalDatasetSource", {}).get("token"),
                 "idempotency_key": new.idempotency_key,
                 "request_hash": new.request_hash,
+                "batch_size": new.batch_size,
+                "resumed_from_job": new.resumed_from and new.resumed_from.job_id,
+                "resumed_from_step": new.resumed_from and new.resumed_from.step,
             }
             connection.execute(insert(jobs).values(**values, **internal))
-        return TrainingJob(**values), True
+        return TrainingJob(**values, resumed_from=new.resumed_from), True
 
     def find_repeat(self, project: Project, new: NewJob) -> TrainingJob | None:
         """Return the job that the request's key made before, or None.
@@ -153,7 +169,7 @@ class Jobs:
         return None if row is None else _job(row)
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a queued job at once, or ask a running one to end.
+        """Cancel a job that waits at once, or ask a running one to end.
 
         Returns:
             False where the job has ended already.
@@ -163,10 +179,47 @@ class Jobs:
             if status is None or status in TERMINAL_STATUSES:  # or deleted meanwhile
                 return False
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
-            if status == JobStatus.QUEUED:
+            if status in {JobStatus.QUEUED, JobStatus.PAUSED}:
                 append(connection, job_id, [NewEvent("training.cancelled", {})])
         self._feed.publish(job_id)
         return True
+
+    def pause(self, job_id: str) -> bool:
+        """Pause a queued job at once, or ask a running one to save what it has and to pause.
+
+        Returns:
+            False where the job has ended already. One that is paused is not unpaused by the disk's having room again.
+        """
+        with self._database.write() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+            if row is None or row.status in TERMINAL_STATUSES or row.cancel_requested:
+                return False
+            if row.status == JobStatus.RUNNING:
+                connection.execute(update(jobs).where(jobs.c.id == job_id).values(pause_requested=True))
+            elif row.status == JobStatus.QUEUED or row.disk_full_since is not None:
+                pause(connection, row, PAUSED_BY_USER)
+        self._feed.publish(job_id)
+        return True
+
+    def unpause(self, job_id: str) -> bool:
+        """Queue a paused job again.
+
+        Returns:
+            False where the job is not paused.
+        """
+        with self._database.write() as connection:
+            is_paused = (jobs.c.id == job_id, jobs.c.status == JobStatus.PAUSED.value)
+            forgotten = update(jobs).where(*is_paused).values(disk_full_since=None)
+            if not connection.execute(forgotten).rowcount:
+                return False
+            unpause(connection, job_id)
+        self._feed.publish(job_id)
+        return True
+
+    def batch_size(self, job_id: str) -> int | None:
+        """Return the rows in a batch of a job whose memory had run out; None for one whose memory sufficed."""
+        with self._database.read() as connection:
+            return connection.execute(select(jobs.c.batch_size).where(jobs.c.id == job_id)).scalar_one_or_none()
 
 
 def _by_key(connection: Connection, project: Project, new: NewJob) -> TrainingJob | None:
@@ -188,6 +241,9 @@ def _check_datasets(connection: Connection, project: Project, config: Mapping[st
 
 def _job(row: RowMapping) -> TrainingJob:
     progress = {name: row[column] for name, column in _PROGRESS.items() if row[column] is not None}
+    from_job, from_step = (row[column] for column in _RESUMED)
     return TrainingJob(
-        **{column.name: row[column] for column in _COLUMNS}, extra={"progress": progress} if progress else {}
+        **{column.name: row[column] for column in _COLUMNS},
+        resumed_from=None if from_job is None else ResumedFrom(from_job, from_step),
+        extra={"progress": progress} if progress else {},
     )

@@ -1,20 +1,27 @@
-"""Jobs as the scheduler sees them: claimed, given back, ended on a worker's behalf."""
+"""Jobs as the scheduler sees them: claimed, given back, paused, ended on a worker's behalf."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime, timezone
 from typing import Any
 
 import attrs
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from arkor.backend.store.batches import Batches
 from arkor.backend.store.database import Database, digest, new_token, now
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, events, jobs
+from arkor.protocol import wire
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus
 
+_DEATHS_AT_A_STEP = 2  # of a worker; the second one is taken for a lack of memory
 _PROGRESS_TYPES = ("training.log", "checkpoint.saved")
+_WAITS_FOR_ROOM = (jobs.c.status == JobStatus.PAUSED.value) & jobs.c.disk_full_since.is_not(None)
+
+PAUSED_BY_USER = "it was paused by a person"
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +33,8 @@ class ClaimedJob:
         attempt: its number, from 1.
         token: what the attempt's worker proves itself with; stored nowhere but as a hash.
         name: the job's.
-        config: its settings in wire names, the blob's token included.
+        config: its settings in wire names, the blob's token included, with the batches that memory suffices for.
+        resumed_from_step: the step that another job's checkpoint, which this job began with, was saved at; or None.
     """
 
     id: str
@@ -34,6 +42,37 @@ class ClaimedJob:
     token: str = attrs.field(repr=False)
     name: str
     config: dict[str, Any] = attrs.field(repr=False)
+    resumed_from_step: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Loss:
+    """How an attempt was lost.
+
+    Attributes:
+        reason: a clause, such as ``its worker stopped reporting``.
+        died: whether its worker's process was ended by a signal.
+        no_memory: whether memory ran out.
+        last_words: what else the failure of a job says that is given up, such as the end of its worker's log.
+    """
+
+    reason: str
+    died: bool = False
+    no_memory: bool = False
+    last_words: str = ""
+
+
+@attrs.frozen
+class WaitingForRoom:
+    """A job that is paused because the disk is full.
+
+    Attributes:
+        job_id: the job's.
+        for_s: seconds since the disk was first full for it, without progress in between.
+    """
+
+    job_id: str
+    for_s: float
 
 
 @attrs.frozen
@@ -80,7 +119,15 @@ class Queue:
             started_at = row.started_at or now()
             _update(connection, row.id, status=JobStatus.RUNNING.value, attempt=number, started_at=started_at)
             connection.execute(insert(attempts).values(job_id=row.id, number=number, token_hash=digest(token)))
-        return ClaimedJob(id=row.id, attempt=number, token=token, name=row.name, config=_with_tokens(row))
+        config = _batches(row).applied_to(_with_tokens(row))
+        return ClaimedJob(
+            id=row.id,
+            attempt=number,
+            token=token,
+            name=row.name,
+            config=config,
+            resumed_from_step=row.resumed_from_step,
+        )
 
     def record_process(self, job_id: str, attempt: int, pid: int, pid_start: str) -> None:
         """Remember which process works on an attempt, for a backend that starts anew."""
@@ -104,9 +151,9 @@ class Queue:
             return [RunningAttempt(*row) for row in connection.execute(query)]
 
     def has_work(self) -> bool:
-        """Whether any job is queued or running."""
-        active = (JobStatus.QUEUED.value, JobStatus.RUNNING.value)
-        query = select(func.count()).select_from(jobs).where(jobs.c.status.in_(active))
+        """Whether any job is queued or running, or goes on by itself when the disk has room."""
+        active = jobs.c.status.in_((JobStatus.QUEUED.value, JobStatus.RUNNING.value)) | _WAITS_FOR_ROOM
+        query = select(func.count()).select_from(jobs).where(active)
         with self._database.read() as connection:
             return connection.execute(query).scalar_one() > 0
 
@@ -115,6 +162,11 @@ class Queue:
         with self._database.read() as connection:
             return bool(connection.execute(select(jobs.c.cancel_requested).where(jobs.c.id == job_id)).scalar_one())
 
+    def is_pausing(self, job_id: str) -> bool:
+        """Whether the job was asked to pause."""
+        with self._database.read() as connection:
+            return bool(connection.execute(select(jobs.c.pause_requested).where(jobs.c.id == job_id)).scalar_one())
+
     def give_back(self, job_id: str, attempt: int) -> None:
         """Queue a job again whose attempt was ended by a stop or a pause of the backend itself."""
         with self._database.write() as connection:
@@ -122,26 +174,54 @@ class Queue:
                 _update(connection, job_id, status=JobStatus.QUEUED.value)
         self._feed.publish(job_id)
 
-    def lose(self, job_id: str, attempt: int, reason: str, max_attempts: int) -> None:
+    def lose(self, job_id: str, attempt: int, loss: Loss, max_attempts: int) -> None:
         """Queue a job again whose attempt was lost, or fail it after too many in a row that made no progress.
 
-        Progress is a log or a checkpoint that no earlier attempt has reported.
+        Progress is a log or a checkpoint that no earlier attempt has reported. A job whose memory ran out, or whose
+        worker died at the same step a second time, goes on with smaller batches.
 
         Args:
             job_id: the job's.
             attempt: the lost one.
-            reason: how it was lost, a clause for the failure's text.
+            loss: how it was lost.
             max_attempts: how many may be lost, this one included, until the job fails.
         """
         with self._database.write() as connection:
             row = _end_attempt(connection, job_id, attempt)
             if row is not None:
-                lost = 0 if _made_progress(connection, job_id, attempt) else row.lost_attempts + 1
-                if lost >= max_attempts:
-                    error = f"Gave up after {lost} lost attempts; in the last one {reason}"
-                    append(connection, job_id, [NewEvent("training.failed", {"error": error})])
-                else:
-                    _update(connection, job_id, status=JobStatus.QUEUED.value, lost_attempts=lost)
+                _take_loss(connection, row, loss, max_attempts)
+        self._feed.publish(job_id)
+
+    def pause_for_room(self, job_id: str, attempt: int, reason: str) -> None:
+        """Pause a job whose attempt ended because the disk was full; see ``waiting_for_room``."""
+        with self._database.write() as connection:
+            row = _end_attempt(connection, job_id, attempt)
+            if row is not None:
+                is_first = row.disk_full_since is None or _made_progress(connection, job_id, attempt)
+                since = now() if is_first else row.disk_full_since
+                pause(connection, row, reason, disk_full_since=since)
+        self._feed.publish(job_id)
+
+    def waiting_for_room(self) -> list[WaitingForRoom]:
+        """Return the jobs that are paused because the disk is full, the oldest first."""
+        query = select(jobs.c.id, jobs.c.disk_full_since).where(_WAITS_FOR_ROOM).order_by(jobs.c.number)
+        at = datetime.now(timezone.utc)
+        with self._database.read() as connection:
+            found = [(job_id, wire.moment(since) or at) for job_id, since in connection.execute(query)]
+        return [WaitingForRoom(job_id, (at - since).total_seconds()) for job_id, since in found]
+
+    def try_again(self, job_id: str) -> None:
+        """Queue a job again that is paused because the disk is full; do nothing if it is not."""
+        with self._database.write() as connection:
+            if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _WAITS_FOR_ROOM)).first() is not None:
+                unpause(connection, job_id)
+        self._feed.publish(job_id)
+
+    def give_up_waiting(self, job_id: str, error: str) -> None:
+        """Fail a job that is paused because the disk is full; do nothing if it is not."""
+        with self._database.write() as connection:
+            if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _WAITS_FOR_ROOM)).first() is not None:
+                append(connection, job_id, [NewEvent("training.failed", {"error": error})])
         self._feed.publish(job_id)
 
     def fail(self, job_id: str, attempt: int, error: str) -> None:
@@ -157,7 +237,7 @@ def _update(connection: Connection, job_id: str, **values: Any) -> None:
 
 
 def _end_attempt(connection: Connection, job_id: str, attempt: int) -> Row[Any] | None:
-    """Close an attempt; return its job where it still needs a verdict. One that was to be cancelled is cancelled."""
+    """Close an attempt; return its job where it still needs a verdict. One that was to be cancelled, or paused, is."""
     connection.execute(
         update(attempts).where(attempts.c.job_id == job_id, attempts.c.number == attempt).values(ended=True)
     )
@@ -167,7 +247,83 @@ def _end_attempt(connection: Connection, job_id: str, attempt: int) -> Row[Any] 
     if row.cancel_requested:
         append(connection, job_id, [NewEvent("training.cancelled", {})])
         return None
+    if row.pause_requested:
+        pause(connection, row, PAUSED_BY_USER)
+        return None
     return row
+
+
+def pause(connection: Connection, job: Row[Any], reason: str, *, disk_full_since: str | None = None) -> None:
+    """Pause a job whose worker has left, or that has none.
+
+    Args:
+        connection: a writing one.
+        job: its row.
+        reason: why, in a clause.
+        disk_full_since: since when the disk is full for it; None if only a person unpauses it.
+    """
+    _update(
+        connection,
+        job.id,
+        status=JobStatus.PAUSED.value,
+        pause_requested=False,
+        pause_reason=reason,
+        disk_full_since=disk_full_since,
+    )
+    append(connection, job.id, [NewEvent("training.paused", {"reason": reason, **_step(job)})])
+
+
+def unpause(connection: Connection, job_id: str) -> None:
+    """Queue a paused job again."""
+    _update(connection, job_id, status=JobStatus.QUEUED.value, pause_reason=None)
+    append(connection, job_id, [NewEvent("training.unpaused", {})])
+
+
+def _take_loss(connection: Connection, job: Row[Any], loss: Loss, max_attempts: int) -> None:
+    progressed = _made_progress(connection, job.id, job.attempt)
+    lost = 0 if progressed else job.lost_attempts + 1
+    deaths = (0 if progressed else job.deaths) + loss.died
+    is_memory = loss.no_memory or deaths >= _DEATHS_AT_A_STEP
+    if is_memory and _has_begun(connection, job.id):  # before that, batches take no memory
+        smaller = _batches(job).smaller()
+        if smaller is not None:
+            _requeue(connection, job, loss, smaller, lost_attempts=0, deaths=0, batch_size=smaller.size)
+            return
+        if loss.no_memory:
+            _fail(connection, job, loss, f"{_sentence(loss)}, with one row in a batch")
+            return
+    if lost < max_attempts:
+        _requeue(connection, job, loss, lost_attempts=lost, deaths=deaths)
+    else:
+        _fail(connection, job, loss, f"Gave up after {lost} lost attempts; in the last one {loss.reason}")
+
+
+def _fail(connection: Connection, job: Row[Any], loss: Loss, error: str) -> None:
+    append(connection, job.id, [NewEvent("training.failed", {"error": error + loss.last_words, **_step(job)})])
+
+
+def _requeue(connection: Connection, job: Row[Any], loss: Loss, batches: Batches | None = None, **values: Any) -> None:
+    sizes = {} if batches is None else {"batchSize": batches.size, "gradientAccumulationSteps": batches.count}
+    _update(connection, job.id, status=JobStatus.QUEUED.value, **values)
+    append(connection, job.id, [NewEvent("training.interrupted", {"reason": _sentence(loss), **_step(job), **sizes})])
+
+
+def _sentence(loss: Loss) -> str:
+    return loss.reason[:1].upper() + loss.reason[1:]
+
+
+def _step(job: Row[Any]) -> dict[str, int]:
+    return {} if job.last_step is None else {"step": job.last_step}
+
+
+def _batches(job: Row[Any]) -> Batches:
+    return Batches.of(job.config, job.batch_size)
+
+
+def _has_begun(connection: Connection, job_id: str) -> bool:
+    """Whether any attempt has begun to train."""
+    begun = (events.c.job_id == job_id, events.c.type == "training.started")
+    return connection.execute(select(events.c.id).where(*begun).limit(1)).first() is not None
 
 
 def _made_progress(connection: Connection, job_id: str, attempt: int) -> bool:

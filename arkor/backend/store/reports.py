@@ -142,7 +142,7 @@ def _attempt(connection: Connection, job_id: str, attempt: int, token: str) -> R
     row = connection.execute(query).one_or_none()
     if row is None or not hmac.compare_digest(row.token_hash, digest(token)):
         raise UnknownAttempt
-    if row.number != row.current or row.status == JobStatus.QUEUED:
+    if row.number != row.current or row.status in {JobStatus.QUEUED, JobStatus.PAUSED}:
         raise StaleAttempt
     return row
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     false,
 )
 
-VERSION = 4  # of the tables below, kept in SQLite's user_version
+VERSION = 5  # of the tables below, kept in SQLite's user_version
 
 metadata = MetaData()
 
@@ -39,6 +39,15 @@ UPGRADES = {
     3: (
         "ALTER TABLE jobs ADD COLUMN prompt_form VARCHAR",
         "ALTER TABLE jobs ADD COLUMN eval_blob_token VARCHAR",
+    ),
+    4: (
+        "ALTER TABLE jobs ADD COLUMN deaths INTEGER DEFAULT '0' NOT NULL",
+        "ALTER TABLE jobs ADD COLUMN batch_size INTEGER",
+        "ALTER TABLE jobs ADD COLUMN pause_requested BOOLEAN DEFAULT 0 NOT NULL",
+        "ALTER TABLE jobs ADD COLUMN pause_reason TEXT",
+        "ALTER TABLE jobs ADD COLUMN disk_full_since VARCHAR",
+        "ALTER TABLE jobs ADD COLUMN resumed_from_job VARCHAR",
+        "ALTER TABLE jobs ADD COLUMN resumed_from_step INTEGER",
     ),
 }
 
@@ -100,6 +109,13 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("lost_attempts", Integer, nullable=False, server_default="0"),
+    Column("deaths", Integer, nullable=False, server_default="0"),  # of its worker, one after another at one step
+    Column("batch_size", Integer),  # rows in a batch since memory ran out
+    Column("pause_requested", Boolean, nullable=False, server_default=false()),
+    Column("pause_reason", Text),  # while it is paused
+    Column("disk_full_since", String),  # when the disk was first full for it, until it makes progress
+    Column("resumed_from_job", String),
+    Column("resumed_from_step", Integer),
     Column("last_event_id", Integer, nullable=False, server_default="0"),
     Column("last_step", Integer),  # this and the next two: of the log events so far
     Column("last_loss", Float),

@@ -1,7 +1,7 @@
 """``python -m arkor.backend.training_worker SPEC``: train one attempt at a job.
 
 Exit codes: 0 the job is complete or cancelled; 1 it failed, and the backend knows why; 3 the backend is gone; 4 told
-to stop, to be resumed later; 5 another attempt has taken over.
+to stop, to be resumed later; 5 another attempt has taken over; 6 memory ran out; 7 the disk is full.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from arkor.backend.training_worker.failures import explain
+from arkor.backend.jobs import checkpoints
+from arkor.backend.training_worker.failures import explain, is_no_memory, is_no_space
 from arkor.backend.training_worker.limits.device import prepare_environment
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec, read_spec
@@ -23,6 +25,8 @@ from arkor.errors import ArkorError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_SUPERSEDED = 5
+EXIT_NO_MEMORY = 6
+EXIT_DISK_FULL = 7
 
 # A backend that stops still answers for a moment.
 _LAST_WORDS_S = 2.0
@@ -73,26 +77,48 @@ def run(spec: WorkerSpec) -> int:
         log.exception("The training failed")
         if stop.reason is not None:  # unwinding a library that was interrupted may look like a failure of its own
             return _stopped(stop.reason, spec, reporter, position)
+        code = _to_be_resumed(exc, spec, position)
+        if code is not None:
+            _keep_whole_checkpoint(spec)
+            reporter.flush(_LAST_WORDS_S)
+            return code
         reporter.send("training.failed", error=explain(exc, spec.job_dir), **position.fields())
-        return _ended(EXIT_FAILED, spec, reporter)
-    return _ended(0, spec, reporter)
+        return _ended(EXIT_FAILED, reporter, lambda: _keep_whole_checkpoint(spec))
+    # Leftovers cost disk space, and nothing else.
+    return _ended(0, reporter, lambda: shutil.rmtree(spec.checkpoints_dir, ignore_errors=True))
+
+
+def _to_be_resumed(exc: Exception, spec: WorkerSpec, position: Position) -> int | None:
+    """Return the exit code for a lack of something that the next attempt may have; None for other failures."""
+    if not spec.takes_faults:
+        return None
+    if is_no_space(exc):
+        return EXIT_DISK_FULL
+    # With one row in a batch there is no smaller one, and before the first batch a smaller one changes nothing.
+    has_smaller = position.has_begun and spec.config.value("batch_size") > 1
+    return EXIT_NO_MEMORY if has_smaller and is_no_memory(exc) else None
 
 
 def _stopped(reason: StopReason, spec: WorkerSpec, reporter: Reporter, position: Position) -> int:
     log.info("Stopped at step %s: %s", position.step, reason.name.lower())
     if reason is StopReason.CANCELLED:
         reporter.send("training.cancelled", **position.fields())
-        return _ended(reason.value, spec, reporter)
+        return _ended(reason.value, reporter, lambda: _keep_whole_checkpoint(spec))
     reporter.flush(_LAST_WORDS_S)
     return int(reason.value)
 
 
-def _ended(code: int, spec: WorkerSpec, reporter: Reporter) -> int:
+def _ended(code: int, reporter: Reporter, tidy: Callable[[], object]) -> int:
     """Wait until the backend knows the end; only then is there nothing left to resume."""
     if not reporter.flush():
         return int(StopReason.ORPHANED.value)
-    shutil.rmtree(spec.checkpoints_dir, ignore_errors=True)  # leftovers cost disk space, and nothing else
+    tidy()
     return code
+
+
+def _keep_whole_checkpoint(spec: WorkerSpec) -> None:
+    """Keep the last whole checkpoint alone, for the next attempt or for a new job that goes on from it."""
+    checkpoints.keep_only(spec.checkpoints_dir, checkpoints.latest_complete(spec.checkpoints_dir))
 
 
 def main(arguments: list[str]) -> int:

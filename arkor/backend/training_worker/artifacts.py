@@ -5,7 +5,6 @@ Protocol: docs/protocol.md, "Artifacts".
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -17,13 +16,12 @@ from typing import IO
 
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.protocol.jobs import Artifact
-from arkor.system.files import replacing
+from arkor.system.files import replacing, sha256_of
 
 _CONFIG, _WEIGHTS, _RECORD = ARCHIVED_FILES = ("adapter_config.json", "adapter_model.safetensors", "arkor.json")
 FINAL_NAME = "adapter"
 
 _CHECKPOINT_TAR = re.compile(r"checkpoint-([0-9]+)\.tar")
-_BUFFER_BYTES = 1024 * 1024
 
 
 def checkpoint_name(step: int) -> str:
@@ -83,11 +81,7 @@ def describe(tar: Path, step: int | None = None) -> Artifact:
         tar: the file.
         step: the optimizer step of a checkpoint, None for the final adapter.
     """
-    digest = hashlib.sha256()
-    with tar.open("rb") as file:
-        while block := file.read(_BUFFER_BYTES):
-            digest.update(block)
-    return Artifact(name=tar.stem, step=step, size_bytes=tar.stat().st_size, sha256=digest.hexdigest())
+    return Artifact(name=tar.stem, step=step, size_bytes=tar.stat().st_size, sha256=sha256_of(tar))
 
 
 def packed_checkpoints(folder: Path) -> list[Artifact]:

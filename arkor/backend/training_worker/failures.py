@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 from arkor.errors import ArkorError
+from arkor.system.files import NO_SPACE_CODES
 
 _MAX_CHARS = 1000
+_MAX_DETAIL_CHARS = 200
 # torch.save does not say why a write came out short: only where it noticed.
 _NO_SPACE_SIGNS = (
     "No space left on device",
@@ -26,14 +28,27 @@ def explain(exc: BaseException, job_dir: Path) -> str:
         exc: what ended the training.
         job_dir: the job's folder, whose disk may be full.
     """
-    if _is_about(exc, _NO_SPACE_SIGNS, errno.ENOSPC, errno.EDQUOT):
+    if is_no_space(exc):
         return f"No space left on the disk of {job_dir} ({_free_gib(job_dir)} free): make room, then start again"
-    if isinstance(exc, MemoryError) or _is_about(exc, _NO_MEMORY_SIGNS, errno.ENOMEM):
-        return "Not enough memory for this training: lower batch_size or max_length, or take a smaller model"
+    if is_no_memory(exc):
+        return (
+            f"Not enough memory for this training ({_joined_lines(str(exc))[:_MAX_DETAIL_CHARS]}): lower batch_size, "
+            "max_length or lora_r, set gradient_checkpointing=True, or take a smaller model"
+        )
     text = _joined_lines(str(exc))
     if isinstance(exc, ArkorError) and text:
         return text
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def is_no_space(exc: BaseException) -> bool:
+    """Whether an exception means that a disk is full."""
+    return _is_about(exc, _NO_SPACE_SIGNS, *NO_SPACE_CODES)
+
+
+def is_no_memory(exc: BaseException) -> bool:
+    """Whether an exception means that memory ran out."""
+    return isinstance(exc, MemoryError) or _is_about(exc, _NO_MEMORY_SIGNS, errno.ENOMEM)
 
 
 def _is_about(exc: BaseException, signs: tuple[str, ...], *numbers: int) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from arkor.backend.training_worker import artifacts, checkpoints
+from arkor.backend.jobs import checkpoints
+from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.best import Best
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.backend.training_worker.reporter import Reporter
@@ -176,7 +177,7 @@ def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporte
     """Tell again, in its order, what earlier attempts did up to the checkpoint that this one continues from.
 
     The backend passes over what it has stored. What it was not told, because the worker was killed or the backend
-    was away, it learns now.
+    was away, it learns now. What another job did, which this one was resumed from, is not told again.
 
     Args:
         history: the trainer's log history in that checkpoint.
@@ -184,10 +185,11 @@ def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporte
         spec: the attempt.
         reporter: where events go.
     """
+    after = -1 if spec.resumed_from_step is None else spec.resumed_from_step
     told = [
         (int(entry["step"]), "training.log", log_fields(entry))
         for entry in history
-        if "loss" in entry or "eval_loss" in entry
+        if ("loss" in entry or "eval_loss" in entry) and entry["step"] > after
     ]
     told += [
         (artifact.step, "checkpoint.saved", {"step": artifact.step, "artifacts": [artifact.to_wire()]})

@@ -30,8 +30,10 @@ class WorkerSpec(RowsSpec):
         model_root: folder below which model folders have to lie; None allows none.
         cache_dir: where the examples of earlier jobs are kept; None keeps none.
         cache_bytes: how large they may be together.
+        resumed_from_step: the step of another job's checkpoint that this one began with; None for one that began anew.
         tells_preparing: whether the backend knows ``training.preparing``; one that was started before arkor was
             upgraded does not.
+        takes_faults: the same of the exit codes for a lack of memory and a full disk.
     """
 
     job_id: str
@@ -43,7 +45,9 @@ class WorkerSpec(RowsSpec):
     model_root: Path | None = attrs.field(default=None, converter=optional_path)
     cache_dir: Path | None = attrs.field(default=None, converter=optional_path)
     cache_bytes: int = 0
+    resumed_from_step: int | None = None
     tells_preparing: bool = False
+    takes_faults: bool = False
 
     @property
     def checkpoints_dir(self) -> Path:
@@ -79,7 +83,9 @@ def read_spec(path: Path) -> WorkerSpec:
             model_root=body.get("modelRoot"),
             cache_dir=body.get("cacheDir"),
             cache_bytes=body.get("cacheBytes") or 0,
+            resumed_from_step=body.get("resumedFromStep"),
             tells_preparing=body.get("tellsPreparing") is True,
+            takes_faults=body.get("takesFaults") is True,
             allow_private_urls=body.get("allowPrivateUrls") is True,
         )
     except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as exc:

@@ -33,10 +33,12 @@ class Position:
 
     Attributes:
         step: optimizer steps done, None before the first attempt to do one.
+        has_begun: whether the rows and the model are ready, and the training has begun.
     """
 
     def __init__(self) -> None:
         self.step: int | None = None
+        self.has_begun = False
 
     def fields(self) -> dict[str, int]:
         """Return it as the fields of an event."""

@@ -13,7 +13,8 @@ from typing import Any
 from transformers import TrainerState
 
 from arkor.backend import models
-from arkor.backend.training_worker import artifacts, checkpoints, model, settings
+from arkor.backend.jobs import checkpoints
+from arkor.backend.training_worker import artifacts, model, settings
 from arkor.backend.training_worker.advice import advice
 from arkor.backend.training_worker.best import Best, Rule
 from arkor.backend.training_worker.examples.cache import ExampleCache
@@ -29,6 +30,7 @@ from arkor.backend.training_worker.rows.load import fetch_rows
 from arkor.backend.training_worker.rows.phases import tell_nobody
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
+from arkor.errors import ArkorError
 from arkor.protocol.jobs import Artifact
 from arkor.system.folder_cache import FolderCache
 
@@ -66,6 +68,7 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     progress = Progress(spec, reporter, stop, position, made_by, best=best)
     trainer.add_callback(progress)
     stop.hold()
+    position.has_begun = True
     _Attempt(spec, reporter, stop, trainer, progress, made_by=made_by, best=best).run(data)
 
 
@@ -99,7 +102,7 @@ class _Attempt:
         self._began = time.monotonic()
 
     def run(self, data: Data) -> None:
-        resumed = checkpoints.latest_complete(self._spec.checkpoints_dir) if self._spec.attempt > 1 else None
+        resumed = self._checkpoint()
         checkpoints.keep_only(self._spec.checkpoints_dir, resumed)
         self._reporter.send("training.started", metadata=self._metadata(data, resumed))
         try:
@@ -111,6 +114,18 @@ class _Attempt:
             self._save_now()
             raise
         self._complete()
+
+    def _checkpoint(self) -> Path | None:
+        """Return the checkpoint to go on from; None to begin anew."""
+        from_step = self._spec.resumed_from_step
+        if self._spec.attempt == 1 and from_step is None:
+            return None
+        found = checkpoints.latest_complete(self._spec.checkpoints_dir)
+        if found is None and from_step is not None:
+            raise ArkorError(
+                f"The checkpoint of step {from_step} that this job was to go on from is damaged: start a new job"
+            )
+        return found
 
     def _train(self, resumed: Path | None) -> None:
         if resumed is None:

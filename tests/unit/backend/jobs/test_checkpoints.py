@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arkor.backend.training_worker import checkpoints
+from arkor.backend.jobs import checkpoints
 
 FILES = (
     "adapter_config.json",

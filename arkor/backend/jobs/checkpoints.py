@@ -2,7 +2,7 @@
 
 A training killed while it saves leaves a folder that looks like a checkpoint, and that the trainer would silently
 resume wrongly (without its optimizer, say). So a checkpoint counts only with a mark, which is written last and lists
-every file with its size.
+every file with its size and its SHA-256. A file that was changed on the disk since is noticed before it is used.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
-from arkor.system.files import write_atomically
+from arkor.system.files import sha256_of, write_atomically
 
 _FOLDER = re.compile(r"checkpoint-([0-9]+)")
 _MARK = "complete.json"
@@ -41,26 +42,58 @@ def mark_complete(checkpoint: Path) -> None:
     Raises:
         OSError: a file that resuming needs is missing, or the disk is full.
     """
-    sizes = {}
+    files = {}
     for name in sorted({*_REQUIRED, *(item.name for item in checkpoint.iterdir() if item.is_file())} - {_MARK}):
         with (checkpoint / name).open("rb") as file:
             os.fsync(file.fileno())
-            sizes[name] = os.fstat(file.fileno()).st_size
-    write_atomically(checkpoint / _MARK, json.dumps(sizes).encode())
+        files[name] = _described(checkpoint / name)
+    write_atomically(checkpoint / _MARK, json.dumps(files).encode())
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint has its mark, and every file that the mark lists."""
+    """Whether a checkpoint has its mark, and every file that the mark lists as it was saved."""
     try:
-        sizes = json.loads((checkpoint / _MARK).read_bytes())
-        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):  # absent or cut: not complete, which is the answer
+        files = json.loads((checkpoint / _MARK).read_bytes())
+        # An older arkor wrote the size alone.
+        return all(
+            _described(checkpoint / name) == known
+            if isinstance(known, dict)
+            else (checkpoint / name).stat().st_size == known
+            for name, known in files.items()
+        )
+    except (OSError, ValueError, AttributeError):  # absent or cut: not complete, which is the answer
         return False
 
 
 def latest_complete(folder: Path) -> Path | None:
     """Return the complete checkpoint with the highest step, or None."""
-    return max(filter(is_complete, _checkpoints(folder)), key=step_of, default=None)
+    newest_first = sorted(_checkpoints(folder), key=step_of, reverse=True)
+    return next(filter(is_complete, newest_first), None)
+
+
+def link(checkpoint: Path, folder: Path) -> None:
+    """Give a complete checkpoint to another job; both may remove it afterwards.
+
+    Args:
+        checkpoint: the checkpoint.
+        folder: where the other job has its checkpoints.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    target = folder / checkpoint.name
+    target.mkdir(parents=True)
+    # The mark is the last of the names: a copy that is cut off is not complete.
+    for file in sorted(checkpoint.iterdir(), key=lambda file: file.name == _MARK):
+        link_or_copy(file, target / file.name)
+
+
+def link_or_copy(file: Path, target: Path) -> None:
+    """Give a file that nobody changes a second name, or copy it where the file system has no such names."""
+    try:
+        target.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def keep_only(folder: Path, kept: Path | None) -> None:
@@ -70,6 +103,10 @@ def keep_only(folder: Path, kept: Path | None) -> None:
             # The mark goes first: a removal that is cut short must not leave something that passes for whole.
             (checkpoint / _MARK).unlink(missing_ok=True)
             shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _described(file: Path) -> dict[str, Any]:
+    return {"size": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def _checkpoints(folder: Path) -> list[Path]:
