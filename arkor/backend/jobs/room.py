@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 
@@ -32,6 +33,11 @@ class _Wait:
     since: float
 
 
+def free_bytes(folder: Path) -> int:
+    """Return what is free on the disk of a folder."""
+    return shutil.disk_usage(folder).free
+
+
 class Room:
     """Pauses jobs for which the disk is full, and queues them again when there is room. One thread at a time.
 
@@ -49,7 +55,7 @@ class Room:
 
     def await_room(self, job_id: str, attempt: int) -> None:
         """Pause a job whose attempt has ended because the disk was full."""
-        free = self._free_bytes()
+        free = free_bytes(self._settings.data)
         self._waits[job_id] = _Wait(free, self._monotonic())
         reason = f"the disk is full: {free // 2**20} MiB are free for {self._settings.data}"
         log.warning("Job %s, attempt %d: paused, %s", job_id, attempt, reason)
@@ -63,7 +69,7 @@ class Room:
         """
         waiting = self._queue.waiting_for_room()
         self._waits = {one.job_id: self._waits[one.job_id] for one in waiting if one.job_id in self._waits}
-        free, at = self._free_bytes(), self._monotonic()
+        free, at = free_bytes(self._settings.data), self._monotonic()
         for one in waiting:
             # After a restart of the backend, nobody knows what was free: it is tried at once.
             wait = self._waits.get(one.job_id)
@@ -80,6 +86,3 @@ class Room:
             f"The disk stayed full for {hours:.3g} h: {free // 2**20} MiB are free for {self._settings.data}. "
             "Make room, then resume the job"
         )
-
-    def _free_bytes(self) -> int:
-        return shutil.disk_usage(self._settings.data).free

@@ -7,8 +7,8 @@ import signal
 NO_BACKEND_EXIT_CODE = 3
 # What a worker exits with when it left a checkpoint and no verdict: it was told to stop (4), or lost its backend.
 RESUMABLE_EXIT_CODES = frozenset({NO_BACKEND_EXIT_CODE, 4})
-NO_MEMORY_EXIT_CODE = 6
-DISK_FULL_EXIT_CODE = 7
+NO_MEMORY_EXIT_CODE = 12  # these two are the numbers of the errors ENOMEM and ENOSPC
+DISK_FULL_EXIT_CODE = 28
 
 
 def describe_exit(exit_code: int, tail: str) -> str:

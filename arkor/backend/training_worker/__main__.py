@@ -1,7 +1,7 @@
 """``python -m arkor.backend.training_worker SPEC``: train one attempt at a job.
 
 Exit codes: 0 the job is complete or cancelled; 1 it failed, and the backend knows why; 3 the backend is gone; 4 told
-to stop, to be resumed later; 5 another attempt has taken over; 6 memory ran out; 7 the disk is full.
+to stop, to be resumed later; 5 another attempt has taken over; 12 memory ran out; 28 the disk is full.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from arkor.errors import ArkorError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_SUPERSEDED = 5
-EXIT_NO_MEMORY = 6
-EXIT_DISK_FULL = 7
+EXIT_NO_MEMORY = 12
+EXIT_DISK_FULL = 28
 
 # A backend that stops still answers for a moment.
 _LAST_WORDS_S = 2.0

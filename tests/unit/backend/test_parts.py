@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from arkor.backend.jobs.job_folder import log_tail
-from arkor.backend.processes.exit_reasons import describe_exit
+from arkor.backend.processes.exit_reasons import describe_death, describe_exit
 from arkor.backend.server_file import ServerFile
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
@@ -20,16 +20,21 @@ from arkor.errors import LocalBackendError
 @pytest.mark.parametrize(
     ("exit_code", "text"),
     [
-        (7, "The worker ended with exit code 7 without saying how the training went."),
-        (-9, "The worker was killed by signal SIGKILL (often: out of memory)."),
-        (-11, "The worker was killed by signal SIGSEGV."),
-        (-77, "The worker was killed by signal 77."),
+        (-9, "its worker was killed by signal SIGKILL (often: out of memory)"),
+        (-11, "its worker was killed by signal SIGSEGV"),
+        (-77, "its worker was killed by signal 77"),
     ],
 )
-def test_an_ending_is_named(exit_code: int, text: str) -> None:
-    """By its code or by its signal."""
-    assert describe_exit(exit_code, "") == f"{text}\nIts log is empty."
-    assert describe_exit(exit_code, "a\nb") == f"{text}\nThe end of its log:\na\nb"
+def test_a_death_is_named_by_its_signal(exit_code: int, text: str) -> None:
+    """By its number, if the system has no name for it."""
+    assert describe_death(exit_code) == text
+
+
+def test_an_ending_is_named_by_its_code() -> None:
+    """The end of the log follows."""
+    text = "The worker ended with exit code 7 without saying how the training went."
+    assert describe_exit(7, "") == f"{text}\nIts log is empty."
+    assert describe_exit(7, "a\nb") == f"{text}\nThe end of its log:\na\nb"
 
 
 def test_a_log_tail_is_of_the_last_attempt(tmp_path: Path) -> None:

@@ -3,116 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 import pytest
 
 from arkor.backend.jobs.job_folder import log_path, spec_path, write_spec
-from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.processes.engine import WorkerHandle
-from arkor.backend.settings import Settings
-from arkor.backend.store import Store
-from arkor.backend.store.feed import Feed
-from arkor.backend.store.jobs import NewJob
+from arkor.backend.store.queue import Loss
 from arkor.backend.store.reports import WorkerEvent
-from arkor.backend.store.tenants import Project
 from arkor.system.files import LONGEST_LOG_BYTES
 from tests.support.eventually import eventually
-
-CONFIG = {"model": "m", "datasetSource": {"type": "huggingface", "name": "a/b"}}
-
-
-class ScriptedEngine:
-    """Starts nothing; the test ends a worker by calling what it was handed."""
-
-    def __init__(self) -> None:
-        self.exits: list[Callable[[int], None]] = []
-        self.killed: list[WorkerHandle] = []
-        self.error: OSError | None = None
-        self.found: list[tuple[Path, WorkerHandle]] = []
-
-    def start(self, spec_path: Path, log_path: Path, on_exit: Callable[[int], None]) -> WorkerHandle:
-        if self.error is not None:
-            raise self.error
-        self.exits.append(on_exit)
-        return WorkerHandle(len(self.exits), "start")
-
-    def find(self, folder: Path) -> list[tuple[Path, WorkerHandle]]:
-        return [(spec, handle) for spec, handle in self.found if handle not in self.killed]
-
-    def is_alive(self, handle: WorkerHandle) -> bool:
-        return handle not in self.killed
-
-    def terminate(self, handle: WorkerHandle) -> None:
-        if handle.pid <= len(self.exits):
-            self.exits[handle.pid - 1](4)
-        else:  # an earlier backend's
-            self.killed.append(handle)
-
-    def kill(self, handle: WorkerHandle) -> None:
-        self.killed.append(handle)
-
-
-@attrs.define
-class Clock:
-    """A time that passes only when the test says so."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@attrs.frozen
-class House:
-    """A store with a project in it, an engine, and settings."""
-
-    store: Store
-    project: Project
-    engine: ScriptedEngine
-    settings: Settings
-
-    def submit(self, name: str = "job") -> str:
-        return self.store.jobs.create(self.project, NewJob(name=name, config=CONFIG), CONFIG)[0].id
-
-    def paused_at(self, clock: Clock) -> Scheduler:
-        """Return a scheduler without its thread: the test takes the turns, and the time is the test's."""
-        return Scheduler(self.store.queue, self.engine, self.settings, "http://127.0.0.1:1", clock)
-
-    def scheduler(self) -> Scheduler:
-        scheduler = Scheduler(self.store.queue, self.engine, self.settings, "http://127.0.0.1:1")
-        scheduler.start()
-        return scheduler
-
-    def status(self, job_id: str) -> str:
-        job = self.store.jobs.get(self.project, job_id)
-        assert job is not None
-        return job.status
-
-    def last_event(self, job_id: str) -> str:
-        return self.store.events.after(job_id, 0)[0][-1].data
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    store = Store(tmp_path / "db.sqlite3", Feed(), tmp_path)
-    _, identity = store.tenants.create_anonymous("cli")
-    project = store.tenants.create_project(identity.org, "p", "P")
-    assert project is not None
-    settings = Settings(data=tmp_path, lease_s=0.5, first_lease_s=5.0, cancel_grace_s=0.1, stop_grace_s=1.0)
-    yield House(store, project, ScriptedEngine(), settings)
-    store.close()
+from tests.support.scripted_engine import Clock, House
 
 
 def test_a_worker_that_cannot_be_started_is_tried_again(house: House, caplog: pytest.LogCaptureFixture) -> None:
     """Later each time; the log has the reason, and other jobs get their turn meanwhile."""
     clock = Clock()
     scheduler, job_id = house.paused_at(clock), house.submit()
-    house.engine.error = OSError(28, "No space left on device")
+    house.engine.error = OSError(11, "Resource temporarily unavailable")
     assert scheduler.turn() == 1.0
-    assert "No space left on device" in caplog.text
+    assert "Resource temporarily unavailable" in caplog.text
     assert (house.status(job_id), spec_path(house.settings, job_id).exists()) == ("queued", False)
     clock.now += 0.9
     assert scheduler.turn() == pytest.approx(0.1)
@@ -147,7 +59,7 @@ def test_a_job_that_waits_for_another_start_can_be_cancelled(house: House) -> No
     """At once, and nothing is started for it."""
     clock = Clock()
     scheduler, job_id = house.paused_at(clock), house.submit()
-    house.engine.error = OSError(28, "No space left on device")
+    house.engine.error = OSError(11, "Resource temporarily unavailable")
     scheduler.turn()
     assert house.store.jobs.cancel(job_id)
     scheduler.ending(job_id)
@@ -164,7 +76,8 @@ def _power_cut(house: House, job_id: str, *steps: int) -> None:
     assert job.id == job_id
     events = [WorkerEvent(seq, "training.log", {"step": step, "loss": 1.0}) for seq, step in enumerate(steps, 1)]
     house.store.reports.receive(job_id, job.attempt, job.token, events)
-    house.store.queue.lose(job_id, job.attempt, "its worker's process was gone", house.settings.max_attempts)
+    loss = Loss(reason="its worker's process was gone")
+    house.store.queue.lose(job_id, job.attempt, loss, house.settings.max_attempts)
 
 
 def test_power_cuts_do_not_fail_a_job_that_makes_progress(house: House) -> None:
@@ -479,7 +392,7 @@ def test_what_an_attempt_left_unfinished_goes_with_it(house: House) -> None:
     (folder / ".examples.x" / "examples").mkdir(parents=True)
     for name in (".dataset.x", ".adapter.x/adapter_config.json", "artifacts/.adapter.x.part", "artifacts/adapter.tar"):
         (folder / name).write_text("")
-    house.engine.exits[0](-9)
+    house.engine.exits[0](1)
     scheduler.turn()
     left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     assert left == ["artifacts", "artifacts/adapter.tar", "checkpoints", "worker.log"]

@@ -83,6 +83,9 @@ def test_what_a_killed_process_did_not_forget_leaves_the_disk_at_the_next_start(
 
 
 def _to_version_2(database: sqlite3.Connection) -> None:
+    later = ("deaths", "batch_size", "pause_requested", "pause_reason", "disk_full_since", "resumed_from_job")
+    for column in (*later, "resumed_from_step"):
+        database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
     database.execute("ALTER TABLE jobs DROP COLUMN eval_blob_token")
     database.execute("ALTER TABLE attempts DROP COLUMN pid_start")
     database.execute("ALTER TABLE attempts ADD COLUMN pid_created FLOAT")
@@ -139,6 +142,7 @@ def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) ->
         assert (row.name, row.last_step, row.last_loss, row.last_eval_loss) == ("old", None, None, None)
         assert row.prompt_form is None
         assert row.eval_blob_token is None
+        assert (row.deaths, row.pause_requested, row.batch_size, row.resumed_from_job) == (0, False, None, None)
         database.close()
 
 
