@@ -29,11 +29,10 @@ def run(model_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
     The training and the evaluations are real; only the loss of an evaluation is what the test says.
     """
-    from trl import SFTTrainer
-
+    from arkor.backend.training_worker.loss import TokenMeanTrainer
     from arkor.backend.training_worker.training import train
 
-    real = SFTTrainer.evaluation_loop
+    real = TokenMeanTrainer.evaluation_loop
 
     def make(
         losses: Mapping[int, float], job: str = "job", number: int = 1, stop_at: int | None = None, **settings: Any
@@ -43,7 +42,7 @@ def run(model_folder: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.Monk
             output.metrics["eval_loss"] = losses[trainer.state.global_step]
             return output
 
-        monkeypatch.setattr(SFTTrainer, "evaluation_loop", evaluation_loop)
+        monkeypatch.setattr(TokenMeanTrainer, "evaluation_loop", evaluation_loop)
         (tmp_path / job).mkdir(exist_ok=True)
         usual: dict[str, Any] = {"max_steps": 6, "eval_steps": 2, "save_steps": 2, "learning_rate": 0.02}
         usual["dataset_split"] = {"evalFraction": 0.2}

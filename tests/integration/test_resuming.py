@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from arkor.backend.jobs import checkpoints
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
+from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
 from tests.support.attempts import UPLOADED, Events, attempt as attempt_at
 
@@ -26,10 +28,11 @@ def attempt(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., Non
     """Make an attempt at a job of six steps, each second of which is evaluated."""
     from arkor.backend.training_worker.training import train
 
-    def make(job: str, number: int, events: Events, stop: StopSwitch, held_out: dict[str, Any]) -> None:
+    def make(job: str, number: int, events: Events, stop: StopSwitch, settings: dict[str, Any], **of_spec: Any) -> None:
         (tmp_path / job).mkdir(exist_ok=True)
-        config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, max_steps=6, eval_steps=2, **held_out)
+        config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, max_steps=6, eval_steps=2, **settings)
         fields = {"job_id": job, "attempt": number, "eval_dataset_path": rows, "model_root": model_folder.parent}
+        fields |= of_spec
         spec = attempt_at(config, tmp_path / job, rows, **fields)
         train(spec, events, stop, Position())  # type: ignore[arg-type]
 
@@ -54,6 +57,80 @@ def test_an_evaluation_that_a_stop_broke_off_is_made_up_for(
     for name in ("loss", "evalLoss"):
         assert second.figures(name) == pytest.approx(whole.figures(name))
     assert second.sent[-1]["type"] == "training.completed"
+
+
+def _stopped_at(attempt: Callable[..., None], job: str, step: int) -> None:
+    stop = StopSwitch()
+    events = Events(stop, lambda event: event["type"] == "training.log" and event["step"] == step)
+    with pytest.raises(Interrupted):
+        attempt(job, 1, events, stop, SPLIT)
+
+
+@pytest.mark.parametrize(("size", "count"), [(2, 2), (1, 4)])
+def test_smaller_batches_go_on_as_larger_ones_would(attempt: Callable[..., None], size: int, count: int) -> None:
+    """An optimizer step takes the same rows, and so the losses are the same but for rounding."""
+    whole = Events(StopSwitch())
+    attempt("whole", 1, whole, StopSwitch(), SPLIT)
+    _stopped_at(attempt, "halved", 3)
+    second = Events(StopSwitch())
+    attempt("halved", 2, second, StopSwitch(), {**SPLIT, "batch_size": size, "gradient_accumulation_steps": count})
+    assert second.sent[0]["metadata"]["resumedFromStep"] == 4
+    for name in ("loss", "evalLoss"):
+        assert second.figures(name) == pytest.approx(whole.figures(name), abs=1e-4)
+    assert second.sent[-1]["metrics"]["steps"] == 6
+
+
+def test_a_new_job_goes_on_from_the_checkpoint_of_another(attempt: Callable[..., None], tmp_path: Path) -> None:
+    """Its events begin after the step of the checkpoint, and its losses are those of an unbroken training."""
+    whole = Events(StopSwitch())
+    attempt("whole", 1, whole, StopSwitch(), SPLIT)
+    _stopped_at(attempt, "former", 3)
+    (checkpoint,) = (tmp_path / "former" / "checkpoints").glob("checkpoint-*")
+    checkpoints.link(checkpoint, tmp_path / "new" / "checkpoints")
+    stop = StopSwitch()
+    first = Events(stop, lambda event: event["type"] == "training.log" and event["step"] == 5)
+    with pytest.raises(Interrupted):
+        attempt("new", 1, first, stop, SPLIT, resumed_from_step=4)
+    second = Events(StopSwitch())
+    attempt("new", 2, second, StopSwitch(), SPLIT, resumed_from_step=4)
+    assert first.sent[0]["metadata"]["resumedFromStep"] == 4
+    assert second.sent[0]["metadata"]["resumedFromStep"] > 4
+    assert (min(first.figures("loss")), min(second.figures("loss"))) == (5, 5)  # it tells its own steps again
+    after = {step: loss for step, loss in whole.figures("loss").items() if step > 4}
+    assert {**first.figures("loss"), **second.figures("loss")} == pytest.approx(after)
+    assert second.sent[-1]["metrics"]["trainLoss"] == pytest.approx(whole.sent[-1]["metrics"]["trainLoss"])
+    assert checkpoint.is_dir()  # the other job still has it
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_batches_of_an_evaluation_do_not_change_its_loss(attempt: Callable[..., None], size: int) -> None:
+    """Each counted token weighs the same, however the rows are divided."""
+    whole, divided = Events(StopSwitch()), Events(StopSwitch())
+    attempt("whole", 1, whole, StopSwitch(), {**SPLIT, "eval_batch_size": 100})
+    attempt("divided", 1, divided, StopSwitch(), {**SPLIT, "eval_batch_size": size})
+    assert divided.figures("evalLoss") == pytest.approx(whole.figures("evalLoss"), abs=1e-5)
+
+
+def _flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_checkpoint_that_was_changed_on_the_disk_is_not_used(attempt: Callable[..., None], tmp_path: Path) -> None:
+    """The job begins anew, and ends as an unbroken one; a resumed job cannot, and says so."""
+    whole = Events(StopSwitch())
+    attempt("whole", 1, whole, StopSwitch(), SPLIT)
+    _stopped_at(attempt, "damaged", 3)
+    (checkpoint,) = (tmp_path / "damaged" / "checkpoints").glob("checkpoint-*")
+    checkpoints.link(checkpoint, tmp_path / "new" / "checkpoints")
+    _flip_a_byte(checkpoint / "optimizer.pt")  # the other name of the file is the other job's
+    second = Events(StopSwitch())
+    attempt("damaged", 2, second, StopSwitch(), SPLIT)
+    assert "resumedFromStep" not in second.sent[0]["metadata"]
+    assert second.figures("loss") == pytest.approx(whole.figures("loss"))
+    with pytest.raises(ArkorError, match=r"The checkpoint of step 4 .* is damaged: start a new job"):
+        attempt("new", 1, Events(StopSwitch()), StopSwitch(), SPLIT, resumed_from_step=4)
 
 
 def test_the_last_metrics_have_each_number_of_threads(attempt: Callable[..., None]) -> None:

@@ -47,15 +47,15 @@ def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: 
         ConfigError: the model lacks a module or a layer that the settings name.
     """
     from transformers import set_seed
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
-    from arkor.backend.training_worker.loss import CountedLossTrainer
+    from arkor.backend.training_worker.loss import CountedLossTrainer, TokenMeanTrainer
 
     set_seed(spec.config.value("seed"))
     device = attrs.evolve(device, dtype=spec.config.dtype or device.dtype)
     arguments = settings.training_arguments(spec, device, data.receipt.max_length, evaluate=bool(data.eval))
     # TRL scores only the counted positions by itself where it has Triton.
-    trainer_class = CountedLossTrainer if device.is_cpu else SFTTrainer
+    trainer_class = CountedLossTrainer if device.is_cpu else TokenMeanTrainer
     loaded = _load_model(spec, device, model_path, data.longest)
     trainer = trainer_class(
         model=loaded,

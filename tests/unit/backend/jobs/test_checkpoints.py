@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,15 +39,39 @@ def test_the_latest_complete_one_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", ["missing", "cut"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
 def test_one_with_a_damaged_file_does_not_count(tmp_path: Path, name: str, damage: str) -> None:
     """The trainer would resume silently wrong without its optimizer, say."""
     checkpoint = make(tmp_path, 3)
     if damage == "missing":
         (checkpoint / name).unlink()
     else:
-        (checkpoint / name).write_text("x")
+        (checkpoint / name).write_text("x" if damage == "cut" else name[:-1] + "x")
     assert checkpoints.latest_complete(tmp_path) is None
+
+
+def test_one_of_an_older_arkor_counts(tmp_path: Path) -> None:
+    """Its mark has the sizes alone."""
+    checkpoint = make(tmp_path, 3)
+    (checkpoint / "complete.json").write_text(json.dumps({name: len(name) for name in FILES}))
+    assert checkpoints.latest_complete(tmp_path) == checkpoint
+    (checkpoint / FILES[0]).write_text("x")
+    assert checkpoints.latest_complete(tmp_path) is None
+
+
+@pytest.mark.parametrize("mark", ["", "[]", "{", '{"optimizer.pt": null}', "1"])
+def test_one_with_a_damaged_mark_does_not_count(tmp_path: Path, mark: str) -> None:
+    """Whatever is in it."""
+    (make(tmp_path, 3) / "complete.json").write_text(mark)
+    assert checkpoints.latest_complete(tmp_path) is None
+
+
+def test_one_that_is_handed_on_belongs_to_both(tmp_path: Path) -> None:
+    """Either may remove it."""
+    checkpoint = make(tmp_path / "one", 3)
+    checkpoints.link(checkpoint, tmp_path / "other")
+    checkpoints.keep_only(tmp_path / "one", None)
+    assert checkpoints.latest_complete(tmp_path / "other") == tmp_path / "other" / "checkpoint-3"
 
 
 @pytest.mark.parametrize("name", FILES)
