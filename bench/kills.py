@@ -15,12 +15,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import os
 import random
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -33,7 +30,7 @@ from typing import Any
 import attrs
 import click
 import psutil
-import requests
+from backend_process import ROOT, BackendProcess, processes_of
 from quick_worker import GIVE_UP_S
 from verdicts import CALLBACKS, Ending, Order, Record, Told, faults_of, files_left
 
@@ -42,113 +39,22 @@ from arkor.client.project import ensure_project
 from arkor.errors import Aborted, ArkorError
 from arkor.protocol.jobs import Scope, TrainingJob
 
-ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # for the stand-ins of the tests
-from tests.support.tiny_model import write_tiny_model  # noqa: E402
+from tests.support.tiny_model import write_tiny_model
 
 POLICY = ReconnectPolicy(base_delay=0.1, max_delay=0.5, idle_timeout=10.0)
 # Patiences that suit workers of a second, on a busy machine.
-OPTIONS = {"max-parallel": 4, "ping": 1, "lease": 4, "first-lease": 30, "cancel-grace": 3, "stop-grace": 5}
+OPTIONS = {
+    "worker": "quick_worker",
+    "max-parallel": 4,
+    "ping": 1,
+    "lease": 4,
+    "first-lease": 30,
+    "cancel-grace": 3,
+    "stop-grace": 5,
+}
 CLIENTS = 8
-READY_S = 60.0
-PORTS = range(20_000, 30_000)  # below those that a system takes for outgoing connections
 PAUSES_S = (0.0, 0.0, 0.5, GIVE_UP_S + 2.0)  # in the last one, workers give up
-
-
-class BackendProcess:
-    """The backend, on one port and one data folder for all its lives.
-
-    Args:
-        folder: gets ``data``, ``home``, ``model``, ``server.json`` and ``backend.log``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.data = folder / "data"
-        self.log = folder / "backend.log"
-        self.secrets: dict[str, str] = {}
-        self._port = _free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._server_file = folder / "server.json"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def launch(self) -> None:
-        """Start it without waiting."""
-        command = [sys.executable, "-m", "arkor.backend", "--data", str(self.data), "--port", str(self._port)]
-        command += ["--server-file", str(self._server_file), "--model-root", str(self.folder / "model")]
-        command += ["--worker", "quick_worker"]
-        command += [word for name, value in OPTIONS.items() for word in (f"--{name}", str(value))]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, ROOT)))}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def start(self) -> None:
-        """Start it, and return when it answers."""
-        self.launch()
-        deadline = time.monotonic() + READY_S
-        while not self._is_ready():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise click.ClickException(f"The backend did not start:\n{self.log.read_text()[-3000:]}")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.05)
-
-    def _is_ready(self) -> bool:
-        try:
-            note = json.loads(self._server_file.read_bytes())
-            requests.get(f"{self.url}/healthz", timeout=5).raise_for_status()
-        except (OSError, ValueError):
-            return False
-        self.secrets[note["secret"]] = "a secret of server.json"
-        return bool(note["pid"] == self.process.pid)
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """Its present process."""
-        assert self._process is not None
-        return self._process
-
-    def kill(self) -> None:
-        """Kill -9 it; its workers stay."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        """Ask it to stop."""
-        self.process.terminate()
-        code = self.process.wait(READY_S)
-        if code:
-            raise click.ClickException(f"The backend was asked to stop, and ended with exit code {code}.")
-
-    def workers(self) -> dict[str, psutil.Process]:
-        """Return the workers that run, by their jobs' ids, and learn their tokens."""
-        found = {}
-        for process in processes_of(self.data):
-            with contextlib.suppress(psutil.NoSuchProcess, OSError, ValueError):
-                spec = Path(process.cmdline()[-1])
-                if spec.name == "spec.json":
-                    self.secrets[json.loads(spec.read_bytes())["token"]] = "the token of an attempt"
-                    found[spec.parent.name] = process
-        return dict(sorted(found.items()))
-
-
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Return the processes whose command line names a folder."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if str(folder) in " ".join(process.cmdline()) and process.pid != os.getpid():
-                found.append(process)
-    return found
-
-
-def _free_port() -> int:
-    for port in random.sample(PORTS, 100):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise click.ClickException("No port is free.")
 
 
 @attrs.define
@@ -353,7 +259,7 @@ def run(folder: Path, seed: int, jobs: int) -> Run:
         (folder / name).mkdir()
     write_tiny_model(folder / "model")
     os.environ["HOME"] = str(folder / "home")
-    backend = BackendProcess(folder)
+    backend = BackendProcess(folder, OPTIONS)
     backend.start()
     client = CloudApiClient.connect(backend.url)
     scope = ensure_project(client, folder / "project")
@@ -380,7 +286,7 @@ def judged(clients: Clients, killer: Killer, client: CloudApiClient, scope: Scop
             continue
         stored = stored_events(client, scope, job)
         streamed = clients.streamed(job) if job.is_terminal else []
-        ending = Ending(job, stored, streamed, killer.kills_during(job), killer.of_job[job.id])
+        ending = Ending(job, stored, streamed, killer.kills_during(job))
         faults += [f"{job.id} ({record.order}): {fault}" for fault in faults_of(record, ending)]
         endings.append(ending)
     return faults, endings

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from arkor import BlobDataset, HuggingFaceDataset, LocalDataset
+from arkor.protocol.events import BACKEND_EVENT_TYPES
 from arkor.protocol.jobs import JobStatus, TrainingJob
 
 LOST_ATTEMPTS = 3  # in a row, after which a job fails
@@ -112,14 +113,12 @@ class Ending:
         stored: its events, as the backend hands out what is stored.
         streamed: its events, as who attaches to it now has them.
         kills: how often anything was killed or stopped while it was under way.
-        worker_kills: how often its worker was killed.
     """
 
     job: TrainingJob
     stored: list[Told]
     streamed: list[Told]
     kills: int
-    worker_kills: int
 
 
 def faults_of(record: Record, ending: Ending) -> Iterator[str]:
@@ -132,7 +131,8 @@ def faults_of(record: Record, ending: Ending) -> Iterator[str]:
         yield f"streamed {_short(ending.streamed)}, but stored {_short(ending.stored)}"
     if [event_id for event_id, _ in ending.stored] != [str(number) for number in range(1, len(ending.stored) + 1)]:
         yield f"the ids are {[event_id for event_id, _ in ending.stored]}"
-    events = [(body["type"], body.get("step")) for _, body in record.told]
+    # How its attempts were lost is told beside them.
+    events = [(body["type"], body.get("step")) for _, body in record.told if body["type"] not in BACKEND_EVENT_TYPES]
     if record.called != [(CALLBACKS[kind], step) for kind, step in events if kind in CALLBACKS]:
         yield f"called {record.called} for {events}"
     plan = record.order.plan()
@@ -154,8 +154,6 @@ def _is_explained(record: Record, ending: Ending) -> bool:
         return record.order.cancel_at is not None
     if ending.job.status != JobStatus.FAILED:
         return False
-    if error.startswith("The worker was killed by signal SIGKILL"):
-        return ending.worker_kills > 0
     return error.startswith(f"Gave up after {LOST_ATTEMPTS} lost attempts") and ending.kills >= LOST_ATTEMPTS
 
 

@@ -13,7 +13,6 @@ import pytest
 from arkor.protocol.jobs import TrainingJob
 
 BENCH = Path(__file__).parents[2] / "bench"
-KILLED = "The worker was killed by signal SIGKILL (often: out of memory).\nIts log is empty."
 LOST = "Gave up after 3 lost attempts; in the last one its worker's process was gone"
 
 
@@ -46,8 +45,7 @@ def case(verdicts: ModuleType) -> Callable[..., Case]:
         job = TrainingJob(
             id="job_1", org_id="o", project_id="p", name="slow:2", status=status, config={}, created_at="", error=error
         )
-        kills = {"kills": 0, "worker_kills": 0, **fields}
-        ending = verdicts.Ending(job=job, stored=list(told), streamed=list(told), **kills)
+        ending = verdicts.Ending(job=job, stored=list(told), streamed=list(told), **{"kills": 0, **fields})
         return verdicts.Record(order, "job_1", told, called), ending
 
     return make
@@ -69,25 +67,31 @@ def test_a_plan_has_each_event(case: Callable[..., Case]) -> None:
     ("arguments", "kills"),
     [
         ((5, "completed"), {}),
-        ((3, "failed", KILLED), {"kills": 1, "worker_kills": 1}),
         ((0, "failed", LOST), {"kills": 3}),
     ],
 )
 def test_what_a_kill_explains_is_no_fault(
     verdicts: ModuleType, case: Callable[..., Case], arguments: tuple[Any, ...], kills: dict[str, int]
 ) -> None:
-    """A whole job, one whose worker was killed, one that was lost too often."""
+    """A whole job, and one that was lost too often."""
     assert list(verdicts.faults_of(*case(*arguments, **kills))) == []
 
 
-@pytest.mark.parametrize(
-    "arguments", [(3, "completed"), (3, "failed", KILLED), (0, "failed", LOST), (3, "failed"), (3, "running")]
-)
+@pytest.mark.parametrize("arguments", [(3, "completed"), (0, "failed", LOST), (3, "failed"), (3, "running")])
 def test_an_end_that_nothing_explains_is_a_fault(
     verdicts: ModuleType, case: Callable[..., Case], arguments: tuple[Any, ...]
 ) -> None:
     """Events that are missing, a worker that nobody killed, a job without a verdict."""
     assert list(verdicts.faults_of(*case(*arguments)))
+
+
+def test_a_lost_attempt_is_told_beside_the_events(verdicts: ModuleType, case: Callable[..., Case]) -> None:
+    """Between any two of them."""
+    record, ending = case(5, "completed")
+    for events in (record.told, ending.stored, ending.streamed):
+        events.insert(2, ("", {"type": "training.interrupted", "reason": "It was killed", "step": 1}))
+        events[:] = [(str(number), body) for number, (_, body) in enumerate(events, 1)]
+    assert list(verdicts.faults_of(record, ending)) == []
 
 
 @pytest.mark.parametrize("place", ["told", "stored", "streamed", "called"])
