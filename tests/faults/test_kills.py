@@ -76,8 +76,7 @@ class Run:
     def save(self, step: int) -> None:
         """Let the job go on until it has saved a step's checkpoint, whoever listens."""
         self.backend.allow(self.job_id, step)
-        mark = self.backend.job_dir(self.job_id) / "checkpoints" / "last"
-        eventually(lambda: mark.exists() and mark.read_text() == str(step), f"the checkpoint of step {step} is whole")
+        eventually(lambda: self.backend.checkpoint(self.job_id) == step, f"the checkpoint of step {step} is whole")
 
     def kill_worker(self, attempt: int = 1) -> None:
         """Kill -9 the worker of an attempt."""

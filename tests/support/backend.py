@@ -18,6 +18,7 @@ import attrs
 import psutil
 import requests
 
+from arkor.backend.jobs import checkpoints
 from arkor.system.files import file_lock
 from arkor.version import __version__
 from tests.support import scripted_worker
@@ -141,6 +142,11 @@ class BackendProcess:
         """Let a gated job go on up to and including a step."""
         eventually(self.job_dir(job_id).is_dir, f"{job_id} has a folder")
         scripted_worker.allow(self.job_dir(job_id), step)
+
+    def checkpoint(self, job_id: str) -> int | None:
+        """Return the step of a job's last whole checkpoint, or None."""
+        found = checkpoints.latest_complete(self.job_dir(job_id) / "checkpoints")
+        return None if found is None else checkpoints.step_of(found)
 
     def wait_settled(self, job_id: str) -> None:
         """Wait until the scheduler has let go of a job's worker."""

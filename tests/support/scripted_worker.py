@@ -3,10 +3,13 @@
 ``python -m tests.support.scripted_worker SPEC``. Names are ``<behaviour>[:<argument>]``:
 
 - ``complete:N``: N steps, then the adapter. With ``saveSteps`` a checkpoint is saved at its multiples, with
-  ``evalSteps`` an evaluation is logged. A later attempt resumes from the last checkpoint: it tells again what led to
-  it, and goes on with the step behind it, as the real worker does.
+  ``evalSteps`` an evaluation is logged. A later attempt, and a resumed job, go on from the last whole checkpoint: they
+  tell again what this job did until then, and go on with the step after it, as the real worker does.
 - ``gated:N``: the same, but before step k it waits until ``allow(job_dir, k)`` was called.
 - ``slow:N``: the same as ``complete``, with a tenth of a second between two steps.
+- ``stumble:HOW@K/N``: the same as ``complete:N``, but an attempt that has begun before step K ends after it. HOW is
+  ``fail``, as a worker does that knows why, an exit code (6: memory ran out, 7: the disk is full), or minus the number
+  of a signal. If ``saveSteps`` divides K, the next attempt begins with K and completes; otherwise it stumbles again.
 - ``crash:CODE``: writes to its log and exits without a word.
 - ``fail``: fails as a worker does that knows why.
 - ``hang``: reports, but heeds neither a cancel nor SIGTERM; has a child process.
@@ -41,16 +44,23 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
+from arkor.backend.jobs import checkpoints
 from arkor.version import __version__
 
 HEARTBEAT_S = 0.1
 GIVE_UP_S = 20.0
 LAST_WORDS_S = 2.0  # to tell what is untold, before an end that is no verdict
 ORPHAN_GRACE_S = 10.0  # until one without a backend, which does not look whether to stop, ends all the same
+
+
+_CHECKPOINT_FILES = (
+    *("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt"),
+    "trainer_state.json",
+)
 
 
 def allow(job_dir: Path, step: int) -> None:
@@ -154,10 +164,12 @@ class Training:
         self._reporter = reporter
         self._stop = stop
         self.job_dir = Path(spec["jobDir"])
-        self._mark = self.job_dir / "checkpoints" / "last"
+        self._checkpoints = self.job_dir / "checkpoints"
+        self._resumed_from = self._spec["resumedFromStep"]
+        self.begun_with = 0
 
     def run(self, steps: int, before_step: Callable[[int], None]) -> None:
-        done = self._last_checkpoint() if self._spec["attempt"] > 1 else 0
+        done = self.begun_with = self._last_checkpoint()
         resumed = {"resumedFromStep": done} if done else {}
         self._reporter.send("training.started", metadata={"model": self._config["model"], "maxSteps": steps, **resumed})
         self._tell_again(done)
@@ -180,8 +192,8 @@ class Training:
         self._reporter.flush()
 
     def _tell_again(self, done: int) -> None:
-        """Tell what earlier attempts did, up to the checkpoint that this one continues from."""
-        for step in range(1, done + 1):
+        """Tell what earlier attempts at this job did, up to the checkpoint that this one continues from."""
+        for step in range((self._resumed_from or 0) + 1, done + 1):
             self._log(step)
             if step in self._published():
                 self._publish(step)
@@ -195,8 +207,14 @@ class Training:
         self._reporter.send("checkpoint.saved", step=step, artifacts=[self._artifact(f"checkpoint-{step}", step)])
 
     def _keep(self, step: int) -> None:
-        """Mark a checkpoint as whole: after it was published, because a later attempt does not do its step again."""
-        _replace(self._mark, str(step).encode())
+        """Save a whole checkpoint: after it was published, because a later attempt does not do its step again."""
+        folder = self._checkpoints / f"checkpoint-{step}"
+        if not checkpoints.is_complete(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in _CHECKPOINT_FILES:
+                _replace(folder / name, f"{name} of step {step}".encode())
+            checkpoints.mark_complete(folder)
+        checkpoints.keep_only(self._checkpoints, folder)
 
     def _is_saved(self, step: int) -> bool:
         return bool(step % self._config.get("saveSteps", step + 1) == 0)
@@ -224,7 +242,12 @@ class Training:
             self._reporter.cancelled.wait(0.01)
 
     def _last_checkpoint(self) -> int:
-        return int(self._mark.read_text()) if self._mark.exists() else 0
+        """Return the step of the checkpoint that this attempt goes on from; 0 if it begins anew."""
+        if self._spec["attempt"] == 1 and self._resumed_from is None:
+            return 0
+        found = checkpoints.latest_complete(self._checkpoints)
+        assert found is not None or self._resumed_from is None, "the checkpoint of the resumed job is damaged"
+        return 0 if found is None else checkpoints.step_of(found)
 
     def _artifact(self, name: str, step: int | None) -> dict[str, Any]:
         content = _tar({"adapter_config.json": b'{"r": 8}', "adapter_model.safetensors": f"{name}".encode() * 999})
@@ -283,14 +306,31 @@ def _slow(work: Work) -> None:
     work.training.run(int(work.argument), pause)
 
 
+def _stumble(work: Work) -> None:
+    how, _, where = work.argument.partition("@")
+    last, _, steps = where.partition("/")
+
+    def end_after_the_last(step: int) -> None:
+        if step != int(last) + 1 or work.training.begun_with >= int(last):
+            return
+        if how == "fail":
+            _fail(work, int(last))
+        work.reporter.flush()
+        if int(how) < 0:
+            os.kill(os.getpid(), -int(how))
+        os._exit(int(how))
+
+    work.training.run(int(steps), end_after_the_last)
+
+
 def _crash(work: Work) -> None:
     print("\n".join(f"line {number} of its output" for number in range(1, 41)), flush=True)
     print("RuntimeError: the scripted worker was told to crash", file=sys.stderr, flush=True)
     os._exit(int(work.argument))
 
 
-def _fail(work: Work) -> None:
-    work.reporter.send("training.failed", error="The scripted worker was told to fail.", step=3)
+def _fail(work: Work, step: int = 3) -> NoReturn:
+    work.reporter.send("training.failed", error="The scripted worker was told to fail.", step=step)
     work.reporter.flush()
     sys.exit(1)
 
@@ -332,6 +372,7 @@ _BEHAVIOURS: dict[str, Callable[[Work], None]] = {
     "complete": _complete,
     "gated": _gated,
     "slow": _slow,
+    "stumble": _stumble,
     "crash": _crash,
     "fail": _fail,
     "hang": _hang,

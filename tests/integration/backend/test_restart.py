@@ -220,7 +220,7 @@ def test_a_graceful_stop_keeps_the_work(start: Callable[..., BackendProcess], co
     pid = backend.worker_pid(job_id)
     assert backend.stop() == 0
     assert not is_running(pid)
-    assert (backend.job_dir(job_id) / "checkpoints" / "last").read_text() == "2"
+    assert backend.checkpoint(job_id) == 2
     assert [frame.event for frame in stream if frame.event != "ping"] == []
     backend.allow(job_id, 4)
     backend.start()
