@@ -2,8 +2,8 @@
 
 Two jobs at a time train a real model of a few thousand weights, 300 steps each. Six kinds of faults happen to them, in
 an order that the seed fixes: SIGKILL to a worker; SIGKILL to the backend; a worker whose memory cannot grow any more; a
-full disk (a tmpfs, where this process may mount one); SIGSTOP to a worker; a byte of a checkpoint that is changed on the
-disk, and its worker killed.
+full disk (a tmpfs, where this process may mount one); SIGSTOP to a worker; a byte of a checkpoint that is changed on
+the disk, and its worker killed.
 
 At the end every job must be completed, or failed for a reason that fits the faults that it had. Each of its events must
 be there exactly once. Each loss of a completed job must be that of an unbroken training. What is off is printed with
@@ -219,8 +219,8 @@ class Faults:
         return self._backend.workers().get(run.job_id)
 
     def _to_a_worker(self, kind: str, do: Callable[[psutil.Process], None]) -> Run:
+        seen = self._rng.randint(1, STEPS - 20)
         while True:
-            seen = self._rng.randint(1, STEPS - 20)
             run = self._clients.under_way(self._rng, lambda run: run.step >= seen)
             process = self._worker(run)
             if process is not None:

@@ -57,6 +57,8 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option("--stream-cap", type=_COUNT, hidden=True)
 @click.option("--max-attempts", type=_COUNT, hidden=True)
 @click.option("--max-dataset-bytes", type=_COUNT, hidden=True)
+@click.option("--disk-room", "disk_room_bytes", type=_COUNT, hidden=True)
+@_patience("--disk-retry", "disk_retry_s")
 @_patience("--chat-idle", "chat_idle_s")
 @_patience("--preview-limit", "preview_limit_s")
 @_patience("--ping", "ping_s")
