@@ -55,6 +55,10 @@ class BackendProcess:
     def start(self) -> None:
         """Start it, and return when it answers."""
         self.launch()
+        self.await_ready()
+
+    def await_ready(self) -> None:
+        """Return when it answers."""
         deadline = time.monotonic() + READY_S
         while not self._is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:

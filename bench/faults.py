@@ -1,9 +1,10 @@
 """Real trainings to which faults happen: ``python bench/faults.py --seed 7``.
 
 Two jobs at a time train a real model of a few thousand weights, 300 steps each. Six kinds of faults happen to them, in
-an order that the seed fixes: SIGKILL to a worker; SIGKILL to the backend; a worker whose memory cannot grow any more; a
-full disk (a tmpfs, where this process may mount one); SIGSTOP to a worker; a byte of a checkpoint that is changed on
-the disk, and its worker killed.
+an order that the seed fixes: SIGKILL to a worker; SIGKILL to the backend; a control
+group whose memory another process takes until the kernel kills a worker; a full disk, which is a tmpfs; SIGSTOP to a
+worker; a byte of a checkpoint that is changed on the disk, and its worker killed. The second and the third need a user
+who may make control groups and mount.
 
 At the end every job must be completed, or failed for a reason that fits the faults that it had. Each of its events must
 be there exactly once. Each loss of a completed job must be that of an unbroken training. What is off is printed with
@@ -19,7 +20,6 @@ import contextlib
 import errno
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -37,7 +37,7 @@ from backend_process import ROOT, BackendProcess, processes_of
 
 from arkor import LocalDataset, ReconnectPolicy, Trainer, TrainingLogEvent, TrainingResult
 from arkor.errors import Aborted, ArkorError
-from arkor.protocol.events import BACKEND_EVENT_TYPES, Event
+from arkor.protocol.events import BACKEND_EVENT_TYPES, Event, TrainingInterruptedEvent
 from arkor.protocol.jobs import JobStatus
 
 sys.path.insert(0, str(ROOT))  # for the stand-ins of the tests
@@ -46,10 +46,12 @@ from tests.support.small_model import write_rows, write_small_model
 STEPS, SAVE_STEPS, BATCH = 300, 20, 4
 CLIENTS = 2
 TMPFS_MIB = 256
+LIMIT_BYTES = 3 * 2**30
 TOLERANCE = 1e-3  # smaller batches add the same numbers in another order
 LOST_ATTEMPTS = 3
 PATIENCE_S = 90.0  # for a job to come so far that a fault can happen to it
 FULL_S = 20.0
+_HOG = "taken = []\nwhile True: taken.append(bytearray(b'x') * 2**24)"
 POLICY = ReconnectPolicy(base_delay=0.1, max_delay=0.5, idle_timeout=10.0)
 OPTIONS = {
     "max-parallel": CLIENTS,
@@ -191,9 +193,11 @@ class Faults:
         backend: the backend.
         clients: whose jobs have the faults.
         rng: draws.
+        group: the control group of the backend; None if there is none.
     """
 
-    def __init__(self, backend: BackendProcess, clients: Clients, rng: random.Random) -> None:
+    def __init__(self, backend: BackendProcess, clients: Clients, rng: random.Random, group: Group | None) -> None:
+        self._group = group
         self._backend = backend
         self._clients = clients
         self._rng = rng
@@ -208,7 +212,8 @@ class Faults:
 
     def make(self, count: int, *, has_tmpfs: bool) -> Iterator[str]:
         """Make so many faults, of each kind as often, and yield each kind once it has happened."""
-        kinds = [kind for kind in self.kinds if has_tmpfs or kind != "full disk"]
+        left_out = [*([] if has_tmpfs else ["full disk"]), *(["no memory"] if self._group is None else [])]
+        kinds = [kind for kind in self.kinds if kind not in left_out]
         order = [kinds[number % len(kinds)] for number in range(count)]
         self._rng.shuffle(order)
         for kind in order:
@@ -236,10 +241,22 @@ class Faults:
         self._to_a_worker("worker stopped", lambda process: process.send_signal(signal.SIGSTOP))
 
     def _take_memory(self) -> None:
-        def limit(process: psutil.Process) -> None:
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (2**20, 2**20))
-
-        self._to_a_worker("no memory", limit)
+        """Take the memory of the group until the kernel has killed a worker."""
+        self._clients.under_way(self._rng)
+        for one in self._clients.runs:
+            one.faults["no memory"] += one.result is None
+        assert self._group is not None
+        workers = list(self._backend.workers().values())
+        for process in workers:
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")  # the kernel prefers it
+        hog = subprocess.Popen([sys.executable, "-c", _HOG])
+        try:
+            self._group.take_in(hog.pid)
+            psutil.wait_procs(workers, FULL_S, callback=lambda _: hog.kill())
+        finally:
+            hog.kill()
+            hog.wait()
 
     def _kill_backend(self) -> None:
         run = self._clients.under_way(self._rng)
@@ -249,7 +266,13 @@ class Faults:
             worker = self._worker(run)
             if worker is not None:
                 worker.kill()
-        self._backend.start()
+        self._start_backend()
+
+    def _start_backend(self) -> None:
+        self._backend.launch()
+        if self._group is not None:
+            self._group.take_in(self._backend.process.pid)
+        self._backend.await_ready()
 
     def _flip_byte(self) -> None:
         run = self._clients.under_way(self._rng, lambda run: run.step > SAVE_STEPS)
@@ -284,6 +307,37 @@ class Faults:
                 self._rng, lambda _: run.result is not None or _is_paused(run) or time.monotonic() > deadline
             )
         filler.unlink()
+
+
+@attrs.frozen
+class Group:
+    """A control group with a limit of its memory.
+
+    Attributes:
+        folder: its folder.
+    """
+
+    folder: Path
+
+    @classmethod
+    @contextlib.contextmanager
+    def made(cls, limit: int) -> Iterator[Group | None]:
+        """Make one inside the block; yield None if that is not possible."""
+        is_v2 = not Path("/sys/fs/cgroup/memory").is_dir()
+        folder = Path("/sys/fs/cgroup") / ("" if is_v2 else "memory") / f"arkor-faults-{os.getpid()}"
+        try:
+            folder.mkdir()
+            (folder / ("memory.max" if is_v2 else "memory.limit_in_bytes")).write_text(str(limit))
+        except OSError:
+            yield None
+            return
+        yield cls(folder)
+        with contextlib.suppress(OSError):  # a process is about to leave
+            folder.rmdir()
+
+    def take_in(self, pid: int) -> None:
+        """Have a process, and what it starts from now on, in the group."""
+        (self.folder / "cgroup.procs").write_text(str(pid))
 
 
 @contextlib.contextmanager
@@ -374,15 +428,18 @@ def main(seed: int | None, count: int) -> None:
     rows = write_rows(folder / "rows.jsonl")
     began, rng = time.monotonic(), random.Random(seed)
     made: collections.Counter[str] = collections.Counter()
-    with tmpfs(folder / "data") as has_tmpfs:
+    with tmpfs(folder / "data") as has_tmpfs, Group.made(LIMIT_BYTES) as group:
         try:
             backend = BackendProcess(folder, OPTIONS)
-            backend.start()
+            backend.launch()
+            if group is not None:
+                group.take_in(backend.process.pid)
+            backend.await_ready()
             clients = Clients(backend, rows)
             unbroken = clients.unbroken()
             clients.start()
             try:
-                made.update(Faults(backend, clients, rng).make(count, has_tmpfs=has_tmpfs))
+                made.update(Faults(backend, clients, rng, group).make(count, has_tmpfs=has_tmpfs))
             finally:
                 clients.finish(300.0)
             backend.stop()
@@ -410,6 +467,14 @@ def _print(runs: list[Run], made: collections.Counter[str], seconds: float) -> N
     told = collections.Counter(event.type for run in runs for event in run.events)
     interruptions = ", ".join(f"{kind} {told[kind]}" for kind in sorted(BACKEND_EVENT_TYPES))
     print(f"events    {interruptions}, {told.total():,} in all")
+    reasons = collections.Counter(
+        (event.reason, event.batch_size)
+        for run in runs
+        for event in run.events
+        if isinstance(event, TrainingInterruptedEvent)
+    )
+    for (reason, size), times in reasons.most_common():
+        print(f"  {times:>3}     {reason}{'' if size is None else f', then batches of {size}'}")
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ class Room:
         free = free_bytes(self._settings.data)
         self._waits[job_id] = _Wait(free, self._monotonic())
         reason = f"the disk is full: {free // 2**20} MiB are free for {self._settings.data}"
-        log.warning("Job %s, attempt %d: paused, %s", job_id, attempt, reason)
         self._queue.pause_for_room(job_id, attempt, reason)
+        log.warning("Job %s, attempt %d: paused, %s", job_id, attempt, reason)
 
     def look(self) -> float | None:
         """Queue the jobs again that have room now; fail those that have waited too long.

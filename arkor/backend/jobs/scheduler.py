@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
+
 from arkor.backend.jobs.failed_starts import FailedStarts
 from arkor.backend.jobs.job_folder import leftovers, log_path, log_tail, spec_path, write_spec
 from arkor.backend.jobs.room import Room
@@ -31,6 +33,7 @@ from arkor.backend.processes.exit_reasons import (
 )
 from arkor.backend.processes.memory_limit import limit_bytes, oom_kills
 from arkor.backend.settings import Settings
+from arkor.backend.store.database import is_disk_full
 from arkor.backend.store.queue import ClaimedJob, Loss, Queue, RunningAttempt
 from arkor.system.files import is_no_space, rotate_log
 
@@ -83,7 +86,7 @@ class Scheduler:
         self._room = Room(queue, settings, monotonic)
         self._wake = threading.Condition()
         self._news = False
-        self._stopping = False
+        self._stopping = self._has_full_disk = False
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
 
     def start(self) -> None:
@@ -183,9 +186,17 @@ class Scheduler:
         while self._await_news(delay):
             try:
                 delay = self.turn()
-            except Exception:  # a full disk, say: what could not be done now is done later, and never dropped
-                log.exception("The scheduler failed; it tries again in %g s", _RETRY_S)
+                self._has_full_disk = False
+            except Exception as exc:  # what could not be done now is done later, and never dropped
+                self._tell_of(exc)
                 delay = _RETRY_S
+
+    def _tell_of(self, exc: Exception) -> None:
+        if not isinstance(exc, OperationalError) or not is_disk_full(exc):
+            log.exception("The scheduler failed; it tries again in %g s", _RETRY_S, exc_info=exc)
+        elif not self._has_full_disk:
+            self._has_full_disk = True
+            log.warning("The scheduler cannot store anything, because the disk is full; it tries again each second")
 
     def _await_news(self, delay: float | None) -> bool:
         """Wait for a note, for so many seconds at most, ticking; return False when there is nothing more to do."""

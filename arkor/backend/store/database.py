@@ -62,16 +62,20 @@ def forget(connection: Connection) -> None:
 class _Reserve:
     """Space that is held back, so that the news of a full disk can still be stored.
 
-    It is given up when a write finds the disk full; whoever wrote tries again. The next start makes it anew.
+    It is given up when a write finds the disk full; whoever wrote tries again. The next start makes it anew, and so
+    does a job that was paused because the disk was full, when there is room for it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.make()
+
+    def make(self) -> None:
         try:
-            path.write_bytes(bytes(RESERVE_BYTES))
+            self._path.write_bytes(bytes(RESERVE_BYTES))
         except OSError as exc:
             log.warning("No space is held back for the news of a full disk: %s", exc)
-            path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     def give_up(self) -> None:
         if self._path.exists():
@@ -128,6 +132,10 @@ class Database:
             if is_disk_full(exc):
                 self._reserve.give_up()
             raise
+
+    def hold_back(self) -> None:
+        """Hold back space again for the news of a full disk."""
+        self._reserve.make()
 
     def _forget(self) -> None:
         """Empty the write-ahead log into the file, where removed content is zeros.

@@ -211,7 +211,8 @@ class Queue:
         return [WaitingForRoom(job_id, (at - since).total_seconds()) for job_id, since in found]
 
     def try_again(self, job_id: str) -> None:
-        """Queue a job again that is paused because the disk is full; do nothing if it is not."""
+        """Queue a job again that is paused because the disk was full; do nothing if it is not."""
+        self._database.hold_back()
         with self._database.write() as connection:
             if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _WAITS_FOR_ROOM)).first() is not None:
                 unpause(connection, job_id)
