@@ -6,12 +6,13 @@ Protocol: docs/protocol.md, "Jobs", "Artifacts", "Inference".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from arkor.errors import ArkorError
+from arkor.errors import ArkorError, CloudApiError
 from arkor.protocol import wire
 from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, TrainingJob
 from arkor.protocol.progress import Progress
@@ -90,13 +91,21 @@ class TrainingResult:
                 ``CloudApiClient.download_artifact``.
 
         Returns:
-            The folders, in the order of ``artifacts``.
+            The folders, in the order of ``artifacts``, without the checkpoints that ``save_total_limit`` has removed.
 
         Raises:
             ConnectionFailed, CloudApiError: the backend did not answer, or with an error.
             UnsupportedByBackend: the backend keeps its artifacts to itself.
         """
-        return [self._download(self.job.id, artifact, Path(dest), on_progress) for artifact in self.artifacts]
+        may_be_removed = self.job.config.get("saveTotalLimit") is not None
+        folders = []
+        for artifact in self.artifacts:
+            try:
+                folders.append(self._download(self.job.id, artifact, Path(dest), on_progress))
+            except CloudApiError as exc:
+                if exc.status != HTTPStatus.GONE or not may_be_removed:
+                    raise
+        return folders
 
     @property
     def receipt(self) -> Receipt | None:

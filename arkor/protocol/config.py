@@ -139,6 +139,8 @@ class LoraConfig:
             ``["q_proj", "v_proj"]``. By default ``all-linear``: all linear layers but the one that makes the logits.
         dropout: share of an adapter's inputs that is set to 0 in training, 0 to 1; 0 by default.
         use_rslora: scale by ``alpha / sqrt(r)`` in place of ``alpha / r``; False by default.
+        use_dora: learn the size of the weights apart from their direction (DoRA). A step takes more time, and chats
+            with the adapter are answered one by one. False by default.
         init_lora_weights: the first weights, as PEFT names them: True (the adapter changes nothing at first), False
             (random), ``gaussian`` or ``orthogonal``. True by default.
         layers_to_transform: numbers of the layers that get an adapter, from 0; by default all of them.
@@ -157,6 +159,7 @@ class LoraConfig:
     target_modules: str | Sequence[str] | None = attrs.field(default=None, validator=_MODULES, kw_only=True)
     dropout: float | None = attrs.field(default=None, validator=SHARE, kw_only=True)
     use_rslora: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
+    use_dora: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
     init_lora_weights: bool | str | None = attrs.field(default=None, validator=one_of(*FIRST_WEIGHTS), kw_only=True)
     layers_to_transform: int | Sequence[int] | None = attrs.field(default=None, validator=_LAYERS, kw_only=True)
 
@@ -184,6 +187,7 @@ class LoraConfig:
             "lora_target_modules": _listed(self.target_modules),
             "lora_dropout": self.dropout,
             "use_rslora": self.use_rslora,
+            "use_dora": self.use_dora,
             "init_lora_weights": self.init_lora_weights,
             "layers_to_transform": _listed(self.layers_to_transform),
         }
@@ -301,6 +305,11 @@ class JobConfig:
         _STEPS, "steps between two log events", value=1, argument="SFTConfig.logging_steps"
     )
     save_steps: int | None = _setting(_STEPS, "steps between two checkpoints", default="only the final adapter is kept")
+    save_total_limit: int | None = _setting(
+        whole(1, _MOST),
+        "the most checkpoints that are kept, the newest and that of the best evaluation; needs `saveSteps`",
+        default="all checkpoints are kept",
+    )
     eval_steps: int | None = _setting(
         _STEPS,
         "steps between two evaluations",
@@ -386,6 +395,13 @@ class JobConfig:
         "scale the adapter by `loraAlpha / sqrt(loraR)` in place of `loraAlpha / loraR`",
         value=False,
         argument="LoraConfig.use_rslora",
+    )
+    use_dora: bool | None = _setting(
+        FLAG,
+        "learn the size of the weights apart from their direction (DoRA): more time a step, and chats with the adapter "
+        "are answered one by one",
+        value=False,
+        argument="LoraConfig.use_dora",
     )
     init_lora_weights: bool | str | None = _setting(
         one_of(*FIRST_WEIGHTS),

@@ -73,6 +73,8 @@ class Trainer(NotPickled):
             memory and more time; by default with a CUDA device only.
         logging_steps: steps between two log events, 1 to 1e9.
         save_steps: steps between two checkpoints, 1 to 1e9.
+        save_total_limit: the most checkpoints that are kept, 1 to 1e6: the newest, and that of the best evaluation. By
+            default all are kept. A removed one can be neither downloaded nor asked.
         eval_steps: steps between two evaluations, 1 to 1e9.
         load_best_model_at_end: whether the final adapter is that of the evaluation with the lowest loss; by default it
             is that of the last step. Needs ``eval_steps`` and rows that are held out.
@@ -147,6 +149,7 @@ class Trainer(NotPickled):
         gradient_checkpointing: bool | None = None,
         logging_steps: int | None = None,
         save_steps: int | None = None,
+        save_total_limit: int | None = None,
         eval_steps: int | None = None,
         load_best_model_at_end: bool | None = None,
         early_stopping_patience: int | None = None,
@@ -192,6 +195,7 @@ class Trainer(NotPickled):
             gradient_checkpointing=gradient_checkpointing,
             logging_steps=logging_steps,
             save_steps=save_steps,
+            save_total_limit=save_total_limit,
             eval_steps=eval_steps,
             load_best_model_at_end=load_best_model_at_end,
             early_stopping_patience=early_stopping_patience,

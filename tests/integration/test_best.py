@@ -106,6 +106,18 @@ def test_an_evaluation_has_to_be_better_by_the_threshold(run: Run) -> None:
     check_best(events, 4, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("losses", "limit", "kept"),
+    [(RISING, 1, [2, 6]), (RISING, 2, [2, 6]), (RISING, 3, [2, 4, 6]), (FALLING, 1, [6]), (FALLING, 2, [4, 6])],
+)
+def test_the_checkpoint_of_the_best_evaluation_is_never_removed(
+    run: Run, losses: Mapping[int, float], limit: int, kept: list[int]
+) -> None:
+    """Beside it, the newest ones stay; the last event names no other."""
+    events = run(losses, save_total_limit=limit)
+    assert sorted(adapters(events)) == ["adapter", *(f"checkpoint-{step}" for step in kept)]
+
+
 @pytest.mark.parametrize("stop_at", [3, 5])
 def test_a_resumed_attempt_knows_the_best_evaluation_of_those_before(run: Run, stop_at: int) -> None:
     """It ends with the very adapter of an unbroken run."""

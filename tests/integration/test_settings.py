@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ pytestmark = [
 BASE: dict[str, Any] = {
     "dataset_split": {"evalFraction": 0.2},
     "eval_steps": 3,
+    "save_steps": 5,
     "excess_length": "drop",
     "allow_dropped_fields": ["reasoning_content"],
 }
@@ -50,6 +52,7 @@ OTHERS: dict[str, Any] = {
     "gradient_checkpointing": True,
     "logging_steps": 2,
     "save_steps": 4,
+    "save_total_limit": 2,
     "eval_steps": 2,
     "load_best_model_at_end": True,
     "early_stopping_patience": 2,
@@ -62,6 +65,7 @@ OTHERS: dict[str, Any] = {
     "lora_target_modules": ["q_proj", "up_proj"],
     "lora_dropout": 0.1,
     "use_rslora": True,
+    "use_dora": True,
     "init_lora_weights": "gaussian",
     "layers_to_transform": [0],  # the model has one: see test_linear_layers.py
     "max_length": 25,
@@ -107,7 +111,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     from transformers import AutoModelForCausalLM
 
     from arkor.backend.training_worker import model
-    from arkor.backend.training_worker.best import Rule
+    from arkor.backend.training_worker.best import Best, Rule
     from arkor.backend.training_worker.examples.data import prepare_data
     from arkor.backend.training_worker.limits.device import Device
     from arkor.backend.training_worker.limits.lengths import Lengths
@@ -131,8 +135,8 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)
-    # Only its decision to keep a checkpoint.
-    progress = Progress(spec, None, None, None, None, best=None)  # type: ignore[arg-type]
+    best = Best(Rule.of(config), spec.checkpoints_dir / "best", None)  # type: ignore[arg-type]
+    progress = Progress(spec, None, None, None, None, best=best)  # type: ignore[arg-type]
     weights = {name: value.sum().item() for name, value in trainer.model.named_parameters() if "lora_A" in name}
     return {
         "arguments": trainer.args.to_dict(),
@@ -141,8 +145,20 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         "loaded": {name: str(value) for name, value in loaded.items()},
         "rows": [[(row["input_ids"], row["labels"]) for row in part] for part in (data.train, data.eval)],
         "best": attrs.asdict(Rule.of(config)),
-        "kept": [step for step in range(1, 20) if progress._is_for_user(step)],
+        "kept": _kept_by(progress, spec.artifacts_dir),
     }
+
+
+def _kept_by(progress: Any, folder: Path) -> list[str]:
+    """Return the checkpoints that there are after twenty steps."""
+    folder.mkdir(exist_ok=True)
+    for step in range(1, 21):
+        if progress._is_for_user(step):
+            (folder / f"checkpoint-{step}.tar").touch()
+    progress.limit_checkpoints()
+    kept = sorted(tar.name for tar in folder.iterdir())
+    shutil.rmtree(folder)
+    return kept
 
 
 def test_every_setting_is_tried_here() -> None:
@@ -183,8 +199,8 @@ def test_the_trainer_has_a_keyword_for_every_setting() -> None:
     """Under the same name; the settings of the adapter are those of ``LoraConfig``."""
     keywords = set(inspect.signature(arkor.Trainer).parameters)
     shape = {
-        *("lora_r", "lora_alpha", "lora_target_modules", "lora_dropout", "use_rslora", "init_lora_weights"),
-        *("layers_to_transform", "max_length", "load_in_4bit"),
+        *("lora_r", "lora_alpha", "lora_target_modules", "lora_dropout", "use_rslora", "use_dora"),
+        *("init_lora_weights", "layers_to_transform", "max_length", "load_in_4bit"),
     }
     renamed = {"dataset_source": "dataset", "eval_dataset_source": "eval_dataset"}
     assert {renamed.get(name, name) for name in set(SETTINGS) - shape} <= keywords

@@ -25,6 +25,8 @@ class Adapters:
     longer than the token (10 ms for a model of 30 layers, PEFT 0.21). Here each layer gets one hook for good, and rows
     that all use the same adapter go without.
 
+    PEFT cannot tell a row to use an adapter of DoRA: such a row needs a call of its own, see ``is_lone``.
+
     Args:
         model: of transformers; its linear layers are replaced in place by the first adapter.
         capacity: how many stay loaded, at least as many as there are rows in a batch.
@@ -35,6 +37,7 @@ class Adapters:
         self._capacity = capacity
         self._peft: Any = None
         self._loaded: OrderedDict[str, str] = OrderedDict()  # its name to ours, least recently used first
+        self._lone: set[str] = set()
         self._numbers = itertools.count()
         self._active: str | None = None  # what rows get that are told nothing; None where that is not known
         self._names: list[str] | None = None  # what each row is told
@@ -59,6 +62,10 @@ class Adapters:
         self._loaded.move_to_end(name)
         return self._loaded[name]
 
+    def is_lone(self, name: str | None) -> bool:
+        """Whether rows with an adapter, as ``load`` named it, cannot be in one call with others."""
+        return name in self._lone
+
     def use(self, rows: Sequence[str | None], *, once: bool = False) -> None:
         """Let the next calls of the model use these adapters.
 
@@ -74,7 +81,7 @@ class Adapters:
         self._names = None
         if not is_mixed and self._active == names[0]:
             return
-        if is_mixed or once:
+        if is_mixed or (once and names[0] not in self._lone):
             self._switch_on()
             self._names = names
         elif names[0] == _BASE:
@@ -114,6 +121,8 @@ class Adapters:
             why = first_line(exc)
             raise Refusal(500, f"The adapter cannot be loaded: {why}") from exc
         self._settle(ours)
+        if self._peft.peft_config[ours].use_dora:
+            self._lone.add(ours)
         return ours
 
     def _settle(self, ours: str) -> None:
@@ -124,7 +133,7 @@ class Adapters:
         for layer in self._model.modules():
             if not isinstance(layer, LoraLayer):
                 continue
-            for matrices in (layer.lora_A, layer.lora_B):
+            for matrices in (layer.lora_A, layer.lora_B, layer.lora_magnitude_vector):
                 if ours in matrices:
                     matrices[ours].to(dtype=self._model.dtype)
             if not layer._forward_pre_hooks:
@@ -135,4 +144,5 @@ class Adapters:
 
     def _delete(self, ours: str) -> None:
         self._active = None
+        self._lone.discard(ours)
         self._peft.delete_adapter(ours)

@@ -185,10 +185,11 @@ class Engine:
         marks = base.prompts.reasoning_marks if may_reason else None
         room = request.max_tokens if base.context is None else min(request.max_tokens, base.context - len(prompt))
         in_use = {row.adapter for row in lane.batch.rows if row.adapter is not None}
+        adapter = base.adapters.load(*question.adapter, in_use) if question.adapter is not None else None
         return Row(
             partial(self._say, id=question.id),
             prompt=prompt,
-            adapter=base.adapters.load(*question.adapter, in_use) if question.adapter is not None else None,
+            adapter=adapter,
             max_tokens=room,
             stop_ids=base.stop_ids,
             detokenizer=Detokenizer(base.tokenizer, str(marks or "")),
@@ -196,7 +197,7 @@ class Engine:
             reasoning=ReasoningParser(marks, base.tokenizer.decode(prompt)),
             output=_output(request, tagged=tagged),
             matcher=matcher,
-            alone=request.seed is not None,
+            alone=request.seed is not None or base.adapters.is_lone(adapter),
         )
 
     def _turn(self, lane: _Lane) -> None:

@@ -30,7 +30,8 @@ class Row:
         reasoning: what of its text is reasoning.
         output: what of the rest is shown.
         matcher: what it is held to, or None.
-        alone: whether it is computed without company, so that the same question gives the same answer.
+        alone: whether it is computed without company: the same question gives the same answer then, and an adapter of
+            DoRA cannot be in company.
 
     Attributes:
         done: whether it has ended, or nobody waits for it any more.

@@ -77,6 +77,8 @@ def check_config(config: JobConfig) -> None:
         raise ConfigError("eval_steps", "needs rows that are held out: set eval_dataset or dataset_split")
     if config.eval_batch_size is not None and not _holds_out(config):
         raise ConfigError("eval_batch_size", "needs rows that are held out: set eval_dataset or dataset_split")
+    if config.save_total_limit is not None and config.save_steps is None:
+        raise ConfigError("save_total_limit", "limits the checkpoints that save_steps asks for: set save_steps")
     _check_best(config)
     if config.load_in_4bit:
         _check_bitsandbytes("load_in_4bit", "")

@@ -5,12 +5,14 @@ Protocol: docs/protocol.md, "Artifacts".
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, send_file
 
 from arkor.backend.routes.access import backend, require_job
 from arkor.backend.routes.pages import answer, bad_cursor, requested_page
+from arkor.protocol.jobs import Artifact
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("artifacts", __name__)
@@ -21,13 +23,14 @@ def index(job_id: str) -> dict[str, Any]:
     """List the artifacts, checkpoints by step, the final one last: all of them, or the page that is asked for."""
     job, page = require_job(job_id), requested_page()
     found = backend().store.events.artifacts(job.id)
-    if page.after is not None:  # none is ever removed without its job
+    if page.after is not None:  # a removed checkpoint keeps its place
         names = [item.name for item in found]
         if page.after not in names:
             raise bad_cursor(page.after)
         found = found[names.index(page.after) + 1 :]
     shown = found[: page.limit]
-    return answer("artifacts", [item.to_wire() for item in shown], shown[-1].name if len(shown) < len(found) else None)
+    kept = [item.to_wire() for item in shown if _tar(job.id, item).is_file()]
+    return answer("artifacts", kept, shown[-1].name if len(shown) < len(found) else None)
 
 
 @blueprint.get("/v1/jobs/<job_id>/artifacts/<name>")
@@ -37,7 +40,7 @@ def download(job_id: str, name: str) -> Response:
     artifact = next((item for item in serving.store.events.artifacts(job.id) if item.name == name), None)
     if artifact is None:  # only a registered name ever becomes a path
         raise Refusal(404, f"Job {job.id} has no artifact {name!r:.100}.")
-    path = serving.settings.job_folder(job.id) / "artifacts" / f"{artifact.name}.tar"
+    path = _tar(job.id, artifact)
     if not path.is_file():
         raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
     response = send_file(
@@ -50,3 +53,7 @@ def download(job_id: str, name: str) -> Response:
     )
     response.headers["Cache-Control"] = "private, no-cache"
     return response
+
+
+def _tar(job_id: str, artifact: Artifact) -> Path:
+    return backend().settings.job_folder(job_id) / "artifacts" / f"{artifact.name}.tar"

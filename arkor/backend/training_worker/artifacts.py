@@ -90,6 +90,23 @@ def packed_checkpoints(folder: Path) -> list[Artifact]:
     return [describe(tar, step) for step, tar in sorted(found)]
 
 
+def keep_newest(folder: Path, count: int, best: int | None) -> None:
+    """Remove packed checkpoints beyond a number.
+
+    Args:
+        folder: where they are.
+        count: how many of the newest stay, at least 1; fewer by one if that of the best evaluation is an older one.
+        best: the step of the best evaluation, whose checkpoint stays; None before the first evaluation.
+    """
+    tars = {int(match[1]): tar for tar in folder.glob("*.tar") if (match := _CHECKPOINT_TAR.fullmatch(tar.name))}
+    newest_first = sorted(tars, reverse=True)
+    kept = set(newest_first[:count])
+    if best in tars and best not in kept:
+        kept = {best, *newest_first[: max(1, count - 1)]}
+    for step in tars.keys() - kept:
+        tars[step].unlink()
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what an attempt that was killed while packing has left."""
     for part in folder.glob(".*.part"):

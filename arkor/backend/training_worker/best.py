@@ -83,6 +83,11 @@ class Best:
         self._standing = Standing()
 
     @property
+    def step(self) -> int | None:
+        """The step of the best evaluation so far; None before the first one."""
+        return self._standing.step
+
+    @property
     def is_exhausted(self) -> bool:
         """Whether the training is to stop, because no better evaluation came for too long."""
         return self._rule.patience is not None and self._standing.waited >= self._rule.patience

@@ -122,8 +122,15 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
             self._publish(folder, step)
         checkpoints.mark_complete(folder)
         checkpoints.keep_only(self._spec.checkpoints_dir, folder)
+        self.limit_checkpoints()
         self._best.forget_older()
         self._saved_at = time.monotonic()
+
+    def limit_checkpoints(self) -> None:
+        """Remove the oldest packed checkpoints, if the job limits their number."""
+        limit = self._spec.config.save_total_limit
+        if limit is not None:
+            artifacts.keep_newest(self._spec.artifacts_dir, limit, self._best.step)
 
     def _share_cores(self) -> None:
         threads = self._reporter.threads

@@ -63,6 +63,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "gradient_checkpointing": ([True, False], NOT_FLAG, "True or False"),
     "logging_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
     "save_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
+    "save_total_limit": ([1, 10**6], [0, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),
     "eval_steps": ([1, 10**9], [0, 10**30, *NOT_WHOLE], STEPS),
     "train_on_responses_only": ([True, False, *ANY_JSON], NOT_JSON, JSON),
     "gradient_accumulation_steps": (
@@ -80,6 +81,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     ),
     "lora_dropout": ([0, 0.5, 1], [-0.1, 1.1, *NOT_REAL], "a number of at least 0, at most 1"),
     "use_rslora": ([True, False], NOT_FLAG, "True or False"),
+    "use_dora": ([True, False], NOT_FLAG, "True or False"),
     "init_lora_weights": (
         [True, False, "gaussian", "orthogonal"],
         ["pissa", 1, 0, "true", []],

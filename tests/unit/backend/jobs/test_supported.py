@@ -57,6 +57,7 @@ def test_what_it_can_do_is_accepted(fields: dict[str, Any]) -> None:
         ({"optim": "paged_adamw_8bit"}, "optim", "'paged_adamw_8bit' needs a CUDA device"),
         ({"dtype": "float16"}, "dtype", "float16 needs a CUDA device"),
         ({"loadBestModelAtEnd": True}, "load_best_model_at_end", "set eval_steps"),
+        ({"saveTotalLimit": 2}, "save_total_limit", "set save_steps"),
         ({"earlyStoppingPatience": 2}, "early_stopping_patience", "set eval_steps"),
         ({"earlyStoppingThreshold": 0.1}, "early_stopping_threshold", "without early_stopping_patience"),
         ({"evalBatchSize": 4}, "eval_batch_size", "needs rows that are held out"),

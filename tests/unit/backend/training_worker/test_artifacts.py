@@ -71,6 +71,26 @@ def test_nothing_is_left_where_packing_fails(adapter: Path, tmp_path: Path) -> N
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("count", "best", "kept"),
+    [
+        (3, None, [8, 10, 12]),
+        (3, 8, [8, 10, 12]),
+        (3, 4, [4, 10, 12]),
+        (1, None, [12]),
+        (1, 4, [4, 12]),
+        (1, 5, [12]),  # its checkpoint was not asked for
+        (9, None, [2, 4, 6, 8, 10, 12]),
+    ],
+)
+def test_the_newest_checkpoints_are_kept(tmp_path: Path, count: int, best: int | None, kept: list[int]) -> None:
+    """And that of the best evaluation in place of the oldest of them; what is no checkpoint stays."""
+    for name in ("adapter", *(f"checkpoint-{step}" for step in range(2, 13, 2))):
+        (tmp_path / f"{name}.tar").touch()
+    artifacts.keep_newest(tmp_path, count, best)
+    assert {file.stem for file in tmp_path.iterdir()} == {"adapter", *(f"checkpoint-{step}" for step in kept)}
+
+
 def test_packed_checkpoints_are_found_by_step(adapter: Path, tmp_path: Path) -> None:
     """The final adapter and strangers are not among them; what a killed attempt left goes away."""
     out = tmp_path / "out"

@@ -68,6 +68,7 @@ SHAPE = {
     "lora_alpha": 16,
     "lora_dropout": 0.0,
     "use_rslora": False,
+    "use_dora": False,
     "init_lora_weights": True,
     "layers_to_transform": None,
 }

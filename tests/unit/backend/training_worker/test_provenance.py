@@ -25,6 +25,7 @@ BASE = ModelOrigin("owner/base", None, {"name": "owner/base"})
 WITHOUT_DEFAULT = {
     *("dataset_split", "save_steps", "eval_steps", "neftune_noise_alpha", "layers_to_transform"),
     "early_stopping_patience",
+    "save_total_limit",
 }
 APART = {"model", "dataset_source", "eval_dataset_source"}
 
