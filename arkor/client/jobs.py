@@ -1,4 +1,4 @@
-"""The client's calls for jobs: submit one, look at them, follow one, stop one, delete one.
+"""The client's calls for jobs: submit one, look at them, follow one, pause, stop or resume one, delete one.
 
 Protocol: docs/protocol.md, "Jobs", "The event stream".
 """
@@ -125,6 +125,72 @@ class JobCalls(CapabilityCalls):
     def cancel_job(self, scope: Scope, job_id: str) -> None:
         """Ask the backend to stop a job. Raises CloudApiError (on most, Conflict) where it has ended already."""
         self._transport.call("POST", path("v1", "jobs", job_id, "cancel"), params=scope.to_query(), repeatable=True)
+
+    def pause_job(self, scope: Scope, job_id: str) -> TrainingJob:
+        """Ask the backend to pause a job: one that waits at once, one that trains when it has saved a checkpoint.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Returns:
+            The job; one that trains is not paused yet.
+
+        Raises:
+            UnsupportedByBackend: the backend pauses no jobs.
+            Conflict: the job has ended.
+            NotFound: there is no such job.
+        """
+        self.require("pause-jobs", "pausing jobs")
+        return self._asked(scope, job_id, "pause")
+
+    def unpause_job(self, scope: Scope, job_id: str) -> TrainingJob:
+        """Queue a paused job again, which goes on from its last checkpoint.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Returns:
+            The job.
+
+        Raises:
+            UnsupportedByBackend: the backend pauses no jobs.
+            Conflict: the job is not paused.
+            NotFound: there is no such job.
+        """
+        self.require("pause-jobs", "pausing jobs")
+        return self._asked(scope, job_id, "unpause")
+
+    def resume_job(self, scope: Scope, job_id: str, *, idempotency_key: str) -> TrainingJob:
+        """Submit a new job that goes on from the last checkpoint of one that failed or was cancelled.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the whole id of the other job.
+            idempotency_key: unique to this submission; a repeat returns the first new job.
+
+        Returns:
+            The new job.
+
+        Raises:
+            UnsupportedByBackend: the backend resumes no jobs.
+            Conflict: the other job neither failed nor was cancelled, or it has no checkpoint.
+            NotFound: there is no such job.
+        """
+        self.require("resume-jobs", "resuming jobs")
+        return self._asked(scope, job_id, "resume", headers={"Idempotency-Key": idempotency_key})
+
+    def _asked(self, scope: Scope, job_id: str, what: str, headers: Mapping[str, str] | None = None) -> TrainingJob:
+        """Ask for a change of a job that may be asked for twice, and return the job in the answer."""
+        answer = self._transport.call(
+            "POST",
+            path("v1", "jobs", job_id, what),
+            params=scope.to_query(),
+            headers=headers,
+            repeatable=True,
+        )
+        return _job(wire.json_object(answer))
 
     def delete_job(self, scope: Scope, job_id: str) -> None:
         """Remove a job that has ended, for good: its events, its artifacts, and its rows where no other job has them.
