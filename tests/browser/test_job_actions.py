@@ -20,6 +20,7 @@ ROUTE = "#/jobs/job_1"
 RECORD = "GET /api/jobs/job_1"
 PAUSE, UNPAUSE, RESUME = (f"POST /api/jobs/job_1/{action}" for action in ("pause", "unpause", "resume"))
 REASON = "the disk is full: 12 MiB are free for /home/me/.arkor/local/data"
+BY_PERSON = "it was paused by a person"
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 
 
@@ -69,7 +70,7 @@ def test_a_running_job_is_paused_and_goes_on(page: Page, job: ScriptedJob, studi
     pause(job, REASON)
     page.the(".status-paused", "paused")
     page.reads("#announcer", "The job is paused.")
-    assert page.the(".job-paused").text == f"Paused: {REASON}."
+    assert page.the(".job-paused").text == f"Paused: {REASON}. It goes on by itself when there is room."
     assert buttons(page) == ["Unpause", "Cancel"]
     assert focused(page) == "Unpause"
     page.the(".log", f"[paused] T{REASON[1:]}.")
@@ -101,16 +102,16 @@ def test_events_tell_the_status(page: Page, job: ScriptedJob, studio: ScriptedSt
     for kind, fields, status in (
         ("training.interrupted", {"reason": "Its worker died"}, "queued"),
         ("training.log", {"step": 1, "loss": 2.5}, "running"),
-        ("training.paused", {"reason": "it was paused by a person"}, "paused"),
+        ("training.paused", {"reason": REASON}, "paused"),
         ("training.unpaused", {}, "queued"),
         ("training.preparing", {"phase": "reading", "done": 0, "total": 0}, "running"),
-        ("training.paused", {"reason": REASON}, "paused"),
+        ("training.paused", {"reason": BY_PERSON}, "paused"),
     ):
         job.event(kind, **fields)
         page.the(f".status-{status}", status)
     page.gone(".preparing")
-    assert page.the(".job-paused").text == f"Paused: {REASON}."
-    studio.answers[RECORD] = Answer({"job": {**job.wire, "status": "paused", "pauseReason": REASON}}, gate=later)
+    assert page.the(".job-paused").text == f"Paused: {BY_PERSON}."
+    studio.answers[RECORD] = Answer({"job": {**job.wire, "status": "paused", "pauseReason": BY_PERSON}}, gate=later)
     late.set()
     page.asked(RECORD, before + 2)
     assert page.texts(".job-head .status") == ["paused"]

@@ -10,6 +10,7 @@ import { createReceipt } from "./receipt.js";
 import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
 const TICK_MS = 1000;
+const DISK_FULL = "the disk is full"; // begins the reason of a pause that ends by itself
 
 /** The head: `update(job)`, `reached(step)`, `started(metadata)`, `completed(metrics)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`. `onAnswer` is that of `createActions`. */
 export function createHead(context, jobId, onAnswer) {
@@ -50,7 +51,7 @@ export function createHead(context, jobId, onAnswer) {
     error.hidden = !job.error;
     setText(error, String(job.error ?? ""));
     paused.hidden = job.status !== "paused" || !job.pauseReason;
-    setText(paused, `Paused: ${job.pauseReason}.`);
+    setText(paused, `Paused: ${job.pauseReason}.${String(job.pauseReason).startsWith(DISK_FULL) ? " It goes on by itself when there is room." : ""}`);
     if (isOver(job) || job.status === "paused") preparing.end();
     actions.update(job);
     drawOrigin();
