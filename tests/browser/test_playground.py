@@ -431,6 +431,18 @@ def test_a_job_that_has_nothing_yet_says_so(page: Page, studio: ScriptedStudio) 
     assert address(page) == "/playground?job=job_support&step=20"
 
 
+def test_a_paused_job_is_asked_what_it_has_learnt(page: Page, studio: ScriptedStudio) -> None:
+    """The list says that it is paused; without a checkpoint, a line says that nothing comes for now."""
+    studio.answers[JOBS] = Answer({"jobs": [job("support", "paused", saveSteps=20), job("triage")]})
+    page.open("#/playground?job=job_support")
+    chosen(page, "support · paused", "Checkpoint at step 20")
+    studio.answers["GET /api/jobs/job_support/artifacts"] = artifacts(final=False)
+    page.open("#/playground?job=job_support")
+    page.the(
+        ".picker-note", "This job is paused and has no checkpoint yet. What it saves later appears here by itself."
+    )
+
+
 def test_a_dry_run_is_chosen_by_nobody_but_the_reader(page: Page, studio: ScriptedStudio) -> None:
     """The newest job is passed over where it is one, also where there is nothing else; the list marks it."""
     dry = job("quick", dryRun=True)

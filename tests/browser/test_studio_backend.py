@@ -132,6 +132,22 @@ def test_cancel_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
     assert local.client.job(job_id)["status"] == "cancelled"
 
 
+def test_pause_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
+    """The worker saves and leaves; unpaused, the job goes on with the next step in the same chart and log."""
+    job_id = watched(page, local)
+    page.button("Pause").click()
+    page.the(".status-paused")
+    assert page.the(".job-paused").text == f"Paused: {local.client.job(job_id)['pauseReason']}."
+    page.button("Unpause").click()
+    page.the(".log", "[unpaused]")
+    goes_on(page, local, job_id, 4)
+    page.the(".status-running")
+    page.browser.refresh()
+    charted(page, 4)
+    page.the(".log", "[paused]")
+    assert logged(page) == [1, 2, 3, 4]
+
+
 def test_cancelling_the_job_of_a_run_is_no_failure_of_the_run(page: Page, local: LocalStudio) -> None:
     """The command exits with 1; Home calls the run cancelled, as the job is."""
     local.write_entry("gated:99")

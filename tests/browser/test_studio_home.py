@@ -43,6 +43,23 @@ SHOWN = (
 )
 
 
+def test_a_run_whose_job_is_paused_says_so(page: Page, studio: ScriptedStudio) -> None:
+    """As long as it is; the run goes on meanwhile."""
+    page.open()
+    page.button(RUN).click()
+    page.the(".run-status", "Run under way.")
+    run = studio.run
+    assert run is not None
+    run.job_id = "job_7"
+    job = {"id": "job_7", "name": "triage", "status": "paused"}
+    studio.answers[JOBS] = Answer({"jobs": [job]})
+    page.the(".run-status", "Run under way. Job job_7 is paused.")
+    page.the(".short-row .status-paused", "paused")
+    assert page.accessibility() == []
+    studio.answers[JOBS] = Answer({"jobs": [{**job, "status": "running"}]})
+    page.reads(".run-status", "Run under way. Job job_7")
+
+
 def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
     """The button has its name; it is off while the run is in flight, and on after its exit.
 

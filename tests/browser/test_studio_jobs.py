@@ -154,6 +154,24 @@ def test_jobs_are_found_by_name_id_and_status(page: Page, studio: ScriptedStudio
     assert len(names(page)) == 4
 
 
+def test_paused_jobs_are_found(page: Page, studio: ScriptedStudio) -> None:
+    """They have a badge of their own, and say how far they are, as every job that has not ended."""
+    begun = {"config": {"maxSteps": 60}, "progress": {"step": 35, "loss": 0.5}}
+    found = [job(1, "paused", **begun), job(2, "queued", **begun), job(3, "running"), job(4, "completed", **begun)]
+    studio.answers[JOBS] = Answer({"jobs": found})
+    page.open("#/jobs?status=paused")
+    page.the("td .status-paused", "paused")
+    assert names(page) == ["run 1"]
+    page.look(1200, 800, "dark")
+    assert page.accessibility() == []
+    Select(page.the("#job-status")).select_by_visible_text("All")
+    assert [row(page, number)[4] for number in (0, 1, 3)] == [
+        *("0.5000step 35 of 60", "0.5000step 35 of 60", "0.5000step 35"),
+    ]
+    page.look(1200, 800)
+    assert page.accessibility() == []
+
+
 def test_a_refresh_moves_nothing(page: Page, studio: ScriptedStudio) -> None:
     """New jobs come in above, others change or go; the focus stays where it is."""
     studio.answers[JOBS] = Answer({"jobs": [job(1, "running"), job(2), job(3)]})

@@ -1,4 +1,4 @@
-"""The project's jobs: which there are, how they go, what they left, and stopping them.
+"""The project's jobs: which there are, how they go, what they left; pausing, resuming and stopping them.
 
 Protocol: docs/protocol.md, "Jobs" and "Artifacts"; docs/studio.md for what the page gets.
 """
@@ -26,6 +26,8 @@ POINTS = 2000
 MOST_POINTS = 20_000
 LISTED = 500
 MOST_LISTED = 100_000
+MOST_KEY_CHARS = 200
+_KEY = re.compile(rf"[A-Za-z0-9-]{{1,{MOST_KEY_CHARS}}}")
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -111,6 +113,29 @@ def cancel(job_id: str) -> dict[str, Any]:
     return {"job": ask_project(cancelled)}
 
 
+@blueprint.post("/api/jobs/<job_id>/pause")
+def pause(job_id: str) -> dict[str, Any]:
+    """Ask the backend to pause a job, and describe it."""
+    return {"job": ask_project(lambda client, scope: _shown(client.pause_job(scope, job_id), scope))}
+
+
+@blueprint.post("/api/jobs/<job_id>/unpause")
+def unpause(job_id: str) -> dict[str, Any]:
+    """Ask the backend to queue a paused job again, and describe it."""
+    return {"job": ask_project(lambda client, scope: _shown(client.unpause_job(scope, job_id), scope))}
+
+
+@blueprint.post("/api/jobs/<job_id>/resume")
+def resume(job_id: str) -> dict[str, Any]:
+    """Ask the backend for a new job that goes on from the last checkpoint of another one, and describe the new job."""
+    key = _idempotency_key()
+
+    def resumed(client: CloudApiClient, scope: Scope) -> dict[str, Any]:
+        return _shown(client.resume_job(scope, job_id, idempotency_key=key), scope)
+
+    return {"job": ask_project(resumed)}
+
+
 def safe_name(text: str) -> str:
     """Return a text such that it can be the name of a file everywhere, and stand in a header."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")[:100] or "download"
@@ -122,6 +147,15 @@ def _whole_number(name: str, default: int, least: int, most: int) -> int:
     if not (given.isascii() and given.isdigit() and len(given) <= 9):
         raise Refusal(400, f"{name}: must be a whole number from {least} to {most}, not {given!r:.50}")
     return min(max(int(given), least), most)
+
+
+def _idempotency_key() -> str:
+    """Return the key in the body; a page sends the same one until it has an answer."""
+    body = request.get_json(silent=True)
+    key = body.get("idempotencyKey") if isinstance(body, dict) else None
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise Refusal(400, f"idempotencyKey: must be a text of 1 to {MOST_KEY_CHARS} letters, digits and hyphens")
+    return key
 
 
 def _artifacts(client: CloudApiClient, scope: Scope, job_id: str) -> list[dict[str, Any]]:

@@ -10,18 +10,25 @@ const WITHOUT = {
   models: "This backend does not list its models.",
 };
 
-/** A feed of GET /api/credentials that also knows why a feature is not to be had. */
+/** A feed of GET /api/credentials that also knows which features there are, and why one is not to be had. */
 export function createAbout(api) {
   const feed = createFeed((signal) => api.get("/api/credentials", { signal }), EVERY_MS);
   let well = true;
+  let known = []; // the features, as of the last time that the backend answered
   feed.subscribe(({ data, error, loading }) => {
+    known = data?.features ?? known;
     if (loading || (!data && !error)) return;
     const before = well;
     well = !error && !data.error;
     if (well && !before) dispatchEvent(new Event("back"));
   });
   const { subscribe, refresh } = feed;
-  return { subscribe, refresh, lacks, get value() { return feed.state.data; } };
+  return { subscribe, refresh, lacks, has, get value() { return feed.state.data; } };
+
+  /** Whether the backend has said that it can do this. */
+  function has(feature) {
+    return known.includes(feature);
+  }
 
   /** Why the backend cannot do this, or null where it can or nobody knows. */
   function lacks(feature) {

@@ -183,6 +183,9 @@ def test_features_that_a_backend_lacks_are_named(routed_cloud: Cloud, page: Flas
         assert (answer.status_code, answer.get_json()["feature"]) == (501, feature)
     linked = page.post("/api/jobs/job_1/artifacts/adapter/link", json={})
     assert (linked.status_code, linked.get_json()["feature"]) == (501, "artifacts")
+    for action, feature in (("pause", "pause-jobs"), ("unpause", "pause-jobs"), ("resume", "resume-jobs")):
+        answer = page.post(f"/api/jobs/job_1/{action}", json={"idempotencyKey": "key"})
+        assert (answer.status_code, answer.get_json()["feature"]) == (501, feature)
 
 
 def test_models_are_listed(routed_cloud: Cloud, page: FlaskClient) -> None:
@@ -203,6 +206,46 @@ def test_a_job_is_cancelled_once(routed_cloud: Cloud, page: FlaskClient) -> None
     assert (answer.status_code, answer.get_json()["job"]["status"]) == (200, "cancelled")
     again = page.post("/api/jobs/job_1/cancel", json={})
     assert (again.status_code, again.get_json()) == (409, {"error": "The job is cancelled already"})
+
+
+def test_a_job_is_paused_and_goes_on(routed_cloud: Cloud, page: FlaskClient) -> None:
+    """The page gets the job of the backend's answer, without tokens, or the backend's refusal."""
+    routed_cloud.features = {"pause-jobs"}
+    paused = {**JOB, "status": "paused", "pauseReason": "the disk is full"}
+    refusal = Answer(status=409, body={"error": "Job job_1 is running, not paused."})
+    routed_cloud.answer("POST", "/v1/jobs/job_1/pause", Answer(body={"job": paused}))
+    routed_cloud.answer("POST", "/v1/jobs/job_1/unpause", Answer(body={"job": {**JOB, "status": "queued"}}), refusal)
+    answer = page.post("/api/jobs/job_1/pause", json={})
+    assert answer.status_code == 200
+    told = answer.get_json()["job"]
+    assert (told["status"], told["pauseReason"], "SECRET" in answer.text) == ("paused", "the disk is full", False)
+    assert page.post("/api/jobs/job_1/unpause", json={}).get_json()["job"]["status"] == "queued"
+    again = page.post("/api/jobs/job_1/unpause", json={})
+    assert (again.status_code, again.get_json()) == (409, {"error": "Job job_1 is running, not paused."})
+
+
+def test_a_job_is_resumed_under_the_key_of_the_page(routed_cloud: Cloud, page: FlaskClient) -> None:
+    """So that a page which asks twice gets one new job; the page gets that job."""
+    routed_cloud.features = {"resume-jobs"}
+    new = {**JOB, "id": "job_2", "status": "queued", "resumedFrom": {"jobId": "job_1", "step": 40}}
+    answers = (Answer(status=status, body={"job": new}) for status in (201, 200))
+    routed_cloud.answer("POST", "/v1/jobs/job_1/resume", *answers)
+    for _ in range(2):
+        answer = page.post("/api/jobs/job_1/resume", json={"idempotencyKey": "one-key"})
+        assert answer.status_code == 200
+        assert answer.get_json()["job"]["resumedFrom"] == {"jobId": "job_1", "step": 40}
+    asked = routed_cloud.calls("POST", "/v1/jobs/*/resume")
+    assert [request.headers["idempotency-key"] for request in asked] == ["one-key"] * 2
+
+
+@pytest.mark.parametrize("key", [None, "", 7, "a" * 201, "two\r\nlines", "\N{SNOWMAN}"])
+def test_a_job_is_not_resumed_without_a_good_key(routed_cloud: Cloud, page: FlaskClient, key: object) -> None:
+    """Nothing is sent to the backend."""
+    routed_cloud.features = {"resume-jobs"}
+    answer = page.post("/api/jobs/job_1/resume", json={"idempotencyKey": key})
+    assert (answer.status_code, "idempotencyKey" in answer.get_json()["error"]) == (400, True)
+    assert page.post("/api/jobs/job_1/resume", json=[]).status_code == 400
+    assert routed_cloud.calls("POST", "/v1/jobs/*/resume") == []
 
 
 def test_metrics_are_read_once_and_then_go_on(routed_cloud: Cloud, page: FlaskClient) -> None:

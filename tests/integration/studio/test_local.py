@@ -11,11 +11,17 @@ import pytest
 pytest.importorskip("plotly")
 pytest.importorskip("sqlalchemy")
 
+from arkor.backend.jobs import checkpoints
 from arkor.client.client import CloudApiClient
 from arkor.client.project import ensure_project
 from tests.support.backend import BackendProcess, Client, own_backend
 from tests.support.studio_server import Served, served
 from tests.support.tiny_model import write_tiny_model
+
+CHECKPOINT_FILES = (
+    *("adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt"),
+    "trainer_state.json",
+)
 
 
 @pytest.fixture
@@ -48,6 +54,14 @@ def config(tmp_path: Path) -> dict[str, Any]:
     return {"model": str(write_tiny_model(tmp_path)), "datasetSource": source, "saveSteps": 2}
 
 
+def write_checkpoint(folder: Path) -> None:
+    """Write a folder that passes for a whole checkpoint."""
+    folder.mkdir(parents=True)
+    for name in CHECKPOINT_FILES:
+        (folder / name).write_text("{}")
+    checkpoints.mark_complete(folder)
+
+
 def test_a_job_is_followed_over_a_restart_of_the_backend(
     backend: BackendProcess, client: Client, page: Served, config: dict[str, Any]
 ) -> None:
@@ -69,6 +83,44 @@ def test_a_job_is_followed_over_a_restart_of_the_backend(
     assert [name for _, name, _ in rest][-2:] == ["training.completed", "end"]
     told = page.get(f"/api/jobs/{job_id}/metrics").json()
     assert (told["total"], told["ended"], told["lastEventId"]) == (3, True, str(numbers[-1]))
+
+
+def test_a_job_is_paused_and_goes_on(
+    backend: BackendProcess, client: Client, page: Served, config: dict[str, Any]
+) -> None:
+    """Its events reach the page, also those that are neither of a worker nor of an end; its figures are complete."""
+    job_id = client.submit("gated:3", config).json()["job"]["id"]
+    backend.allow(job_id, 1)
+    events = page.events(job_id)
+    events.until("training.log")
+    assert page.post(f"/api/jobs/{job_id}/pause").status_code == 200
+    reason = events.until("training.paused")[-1][2]["reason"]
+    job = page.get(f"/api/jobs/{job_id}").json()["job"]
+    assert (job["status"], job["pauseReason"]) == ("paused", reason)
+    told = page.get(f"/api/jobs/{job_id}/metrics").json()
+    assert (told["total"], told["ended"], told["lines"][-1]["type"]) == (1, False, "training.paused")
+    assert page.post(f"/api/jobs/{job_id}/unpause").json()["job"]["status"] == "queued"
+    backend.allow(job_id, 3)
+    assert [name for _, name, _ in events.until("end")][:2] == ["training.unpaused", "training.log"]
+    told = page.get(f"/api/jobs/{job_id}/metrics").json()
+    assert ([point["step"] for point in told["points"]], told["ended"]) == ([1, 2, 3], True)
+    for action in ("pause", "unpause"):
+        assert page.post(f"/api/jobs/{job_id}/{action}").status_code == 409
+
+
+def test_a_job_is_resumed_once(backend: BackendProcess, client: Client, page: Served, config: dict[str, Any]) -> None:
+    """From its last whole checkpoint, as a new job that says so; without a checkpoint the backend refuses it."""
+    job_id = client.submit("fail", config).json()["job"]["id"]
+    client.wait_for(job_id, "failed")
+    backend.wait_settled(job_id)
+    call, key = f"/api/jobs/{job_id}/resume", {"idempotencyKey": "one"}
+    refused = page.post(call, key)
+    assert (refused.status_code, "no whole checkpoint" in refused.json()["error"]) == (409, True)
+    write_checkpoint(backend.job_dir(job_id) / "checkpoints" / "checkpoint-40")
+    new, repeated = (page.post(call, key).json()["job"] for _ in range(2))
+    assert new["resumedFrom"] == {"jobId": job_id, "step": 40}
+    assert repeated["id"] == new["id"] != job_id
+    assert len(page.get("/api/jobs").json()["jobs"]) == 2
 
 
 def test_the_start_of_a_long_job_is_told(client: Client, page: Served, config: dict[str, Any]) -> None:

@@ -105,7 +105,7 @@ export function mountRunPanel(root, { api, jobs, announce }) {
 
   function drawStatus() {
     const { kind, badge, text } = outcome() ?? {};
-    const key = [run.dryRun, run.jobId, run.phase, kind, badge, text, run.interrupted].join("|");
+    const key = [run.dryRun, run.jobId, run.phase, kind, badge, text, run.interrupted, jobOf()?.status === "paused"].join("|");
     if (status.dataset.key === key) return;
     status.dataset.key = key;
     status.className = `run-status run-${run.phase}`;
@@ -117,7 +117,8 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     const job = run.jobId ? jobLink(run.jobId) : null;
     const cut = run.interrupted ? h("span", { class: "warning" }, "The log is cut off; connecting again …") : null;
     if (run.phase === "starting") return ["Starting …"];
-    if (run.phase === "running") return [`${what} under way.`, job ?? "Its job is not known yet.", cut].filter(Boolean);
+    const paused = jobOf()?.status === "paused" ? "is paused." : null;
+    if (run.phase === "running") return [`${what} under way.`, job ?? "Its job is not known yet.", paused, cut].filter(Boolean);
     if (run.phase === "stopping") return ["Stopping the run and cancelling its job …", job].filter(Boolean);
     if (run.phase !== "ended") return [];
     const { kind, badge, text } = outcome();
@@ -128,8 +129,12 @@ export function mountRunPanel(root, { api, jobs, announce }) {
   function outcome() {
     if (run.phase !== "ended") return null;
     const { data, error } = jobs.state;
-    const job = run.jobId ? data?.find(({ id }) => id === run.jobId) ?? null : null;
-    return outcomeOf(run, job, Boolean(run.jobId) && !error && (!data || jobs.state.loading));
+    return outcomeOf(run, jobOf(), Boolean(run.jobId) && !error && (!data || jobs.state.loading));
+  }
+
+  /** The record of the run's job; null while it is not known. */
+  function jobOf() {
+    return jobs.state.data?.find(({ id }) => id === run.jobId) ?? null;
   }
 
   async function start() {

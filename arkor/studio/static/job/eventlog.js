@@ -1,6 +1,7 @@
 // The last events of a job, one a line, as text.
 
 import { h } from "../dom.js";
+import { capital } from "../format.js";
 import { createTail } from "../tail.js";
 
 const MOST_LINES = 500;
@@ -12,16 +13,26 @@ const LABELS = {
 
 /** What the log says of an event. */
 export function lineOf({ type, id: _, ...data }) {
-  if (type === "training.log") return logged(data);
+  if (type === "training.log") return cut(`[log] ${figuresOf(data)}`);
+  if (type === "training.interrupted") return cut(`[interrupted] ${interruptionOf(data)}`);
+  if (type === "training.paused") return cut(`[paused] ${data.reason ? `${capital(String(data.reason))}.` : "The job is paused."}`);
+  if (type === "training.unpaused") return "[unpaused] The job is in the queue again.";
   return cut(`[${LABELS[type] ?? type}] ${JSON.stringify({ type, ...data })}`);
 }
 
-function logged({ step, loss, evalLoss }) {
+function figuresOf({ step, loss, evalLoss }) {
   const evaluated = typeof evalLoss === "number";
   const figures = [`step=${step}`];
   if (typeof loss === "number" || !evaluated) figures.push(`loss=${loss ?? "NaN"}`);
   if (evaluated) figures.push(`evalLoss=${evalLoss}`);
-  return cut(`[log] ${figures.join(" ")}`);
+  return figures.join(" ");
+}
+
+// The words are those of the command line (arkor/protocol/events.py).
+function interruptionOf({ reason, batchSize: size, gradientAccumulationSteps: count }) {
+  const smaller = Number.isInteger(size) && Number.isInteger(count)
+    ? `, with batch_size=${size} and gradient_accumulation_steps=${count}` : "";
+  return `${reason ?? ""}: the job goes on from its last checkpoint${smaller}.`;
 }
 
 function cut(line) {

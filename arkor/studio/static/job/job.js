@@ -15,8 +15,9 @@ const JOB_EVERY_MS = 5000;
 const STREAM_ERROR = "[stream error]";
 // What an event tells of the job's status.
 const STATUS = {
-  "training.started": "running", "training.completed": "completed", "training.failed": "failed",
-  "training.cancelled": "cancelled",
+  "training.preparing": "running", "training.started": "running", "training.log": "running", "checkpoint.saved": "running",
+  "training.interrupted": "queued", "training.paused": "paused", "training.unpaused": "queued",
+  "training.completed": "completed", "training.failed": "failed", "training.cancelled": "cancelled",
 };
 
 export function mount(root, context, { id, query }) {
@@ -24,9 +25,10 @@ export function mount(root, context, { id, query }) {
   const path = `/api/jobs/${encodeURIComponent(id)}`;
   let job = null;
   let announced = null;
+  let changedAt = 0; // when an event, or the answer to an action, told of another status
   const ends = [];
 
-  const head = createHead(context, id, learn);
+  const head = createHead(context, id, onAnswer);
   const panel = createLossPanel(context, id, query);
   const log = createEventLog();
   const artifacts = createArtifacts(context, id, (list) => head.left(list));
@@ -41,9 +43,8 @@ export function mount(root, context, { id, query }) {
 
   /** Take in what is known of the job; an answer that is older than its end does not bring it back. */
   function learn(change) {
-    if (!change) return void jobFeed.refresh();
     if (isOver(job) && !isOver(change)) return;
-    job = { ...job, ...change };
+    job = { id, ...job, ...change };
     head.update(job);
     panel.named(String(job.name ?? ""));
     if (isOver(job)) panel.ended();
@@ -52,13 +53,25 @@ export function mount(root, context, { id, query }) {
     announced = job.status;
   }
 
-  const jobFeed = createFeed((signal) => api.get(path, { signal }), JOB_EVERY_MS);
+  // Of an answer that was on its way while the status changed, the rest alone is news.
+  function learnAsOf(askedAt, answer) {
+    const { status, ...rest } = answer;
+    learn(askedAt < changedAt && !isOver(answer) ? rest : answer);
+  }
+
+  function onAnswer(answer, askedAt) {
+    if (!answer) return void jobFeed.refresh();
+    learnAsOf(askedAt, answer);
+    changedAt = performance.now();
+  }
+
+  const jobFeed = createFeed(async (signal) => ({ askedAt: performance.now(), ...await api.get(path, { signal }) }), JOB_EVERY_MS);
   const metrics = createFeed((signal) => api.get(`${path}/metrics?points=${MOST_POINTS}`, { signal }), JOB_EVERY_MS);
 
   const leaveJob = subscribe(jobFeed, (state) => {
     if (state.error?.status === 404) return void unknown();
     freshen();
-    if (state.data) learn(state.data.job);
+    if (state.data) learnAsOf(state.data.askedAt, state.data.job);
     // An ended job does not change any more, once its whole description is there.
     if (isOver(state.data?.job) && !state.error) leaveJob();
   });
@@ -110,12 +123,14 @@ export function mount(root, context, { id, query }) {
     show(event);
     if (event.type === "training.log") panel.push(event);
     if (event.type === "checkpoint.saved") artifacts.refresh();
-    if (!(event.type in STATUS)) return;
-    const over = event.type !== "training.started";
+    const status = STATUS[event.type];
+    if (!status || (status === "running" && job?.status === "running")) return;
+    changedAt = performance.now();
     learn({
-      status: STATUS[event.type],
-      ...(over ? { completedAt: event.timestamp } : {}),
+      status,
+      ...(isOver({ status }) ? { completedAt: event.timestamp } : {}),
       ...(event.type === "training.failed" ? { error: event.error } : {}),
+      ...(event.type === "training.paused" ? { pauseReason: event.reason } : {}),
     });
   }
 

@@ -1,26 +1,29 @@
 // The top of a job's view: what it is, how it does, and what one can do about it.
 
+import { createActions } from "./actions.js";
 import { rowsHref } from "../data/address.js";
-import { confirm } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { time } from "../format.js";
-import { createMark, createStatus } from "../jobs/jobtable.js";
+import { createMark, createStatus, jobHref } from "../jobs/jobtable.js";
 import { createPreparing } from "./preparing.js";
 import { createReceipt } from "./receipt.js";
 import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
 const TICK_MS = 1000;
+const DISK_FULL = "the disk is full"; // begins the reason of a pause that ends by itself
 
-/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `completed(metrics)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`. `onCancelled(job)` is told. */
-export function createHead({ api, about, announce }, jobId, onCancelled) {
+/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `completed(metrics)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`. `onAnswer` is that of `createActions`. */
+export function createHead(context, jobId, onAnswer) {
+  const { about } = context;
   const title = h("h1", null, jobId);
   const status = createStatus();
   const mark = createMark();
   const error = h("p", { class: "problem job-error", tabindex: "0", hidden: true });
-  const refused = h("p", { class: "problem", role: "alert", hidden: true });
+  const paused = h("p", { class: "job-paused", hidden: true });
+  const origin = h("p", { class: "job-origin", hidden: true });
   const rows = h("a", { class: "button", href: rowsHref(jobId), hidden: true }, "See its rows");
   const tryIt = h("a", { class: "button", hidden: true }, "Try it");
-  const cancel = h("button", { class: "button", type: "button", hidden: true, onclick: askToCancel }, "Cancel");
+  const actions = createActions(context, jobId, onAnswer);
   const facts = Object.fromEntries(["ID", "Created", "Duration", "Step", "Model", "Dataset", "Held-out rows"].map((name) => [name, h("b")]));
   const preparing = createPreparing();
   const outcome = h("p", { class: "job-outcome", hidden: true });
@@ -30,33 +33,38 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
   const list = h("ul", { class: "job-facts", hidden: true },
     Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
   const element = h("div", { class: "job-head" },
-    h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, rows, tryIt, cancel)),
-    error, refused, preparing.element, outcome, list, receipt.element, more);
+    h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, rows, tryIt, actions.elements)),
+    error, paused, actions.problem, origin, preparing.element, outcome, list, receipt.element, more);
   let job = null;
   let step = null;
   let planned = null;
   let left = [];
-  let cancelling = false;
   let settingsShown = "";
   status.element.hidden = true;
 
   function update(now) {
     job = now;
-    const over = isOver(job);
     setText(title, jobName(job));
     status.element.hidden = list.hidden = rows.hidden = false;
     status.update(job.status);
     mark.update(job);
     error.hidden = !job.error;
     setText(error, String(job.error ?? ""));
-    cancel.hidden = over;
-    if (over) preparing.end();
-    cancelling &&= !over;
-    cancel.disabled = cancelling;
-    setText(cancel, cancelling ? "Cancelling …" : "Cancel");
+    paused.hidden = job.status !== "paused" || !job.pauseReason;
+    setText(paused, `Paused: ${job.pauseReason}.${String(job.pauseReason).startsWith(DISK_FULL) ? " It goes on by itself when there is room." : ""}`);
+    if (isOver(job) || job.status === "paused") preparing.end();
+    actions.update(job);
+    drawOrigin();
     drawFacts();
     drawSettings(job.config ?? {});
     offerToTry();
+  }
+
+  function drawOrigin() {
+    const { jobId: from, step: at } = job.resumedFrom ?? {};
+    if (!from || !origin.hidden) return; // it stays the same, and a link keeps the focus
+    origin.hidden = false;
+    replace(origin, `Resumed from step ${at} of job `, h("a", { class: "id", href: jobHref(from) }, from), ".");
   }
 
   function drawFacts() {
@@ -101,25 +109,6 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     setAttribute(tryIt, "title", reason ?? (isFinal ? "Talk to what it trained" : `Talk to its checkpoint of step ${last.step}`));
   }
 
-  async function askToCancel() {
-    const text = [h("bdi", null, jobName(job)), " stops where it is. A job that was stopped cannot go on."];
-    if (!await confirm({ title: "Cancel this job?", text, yes: "Cancel the job" })) return;
-    cancelling = true;
-    refused.hidden = true;
-    update(job);
-    try {
-      const answer = await api.post(`/api/jobs/${encodeURIComponent(jobId)}/cancel`);
-      announce("The job has been told to stop.");
-      onCancelled(answer.job ?? null);
-    } catch (problem) {
-      cancelling = false;
-      refused.hidden = false;
-      setText(refused, `The job was not cancelled: ${problem.message}`);
-      update(job);
-      onCancelled(null);
-    }
-  }
-
   const leaveAbout = about.subscribe(offerToTry);
   const clock = setInterval(() => document.hidden || drawFacts(), TICK_MS);
   return {
@@ -145,6 +134,7 @@ export function createHead({ api, about, announce }, jobId, onCancelled) {
     close() {
       clearInterval(clock);
       leaveAbout();
+      actions.close();
     },
   };
 }

@@ -4,7 +4,7 @@ import { h, setText } from "../dom.js";
 import { createFreshness } from "../freshness.js";
 import { countOf, keyedRows, tableRow } from "./jobtable.js";
 
-const STATUSES = ["queued", "running", "completed", "failed", "cancelled"];
+const STATUSES = ["queued", "running", "paused", "completed", "failed", "cancelled"];
 const COLUMNS = ["Status", "Name", "Created", "Duration", "Last loss", "ID"];
 const AT_A_TIME = 200;
 const TICK_MS = 1000;

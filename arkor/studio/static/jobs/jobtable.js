@@ -2,7 +2,7 @@
 
 import { h, setAttribute, setText } from "../dom.js";
 import { ago, number, time } from "../format.js";
-import { isDryRun, jobDuration, jobName, plannedSteps } from "../record.js";
+import { isDryRun, isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
 /** The address of a job's view. */
 export function jobHref(id) {
@@ -114,7 +114,7 @@ function stepOf(job) {
   const step = job.progress?.step;
   if (typeof step !== "number") return "";
   const last = plannedSteps(job);
-  return typeof last === "number" && job.status === "running" ? `step ${step} of ${last}` : `step ${step}`;
+  return typeof last === "number" && !isOver(job) ? `step ${step} of ${last}` : `step ${step}`;
 }
 
 async function copyId(button, id, announce) {

@@ -83,7 +83,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
     return jobs.state.data?.find(({ id }) => id === choice?.job);
   }
 
-  // What a running job leaves grows; that of one that has ended is asked for once more, and then now and then.
+  // What a running job leaves grows; that of one that is paused or has ended is asked for once more, and then now and then.
   function follow() {
     const isKnown = about.value && (jobs.state.data ? job() : jobs.state.error);
     const now = choice?.job && isKnown ? `${choice.job}\n${job()?.status}` : null;

@@ -95,6 +95,7 @@ function modelProblem(name, models) {
 
 function nothingYet(job) {
   if (job.status === "queued") return "This job waits for its turn. What it saves appears here by itself.";
+  if (job.status === "paused") return "This job is paused and has no checkpoint yet. What it saves later appears here by itself.";
   return job.config?.saveSteps
     ? `This job has no checkpoint yet; the first one, at step ${job.config.saveSteps}, appears here by itself.`
     : "This job saves only its final adapter, which appears here by itself (save_steps makes checkpoints on the way).";
