@@ -174,6 +174,34 @@ def test_rows_with_different_adapters_do_not_mix(load: Callable[[], Any], adapte
     assert [row.made == made for row, made in zip(rows, plain, strict=True)] == [True, False, False] * 2
 
 
+def test_an_adapter_of_dora_answers_beside_others(
+    load: Callable[[], Any], adapter: Callable[[int], str], folder: Path, tmp_path: Path
+) -> None:
+    """In calls of its own; the others go on as before, and it says what PEFT's own model says."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    shape = LoraConfig(r=4, use_dora=True, init_lora_weights=False, target_modules=["q_proj", "down_proj"])
+    get_peft_model(AutoModelForCausalLM.from_pretrained(folder), shape).save_pretrained(tmp_path / "dora")
+    base, fresh = load(), load()
+    whole = PeftModel.from_pretrained(fresh._model, str(tmp_path / "dora"))
+    plain = base.adapters.load("plain", adapter(1), ())
+    dora = base.adapters.load("dora", str(tmp_path / "dora"), ())
+    assert [base.adapters.is_lone(name) for name in (dora, plain, None)] == [True, False, False]
+    names = [[None, plain, dora][place % 3] for place in range(len(PROMPTS))]
+    rows = [
+        FakeRow(prompt, 8, adapter=name, alone=base.adapters.is_lone(name))
+        for prompt, name in zip(PROMPTS, names, strict=True)
+    ]
+    run(base, rows)
+    assert [row.made for row in rows] == [generated(base, row) for row in rows]
+    for row in rows[2::3]:
+        logits = whole(torch.tensor([row.prompt + row.made[:-1]])).logits[0, len(row.prompt) - 1 :]
+        assert logits.argmax(-1).tolist() == row.made
+
+
 @pytest.mark.parametrize("piece", [16, 256])
 def test_a_row_that_is_to_be_alone_is_the_same_in_company(
     folder: Path, adapter: Callable[[int], str], monkeypatch: pytest.MonkeyPatch, piece: int
