@@ -1,4 +1,4 @@
-"""The client's calls for jobs: submit one, look at them, follow one, stop one, delete one.
+"""The client's calls for jobs: submit one, look at them, follow one, stop, pause or resume one, delete one.
 
 Protocol: docs/protocol.md, "Jobs", "The event stream".
 """
@@ -125,6 +125,77 @@ class JobCalls(CapabilityCalls):
     def cancel_job(self, scope: Scope, job_id: str) -> None:
         """Ask the backend to stop a job. Raises CloudApiError (on most, Conflict) where it has ended already."""
         self._transport.call("POST", path("v1", "jobs", job_id, "cancel"), params=scope.to_query(), repeatable=True)
+
+    def pause_job(self, scope: Scope, job_id: str) -> TrainingJob:
+        """Ask the backend to pause a job: it saves what it has, and trains no further until it is unpaused.
+
+        A queued job is paused at once, a running one as soon as its worker has saved a checkpoint.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Returns:
+            The job; still ``running``, if its worker has to save first.
+
+        Raises:
+            UnsupportedByBackend: the backend pauses no jobs.
+            Conflict: the job has ended.
+            NotFound: there is no such job.
+
+        Example:
+            ``client.pause_job(scope, "job_x4k2").status``
+        """
+        self.require("pause-jobs", "pausing jobs")
+        return _job(self._json("POST", "v1", "jobs", job_id, "pause", scope=scope, repeatable=True))
+
+    def unpause_job(self, scope: Scope, job_id: str) -> TrainingJob:
+        """Queue a paused job again; it goes on from the checkpoint that it saved.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Returns:
+            The job.
+
+        Raises:
+            UnsupportedByBackend: the backend pauses no jobs.
+            Conflict: the job is not paused.
+            NotFound: there is no such job.
+
+        Example:
+            ``client.unpause_job(scope, "job_x4k2").status``
+        """
+        self.require("pause-jobs", "pausing jobs")
+        return _job(self._json("POST", "v1", "jobs", job_id, "unpause", scope=scope, repeatable=True))
+
+    def resume_job(self, scope: Scope, job_id: str, *, idempotency_key: str) -> TrainingJob:
+        """Queue a new job that goes on from the last checkpoint of a job that failed or was cancelled.
+
+        The new job has the same settings. The other job stays as it is.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the whole id of the job that failed or was cancelled.
+            idempotency_key: unique to this request. A repeat returns the first one's job, so that the request is
+                repeated when its answer was lost.
+
+        Returns:
+            The new job; its ``resumed_from`` says which job and step it goes on from.
+
+        Raises:
+            UnsupportedByBackend: the backend resumes no jobs.
+            Conflict: the job neither failed nor was cancelled, or it left no checkpoint.
+            ServerError: 503, the worker of the job has not left yet: try again in a moment.
+            NotFound: there is no such job.
+
+        Example:
+            ``client.resume_job(scope, "job_x4k2", idempotency_key=uuid.uuid4().hex).resumed_from.step``
+        """
+        self.require("resume-jobs", "resuming jobs")
+        key = {"Idempotency-Key": idempotency_key}
+        return _job(self._json("POST", "v1", "jobs", job_id, "resume", scope=scope, headers=key, repeatable=True))
 
     def delete_job(self, scope: Scope, job_id: str) -> None:
         """Remove a job that has ended, for good: its events, its artifacts, and its rows where no other job has them.
