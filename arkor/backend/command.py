@@ -48,6 +48,13 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     type=click.IntRange(min=0),
     help="Size of the tokenized rows that are kept for later jobs (default 8 GiB).",
 )
+@click.option(
+    "--disk-patience",
+    "disk_patience_s",
+    type=_SECONDS,
+    metavar="SECONDS",
+    help="How long a job that is paused because the disk is full waits for room until it fails (default 24 h).",
+)
 @click.option("--worker", "worker_module", hidden=True)
 @click.option("--models", "models_module", hidden=True)
 @click.option("--chat", "chat_module", hidden=True)
@@ -57,7 +64,7 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option("--stream-cap", type=_COUNT, hidden=True)
 @click.option("--max-attempts", type=_COUNT, hidden=True)
 @click.option("--max-dataset-bytes", type=_COUNT, hidden=True)
-@click.option("--disk-room", "disk_room_bytes", type=_COUNT, hidden=True)
+@click.option("--disk-room", "disk_room_bytes", type=click.IntRange(min=0), hidden=True)
 @_patience("--disk-retry", "disk_retry_s")
 @_patience("--chat-idle", "chat_idle_s")
 @_patience("--preview-limit", "preview_limit_s")

@@ -20,7 +20,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "dev": "Open Studio, a web page to train, watch and chat.",
     },
     "Jobs": {
-        "jobs": "List, show or delete the project's jobs.",
+        "jobs": "List, show, pause, resume or delete the project's jobs.",
         "attach": "Follow a job to its end.",
         "logs": "Print a job's events.",
         "metrics": "Print a job's metrics: loss, learning rate, speed.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from arkor.cli.display.output import Showing
-from arkor.cli.options import duration, events_option, how_to_go_on, telling_how_to_go_on
-from arkor.protocol.events import Event
-from arkor.protocol.jobs import TrainingJob
-from arkor.text import one_line
+from arkor.cli.options import command_for, duration, events_option, how_to_go_on, telling_how_to_go_on
+from arkor.protocol.events import Event, TrainingLogEvent
+from arkor.protocol.jobs import JobStatus, TrainingJob
+from arkor.text import one_line, printable
 
 if TYPE_CHECKING:
     from arkor.client.result import TrainingResult
@@ -35,7 +36,7 @@ _OPTIONS = (
     click.option(
         "--if-running",
         type=click.Choice(["skip", "attach", "fail"]),
-        help="If a job of the same name is queued or running: exit 0, follow that job, or exit 1. "
+        help="If a job of the same name is queued, running or paused: exit 0, follow that job, or exit 1. "
         "By default a second job is started.",
     ),
     click.option(
@@ -109,7 +110,7 @@ def followed(
     elsewhere: Path | None = None,
     on_event: Callable[[Event], object] = lambda _: None,
 ) -> TrainingResult:
-    """Follow a trainer's job to its end, and return how it ended.
+    """Follow a trainer's job to its end, and return how it ended; of one that did not complete, say why.
 
     Args:
         trainer: the trainer.
@@ -122,12 +123,24 @@ def followed(
     """
     from arkor.entry.runner import follow
 
+    last_step = 0
+
     def show(event: Event) -> None:
+        nonlocal last_step
+        if isinstance(event, TrainingLogEvent):
+            last_step = event.step
         shown.show(event)
         on_event(event)
 
-    with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere), shown.following(job):
-        return follow(trainer, job, say=shown.say, timeout=timeout, on_event=show)
+    unpause = command_for("jobs unpause", trainer, job, elsewhere)
+    with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere), shown.following(job, unpause):
+        result = follow(trainer, job, say=shown.say, timeout=timeout, on_event=show)
+    if result.job.error and result.status != JobStatus.COMPLETED:
+        click.echo(printable(f"Error: {result.job.error}"), err=True)
+    if _may_be_resumed(trainer, result.job, last_step):
+        resume = command_for("jobs resume", trainer, result.job, elsewhere)
+        click.echo(f"To go on from its last checkpoint, if it saved one: {resume}", err=True)
+    return result
 
 
 def _started(trainer: Trainer, *, unless_running: bool) -> tuple[Trainer, TrainingJob]:
@@ -139,6 +152,24 @@ def _started(trainer: Trainer, *, unless_running: bool) -> tuple[Trainer, Traini
         if unless_running:
             return start_unless_running(trainer, on_progress=bars.update)
         return trainer, trainer.start(on_progress=bars.update)
+
+
+def _may_be_resumed(trainer: Trainer, job: TrainingJob, last_step: int) -> bool:
+    """Say whether a job that ended may have a checkpoint to go on from, and its backend resumes jobs.
+
+    Args:
+        trainer: the trainer.
+        job: its job, which has ended.
+        last_step: the last optimizer step that was logged, 0 or more.
+    """
+    from arkor.errors import ArkorError
+    from arkor.trainer.trainer import is_resuming_backend
+
+    if job.status == JobStatus.COMPLETED or (last_step <= 0 and job.resumed_from is None):
+        return False
+    with contextlib.suppress(ArkorError):  # a hint is not worth an error
+        return is_resuming_backend(trainer)
+    return False
 
 
 def _tell_of(job: TrainingJob, if_running: str | None) -> None:

@@ -15,7 +15,7 @@ import click
 from arkor.cli.exits import COMPLETED, NOT_COMPLETED, Interrupted
 from arkor.client.result import TrainingResult
 from arkor.protocol.jobs import JobStatus, Scope, TrainingJob
-from arkor.text import one_line, printable
+from arkor.text import one_line
 
 if TYPE_CHECKING:
     from arkor.client.client import CloudApiClient
@@ -110,24 +110,23 @@ def with_same_backend(command: str) -> str:
 
 
 def result_code(result: TrainingResult | None) -> int:
-    """Return the exit code of a run that ended, saying why it failed; of one that was left, too."""
-    if result is None or result.status == JobStatus.COMPLETED:
-        return COMPLETED
-    if result.job.error:
-        click.echo(printable(f"Error: {result.job.error}"), err=True)
-    return NOT_COMPLETED
+    """Return the exit code of a run that ended; of one that was left, too."""
+    return COMPLETED if result is None or result.status == JobStatus.COMPLETED else NOT_COMPLETED
 
 
 def how_to_go_on(trainer: Trainer, job: TrainingJob, elsewhere: Path | None = None) -> str:
-    """Return the commands that follow and stop a trainer's job, which goes on by itself.
+    """Return the commands that follow and stop a trainer's job, which goes on by itself, or stays paused.
 
     Args:
         trainer: the trainer.
         job: its job.
         elsewhere: the job's project, if the command was started in another folder.
     """
-    follow, stop = (command_for(name, trainer, job, elsewhere) for name in ("attach", "cancel"))
-    return f"Job {one_line(job.id)} keeps running.\n  follow it: {follow}\n  stop it:   {stop}"
+    is_paused = job.status == JobStatus.PAUSED
+    verbs = {"follow it": "attach", **({"unpause it": "jobs unpause"} if is_paused else {}), "stop it": "cancel"}
+    width = max(map(len, verbs)) + 1
+    lines = [f"  {f'{verb}:':{width}} {command_for(name, trainer, job, elsewhere)}" for verb, name in verbs.items()]
+    return "\n".join([f"Job {one_line(job.id)} {'stays paused' if is_paused else 'keeps running'}.", *lines])
 
 
 def command_for(name: str, trainer: Trainer, job: TrainingJob, elsewhere: Path | None = None) -> str:

@@ -11,9 +11,9 @@ SHORTEST_MISSPELT = 5  # shorter words are near to too many others: "stat" to "s
 # What other tools, and other people, call it. Checked before the spelling: "status" is spelt much like "start".
 _FOREIGN: Mapping[str, Mapping[str, str]] = {
     "arkor": {
-        "arkor attach": "follow join resume tail wait watch",
+        "arkor attach": "follow join tail wait watch",
         "arkor build": "bundle compile pack package",
-        "arkor cancel": "abort halt interrupt kill pause stop terminate",
+        "arkor cancel": "abort halt interrupt kill stop terminate",
         "arkor chat": "ask complete eval generate infer inference predict prompt query talk",
         "arkor dataset check": "check data datasets lint rows validate verify",
         "arkor dataset show": "preview tokenize tokens",
@@ -22,8 +22,11 @@ _FOREIGN: Mapping[str, Mapping[str, str]] = {
         "arkor init": "add create make new project scaffold setup template",
         "arkor jobs": "find history list ll ls ps queue runs stat state states stats status top",
         "arkor jobs delete": "clean del delete destroy purge remove rm",
+        "arkor jobs pause": "hold pause suspend",
         "arkor jobs prune": "gc prune",
+        "arkor jobs resume": "continue proceed recover restore resume",
         "arkor jobs show": "cat describe inspect show view",
+        "arkor jobs unpause": "unpause",
         "arkor login": "account auth authenticate authorize key register sign-in signin signup",
         "arkor logout": "sign-out signout unregister",
         "arkor logs": "events output stderr stdout",
@@ -47,7 +50,9 @@ _FOREIGN: Mapping[str, Mapping[str, str]] = {
         "arkor download": "download fetch",
         "arkor jobs": "all list ll ls ps status",
         "arkor jobs delete": "del destroy remove rm",
+        "arkor jobs pause": "hold suspend",
         "arkor jobs prune": "clean gc purge",
+        "arkor jobs resume": "continue recover restart restore retry",
         "arkor jobs show": "cat describe get info inspect view",
         "arkor logs": "events log logs",
         "arkor metrics": "loss metrics",

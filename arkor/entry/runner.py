@@ -145,7 +145,7 @@ def follow(
 
 
 def start_unless_running(trainer: Trainer, *, on_progress: StartProgress | None = None) -> tuple[Trainer, TrainingJob]:
-    """Start a trainer's job, unless one of its name is queued or running in the project.
+    """Start a trainer's job, unless one of its name is queued, running or paused in the project.
 
     Of two processes that do this at once in one folder, the second waits and then finds the job of the first. Processes
     of different machines or folders do not know of each other: both may start a job.

@@ -20,6 +20,9 @@ from arkor.protocol.metrics import METRICS, LogMetrics
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
 
+DISK_FULL = "the disk is full"
+"""Begins the reason of a pause that ends by itself, as soon as the backend's disk has room."""
+
 
 @attrs.frozen(slots=False)  # made for nearly every frame: without slots that takes two thirds of the time
 class _Event:
@@ -130,6 +133,11 @@ class TrainingPausedEvent(_Event):
     type: ClassVar[str] = "training.paused"
     reason: str = ""
     step: int | None = None
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether the job goes on by itself, as soon as the disk has room; otherwise a person unpauses it."""
+        return self.reason.startswith(DISK_FULL)
 
 
 @attrs.frozen(slots=False)

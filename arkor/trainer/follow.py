@@ -26,9 +26,12 @@ from arkor.protocol.events import (
     TrainingCancelledEvent,
     TrainingCompletedEvent,
     TrainingFailedEvent,
+    TrainingInterruptedEvent,
     TrainingLogEvent,
+    TrainingPausedEvent,
     TrainingPreparingEvent,
     TrainingStartedEvent,
+    TrainingUnpausedEvent,
     parse_event,
 )
 from arkor.protocol.job_metrics import Metrics
@@ -39,6 +42,7 @@ from arkor.trainer.callbacks import Ask
 
 VERDICT_TRIES = 5
 VERDICT_PAUSE_S = 1.0
+_WAITS = frozenset({JobStatus.QUEUED.value, JobStatus.PAUSED.value})
 
 
 class JobRecord:
@@ -93,18 +97,26 @@ class JobRecord:
         """Take in what an event that is offered says; learning it twice changes nothing."""
         match event:
             case TrainingLogEvent():  # nearly all are
-                pass
+                if self.job.status in _WAITS:  # a resumed attempt does not say that it has started
+                    self._move(JobStatus.RUNNING)
             case TrainingPreparingEvent():
-                self.job = attrs.evolve(self.job, status=JobStatus.RUNNING.value)
+                self._move(JobStatus.RUNNING)
             case TrainingStartedEvent():
                 started_at = self.job.started_at or event.timestamp or None
                 self.job = attrs.evolve(
                     self.job,
                     status=JobStatus.RUNNING.value,
+                    pause_reason=None,
                     started_at=started_at,
                     prompt_form=event.prompt_form or self.job.prompt_form,
                 )
+            case TrainingInterruptedEvent() | TrainingUnpausedEvent():
+                self._move(JobStatus.QUEUED)
+            case TrainingPausedEvent():
+                self._move(JobStatus.PAUSED, event.reason or None)
             case CheckpointSavedEvent():
+                if self.job.status in _WAITS:
+                    self._move(JobStatus.RUNNING)
                 self.artifacts += tuple(item for item in event.artifacts if item not in self.artifacts)
             case TrainingCompletedEvent():
                 self.artifacts = event.artifacts or self.artifacts
@@ -114,10 +126,14 @@ class JobRecord:
             case TrainingCancelledEvent():
                 self._end(event)
 
+    def _move(self, status: JobStatus, pause_reason: str | None = None) -> None:
+        self.job = attrs.evolve(self.job, status=status.value, pause_reason=pause_reason)
+
     def _end(self, event: Event, error: str = "") -> None:
         self.job = attrs.evolve(
             self.job,
             status=STATUS_OF_LAST_EVENT[event.type].value,
+            pause_reason=None,
             error=error or self.job.error,
             completed_at=self.job.completed_at or event.timestamp or None,
         )

@@ -34,7 +34,7 @@ from arkor.trainer.remember import Bookmark, Place
 from arkor.trainer.submission import StartProgress, Submission
 
 _JUDGED = frozenset({400, 404, 409, 413, 422})  # the submission was looked at and refused: there is no job
-_UNDER_WAY = frozenset({JobStatus.QUEUED.value, JobStatus.RUNNING.value})
+_UNDER_WAY = frozenset({JobStatus.QUEUED.value, JobStatus.RUNNING.value, JobStatus.PAUSED.value})
 
 _ONCE_MORE = (
     "A child process of multiprocessing imports this program and would start its job once more. "
@@ -71,6 +71,7 @@ class Starter:
     Attributes:
         source: as given.
         backend: as given.
+        abort_event: as given.
         bookmark: the file that keeps where the trainer is.
         was_sent: whether the backend may have the job.
         is_cancelled: whether the backend was asked to stop the job.
@@ -99,7 +100,7 @@ class Starter:
         self._client = client
         self._scope: Scope | None = None
         self._project_dir = project_dir
-        self._abort_event = abort_event
+        self.abort_event = abort_event
         self._idempotency_key = uuid.uuid4().hex
 
     def configure(self, *, backend: str | None, dry_run: bool | None) -> None:
@@ -135,32 +136,52 @@ class Starter:
         return self._client, self._scope
 
     def running(self, name: str) -> Starter | None:
-        """Return a starter of the newest job of a name that is queued or running, or None; nothing is created."""
+        """Return a starter of the newest job of a name that is queued, running or paused; None if there is none.
+
+        Nothing is created.
+        """
         client = self._client = self._client or CloudApiClient.connect(self.backend)
         scope = self._scope or find_project(client, self._project_dir)
         if scope is None:
             return None
         found = (job for job in client.iter_jobs(scope) if job.name == name and job.status in _UNDER_WAY)
         job = next(found, None)
-        if job is None:
-            return None
+        return None if job is None else self.following(job, client, scope)
+
+    def following(self, job: TrainingJob, client: CloudApiClient, scope: Scope) -> Starter:
+        """Return a starter of another job, which is known; it remembers nothing on disk.
+
+        Args:
+            job: the job.
+            client: its backend.
+            scope: its project.
+        """
         starter = Starter(
             Attachment(job.id, None),
             client=client,
             backend=self.backend,
             project_dir=self._project_dir,
             remember=None,
-            abort_event=self._abort_event,
+            abort_event=self.abort_event,
         )
         starter._scope = scope
         starter._keep(job, StreamPosition())
         return starter
+
+    @property
+    def job_id(self) -> str | None:
+        """The id of the job, known from its start or its attachment; None before."""
+        if self.record is not None:
+            return self.record.job.id
+        return self.source.job_id if isinstance(self.source, Attachment) else None
 
     def state(self) -> str:
         """Return a sentence that says what became of the job when waiting for it is broken off."""
         known_id = one_line((self.record.job.id if self.record else self._known_id) or "")
         if self.is_cancelled:
             return f"The backend was asked to stop job {known_id}: wait again to see its end."
+        if self.record is not None and self.record.job.status == JobStatus.PAUSED:
+            return f"Job {known_id} is paused: unpause() lets it go on; cancel() stops it."
         if self.record is not None:
             return f"Job {known_id} goes on: wait again to see its end; cancel() stops it."
         if known_id:
@@ -178,7 +199,7 @@ class Starter:
         """
         client, scope = self.connect()
         calls: dict[str, Callable[..., ChatResponse]] = {"chat": client.chat, "complete": client.complete}
-        return calls[call](scope, **{"abort_event": self._abort_event, **request})
+        return calls[call](scope, **{"abort_event": self.abort_event, **request})
 
     def draft(self) -> JobConfig:
         """Send the rows to the backend, and return the settings of the job that ``start`` would submit.
@@ -205,7 +226,7 @@ class Starter:
         waited for, so that no job is left that nobody knows.
         """
         with (
-            AbortScope(self._abort_event, deadline) as limits,
+            AbortScope(self.abort_event, deadline) as limits,
             limits.noticing_the_end(),
             limits.active(),
             self.bookmark.held() as place,
@@ -292,7 +313,7 @@ class Starter:
             self._keep(job, place.position)
             self.bookmark.note(attrs.evolve(place, job_id=job.id))
 
-        with AbortScope(self._abort_event, deadline, patient=True) as limits:
+        with AbortScope(self.abort_event, deadline, patient=True) as limits:
             run_unbroken(create, limits)
 
     def _keep(self, job: TrainingJob, position: StreamPosition) -> None:

@@ -10,6 +10,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,11 +27,12 @@ from arkor.options import known_options
 from arkor.protocol.checks import Json
 from arkor.protocol.config import JobConfig, LoraConfig
 from arkor.protocol.events import Event
-from arkor.protocol.jobs import TrainingJob
+from arkor.protocol.jobs import Scope, TrainingJob
 from arkor.system.forks import OwnToEachProcess
 from arkor.system.pickling import NotPickled
 from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.follow import Follower, JobRecord
+from arkor.trainer.resume import Resumption
 from arkor.trainer.run_options import RunOptions
 from arkor.trainer.start import Attachment, Starter
 from arkor.trainer.submission import StartProgress, Submission
@@ -277,6 +279,8 @@ class Trainer(NotPickled):
 
     def _take(self, starter: Starter, options: RunOptions) -> None:
         self._starter = starter
+        self._resumption = Resumption(starter)
+        self._resumed: Trainer | None = None
         self._callbacks = options.callbacks
         self._abort_event = options.abort_event
         self._reconnect = options.reconnect or ReconnectPolicy()
@@ -459,7 +463,7 @@ class Trainer(NotPickled):
                             self._starter.bookmark.remove(record.job.id)
 
     def find_running(self) -> Trainer | None:
-        """Find a job of this name in the project that is queued or running.
+        """Find a job of this name in the project that is queued, running or paused.
 
         Only looks: nothing is submitted, and no project is created.
 
@@ -487,17 +491,91 @@ class Trainer(NotPickled):
             CloudApiError: the job has ended already (on most backends, Conflict), or another refusal.
             ConnectionFailed: the backend does not answer.
         """
+        asked = self._of_job()
+        if asked is not None:
+            client, scope, job_id = asked
+            client.cancel_job(scope, job_id)
+            self._starter.is_cancelled = True
+
+    def pause(self) -> None:
+        """Ask the backend to pause the job; do nothing before ``start()``.
+
+        The job saves a checkpoint and frees its machine; ``unpause()`` lets it go on from there. Always asks, as
+        ``cancel`` does. ``wait()`` goes on meanwhile, until the job has ended. Pausing a paused job changes nothing.
+
+        Raises:
+            UnsupportedByBackend: the backend pauses no jobs.
+            Conflict: the job has ended.
+            CloudApiError: another refusal.
+            ConnectionFailed: the backend does not answer.
+
+        Example:
+            ``arkor.Trainer.attach("job_x4k2", backend="local").pause()``
+        """
+        asked = self._of_job()
+        if asked is not None:
+            client, scope, job_id = asked
+            client.pause_job(scope, job_id)
+
+    def unpause(self) -> None:
+        """Ask the backend to go on with the job, which is paused; do nothing before ``start()``.
+
+        Always asks, as ``cancel`` does.
+
+        Raises:
+            UnsupportedByBackend: the backend pauses no jobs.
+            Conflict: the job is not paused.
+            CloudApiError: another refusal.
+            ConnectionFailed: the backend does not answer.
+
+        Example:
+            ``arkor.Trainer.attach("job_x4k2", backend="local").unpause()``
+        """
+        asked = self._of_job()
+        if asked is not None:
+            client, scope, job_id = asked
+            client.unpause_job(scope, job_id)
+
+    def resume(self, timeout: float | None = None) -> Trainer:
+        """Start a new job that goes on from the last checkpoint of this one, which failed or was cancelled.
+
+        This trainer stays with its job. Calling again returns the same trainer, also after Aborted, WaitTimeout or a
+        lost connection: a key in the request lets the backend find the job that it made. A worker that is about to
+        leave is waited for, for a minute at most.
+
+        Args:
+            timeout: seconds for the whole call; None for no limit.
+
+        Returns:
+            A trainer that follows the new job, with the callbacks, the abort event, the backend and the project of this
+            one. It remembers nothing on disk.
+
+        Raises:
+            UnsupportedByBackend: the backend resumes no jobs.
+            Conflict: the job neither failed nor was cancelled, or it left no checkpoint.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed.
+            ConfigError: the timeout is no number.
+            ConnectionFailed, CloudApiError: the backend did not answer, or refused.
+            RuntimeError: the job was not started.
+
+        Example:
+            ``result = arkor.Trainer.attach("job_x4k2", backend="local").resume().wait(check=True)``
+        """
+        deadline = _deadline(timeout)
+        with _adding(self._resumption.state), _acquired(self._start_locks.get(), deadline):
+            if self._resumed is None:
+                starter = self._resumption.make(deadline)
+                options = RunOptions(
+                    callbacks=self._callbacks, abort_event=self._abort_event, reconnect=self._reconnect
+                )
+                self._resumed = Trainer._of(starter, options)
+            return self._resumed
+
+    def _of_job(self) -> tuple[CloudApiClient, Scope, str] | None:
+        """Return the backend, the project and the id of the job; None before ``start()``."""
         with self._start_locks.get():
-            record, source = self._starter.record, self._starter.source
-            if record is not None:
-                job_id = record.job.id
-            elif isinstance(source, Attachment):
-                job_id = source.job_id
-            else:
-                return
-            client, scope = self._starter.connect()
-        client.cancel_job(scope, job_id)
-        self._starter.is_cancelled = True
+            job_id = self._starter.job_id
+            return None if job_id is None else (*self._starter.connect(), job_id)
 
     def _start(self, deadline: Deadline, on_progress: StartProgress | None = None) -> TrainingJob:
         with _acquired(self._start_locks.get(), deadline):
@@ -535,14 +613,9 @@ class Trainer(NotPickled):
         assert record is not None  # start() came before
         return record
 
-    @contextlib.contextmanager
-    def _saying_what_became_of_the_job(self) -> Iterator[None]:
+    def _saying_what_became_of_the_job(self) -> AbstractContextManager[None]:
         """Let the error of a wait that is broken off say whether there is a job, and which."""
-        try:
-            yield
-        except (Aborted, WaitTimeout) as exc:
-            exc.args = (f"{exc} {self._starter.state()}",)
-            raise
+        return _adding(self._starter.state)
 
     @contextlib.contextmanager
     def _taking_turns(self, deadline: Deadline) -> Iterator[None]:
@@ -581,12 +654,35 @@ def draft_of(trainer: Trainer, backend: str) -> JobConfig:
     return trainer._starter.draft()
 
 
+def is_resuming_backend(trainer: Trainer) -> bool:
+    """Say whether the backend of a trainer resumes jobs that failed or were cancelled.
+
+    Args:
+        trainer: the trainer.
+
+    Raises:
+        ArkorError: the backend does not answer.
+    """
+    client, _ = trainer._starter.connect()
+    return "resume-jobs" in client.features
+
+
 def _deadline(timeout: float | None) -> Deadline:
     if timeout is not None:
         is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
         if not is_number or math.isnan(timeout):
             raise ConfigError("timeout", f"must be a number of seconds or None, not {timeout!r}")
     return Deadline(timeout)
+
+
+@contextlib.contextmanager
+def _adding(state: Callable[[], str]) -> Iterator[None]:
+    """Let the error of a call that is broken off end with a sentence on how things are."""
+    try:
+        yield
+    except (Aborted, WaitTimeout) as exc:
+        exc.args = (f"{exc} {state()}",)
+        raise
 
 
 @contextlib.contextmanager

@@ -122,14 +122,24 @@ def test_cancel_stops_the_job_and_its_waiter_exits_1(backend: BackendProcess, pr
     assert f"Job {job_id} finished with status=cancelled" in ended.out
 
 
-def test_a_killed_worker_fails_the_job_with_the_reason(backend: BackendProcess, project: Path) -> None:
-    """Exit code 1, and the signal's name."""
+def test_a_killed_worker_is_told_with_the_reason_and_the_job_goes_on(backend: BackendProcess, project: Path) -> None:
+    """To its end, and exit code 0."""
     write_project(project, "gated:2")
     command = Command("start", "--local")
-    os.kill(backend.worker_pid(started_job(command)), signal.SIGKILL)
+    job_id = started_job(command)
+    os.kill(backend.worker_pid(job_id), signal.SIGKILL)
+    backend.allow(job_id, 2)
     ended = command.end()
+    assert (ended.code, ended.err) == (0, "")
+    assert "Warning: Its worker was killed by signal SIGKILL" in ended.out
+
+
+def test_a_worker_that_is_killed_over_and_over_fails_the_job(backend: BackendProcess, project: Path) -> None:
+    """Exit code 1, and the signal's name."""
+    write_project(project, "stumble:-9@1/2")
+    ended = run("start", "--local")
     assert ended.code == 1
-    assert "killed by signal SIGKILL" in ended.err
+    assert re.search(r"Error: Gave up after \d lost attempts; .* killed by signal SIGKILL", ended.err)
 
 
 def test_a_killed_backend_ends_the_wait_with_exit_3(backend: BackendProcess, project: Path) -> None:

@@ -163,9 +163,10 @@ def test_the_scripts_about_training_run_as_they_stand(backend: BackendProcess, p
 
 
 def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
-    """An abort and another wait, a remembered job, and a loop over events."""
+    """An abort and another wait, a remembered job, a loop over events, and a job that need not be resumed."""
     printed = run_snippets("docs/waiting.md", project)
-    left, *statuses = printed.splitlines()
+    left, *statuses, last = printed.splitlines()
+    assert last == "completed"
     assert re.fullmatch(r"left job job_\w+ alone after event \d+", left)
     assert statuses[:2] == ["completed", "completed"]
     assert [line.split()[0] for line in statuses[2:-1]] == ["1", "2", "3", "4", "5"]

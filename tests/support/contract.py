@@ -254,6 +254,38 @@ class Contract:
         job["status"] = "cancelled"
         return 200, {"job": job}
 
+    def _pause(self, _: Recorded, job_id: str) -> tuple[int, Any]:
+        job = self.jobs.get(job_id)
+        if job is None or "pause-jobs" not in (self.features or ()):
+            return 404, {"error": "Not found"}
+        if job["status"] in _TERMINAL:
+            return 409, {"error": f"The job is {job['status']} already"}
+        job.update(status="paused", pauseReason="it was paused by a person")
+        return 200, {"job": job}
+
+    def _unpause(self, _: Recorded, job_id: str) -> tuple[int, Any]:
+        job = self.jobs.get(job_id)
+        if job is None or "pause-jobs" not in (self.features or ()):
+            return 404, {"error": "Not found"}
+        if job["status"] != "paused":
+            return 409, {"error": f"The job is {job['status']}, not paused"}
+        job.update(status="queued", pauseReason=None)
+        return 200, {"job": job}
+
+    def _resume(self, request: Recorded, job_id: str) -> tuple[int, Any]:
+        job, key = self.jobs.get(job_id), request.headers["idempotency-key"]
+        if job is None or "resume-jobs" not in (self.features or ()):
+            return 404, {"error": "Not found"}
+        if key in self._jobs_by_key:
+            return 200, {"job": self._jobs_by_key[key]}
+        if job["status"] not in {"failed", "cancelled"}:
+            return 409, {"error": f"The job is {job['status']}"}
+        new_id = f"job_{len(self.jobs) + 1}"
+        began = {"jobId": job_id, "step": 2}
+        self.jobs[new_id] = {**job, "id": new_id, "status": "queued", "error": None, "resumedFrom": began}
+        self._jobs_by_key[key] = self.jobs[new_id]
+        return 201, {"job": self.jobs[new_id]}
+
     def _events(self, _: Recorded, job_id: str) -> tuple[int, Any]:
         return (200, None) if job_id in self.jobs else (404, {"error": "No such job"})
 
@@ -291,6 +323,9 @@ _ROUTES: tuple[tuple[str, str, Any], ...] = (
     ("GET", "/v1/jobs", Contract._list_jobs),
     ("GET", "/v1/jobs/([^/]+)", Contract._job),
     ("POST", "/v1/jobs/([^/]+)/cancel", Contract._cancel),
+    ("POST", "/v1/jobs/([^/]+)/pause", Contract._pause),
+    ("POST", "/v1/jobs/([^/]+)/unpause", Contract._unpause),
+    ("POST", "/v1/jobs/([^/]+)/resume", Contract._resume),
     ("GET", "/v1/jobs/([^/]+)/events/stream", Contract._events),
     ("POST", "/v1/inference/(?:chat|completions)", Contract._chat),
     *((method, "/v1/endpoints(?:/(.*))?", Contract._deployments) for method in ("GET", "POST", "PATCH", "DELETE")),

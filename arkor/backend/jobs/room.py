@@ -14,6 +14,7 @@ import attrs
 
 from arkor.backend.settings import Settings
 from arkor.backend.store.queue import Queue
+from arkor.protocol.events import DISK_FULL
 
 log = logging.getLogger("arkor.backend")
 
@@ -57,7 +58,7 @@ class Room:
         """Pause a job whose attempt has ended because the disk was full."""
         free = free_bytes(self._settings.data)
         self._waits[job_id] = _Wait(free, self._monotonic())
-        reason = f"the disk is full: {free // 2**20} MiB are free for {self._settings.data}"
+        reason = f"{DISK_FULL}: {free // 2**20} MiB are free for {self._settings.data}"
         self._queue.pause_for_room(job_id, attempt, reason)
         log.warning("Job %s, attempt %d: paused, %s", job_id, attempt, reason)
 

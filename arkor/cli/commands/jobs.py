@@ -10,6 +10,7 @@ import click
 
 from arkor.cli.chosen_job import named_or_newest, newest_job_argument
 from arkor.cli.commands.jobs_deletion import delete, prune
+from arkor.cli.commands.jobs_pausing import pause, resume, unpause
 from arkor.cli.display.job_table import local_time, print_table, took
 from arkor.cli.display.output import job_as_json, json_lines
 from arkor.cli.display.screen import is_terminal
@@ -45,7 +46,7 @@ def jobs(
     every: bool,
     local: bool,
 ) -> None:
-    """List, show or delete the project's jobs.
+    """List, show, pause, resume or delete the project's jobs.
 
     Without a command, lists the newest jobs, the newest first.
 
@@ -94,11 +95,14 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
     if as_json:
         click.echo(json_lines(job_as_json(job)))
         return
+    began = job.resumed_from
     facts = {
         "id": job.id,
         "name": job.name,
         "status": job.status,
         "error": job.error,
+        "pause reason": job.pause_reason,
+        "resumed from": None if began is None else f"step {began.step} of job {began.job_id}",
         "created": local_time(job.created_at),
         "took": took(job),
         "form": "raw (plain text, without the chat template)" if job.is_raw else job.prompt_form,
@@ -125,8 +129,8 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
         _print_facts({f"  {one_line(one.name)}": f"{(one.size_bytes or 0) / 2**20:.1f} MiB" for one in left})
 
 
-jobs.add_command(delete)
-jobs.add_command(prune)
+for command in (pause, unpause, resume, delete, prune):
+    jobs.add_command(command)
 
 
 def _print_facts(facts: dict[str, str | None]) -> None:

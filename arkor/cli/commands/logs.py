@@ -10,7 +10,7 @@ from arkor.cli.chosen_job import named_or_newest, newest_job_argument
 from arkor.cli.display.closed_pipes import is_closed
 from arkor.cli.display.output import json_line
 from arkor.cli.display.run_progress import Figures
-from arkor.cli.options import local_option, project_of
+from arkor.cli.options import local_option, project_of, with_same_backend
 from arkor.protocol.events import (
     Event,
     TrainingCancelledEvent,
@@ -43,7 +43,7 @@ def logs(job_id: str | None, *, follow: bool, since: str | None, with_ids: bool,
     """
     client, scope = project_of(local)
     job = named_or_newest(client, scope, job_id)
-    found, figures = since is not None, Figures(job)
+    found, figures = since is not None, Figures(job, with_same_backend(f"arkor jobs unpause {one_line(job.id)}"))
     for event_id, body in client.job_events(scope, job.id, after=since, follow=follow):
         found = True
         if as_json:

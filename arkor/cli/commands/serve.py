@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from arkor.cli.options import duration
+
 DEFAULT_PORT = 4747
 
 
@@ -43,6 +45,13 @@ DEFAULT_PORT = 4747
     type=click.IntRange(0),
     help="Size of the tokenized rows that are kept for later jobs.  [default: 8 GiB]",
 )
+@click.option(
+    "--disk-patience",
+    metavar="TIME",
+    callback=duration,
+    help="How long a job that is paused because the disk is full waits for room until it fails, such as 2h or 3d.  "
+    "[default: 24h]",
+)
 def serve(
     *,
     port: int,
@@ -51,6 +60,7 @@ def serve(
     model_root: Path | None,
     allow_private_urls: bool,
     examples_bytes: int | None,
+    disk_patience: float | None,
 ) -> None:
     """Run a backend that other programs reach by its URL.
 
@@ -73,6 +83,8 @@ def serve(
         options.append("--allow-private-urls")
     if examples_bytes is not None:
         options += ["--examples-bytes", str(examples_bytes)]
+    if disk_patience is not None:
+        options += ["--disk-patience", str(disk_patience)]
     command = module_command("arkor.backend", *options)
     if port:
         click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")

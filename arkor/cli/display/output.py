@@ -49,9 +49,14 @@ class Showing:
             click.echo(one_line(job.id))
 
     @contextlib.contextmanager
-    def following(self, job: TrainingJob) -> Iterator[None]:
-        """Show how far a job is, until the end of following it."""
-        self._figures = Figures(job)
+    def following(self, job: TrainingJob, unpause: str) -> Iterator[None]:
+        """Show how far a job is, until the end of following it.
+
+        Args:
+            job: the job.
+            unpause: the command that unpauses it.
+        """
+        self._figures = Figures(job, unpause)
         if self._screen is not None:
             self._screen.show(self._figures)
         try:
@@ -68,8 +73,8 @@ class Showing:
             self._print_json({**event.to_wire(), **position})
             return
         self._figures.take(event)
-        line = self._figures.line(event)
-        if self._has_lines and line:
+        line = self._figures.line(event) if self._has_lines else self._figures.notice(event)
+        if line:
             click.echo(line)
         if self._screen is not None:
             self._screen.show(self._figures)

@@ -11,15 +11,19 @@ from arkor.protocol.events import (
     CheckpointSavedEvent,
     Event,
     TrainingCompletedEvent,
+    TrainingInterruptedEvent,
     TrainingLogEvent,
+    TrainingPausedEvent,
     TrainingPreparingEvent,
     TrainingStartedEvent,
+    TrainingUnpausedEvent,
 )
 from arkor.protocol.jobs import TrainingJob
 from arkor.text import one_line
 
 WAITING = "queued or starting"
 TRAINING = "training"
+PAUSED = "paused"
 _PREPARING = {"reading": "reading the rows", "tokenizing": "tokenizing the rows"}
 PACE_LOGS = 20  # the pace is that of so many of the last log events
 
@@ -29,6 +33,7 @@ class Figures:
 
     Args:
         job: the job, whose settings may say how many steps there are.
+        unpause: the command that unpauses it.
 
     Attributes:
         state: what it is doing, in a word or two.
@@ -37,7 +42,7 @@ class Figures:
     Thread-safety: one thread at a time.
     """
 
-    def __init__(self, job: TrainingJob) -> None:
+    def __init__(self, job: TrainingJob, unpause: str) -> None:
         self.state = WAITING
         self.step = 0
         # How many steps a dry run has is the backend's business.
@@ -46,6 +51,7 @@ class Figures:
         self._eval_loss: float | None = None
         self._marks: deque[tuple[int, datetime]] = deque(maxlen=PACE_LOGS)
         self._preparing: TrainingPreparingEvent | None = None
+        self._unpause = unpause
 
     @property
     def total(self) -> int | None:
@@ -78,7 +84,14 @@ class Figures:
                 self._total = wire.whole_number(event.metadata.get("maxSteps")) or self._total
                 self._marks.clear()  # a job that was interrupted begins again here
             case CheckpointSavedEvent():
+                self.state = TRAINING
                 self.step = event.step
+            case TrainingInterruptedEvent() | TrainingUnpausedEvent():
+                self.state = WAITING
+                self._marks.clear()
+            case TrainingPausedEvent():
+                self.state = PAUSED
+                self._marks.clear()
             case _:
                 self.state = event.type.partition(".")[2]
 
@@ -96,11 +109,22 @@ class Figures:
                 return f"step {self._place()}  checkpoint saved"
             case TrainingCompletedEvent():
                 return "\n".join(event.notes())
+        return self.notice(event)
+
+    def notice(self, event: Event) -> str:
+        """Return the line of an event that people read even beside a bar; empty for other events."""
+        match event:
+            case TrainingInterruptedEvent():
+                return one_line(f"Warning: {event.note()}")
+            case TrainingPausedEvent():
+                return self._paused(event)
+            case TrainingUnpausedEvent():
+                return "Unpaused"
         return ""
 
     def parts(self) -> list[str]:
         """Return what stands beside a bar, the most important first."""
-        if self.state == WAITING:
+        if self.state == WAITING and not self.step:
             return []
         pace = self._pace()
         if self._preparing is not None:
@@ -110,6 +134,12 @@ class Figures:
         rate = f"{pace:.3g} steps/s" if pace else ""
         parts = (self._place(), *_losses(self._loss, None), left, *_losses(None, self._eval_loss), rate)
         return [part for part in parts if part]
+
+    def _paused(self, event: TrainingPausedEvent) -> str:
+        paused = "Paused" if event.step is None else f"Paused at step {event.step}"
+        if event.ends_by_itself:
+            return one_line(f"{paused}: {event.reason}; it goes on by itself when there is room")
+        return f"{paused}. Unpause it with: {self._unpause}"
 
     def _take_preparing(self, event: TrainingPreparingEvent) -> None:
         if self._preparing is None or event.phase != self._preparing.phase:

@@ -82,3 +82,13 @@ def test_a_job_that_ctrl_c_could_not_stop_is_told(why: BaseException, said: str)
 def test_the_commands_that_are_named_reach_the_jobs_own_backend(backend: str | None, command: str) -> None:
     """Also where the entry names another than the shell's."""
     assert f"\n  follow it: {command}\n" in how_to_go_on(following(backend), JOB)
+
+
+def test_a_paused_job_has_the_command_that_unpauses_it() -> None:
+    """It does not go on by itself."""
+    assert how_to_go_on(following("local"), TrainingJob(id="job_1", status="paused")) == (
+        "Job job_1 stays paused.\n"
+        "  follow it:  arkor attach job_1 --local\n"
+        "  unpause it: arkor jobs unpause job_1 --local\n"
+        "  stop it:    arkor cancel job_1 --local"
+    )

@@ -18,6 +18,7 @@ from arkor.protocol.events import (
     TrainingCompletedEvent,
     TrainingFailedEvent,
     TrainingLogEvent,
+    TrainingPausedEvent,
     TrainingPreparingEvent,
     TrainingStartedEvent,
     parse_event,
@@ -92,6 +93,17 @@ def test_a_number_too_large_for_a_float_does_not_raise(kind: str) -> None:
     """JSON may spell out as many digits as it likes."""
     body = json.loads(json.dumps({"type": kind, **dict.fromkeys(FIELDS, 10**400), "artifacts": [{"step": 10**400}]}))
     assert parse_event(body) is not None
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_so"),
+    [("the disk is full: 3 MiB are free for /data", True), ("it was paused by a person", False), ("", False)],
+)
+def test_a_pause_for_a_full_disk_ends_by_itself(reason: str, is_so: bool) -> None:
+    """A person ends the others."""
+    event = parse_event({**HEAD, "type": "training.paused", "reason": reason})
+    assert isinstance(event, TrainingPausedEvent)
+    assert event.ends_by_itself is is_so
 
 
 def test_a_step_that_is_no_number_is_0() -> None:

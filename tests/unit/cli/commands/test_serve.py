@@ -52,3 +52,19 @@ def test_the_bound_of_kept_rows_is_handed_on(monkeypatch: pytest.MonkeyPatch) ->
     assert "--examples-bytes" not in started(monkeypatch)
     command = started(monkeypatch, "--examples-bytes", "0")
     assert command[command.index("--examples-bytes") + 1] == "0"
+
+
+@pytest.mark.parametrize(("time", "seconds"), [("2h", 7200.0), ("30d", 2592000.0), ("90", 90.0)])
+def test_the_patience_with_a_full_disk_is_handed_on_in_seconds(
+    monkeypatch: pytest.MonkeyPatch, time: str, seconds: float
+) -> None:
+    """The backend has one of its own."""
+    assert "--disk-patience" not in started(monkeypatch)
+    command = started(monkeypatch, "--disk-patience", time)
+    assert float(command[command.index("--disk-patience") + 1]) == seconds
+
+
+def test_a_patience_that_is_no_time_is_refused() -> None:
+    """Before a backend is started."""
+    result = CliRunner().invoke(serve, ["--disk-patience", "long"])
+    assert (result.exit_code, "is not a time span such as 2h, 15m or 90s" in result.output) == (2, True)

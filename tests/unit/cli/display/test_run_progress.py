@@ -22,7 +22,7 @@ def event(body: dict[str, Any], second: int | None = None) -> Event:
 
 def figures(*events: Event, **config: Any) -> Figures:
     """Return what is known of a job after these events."""
-    known = Figures(TrainingJob(id="job_1", config=config))
+    known = Figures(TrainingJob(id="job_1", config=config), "arkor jobs unpause job_1 --local")
     for item in events:
         known.take(item)
     return known
@@ -148,6 +148,52 @@ def test_a_job_that_is_resumed_prepares_and_goes_on() -> None:
     known.take(event(log(2, 2.0), 40))
     known.take(event(log(4, 2.0), 50))
     assert known.parts() == ["4/12", "loss 2.0000", "0:00:40 left", "0.2 steps/s"]
+
+
+def test_interruptions_and_pauses_have_their_lines() -> None:
+    """Also beside a bar; no terminal obeys what a backend says of them."""
+    told: list[tuple[dict[str, Any], str]] = [
+        ({"type": "training.interrupted", "reason": "Memory\x1b ran out", "batchSize": 2}, WAITING),
+        (
+            {"type": "training.interrupted", "reason": "Lost", "batchSize": 1, "gradientAccumulationSteps": 4},
+            WAITING,
+        ),
+        ({"type": "training.paused", "reason": "it was paused by a person", "step": 40}, "paused"),
+        ({"type": "training.paused", "reason": "the disk is full: 3 MiB are free for /data", "step": 40}, "paused"),
+        ({"type": "training.paused", "reason": "odd"}, "paused"),
+        ({"type": "training.unpaused"}, WAITING),
+    ]
+    known = figures(event(log(40, 2.0)))
+    lines = []
+    for body, state in told:
+        item = event(body)
+        known.take(item)
+        assert known.state == state
+        assert known.line(item) == known.notice(item)
+        lines.append(known.line(item))
+    assert lines == [
+        "Warning: Memory ran out: the job goes on from its last checkpoint.",
+        "Warning: Lost: the job goes on from its last checkpoint, with batch_size=1 and gradient_accumulation_steps=4.",
+        "Paused at step 40. Unpause it with: arkor jobs unpause job_1 --local",
+        "Paused at step 40: the disk is full: 3 MiB are free for /data; it goes on by itself when there is room",
+        "Paused. Unpause it with: arkor jobs unpause job_1 --local",
+        "Unpaused",
+    ]
+    assert known.notice(event(log(41, 2.0))) == ""
+
+
+@pytest.mark.parametrize("kind", ["training.interrupted", "training.paused", "training.unpaused"])
+def test_after_a_break_the_pace_is_measured_anew(kind: str) -> None:
+    """The step and the losses stay; the time in between is not training."""
+    known = figures(event(log(10, 2.0), 10), event(log(20, 1.5), 20), maxSteps=100)
+    assert known.parts() == ["20/100", "loss 1.5000", "0:01:20 left", "1 steps/s"]
+    known.take(event({"type": kind}, 30))
+    assert (known.share, known.parts()) == (0.2, ["20/100", "loss 1.5000"])
+    known.take(event(checkpoint(20), 3000))
+    assert known.state == "training"
+    known.take(event(log(21, 1.5), 3010))
+    known.take(event(log(25, 1.5), 3018))
+    assert known.parts() == ["25/100", "loss 1.5000", "0:02:30 left", "0.5 steps/s"]
 
 
 def test_pace_and_time_left_are_those_of_the_backends_clock() -> None:

@@ -46,7 +46,7 @@ def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Screenful:
 
 def at_step(step: int, **config: Any) -> Figures:
     """Return what is known of a job at a step."""
-    known = Figures(TrainingJob(id="job_1", config=config))
+    known = Figures(TrainingJob(id="job_1", config=config), "")
     known.take(TrainingLogEvent("job_1", "", step=step, loss=1.5))
     return known
 
@@ -70,7 +70,7 @@ def test_the_bar_gives_way_to_figures_and_the_least_important_go_first(columns: 
 
 def test_preparing_has_a_bar() -> None:
     """Also of a job that does not say how many steps it has."""
-    known, terminal = Figures(TrainingJob(id="job_1")), Screenful()
+    known, terminal = Figures(TrainingJob(id="job_1"), ""), Screenful()
     known.take(TrainingPreparingEvent("job_1", "", "tokenizing", 3, 10))
     draw_bar(known, terminal, 60)
     assert terminal.getvalue().strip() == "tokenizing the rows  [########--------------------]   30%"

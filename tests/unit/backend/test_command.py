@@ -1,0 +1,34 @@
+"""The command line of the backend: what becomes a setting."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from arkor.backend import server
+from arkor.backend.command import main
+from arkor.backend.settings import Settings
+
+
+def settings_of(monkeypatch: pytest.MonkeyPatch, *options: str) -> Settings:
+    """Return the settings that a backend with these options would serve with."""
+    served: list[Settings] = []
+    monkeypatch.setattr(server, "serve", served.append)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)  # it would outlast the test
+    ended = CliRunner().invoke(main, ["--data", "/data", *options], catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
+    return served[0]
+
+
+def test_what_a_full_disk_does_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long jobs wait, when they are tried again, and how much room is enough."""
+    found = settings_of(monkeypatch, "--disk-patience", "7.5", "--disk-retry", "0.5", "--disk-room", "0")
+    assert (found.disk_patience_s, found.disk_retry_s, found.disk_room_bytes) == (7.5, 0.5, 0)
+
+
+def test_what_is_not_set_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the settings."""
+    assert settings_of(monkeypatch) == Settings(data=Path("/data"))
