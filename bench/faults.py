@@ -138,6 +138,11 @@ class Clients:
                 raise click.ClickException(f"No job came so far for {PATIENCE_S:g} s.")
             return rng.choice(found)
 
+    def await_change(self, is_so: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until something is so, looked at after each event, or for so many seconds."""
+        with self._changed:
+            self._changed.wait_for(is_so, timeout_s)
+
     def unbroken(self) -> Run:
         """Train one job without a fault."""
         run = self._new("unbroken")
@@ -301,11 +306,7 @@ class Faults:
                         file.write(bytes(size))
         for one in self._clients.runs:
             one.faults["full disk"] += one.result is None
-        with contextlib.suppress(click.ClickException):
-            deadline = time.monotonic() + FULL_S
-            self._clients.under_way(
-                self._rng, lambda _: run.result is not None or _is_paused(run) or time.monotonic() > deadline
-            )
+        self._clients.await_change(lambda: run.result is not None or _is_paused(run), FULL_S)
         filler.unlink()
 
 

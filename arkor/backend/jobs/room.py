@@ -10,8 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import attrs
-
+from arkor.backend.jobs.retries import Retries
 from arkor.backend.settings import Settings
 from arkor.backend.store.queue import Queue
 from arkor.protocol.events import DISK_FULL
@@ -19,19 +18,7 @@ from arkor.protocol.events import DISK_FULL
 log = logging.getLogger("arkor.backend")
 
 _LOOK_S = 2.0
-
-
-@attrs.frozen
-class _Wait:
-    """A job that waits for room.
-
-    Attributes:
-        free_bytes: what was free when it began to wait.
-        since: when it began, by the clock.
-    """
-
-    free_bytes: int
-    since: float
+_LONGEST_DELAY_S = 3600.0
 
 
 def free_bytes(folder: Path) -> int:
@@ -51,34 +38,37 @@ class Room:
     def __init__(self, queue: Queue, settings: Settings, monotonic: Callable[[], float]) -> None:
         self._queue = queue
         self._settings = settings
-        self._monotonic = monotonic
-        self._waits: dict[str, _Wait] = {}
+        self._retries = Retries(settings.disk_retry_s, _LONGEST_DELAY_S, monotonic)
+        self._free: dict[str, int] = {}  # what was free for each job that waits, when it began to wait
 
     def await_room(self, job_id: str, attempt: int) -> None:
         """Pause a job whose attempt has ended because the disk was full."""
         free = free_bytes(self._settings.data)
-        self._waits[job_id] = _Wait(free, self._monotonic())
         reason = f"{DISK_FULL}: {free // 2**20} MiB are free for {self._settings.data}"
-        self._queue.pause_for_room(job_id, attempt, reason)
+        if self._queue.pause_for_room(job_id, attempt, reason):
+            self._retries.forget(job_id)
+        self._retries.note(job_id)
+        self._free[job_id] = free
         log.warning("Job %s, attempt %d: paused, %s", job_id, attempt, reason)
 
     def look(self) -> float | None:
-        """Queue the jobs again that have room now; fail those that have waited too long.
+        """Queue the jobs again that have room now, or are due; fail those that have waited too long.
 
         Returns:
             The seconds until the next look; None if no job waits.
         """
         waiting = self._queue.waiting_for_room()
-        self._waits = {one.job_id: self._waits[one.job_id] for one in waiting if one.job_id in self._waits}
-        free, at = free_bytes(self._settings.data), self._monotonic()
+        for job_id in self._free.keys() - {one.job_id for one in waiting}:
+            del self._free[job_id]
+        free, put_off = free_bytes(self._settings.data), self._retries.put_off()
         for one in waiting:
             # After a restart of the backend, nobody knows what was free: it is tried at once.
-            wait = self._waits.get(one.job_id)
-            has_room = wait is None or free >= wait.free_bytes + self._settings.disk_room_bytes
-            if has_room or (wait is not None and at - wait.since >= self._settings.disk_retry_s):
-                self._queue.try_again(one.job_id)
-            elif one.for_s >= self._settings.disk_patience_s:
+            least = self._free.get(one.job_id, 0) + self._settings.disk_room_bytes
+            if one.for_s >= self._settings.disk_patience_s and free < least:
+                self._retries.forget(one.job_id)
                 self._queue.give_up_waiting(one.job_id, self._last_words(free))
+            elif one.job_id not in put_off or free >= least:
+                self._queue.try_again(one.job_id)
         return _LOOK_S if waiting else None
 
     def _last_words(self, free: int) -> str:

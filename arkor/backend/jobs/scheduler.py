@@ -17,8 +17,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
-from arkor.backend.jobs.failed_starts import FailedStarts
 from arkor.backend.jobs.job_folder import leftovers, log_path, log_tail, spec_path, write_spec
+from arkor.backend.jobs.retries import Retries
 from arkor.backend.jobs.room import Room
 from arkor.backend.jobs.runs import Run
 from arkor.backend.processes.engine import Engine, WorkerHandle
@@ -44,6 +44,7 @@ _RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
 _TICK_S = 0.25  # between two signs that this process is awake, where no lease asks for finer ones
 _TICKS_A_LEASE = 20
 _LESS_MEMORY = "Lower max_length or lora_r, set gradient_checkpointing=True, or take a smaller model"
+_LONGEST_START_DELAY_S = 60.0
 _BEAT_S = 5.0  # between two signs of life of a scheduler that has nothing to do
 
 
@@ -82,7 +83,7 @@ class Scheduler:
         self._tick_s = min(_TICK_S, settings.lease_s / _TICKS_A_LEASE)
         self._ticked_at = self._beat_at = monotonic()
         self._runs: dict[str, Run] = {}
-        self._failed_starts = FailedStarts(settings.start_retry_s, monotonic)
+        self._failed_starts = Retries(settings.start_retry_s, _LONGEST_START_DELAY_S, monotonic)
         self._room = Room(queue, settings, monotonic)
         self._wake = threading.Condition()
         self._news = False

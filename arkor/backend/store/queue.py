@@ -192,8 +192,13 @@ class Queue:
                 _take_loss(connection, row, loss, max_attempts)
         self._feed.publish(job_id)
 
-    def pause_for_room(self, job_id: str, attempt: int, reason: str) -> None:
-        """Pause a job whose attempt ended because the disk was full; see ``waiting_for_room``."""
+    def pause_for_room(self, job_id: str, attempt: int, reason: str) -> bool:
+        """Pause a job whose attempt ended because the disk was full; see ``waiting_for_room``.
+
+        Returns:
+            Whether it is the first time, or it has made progress since the last time.
+        """
+        is_first = True
         with self._database.write() as connection:
             row = _end_attempt(connection, job_id, attempt)
             if row is not None:
@@ -201,6 +206,7 @@ class Queue:
                 since = now() if is_first else row.disk_full_since
                 pause(connection, row, reason, disk_full_since=since)
         self._feed.publish(job_id)
+        return is_first
 
     def waiting_for_room(self) -> list[WaitingForRoom]:
         """Return the jobs that are paused because the disk is full, the oldest first."""

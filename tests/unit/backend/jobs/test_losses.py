@@ -182,18 +182,24 @@ def test_a_full_disk_pauses_a_job_until_there_is_room(run: Callable[..., Run], f
 
 
 def test_a_job_whose_disk_stays_full_is_tried_now_and_then(run: Callable[..., Run], free: dict[str, int]) -> None:
-    """Another disk than that of the data may have been full."""
+    """Another disk than that of the data may have been full, or there was room again when it was paused."""
     job = run()
     job.end(DISK_FULL)
-    for _ in range(3):
-        job.clock.now += job.house.settings.disk_retry_s - 1
+    for delay in (15, 30, 60, 120):
+        job.clock.now += delay - 1
         job.scheduler.turn()
         assert job.status == "paused"
         job.clock.now += 1
         job.scheduler.turn()
         assert job.status == "running"
         job.end(DISK_FULL)
-    assert [event["type"] for event in job.events].count("training.paused") == 4
+    assert [event["type"] for event in job.events].count("training.paused") == 5
+    job.clock.now += 240
+    job.scheduler.turn()
+    job.end(DISK_FULL, BEGUN, ("training.log", 1))  # progress: the next wait is a short one
+    job.clock.now += 15
+    job.scheduler.turn()
+    assert job.status == "running"
 
 
 def test_a_job_that_waited_too_long_for_room_fails(house: House, free: dict[str, int]) -> None:
