@@ -44,7 +44,7 @@ class Settings:
         max_starts: tries to start a job's worker after which the job fails, at least 1.
         disk_room_bytes: by how much the free space of the data folder's disk has to grow until a job goes on that was
             paused because the disk was full.
-        disk_retry_s: seconds after which such a job is tried again in any case, because another disk may have been full,
+        disk_retry_s: seconds after which such a job is tried again in any case, as another disk may have been full,
             or there was room again when it was paused; twice as long after each further try, at most an hour.
         disk_patience_s: seconds after which such a job fails.
         start_retry_s: seconds until the second try; twice as long before each later one, at most a minute.

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+<<<<<<< ours
+=======
+import re
+>>>>>>> theirs
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +126,19 @@ def test_a_job_whose_worker_dies_goes_on_with_a_warning(backend: BackendProcess,
     assert f"\nstep 2/4  checkpoint saved\n{warning} checkpoint.\nstep 3/4  loss 0.3333\n" in ended.out
     (job_id,) = run("jobs", "-q", "--local").out.split()
     assert f"\n{warning} checkpoint.\n" in run("logs", job_id, "--local").out
+
+
+def test_a_full_disk_pauses_a_job_until_there_is_room(home: Path, project: Path) -> None:
+    """By itself: there is nothing to type."""
+    backend = BackendProcess(home / ".arkor" / "local", disk_retry=0.1).start()
+    try:
+        write_project(project, "stumble:7@2/4")
+        ended = run("start", "--local")
+    finally:
+        backend.close()
+    assert (ended.code, ended.err) == (0, "")
+    told = r"\nPaused at step 2: the disk is full: \d+ MiB are free for .*; it goes on by itself when there is room\n"
+    assert re.search(told + r"Unpaused\nstep 3/4 ", ended.out)
 
 
 # Against a stand-in
