@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-<<<<<<< ours
-=======
 import re
->>>>>>> theirs
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,7 +129,7 @@ def test_a_full_disk_pauses_a_job_until_there_is_room(home: Path, project: Path)
     """By itself: there is nothing to type."""
     backend = BackendProcess(home / ".arkor" / "local", disk_retry=0.1).start()
     try:
-        write_project(project, "stumble:7@2/4")
+        write_project(project, "stumble:28@2/4")
         ended = run("start", "--local")
     finally:
         backend.close()

@@ -8,7 +8,7 @@
 - ``gated:N``: the same, but before step k it waits until ``allow(job_dir, k)`` was called.
 - ``slow:N``: the same as ``complete``, with a tenth of a second between two steps.
 - ``stumble:HOW@K/N``: the same as ``complete:N``, but an attempt that has begun before step K ends after it. HOW is
-  ``fail``, as a worker does that knows why, an exit code (6: memory ran out, 7: the disk is full), or minus the number
+  ``fail``, as a worker does that knows why, an exit code (12: memory ran out, 28: the disk is full), or minus the number
   of a signal. If ``saveSteps`` divides K, the next attempt begins with K and completes; otherwise it stumbles again.
 - ``crash:CODE``: writes to its log and exits without a word.
 - ``fail``: fails as a worker does that knows why.
