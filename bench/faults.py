@@ -465,6 +465,10 @@ def _print(runs: list[Run], made: collections.Counter[str], seconds: float) -> N
     print(f"duration  {seconds:.0f} s")
     statuses = collections.Counter(run.result.status if run.result else "lost" for run in runs)
     print(f"jobs      {', '.join(f'{status} {times}' for status, times in statuses.items())}")
+    errors = collections.Counter((run.result.job.error or "").split("\n")[0] for run in runs if run.result)
+    for error, times in errors.items():
+        if error:
+            print(f"  {times:>3}     {error}")
     told = collections.Counter(event.type for run in runs for event in run.events)
     interruptions = ", ".join(f"{kind} {told[kind]}" for kind in sorted(BACKEND_EVENT_TYPES))
     print(f"events    {interruptions}, {told.total():,} in all")

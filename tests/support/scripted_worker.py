@@ -8,8 +8,9 @@
 - ``gated:N``: the same, but before step k it waits until ``allow(job_dir, k)`` was called.
 - ``slow:N``: the same as ``complete``, with a tenth of a second between two steps.
 - ``stumble:HOW@K/N``: the same as ``complete:N``, but an attempt that has begun before step K ends after it. HOW is
-  ``fail``, as a worker does that knows why, an exit code (12: memory ran out, 28: the disk is full), or minus the number
-  of a signal. If ``saveSteps`` divides K, the next attempt begins with K and completes; otherwise it stumbles again.
+  ``fail``, as a worker does that knows why, an exit code (12: memory ran out, 28: the disk is full), or minus the
+  number of a signal. If ``saveSteps`` divides K, the next attempt begins with K and completes; otherwise it stumbles
+  again.
 - ``crash:CODE``: writes to its log and exits without a word.
 - ``fail``: fails as a worker does that knows why.
 - ``hang``: reports, but heeds neither a cancel nor SIGTERM; has a child process.

@@ -124,7 +124,9 @@ def test_a_job_is_resumed_when_its_worker_is_gone_too(
     backend.worker_pid(job_id, attempt=2)
     backend.allow(job_id, 4)
     frames = client.events(job_id)
-    assert _seen(frames) == _STEPS
+    assert [event for event in _seen(frames) if event[0] != "training.interrupted"] == _STEPS
+    interrupted = next(frame.data for frame in frames if frame.event == "training.interrupted")
+    assert (interrupted["reason"], interrupted["step"]) == ("Its worker's process was gone", 3)
     assert [frame.id for frame in frames] == list(range(1, len(frames) + 1))
     names = [item["name"] for item in client.get(f"/v1/jobs/{job_id}/artifacts").json()["artifacts"]]
     assert names == ["checkpoint-2", "checkpoint-4", "adapter"]
