@@ -123,7 +123,7 @@ class TrainingInterruptedEvent(_Event):
         if self.batch_size is not None and self.gradient_accumulation_steps is not None:
             batches = self.gradient_accumulation_steps
             smaller = f", with batch_size={self.batch_size} and gradient_accumulation_steps={batches}"
-        return f"{self.reason}: the job goes on from its last checkpoint{smaller}."
+        return f"{self.reason}: the job goes on by itself{smaller}."
 
 
 @attrs.frozen(slots=False)

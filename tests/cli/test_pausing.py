@@ -158,7 +158,7 @@ def test_interruptions_and_pauses_are_shown_above_the_bar(job: Cloud) -> None:
         0,
         [
             "Following job job_1",
-            "Warning: Its worker stopped reporting: the job goes on from its last checkpoint.",
+            "Warning: Its worker stopped reporting: the job goes on by itself.",
             "Paused at step 1. Unpause it with: arkor jobs unpause job_1",
             "Unpaused",
             "completed  2  loss 1.5000",

@@ -68,9 +68,11 @@ def pause(job_id: str) -> dict[str, Any]:
 
 @blueprint.post("/v1/jobs/<job_id>/unpause")
 def unpause(job_id: str) -> dict[str, Any]:
-    """Queue a paused job again; 409 for one that is not paused."""
+    """Queue a paused job again; 409 for one that is not paused, 503 while one is about to be."""
     job = require_job(job_id)
     if not backend().store.jobs.unpause(job.id):
+        if backend().store.queue.is_pausing(job.id):
+            raise _try_again(f"Job {job.id} is saving a checkpoint, and paused then")
         raise Refusal(409, f"Job {job.id} is {require_job(job_id).status}, not paused.")
     backend().scheduler.submitted()
     return {"job": require_job(job_id).to_wire()}
@@ -113,9 +115,11 @@ def _idempotency_key() -> str | None:
 
 def _check_worker_left(job: TrainingJob) -> None:
     if backend().scheduler.is_under_way(job.id) and job.is_terminal:
-        raise Refusal(
-            503, f"The worker of job {job.id} is about to leave: try again in a moment.", headers={"Retry-After": "1"}
-        )
+        raise _try_again(f"The worker of job {job.id} is about to leave")
+
+
+def _try_again(reason: str) -> Refusal:
+    return Refusal(503, f"{reason}: try again in a moment.", headers={"Retry-After": "1"})
 
 
 def _queued(make: Callable[[], tuple[TrainingJob, bool]]) -> tuple[dict[str, Any], int]:

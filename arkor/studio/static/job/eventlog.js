@@ -32,7 +32,7 @@ function figuresOf({ step, loss, evalLoss }) {
 function interruptionOf({ reason, batchSize: size, gradientAccumulationSteps: count }) {
   const smaller = Number.isInteger(size) && Number.isInteger(count)
     ? `, with batch_size=${size} and gradient_accumulation_steps=${count}` : "";
-  return `${reason ?? ""}: the job goes on from its last checkpoint${smaller}.`;
+  return `${reason ?? ""}: the job goes on by itself${smaller}.`;
 }
 
 function cut(line) {

@@ -172,8 +172,8 @@ def test_interruptions_and_pauses_have_their_lines() -> None:
         assert known.line(item) == known.notice(item)
         lines.append(known.line(item))
     assert lines == [
-        "Warning: Memory ran out: the job goes on from its last checkpoint.",
-        "Warning: Lost: the job goes on from its last checkpoint, with batch_size=1 and gradient_accumulation_steps=4.",
+        "Warning: Memory ran out: the job goes on by itself.",
+        "Warning: Lost: the job goes on by itself, with batch_size=1 and gradient_accumulation_steps=4.",
         "Paused at step 40. Unpause it with: arkor jobs unpause job_1 --local",
         "Paused at step 40: the disk is full: 3 MiB are free for /data; it goes on by itself when there is room",
         "Paused. Unpause it with: arkor jobs unpause job_1 --local",
