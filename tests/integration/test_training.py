@@ -223,6 +223,7 @@ def test_it_starts_with_what_makes_its_adapters(run: Run) -> None:
         "loraDropout": 0.0,
         "loraTargetModules": "all-linear",
         "trainSamplingStrategy": "random",
+        "useDora": False,
         "useRslora": False,
         "maxLength": record.settings["maxLength"],
         **CONFIG,

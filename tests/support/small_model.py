@@ -12,6 +12,7 @@ CHAT_TEMPLATE = (
 
 def write_small_model(folder: Path) -> Path:
     """Write the model with a tokenizer of whole words, and return its folder."""
+    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -30,6 +31,7 @@ def write_small_model(folder: Path) -> Path:
         num_key_value_heads=2,
         eos_token_id=0,
     )
+    torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
