@@ -75,8 +75,12 @@ def test_a_running_job_is_paused_and_goes_on(page: Page, job: ScriptedJob, studi
     assert focused(page) == "Unpause"
     page.the(".log", f"[paused] T{REASON[1:]}.")
     assert page.accessibility() == []
-    job.wire.update(status="queued", pauseReason=None)
-    studio.answers[UNPAUSE] = Answer({"job": dict(job.wire)})
+
+    def unpause(_question: object) -> Answer:  # not before: the page asks for the job now and then
+        job.wire.update(status="queued", pauseReason=None)
+        return Answer({"job": dict(job.wire)})
+
+    studio.answers[UNPAUSE] = ByQuestion(unpause)
     page.press(Keys.SPACE)
     page.the(".status-queued", "queued")
     page.gone(".job-paused")
