@@ -199,7 +199,7 @@ def test_the_hint_to_resume_is_given_where_it_may_help(
 
 def test_a_paused_job_that_is_left_stays_paused(job: Cloud) -> None:
     """The last lines say how it goes on."""
-    job.stream(Stream(frames=frames([started(), PAUSED])), *[Stream(frames=[])] * 99)
+    job.stream(Stream(frames=frames([started(), PAUSED]), gate=threading.Event()))
     command = Command("attach", "job_1")
     assert command.process.stdout is not None
     for line in command.process.stdout:
