@@ -71,8 +71,8 @@ def test_a_running_job_is_paused_and_goes_on(page: Page, job: ScriptedJob, studi
     page.the(".status-paused", "paused")
     page.reads("#announcer", "The job is paused.")
     assert page.the(".job-paused").text == f"Paused: {REASON}. It goes on by itself when there is room."
-    assert buttons(page) == ["Unpause", "Cancel"]
-    assert focused(page) == "Unpause"
+    eventually(lambda: buttons(page) == ["Unpause", "Cancel"], "the button in its place")
+    eventually(lambda: focused(page) == "Unpause", "the focus on it")
     page.the(".log", f"[paused] T{REASON[1:]}.")
     assert page.accessibility() == []
 
@@ -135,7 +135,7 @@ def test_the_log_says_why_a_job_was_interrupted(page: Page, job: ScriptedJob) ->
         TrainingInterruptedEvent("job_1", "", reason, 7).note(),
         TrainingInterruptedEvent("job_1", "", MARKUP, 7, 2, 4).note(),
     ]
-    assert lines(page)[:2] == [f"[interrupted] {note}" for note in words]
+    eventually(lambda: lines(page)[:2] == [f"[interrupted] {note}" for note in words], "both lines")
     assert page.all(".log b") == []
     assert logged(page) == []
 
@@ -252,7 +252,7 @@ def test_a_job_that_is_cancelled_can_go_on_as_another(page: Page, job: ScriptedJ
     page.button("Keep it").click()
     job.end("training.cancelled", step=3)
     page.the(".status-cancelled")
-    assert buttons(page) == ["Resume"]
+    eventually(lambda: buttons(page) == ["Resume"], "the button")
 
 
 def test_a_backend_that_neither_pauses_nor_resumes(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:

@@ -93,7 +93,7 @@ def test_the_preparing_of_the_rows_has_a_bar(page: Page, job: ScriptedJob) -> No
     assert page.accessibility() == []
     job.event("training.started", metadata={})
     page.gone(".preparing")
-    assert lines(page)[-1].startswith("[started]")
+    eventually(lambda: lines(page)[-1].startswith("[started]"), "the line of the start")
 
 
 RECEIPT = Receipt(
