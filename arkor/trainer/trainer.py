@@ -491,10 +491,7 @@ class Trainer(NotPickled):
             CloudApiError: the job has ended already (on most backends, Conflict), or another refusal.
             ConnectionFailed: the backend does not answer.
         """
-        asked = self._of_job()
-        if asked is not None:
-            client, scope, job_id = asked
-            client.cancel_job(scope, job_id)
+        if self._tell(lambda client, scope, job_id: client.cancel_job(scope, job_id)):
             self._starter.is_cancelled = True
 
     def pause(self) -> None:
@@ -512,10 +509,7 @@ class Trainer(NotPickled):
         Example:
             ``arkor.Trainer.attach("job_x4k2", backend="local").pause()``
         """
-        asked = self._of_job()
-        if asked is not None:
-            client, scope, job_id = asked
-            client.pause_job(scope, job_id)
+        self._tell(lambda client, scope, job_id: client.pause_job(scope, job_id))
 
     def unpause(self) -> None:
         """Ask the backend to go on with the job, which is paused; do nothing before ``start()``.
@@ -531,10 +525,7 @@ class Trainer(NotPickled):
         Example:
             ``arkor.Trainer.attach("job_x4k2", backend="local").unpause()``
         """
-        asked = self._of_job()
-        if asked is not None:
-            client, scope, job_id = asked
-            client.unpause_job(scope, job_id)
+        self._tell(lambda client, scope, job_id: client.unpause_job(scope, job_id))
 
     def resume(self, timeout: float | None = None) -> Trainer:
         """Start a new job that goes on from the last checkpoint of this one, which failed or was cancelled.
@@ -571,11 +562,15 @@ class Trainer(NotPickled):
                 self._resumed = Trainer._of(starter, options)
             return self._resumed
 
-    def _of_job(self) -> tuple[CloudApiClient, Scope, str] | None:
-        """Return the backend, the project and the id of the job; None before ``start()``."""
+    def _tell(self, call: Callable[[CloudApiClient, Scope, str], object]) -> bool:
+        """Tell the backend something about the job; return False, and do nothing, before ``start()``."""
         with self._start_locks.get():
             job_id = self._starter.job_id
-            return None if job_id is None else (*self._starter.connect(), job_id)
+            if job_id is None:
+                return False
+            client, scope = self._starter.connect()
+        call(client, scope, job_id)
+        return True
 
     def _start(self, deadline: Deadline, on_progress: StartProgress | None = None) -> TrainingJob:
         with _acquired(self._start_locks.get(), deadline):
