@@ -86,7 +86,7 @@ def test_a_new_job_goes_on_from_the_checkpoint_of_another(attempt: Callable[...,
     attempt("whole", 1, whole, StopSwitch(), SPLIT)
     _stopped_at(attempt, "former", 3)
     (checkpoint,) = (tmp_path / "former" / "checkpoints").glob("checkpoint-*")
-    checkpoints.link(checkpoint, tmp_path / "new" / "checkpoints")
+    checkpoints.hand_on(tmp_path / "former", tmp_path / "new")
     stop = StopSwitch()
     first = Events(stop, lambda event: event["type"] == "training.log" and event["step"] == 5)
     with pytest.raises(Interrupted):
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_was_changed_on_the_disk_is_not_used(attempt: Callable
     attempt("whole", 1, whole, StopSwitch(), SPLIT)
     _stopped_at(attempt, "damaged", 3)
     (checkpoint,) = (tmp_path / "damaged" / "checkpoints").glob("checkpoint-*")
-    checkpoints.link(checkpoint, tmp_path / "new" / "checkpoints")
+    checkpoints.hand_on(tmp_path / "damaged", tmp_path / "new")
     _flip_a_byte(checkpoint / "optimizer.pt")  # the other name of the file is the other job's
     second = Events(StopSwitch())
     attempt("damaged", 2, second, StopSwitch(), SPLIT)

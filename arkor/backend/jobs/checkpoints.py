@@ -14,9 +14,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from arkor.system.files import sha256_of, write_atomically
+from arkor.system.files import make_private_folder, sha256_of, write_atomically
 
-_FOLDER = re.compile(r"checkpoint-([0-9]+)")
+FOLDER = "checkpoints"  # below a job's
+BEST = "best"  # below that: the adapters of the best evaluations
+LENGTHS = "lengths.json"  # below a job's folder: the limits of its rows; with others, it would train on other rows
+
+_NAME = re.compile(r"checkpoint-([0-9]+)")
 _MARK = "complete.json"
 _REQUIRED = (
     "adapter_config.json",
@@ -30,7 +34,7 @@ _REQUIRED = (
 
 def step_of(checkpoint: Path) -> int:
     """Return the optimizer step of a checkpoint's folder."""
-    match = _FOLDER.fullmatch(checkpoint.name)
+    match = _NAME.fullmatch(checkpoint.name)
     if match is None:
         raise ValueError(f"{checkpoint} is not a checkpoint's folder")
     return int(match[1])
@@ -71,25 +75,33 @@ def latest_complete(folder: Path) -> Path | None:
     return next(filter(is_complete, newest_first), None)
 
 
-def link(checkpoint: Path, folder: Path) -> None:
-    """Give a complete checkpoint to another job; both may remove it afterwards.
+def hand_on(former: Path, folder: Path) -> Path | None:
+    """Give a new job what another one has left for going on; each may remove its own part afterwards.
 
     Args:
-        checkpoint: the checkpoint.
-        folder: where the other job has its checkpoints.
+        former: the other job's folder.
+        folder: the new job's.
+
+    Returns:
+        The checkpoint that the new job has now; None if the other one left no complete checkpoint.
 
     Raises:
-        OSError: the disk is full.
+        OSError: the disk is full; a part may be there.
     """
-    target = folder / checkpoint.name
-    target.mkdir(parents=True)
-    # The mark is the last of the names: a copy that is cut off is not complete.
-    for file in sorted(checkpoint.iterdir(), key=lambda file: file.name == _MARK):
-        link_or_copy(file, target / file.name)
+    checkpoint = latest_complete(former / FOLDER)
+    if checkpoint is None:
+        return None
+    # The mark is the last of the files: a copy that is cut off is not complete.
+    files = sorted(checkpoint.iterdir(), key=lambda file: file.name == _MARK)
+    for file in [former / LENGTHS, *(former / FOLDER / BEST).glob("*.tar"), *files]:
+        if file.is_file():
+            _link_or_copy(file, folder / file.relative_to(former))
+    return folder / FOLDER / checkpoint.name
 
 
-def link_or_copy(file: Path, target: Path) -> None:
+def _link_or_copy(file: Path, target: Path) -> None:
     """Give a file that nobody changes a second name, or copy it where the file system has no such names."""
+    make_private_folder(target.parent)
     try:
         target.hardlink_to(file)
     except OSError:
@@ -112,4 +124,4 @@ def _described(file: Path) -> dict[str, Any]:
 def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return [item for item in folder.iterdir() if item.is_dir() and _FOLDER.fullmatch(item.name)]
+    return [item for item in folder.iterdir() if item.is_dir() and _NAME.fullmatch(item.name)]

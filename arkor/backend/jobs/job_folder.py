@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from arkor.backend.jobs import checkpoints
 from arkor.backend.settings import Settings
 from arkor.backend.store.queue import ClaimedJob
 from arkor.system.files import read_log_end, write_atomically
@@ -50,7 +51,7 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         OSError: the folder cannot be written, or the disk is full.
     """
     folder = settings.job_folder(job.id)
-    for place in (folder, folder / "checkpoints", folder / "artifacts"):
+    for place in (folder, folder / checkpoints.FOLDER, folder / "artifacts"):
         place.mkdir(parents=True, exist_ok=True)
     spec = {
         "jobId": job.id,

@@ -6,7 +6,6 @@ Protocol: docs/protocol.md, "Resuming a job".
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import attrs
 
@@ -19,11 +18,8 @@ from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
 from arkor.protocol.jobs import JobStatus, ResumedFrom, TrainingJob
 from arkor.serving.refusal import Refusal
-from arkor.system.files import make_private_folder
 
 _RESUMABLE = frozenset({JobStatus.FAILED.value, JobStatus.CANCELLED.value})
-_LENGTHS = "lengths.json"  # the limits of the rows: with others, other rows would be trained on
-_BEST = "best"
 
 
 class Resumer:
@@ -68,34 +64,17 @@ class Resumer:
             return repeat, False
         if job.status not in _RESUMABLE:
             raise Refusal(409, f"Job {job.id} is {job.status}: only a job that failed or was cancelled is resumed.")
-        former = self._settings.job_folder(job.id)
-        checkpoint = checkpoints.latest_complete(former / "checkpoints")
-        if checkpoint is None:
-            raise Refusal(409, f"Job {job.id} left no whole checkpoint to go on from: start a new job.")
         config = admit(job.config, project, self._store.datasets, self._settings)
-        job_id = new_id("job")  # a folder without its job is removed at the backend's next start
+        job_id = new_id("job")
         folder = self._settings.job_folder(job_id)
-        new = attrs.evolve(asked, resumed_from=ResumedFrom(job.id, checkpoints.step_of(checkpoint)))
+        is_new = False
         try:
-            _hand_on(former, folder, checkpoint)
+            checkpoint = checkpoints.hand_on(self._settings.job_folder(job.id), folder)
+            if checkpoint is None:
+                raise Refusal(409, f"Job {job.id} left no whole checkpoint to go on from: start a new job.")
+            new = attrs.evolve(asked, resumed_from=ResumedFrom(job.id, checkpoints.step_of(checkpoint)))
             made, is_new = self._store.jobs.create(project, new, config, job_id)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        if not is_new:
-            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            if not is_new:  # one that a kill leaves is removed at the backend's next start
+                shutil.rmtree(folder, ignore_errors=True)
         return made, is_new
-
-
-def _hand_on(former: Path, folder: Path, checkpoint: Path) -> None:
-    """Give a job what another one has left for going on."""
-    target = folder / "checkpoints"
-    make_private_folder(target)
-    if (former / _LENGTHS).is_file():
-        checkpoints.link_or_copy(former / _LENGTHS, folder / _LENGTHS)
-    best = [*(former / "checkpoints" / _BEST).glob("*.tar")]
-    if best:
-        make_private_folder(target / _BEST)
-    for file in best:
-        checkpoints.link_or_copy(file, target / _BEST / file.name)
-    checkpoints.link(checkpoint, target)

@@ -27,7 +27,9 @@ def free_bytes(folder: Path) -> int:
 
 
 class Room:
-    """Pauses jobs for which the disk is full, and queues them again when there is room. One thread at a time.
+    """Pauses jobs for which the disk is full, and queues them again when there is room.
+
+    One thread at a time; any may call ``forget``.
 
     Args:
         queue: the jobs.
@@ -70,6 +72,10 @@ class Room:
             elif one.job_id not in put_off or free >= least:
                 self._queue.try_again(one.job_id)
         return _LOOK_S if waiting else None
+
+    def forget(self, job_id: str) -> None:
+        """Forget how often a job has waited, which has ended."""
+        self._retries.forget(job_id)
 
     def _last_words(self, free: int) -> str:
         hours = self._settings.disk_patience_s / 3600

@@ -24,6 +24,7 @@ from arkor.backend.jobs.runs import Run
 from arkor.backend.processes.engine import Engine, WorkerHandle
 from arkor.backend.processes.exit_reasons import (
     DISK_FULL_EXIT_CODE,
+    LESS_MEMORY,
     NO_BACKEND_EXIT_CODE,
     NO_MEMORY_EXIT_CODE,
     RESUMABLE_EXIT_CODES,
@@ -43,7 +44,6 @@ _LOOK_S = 0.5  # between two looks at a worker that an earlier backend process s
 _RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
 _TICK_S = 0.25  # between two signs that this process is awake, where no lease asks for finer ones
 _TICKS_A_LEASE = 20
-_LESS_MEMORY = "Lower max_length or lora_r, set gradient_checkpointing=True, or take a smaller model"
 _LONGEST_START_DELAY_S = 60.0
 _BEAT_S = 5.0  # between two signs of life of a scheduler that has nothing to do
 
@@ -135,6 +135,7 @@ class Scheduler:
     def ending(self, job_id: str) -> None:
         """Hear that a job was cancelled or has ended: its worker has to go soon."""
         self._failed_starts.forget(job_id)
+        self._room.forget(job_id)
         with self._wake:
             run = self._runs.get(job_id)
             if run is not None and run.grace_left_s is None:
@@ -376,7 +377,7 @@ def _loss(run: Run, tail: str) -> Loss | None:
     if was_killed or run.exit_code == NO_MEMORY_EXIT_CODE:
         limit = limit_bytes() if was_killed else None
         known = "" if limit is None else f" (the limit is {limit / 2**30:.1f} GiB)"
-        return Loss(reason=f"memory ran out{known}", no_memory=True, last_words=f". {_LESS_MEMORY}.{shown_log(tail)}")
+        return Loss(reason=f"memory ran out{known}", no_memory=True, last_words=f": {LESS_MEMORY}.{shown_log(tail)}")
     if run.exit_code < 0:
         return Loss(reason=describe_death(run.exit_code), died=True, last_words=f".{shown_log(tail)}")
     return None

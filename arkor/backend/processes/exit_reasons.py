@@ -9,6 +9,7 @@ NO_BACKEND_EXIT_CODE = 3
 RESUMABLE_EXIT_CODES = frozenset({NO_BACKEND_EXIT_CODE, 4})
 NO_MEMORY_EXIT_CODE = 12  # these two are the numbers of the errors ENOMEM and ENOSPC
 DISK_FULL_EXIT_CODE = 28
+LESS_MEMORY = "lower max_length or lora_r, set gradient_checkpointing=True, or take a smaller model"
 
 
 def describe_exit(exit_code: int, tail: str) -> str:

@@ -165,7 +165,8 @@ class Queue:
     def is_pausing(self, job_id: str) -> bool:
         """Whether the job was asked to pause."""
         with self._database.read() as connection:
-            return bool(connection.execute(select(jobs.c.pause_requested).where(jobs.c.id == job_id)).scalar_one())
+            query = select(jobs.c.pause_requested).where(jobs.c.id == job_id)
+            return bool(connection.execute(query).scalar_one_or_none())  # it may have been deleted meanwhile
 
     def give_back(self, job_id: str, attempt: int) -> None:
         """Queue a job again whose attempt was ended by a stop or a pause of the backend itself."""
@@ -220,14 +221,14 @@ class Queue:
         """Queue a job again that is paused because the disk was full; do nothing if it is not."""
         self._database.hold_back()
         with self._database.write() as connection:
-            if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _WAITS_FOR_ROOM)).first() is not None:
+            if _waits_for_room(connection, job_id):
                 unpause(connection, job_id)
         self._feed.publish(job_id)
 
     def give_up_waiting(self, job_id: str, error: str) -> None:
         """Fail a job that is paused because the disk is full; do nothing if it is not."""
         with self._database.write() as connection:
-            if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _WAITS_FOR_ROOM)).first() is not None:
+            if _waits_for_room(connection, job_id):
                 append(connection, job_id, [NewEvent("training.failed", {"error": error})])
         self._feed.publish(job_id)
 
@@ -237,6 +238,10 @@ class Queue:
             if _end_attempt(connection, job_id, attempt) is not None:
                 append(connection, job_id, [NewEvent("training.failed", {"error": error})])
         self._feed.publish(job_id)
+
+
+def _waits_for_room(connection: Connection, job_id: str) -> bool:
+    return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _WAITS_FOR_ROOM)).first() is not None
 
 
 def _update(connection: Connection, job_id: str, **values: Any) -> None:

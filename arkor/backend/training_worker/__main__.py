@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arkor.backend.jobs import checkpoints
+from arkor.backend.processes.exit_reasons import DISK_FULL_EXIT_CODE, NO_MEMORY_EXIT_CODE
 from arkor.backend.training_worker.failures import explain, is_no_memory, is_no_space
 from arkor.backend.training_worker.limits.device import prepare_environment
 from arkor.backend.training_worker.reporter import Reporter
@@ -25,8 +26,6 @@ from arkor.errors import ArkorError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_SUPERSEDED = 5
-EXIT_NO_MEMORY = 12
-EXIT_DISK_FULL = 28
 
 # A backend that stops still answers for a moment.
 _LAST_WORDS_S = 2.0
@@ -93,10 +92,10 @@ def _to_be_resumed(exc: Exception, spec: WorkerSpec, position: Position) -> int 
     if not spec.takes_faults:
         return None
     if is_no_space(exc):
-        return EXIT_DISK_FULL
+        return DISK_FULL_EXIT_CODE
     # With one row in a batch there is no smaller one, and before the first batch a smaller one changes nothing.
     has_smaller = position.has_begun and spec.config.value("batch_size") > 1
-    return EXIT_NO_MEMORY if has_smaller and is_no_memory(exc) else None
+    return NO_MEMORY_EXIT_CODE if has_smaller and is_no_memory(exc) else None
 
 
 def _stopped(reason: StopReason, spec: WorkerSpec, reporter: Reporter, position: Position) -> int:

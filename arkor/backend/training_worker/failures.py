@@ -6,6 +6,7 @@ import errno
 import shutil
 from pathlib import Path
 
+from arkor.backend.processes.exit_reasons import LESS_MEMORY
 from arkor.errors import ArkorError
 from arkor.system.files import NO_SPACE_CODES
 
@@ -31,10 +32,7 @@ def explain(exc: BaseException, job_dir: Path) -> str:
     if is_no_space(exc):
         return f"No space left on the disk of {job_dir} ({_free_gib(job_dir)} free): make room, then start again"
     if is_no_memory(exc):
-        return (
-            f"Not enough memory for this training ({_joined_lines(str(exc))[:_MAX_DETAIL_CHARS]}): lower batch_size, "
-            "max_length or lora_r, set gradient_checkpointing=True, or take a smaller model"
-        )
+        return f"Not enough memory for this training ({_joined_lines(str(exc))[:_MAX_DETAIL_CHARS]}): {LESS_MEMORY}"
     text = _joined_lines(str(exc))
     if isinstance(exc, ArkorError) and text:
         return text

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from arkor.backend.jobs import checkpoints
 from arkor.backend.training_worker.rows.spec import RowsSpec, optional_path
 from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
@@ -52,7 +53,7 @@ class WorkerSpec(RowsSpec):
     @property
     def checkpoints_dir(self) -> Path:
         """Where checkpoints that a later attempt can continue from are kept."""
-        return self.job_dir / "checkpoints"
+        return self.job_dir / checkpoints.FOLDER
 
     @property
     def artifacts_dir(self) -> Path:

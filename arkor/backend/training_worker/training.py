@@ -53,7 +53,7 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     device = choose_device(spec.threads)
     tokenizer = model.load_tokenizer(model_path)
     limits = Lengths.remembered(
-        spec.job_dir / "lengths.json",
+        spec.job_dir / checkpoints.LENGTHS,
         # A GPU may have other free memory when the job is resumed.
         lambda: Lengths.of(model.load_config(model_path), spec.config, device),
     )
@@ -64,7 +64,7 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
     base = models.origin_of(spec.config.model, model_path)
     made_by = provenance_of(spec, base, tokenizer, device, data, **sources.described())
-    best = Best(Rule.of(spec.config), spec.checkpoints_dir / "best", made_by)
+    best = Best(Rule.of(spec.config), spec.checkpoints_dir / checkpoints.BEST, made_by)
     progress = Progress(spec, reporter, stop, position, made_by, best=best)
     trainer.add_callback(progress)
     stop.hold()

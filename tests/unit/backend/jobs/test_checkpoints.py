@@ -68,10 +68,29 @@ def test_one_with_a_damaged_mark_does_not_count(tmp_path: Path, mark: str) -> No
 
 def test_one_that_is_handed_on_belongs_to_both(tmp_path: Path) -> None:
     """Either may remove it."""
-    checkpoint = make(tmp_path / "one", 3)
-    checkpoints.link(checkpoint, tmp_path / "other")
-    checkpoints.keep_only(tmp_path / "one", None)
-    assert checkpoints.latest_complete(tmp_path / "other") == tmp_path / "other" / "checkpoint-3"
+    one, other = (tmp_path / name for name in ("one", "other"))
+    make(one / "checkpoints", 3)
+    (one / "checkpoints" / "best").mkdir()
+    for name in ("lengths.json", "worker.log", "checkpoints/best/step-2.tar"):
+        (one / name).write_text(name)
+    checkpoint = checkpoints.hand_on(one, other)
+    checkpoints.keep_only(one / "checkpoints", None)
+    assert checkpoint == checkpoints.latest_complete(other / "checkpoints") == other / "checkpoints" / "checkpoint-3"
+    beside = sorted(str(file.relative_to(other)) for file in other.rglob("*") if file.parent != checkpoint)
+    assert beside == [
+        "checkpoints",
+        "checkpoints/best",
+        "checkpoints/best/step-2.tar",
+        "checkpoints/checkpoint-3",
+        "lengths.json",
+    ]
+
+
+def test_nothing_is_handed_on_without_a_whole_one(tmp_path: Path) -> None:
+    """Not even a folder."""
+    make(tmp_path / "one" / "checkpoints", 3, complete=False)
+    assert checkpoints.hand_on(tmp_path / "one", tmp_path / "other") is None
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("name", FILES)

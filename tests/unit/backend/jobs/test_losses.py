@@ -133,7 +133,7 @@ def test_batches_are_halved_until_the_memory_suffices(run: Callable[..., Run]) -
     told = [(event["batchSize"], event["reason"]) for event in job.events if event["type"] == "training.interrupted"]
     assert told == [(4, "Memory ran out"), (2, "Memory ran out"), (1, "Memory ran out")]
     error = job.events[-1]["error"]
-    assert error.startswith("Memory ran out, with one row in a batch. Lower max_length or lora_r, set gradient_")
+    assert error.startswith("Memory ran out, with one row in a batch: lower max_length or lora_r, set gradient_")
 
 
 def test_a_kill_by_the_kernel_is_a_lack_of_memory(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
