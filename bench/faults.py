@@ -391,8 +391,8 @@ def _is_explained(run: Run, error: str) -> bool:
     """Whether a job that failed had the faults for it."""
     if error.startswith("Gave up after"):
         return run.faults.total() >= LOST_ATTEMPTS
-    # Batches of 4, 2 and 1 row.
-    return ("emory" in error) and run.faults["no memory"] >= 3
+    # Batches of 4, 2 and 1 row: two kills at a step count as a lack of memory, too.
+    return "emory" in error and run.faults["no memory"] >= 1 and run.faults.total() >= LOST_ATTEMPTS
 
 
 def _difference(told: list[tuple[str, int | None]], plan: list[tuple[str, int | None]]) -> str:
