@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backend import ROOT
+from tests.support.backend import ROOT, BackendProcess, own_backend
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,3 +29,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.symlink_to(ROOT / "arkor")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), *os.environ.get("PYTHONPATH", "").split()]))
     return package
+
+
+@pytest.fixture
+def backend(home: Path) -> Iterator[BackendProcess]:
+    """This user's own backend with scripted workers, running where ``--local`` looks for it."""
+    with own_backend(home) as running:
+        yield running

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,7 +15,7 @@ import pytest
 from arkor.client import local_backend
 from arkor.client.client import CloudApiClient
 from arkor.errors import ConnectionFailed, LocalBackendError
-from tests.support.backend import BackendProcess, is_running, own_backend
+from tests.support.backend import BackendProcess, is_running
 from tests.support.commands import Command, run
 from tests.support.eventually import eventually
 from tests.support.stranger import stranger
@@ -25,22 +24,17 @@ from tests.support.tiny_model import write_tiny_model
 ENTRY = """\
 from arkor import LocalDataset, create_trainer
 
-trainer = create_trainer(name={name!r}, model={model!r}, dataset=LocalDataset("rows.jsonl"))
+trainer = create_trainer(name={name!r}, model={model!r}, dataset=LocalDataset("rows.jsonl"), save_steps={save_steps})
 """
 
 
-@pytest.fixture
-def backend(home: Path) -> Iterator[BackendProcess]:
-    """This user's own backend, running where ``--local`` looks for it."""
-    with own_backend(home) as running:
-        yield running
-
-
-def write_project(project: Path, name: str) -> None:
+def write_project(project: Path, name: str, save_steps: int | None = None) -> None:
     """Write a project whose job behaves as its name says."""
     model = write_tiny_model(project / "model")
     (project / "src" / "arkor").mkdir(parents=True)
-    (project / "src" / "arkor" / "index.py").write_text(ENTRY.format(name=name, model=str(model)))
+    (project / "src" / "arkor" / "index.py").write_text(
+        ENTRY.format(name=name, model=str(model), save_steps=save_steps)
+    )
     row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
     (project / "rows.jsonl").write_text(f"{json.dumps(row)}\n" * 3)
 
@@ -169,7 +163,7 @@ def test_an_unknown_model_is_refused_before_the_job_exists(backend: BackendProce
     """One line that names the model, exit code 2, and no job."""
     write_project(project, "complete:1")
     entry = project / "src" / "arkor" / "index.py"
-    entry.write_text(ENTRY.format(name="complete:1", model="no-such-model"))
+    entry.write_text(ENTRY.format(name="complete:1", model="no-such-model", save_steps=None))
     ended = run("start", "--local")
     assert ended.code == 2
     assert "no-such-model" in ended.err

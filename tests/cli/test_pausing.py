@@ -5,28 +5,21 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_following import rows
-from tests.cli.test_local import started_job
-from tests.support.backend import BackendProcess, own_backend
+from tests.cli.test_local import started_job, write_project
+from tests.support.backend import BackendProcess
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
 from tests.support.contract import Late, Stream
 from tests.support.events import END, completed, failed, frames, log, started
 from tests.support.eventually import eventually
 from tests.support.terminal import Terminal
-from tests.support.tiny_model import write_tiny_model
 from tests.support.waiting import make_trainer
 
-ENTRY = """\
-from arkor import HuggingFaceDataset, create_trainer
-
-trainer = create_trainer(name={name!r}, model={model!r}, dataset=HuggingFaceDataset("owner/rows"), save_steps=2)
-"""
 INTERRUPTED = {"type": "training.interrupted", "reason": "Its worker stopped reporting", "step": 1}
 PAUSED = {"type": "training.paused", "reason": "it was paused by a person", "step": 1}
 UNPAUSED = {"type": "training.unpaused"}
@@ -36,23 +29,9 @@ HINT = "To go on from its last checkpoint, if it saved one: arkor jobs resume"
 # With a real backend
 
 
-@pytest.fixture
-def backend(home: Path) -> Iterator[BackendProcess]:
-    """This user's own backend, with scripted workers."""
-    with own_backend(home) as running:
-        yield running
-
-
-def write_project(project: Path, name: str) -> None:
-    """Write a project whose job behaves as its name says, and saves a checkpoint every two steps."""
-    model = write_tiny_model(project / "model")
-    (project / "src" / "arkor").mkdir(parents=True)
-    (project / "src" / "arkor" / "index.py").write_text(ENTRY.format(name=name, model=str(model)))
-
-
 def test_a_job_is_paused_and_unpaused_while_it_is_followed(backend: BackendProcess, project: Path) -> None:
     """The command that follows it goes on, and says what to do; a pause counts as a job that runs."""
-    write_project(project, "gated:4")
+    write_project(project, "gated:4", save_steps=2)
     command = Command("start", "--local")
     job_id = started_job(command)
     backend.allow(job_id, 3)
@@ -82,7 +61,7 @@ def test_a_job_is_paused_and_unpaused_while_it_is_followed(backend: BackendProce
 
 def test_a_failed_job_is_resumed_as_its_hint_says(backend: BackendProcess, project: Path) -> None:
     """The new job's id is on stdout, as of a detached start; each resumption makes a job of its own."""
-    write_project(project, "stumble:fail@2/4")
+    write_project(project, "stumble:fail@2/4", save_steps=2)
     failed_start = run("start", "--local")
     (job_id,) = run("jobs", "-q", "--local").out.split()
     assert (failed_start.code, failed_start.err) == (
@@ -116,7 +95,7 @@ def test_a_failed_job_is_resumed_as_its_hint_says(backend: BackendProcess, proje
 
 def test_a_job_whose_worker_dies_goes_on_with_a_warning(backend: BackendProcess, project: Path) -> None:
     """And completes."""
-    write_project(project, "stumble:-9@2/4")
+    write_project(project, "stumble:-9@2/4", save_steps=2)
     ended = run("start", "--local")
     assert (ended.code, ended.err) == (0, "")
     warning = "Warning: Its worker was killed by signal SIGKILL (often: out of memory): the job goes on by itself."
@@ -129,7 +108,7 @@ def test_a_full_disk_pauses_a_job_until_there_is_room(home: Path, project: Path)
     """By itself: there is nothing to type."""
     backend = BackendProcess(home / ".arkor" / "local", disk_retry=0.1).start()
     try:
-        write_project(project, "stumble:28@2/4")
+        write_project(project, "stumble:28@2/4", save_steps=2)
         ended = run("start", "--local")
     finally:
         backend.close()

@@ -129,6 +129,28 @@ def test_a_result_downloads_what_its_run_has_made(backend: BackendProcess, proje
     assert [pair for pair in told if pair[0] == pair[1]] == [(item.size_bytes,) * 2 for item in result.artifacts]
 
 
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_removed_checkpoint_is_passed_over_if_the_job_limits_them(
+    backend: BackendProcess, project: Path, limit: int | None
+) -> None:
+    """Otherwise somebody else has removed it, and that is an error."""
+    trainer = arkor.Trainer(
+        name="complete:3",
+        model=str(write_tiny_model(project / "model")),
+        dataset=arkor.HuggingFaceDataset("owner/rows"),
+        save_steps=1,
+        save_total_limit=limit,
+        backend=backend.url,
+    )
+    result = trainer.wait(check=True)
+    (backend.job_dir(result.job.id) / "artifacts" / "checkpoint-1.tar").unlink()
+    if limit is None:
+        with pytest.raises(CloudApiError, match="no longer on the backend's disk"):
+            result.download("made")
+    else:
+        assert {folder.name for folder in result.download("made")} == {"adapter", "checkpoint-2", "checkpoint-3"}
+
+
 # Processes
 
 SCRIPT = """

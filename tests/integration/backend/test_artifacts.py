@@ -66,6 +66,21 @@ def test_an_artifact_that_was_deleted_is_410(client: Client, shared: BackendProc
     assert (answer.status_code, list(answer.json())) == (410, ["error"])
 
 
+def test_a_removed_checkpoint_is_in_no_list(client: Client, shared: BackendProcess, config: dict[str, Any]) -> None:
+    """Pages go on behind it all the same; who asks for it learns that it is gone."""
+    job_id = client.submit("complete:3", {**config, "saveSteps": 1}).json()["job"]["id"]
+    client.events(job_id)
+    path = f"/v1/jobs/{job_id}/artifacts"
+    (shared.job_dir(job_id) / "artifacts" / "checkpoint-1.tar").unlink()
+    names = [item["name"] for item in client.get(path).json()["artifacts"]]
+    assert names == ["checkpoint-2", "checkpoint-3", "adapter"]
+    first = client.get(path, params={**client.scope, "limit": 1}).json()
+    assert (first["artifacts"], first["next"]) == ([], "checkpoint-1")
+    second = client.get(path, params={**client.scope, "limit": 1, "after": "checkpoint-1"}).json()
+    assert [item["name"] for item in second["artifacts"]] == ["checkpoint-2"]
+    assert client.get(f"{path}/checkpoint-1").status_code == 410
+
+
 def test_a_job_without_artifacts_has_an_empty_list(client: Client, config: dict[str, Any]) -> None:
     """It failed before it made one."""
     job_id = client.submit("fail", config).json()["job"]["id"]
