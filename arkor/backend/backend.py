@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from arkor.backend.activity import Activity
 from arkor.backend.event_streams import EventStreams
 from arkor.backend.inference import Inference, Targets
+from arkor.backend.jobs.creating import Creator
 from arkor.backend.jobs.deletion import Deleter
-from arkor.backend.jobs.resuming import Resumer
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.models.pulls import Pulls
 from arkor.backend.previews import Previews
@@ -38,6 +38,8 @@ FEATURES = (
     "columns",
     "row-search",
     "best-checkpoint",
+    "best-metric",
+    "base-adapter",
     "pause-jobs",
     "resume-jobs",
 )
@@ -70,7 +72,7 @@ class Backend:
         self.readiness = Readiness(settings.data, self.store, self.scheduler)
         self.inference = Inference(settings, self.scheduler.is_training)
         self.targets = Targets(settings, self.store)
-        self.resumer = Resumer(settings, self.store)
+        self.creator = Creator(settings, self.store)
         self.deleter = Deleter(settings, self.store, self.targets)
         self.row_checks = RowChecks()
         self.previews = Previews(settings)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
-from arkor.client.result import TrainingResult
+from arkor.client.result import TrainingResult, final_adapter
 from arkor.client.session import BackendSession
 from arkor.errors import ArkorError, CloudApiError, ConfigError, Conflict, UnsupportedByBackend
 from arkor.protocol import wire
-from arkor.protocol.jobs import AdapterRef, JobStatus, Scope
+from arkor.protocol.jobs import AdapterRef, Scope
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
@@ -52,9 +52,7 @@ class DeploymentTarget:
             ConfigError: there is nothing there to serve.
         """
         if isinstance(what, TrainingResult):
-            if what.status != JobStatus.COMPLETED:
-                raise ConfigError("target", f"job {what.job.id} has no final adapter: its status is {what.status}")
-            what = AdapterRef("final", what.job.id)
+            what = final_adapter(what, "target")
         if isinstance(what, AdapterRef):
             what = cls(kind="adapter", adapter=what)
         elif isinstance(what, str):

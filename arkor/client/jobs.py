@@ -21,6 +21,15 @@ from arkor.protocol.jobs import Scope, TrainingJob
 
 MOST_LISTED = 5
 
+# Settings without which a job would train something else, and what a backend that knows them has.
+_NEED_FEATURE = {
+    "load_best_model_at_end": "best-checkpoint",
+    "early_stopping_patience": "best-checkpoint",
+    "metric_for_best_model": "best-metric",
+    "greater_is_better": "best-metric",
+    "base_adapter": "base-adapter",
+}
+
 _BLANKS = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # what requests takes for a blank
 
 
@@ -57,9 +66,9 @@ class JobCalls(CapabilityCalls):
             self.require("eval-dataset", "an eval_dataset")
         if any(wire.mapping(source).get("columns") for source in (config.dataset_source, config.eval_dataset_source)):
             self.require("columns", "columns of a data set")
-        for setting in ("load_best_model_at_end", "early_stopping_patience"):
+        for setting, feature in _NEED_FEATURE.items():
             if getattr(config, setting):
-                self.require("best-checkpoint", setting)
+                self.require(feature, setting)
 
     def get_job(self, scope: Scope, job_id: str) -> TrainingJob:
         """Return a job. Raises NotFound where there is none of that id in the project."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from arkor.errors import ArkorError, CloudApiError
+from arkor.errors import ArkorError, CloudApiError, ConfigError
 from arkor.protocol import wire
 from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, TrainingJob
 from arkor.protocol.progress import Progress
@@ -197,3 +197,18 @@ class TrainingResult:
     def __deepcopy__(self, _memo: Mapping[int, Any]) -> TrainingResult:
         """Return this very result, with its connection."""
         return self
+
+
+def final_adapter(result: TrainingResult, setting: str) -> AdapterRef:
+    """Return the final adapter of a run.
+
+    Args:
+        result: of the run.
+        setting: what it was given for.
+
+    Raises:
+        ConfigError: the run has none.
+    """
+    if result.status != JobStatus.COMPLETED:
+        raise ConfigError(setting, f"job {result.job.id} has no final adapter: its status is {result.status}")
+    return AdapterRef("final", result.job.id)

@@ -18,6 +18,8 @@ from arkor.errors import ConfigError
 from arkor.options import known_options
 from arkor.protocol import wire
 from arkor.protocol.checks import FLAG, JSON, MAPPING, SHARE, TEXT, Check, one_of, real, whole
+from arkor.protocol.jobs import AdapterRef
+from arkor.protocol.metrics import EVAL_METRICS
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
 _MOST_STEPS = 10**9
@@ -29,6 +31,7 @@ ALL_LINEAR = "all-linear"
 DTYPES = ("bfloat16", "float16", "float32")
 SAMPLING_STRATEGIES = ("random", "sequential", "group_by_length")
 FIRST_WEIGHTS = (True, False, "gaussian", "orthogonal")
+BEST_BY = tuple(metric.trainer_key for metric in EVAL_METRICS)
 DROPPABLE = ("content", "reasoning_content", "tool_calls", "tools")
 EXCESS_LENGTHS = ("truncate", "drop", "error")
 # What transformers, and the backend, pass to a chat template themselves.
@@ -57,14 +60,17 @@ def _is_warmup(value: Any) -> bool:
     return _STEPS.accepts(value) or (SHARE.accepts(value) and value < 1)
 
 
-def _are_modules(value: Any) -> bool:
-    is_list = isinstance(value, (list, tuple)) and 0 < len(value) <= _MOST_NAMES
-    return value == ALL_LINEAR or (is_list and all(map(TEXT.accepts, value)))
+def _are_names(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and 0 < len(value) <= _MOST_NAMES and all(map(TEXT.accepts, value))
 
 
 def _are_layers(value: Any) -> bool:
     numbers = value if isinstance(value, (list, tuple)) else [value]
     return 0 < len(numbers) <= _MOST_NAMES and all(map(_LAYER.accepts, numbers))
+
+
+def _is_adapter(value: Any) -> bool:
+    return MAPPING.accepts(value) and AdapterRef.from_wire(value) is not None
 
 
 _STEPS = whole(1, _MOST_STEPS)
@@ -74,7 +80,9 @@ _SCALE = real(0, _MOST, above=True)
 _ROW_TOKENS = whole(8, 10**7)
 _LAYER = whole(0, 10**4)
 _WARMUP = Check(_is_warmup, "a whole number of steps, or a number below 1 as a share of them")
-_MODULES = Check(_are_modules, f"{ALL_LINEAR}, or a list of 1 to {_MOST_NAMES} names of modules")
+_NAMES = Check(_are_names, f"a list of 1 to {_MOST_NAMES} names of modules")
+_MODULES = Check(lambda value: value == ALL_LINEAR or _are_names(value), f"{ALL_LINEAR}, or {_NAMES.words}")
+_ADAPTER = Check(_is_adapter, 'like {"kind": "final", "jobId": …} or {"kind": "checkpoint", "jobId": …, "step": …}')
 _LAYERS = Check(_are_layers, f"the number of a layer from 0, or a list of 1 to {_MOST_NAMES} numbers")
 
 
@@ -144,6 +152,8 @@ class LoraConfig:
         init_lora_weights: the first weights, as PEFT names them: True (the adapter changes nothing at first), False
             (random), ``gaussian`` or ``orthogonal``. True by default.
         layers_to_transform: numbers of the layers that get an adapter, from 0; by default all of them.
+        modules_to_save: modules that are trained whole and kept with the adapter, such as ``["lm_head"]``. They take
+            memory for all of their weights, and chats with the adapter are answered one by one. None by default.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -162,6 +172,7 @@ class LoraConfig:
     use_dora: bool | None = attrs.field(default=None, validator=FLAG, kw_only=True)
     init_lora_weights: bool | str | None = attrs.field(default=None, validator=one_of(*FIRST_WEIGHTS), kw_only=True)
     layers_to_transform: int | Sequence[int] | None = attrs.field(default=None, validator=_LAYERS, kw_only=True)
+    modules_to_save: Sequence[str] | None = attrs.field(default=None, validator=_NAMES, kw_only=True)
 
     @classmethod
     def parse(cls, value: LoraConfig | Mapping[str, Any]) -> LoraConfig:
@@ -190,6 +201,7 @@ class LoraConfig:
             "use_dora": self.use_dora,
             "init_lora_weights": self.init_lora_weights,
             "layers_to_transform": _listed(self.layers_to_transform),
+            "modules_to_save": _listed(self.modules_to_save),
         }
 
 
@@ -215,6 +227,9 @@ class JobConfig:
         TEXT,
         "a name the backend knows, a Hugging Face id, or a folder on the backend's machine",
         required=True,
+    )
+    base_adapter: Mapping[str, Any] | None = _setting(
+        _ADAPTER, "the adapter that the job goes on from, see below", default="a new adapter", hash=False
     )
     dataset_source: Mapping[str, Any] = _setting(
         MAPPING, "the source of the rows, see below", required=True, hash=False
@@ -317,8 +332,17 @@ class JobConfig:
     )
     load_best_model_at_end: bool | None = _setting(
         FLAG,
-        "keep the adapter of the evaluation with the lowest loss as the final one; needs `evalSteps`",
+        "keep the adapter of the best evaluation as the final one; needs `evalSteps`",
         value=False,
+    )
+    metric_for_best_model: str | None = _setting(
+        one_of(*BEST_BY, *(name.removeprefix("eval_") for name in BEST_BY)),
+        "what makes an evaluation the best: its `eval_loss`, or `eval_mean_token_accuracy`, the share of the counted "
+        "tokens that are the model's likeliest ones",
+        value="eval_loss",
+    )
+    greater_is_better: bool | None = _setting(
+        FLAG, "whether a greater value of that is better", default="false for `eval_loss`, else true"
     )
     early_stopping_patience: int | None = _setting(
         whole(1, _MOST),
@@ -414,6 +438,14 @@ class JobConfig:
         "numbers of the layers that get an adapter, from 0",
         default="all layers",
         argument="LoraConfig.layers_to_transform",
+        hash=False,
+    )
+    modules_to_save: Sequence[str] | None = _setting(
+        _NAMES,
+        "modules that are trained whole, and kept with the adapter, such as `lm_head`: more memory, and chats with the "
+        "adapter are answered one by one",
+        default="none",
+        argument="LoraConfig.modules_to_save",
         hash=False,
     )
     max_length: int | None = _setting(

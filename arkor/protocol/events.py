@@ -16,7 +16,7 @@ import attrs
 
 from arkor.protocol import wire
 from arkor.protocol.jobs import Artifact, JobStatus
-from arkor.protocol.metrics import METRICS, LogMetrics
+from arkor.protocol.metrics import EVAL_METRICS, METRICS, LogMetrics
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
 
@@ -167,8 +167,12 @@ class TrainingCompletedEvent(_Event):
 
     def notes(self) -> list[str]:
         """Return in sentences which adapter is the final one, and why the training ended, where that is not usual."""
-        loss = self.metrics.get("bestEvalLoss")
-        figure = f" (eval loss {loss:.4f})" if isinstance(loss, float) else ""
+        figures = [
+            f"{metric.label} {value:.4f}"
+            for metric in EVAL_METRICS
+            if isinstance(value := self.metrics.get(metric.best_wire_name), float)
+        ]
+        figure = f" ({', '.join(figures)})" if figures else ""
         best = [f"The adapter is that of step {self.best_step}, the best evaluation{figure}."]
         early = ["The training stopped early: no better evaluation came."]
         return [*(best if self.best_step is not None else []), *(early if self.stopped_early else [])]

@@ -184,6 +184,17 @@ class AdapterRef:
     job_id: str
     step: int | None = None
 
+    @classmethod
+    def from_wire(cls, value: Any) -> AdapterRef | None:
+        """Read an ``adapter`` object; None if it is none."""
+        fields = {wire.python_name(name): item for name, item in wire.mapping(value).items()}
+        kind, job_id, step = fields.get("kind"), fields.get("job_id"), wire.whole_number(fields.get("step"))
+        if not isinstance(job_id, str) or not job_id:
+            return None
+        if kind == "final":
+            return cls(kind, job_id)
+        return cls(kind, job_id, step) if kind == "checkpoint" and step is not None and step >= 0 else None
+
     def to_wire(self) -> dict[str, Any]:
         """Return the ``adapter`` object that travels."""
         return wire.to_wire(self)

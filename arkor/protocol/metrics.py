@@ -42,6 +42,11 @@ class Metric:
         """The name that travels."""
         return wire_name(self.name)
 
+    @property
+    def best_wire_name(self) -> str:
+        """What its value in the best evaluation is called."""
+        return f"best{self.wire_name[0].upper()}{self.wire_name[1:]}"
+
     def to_wire(self) -> dict[str, str]:
         """Return what a page needs to show the metric."""
         return {"name": self.wire_name, "label": self.label, "unit": self.unit, "chart": self.chart}
@@ -64,6 +69,8 @@ class LogMetrics:
         epoch: passes over the rows, fractional.
         samples_per_second: rows trained (or evaluated) a second.
         grad_norm: L2 norm of the gradient before it was scaled down, dimensionless.
+        eval_mean_token_accuracy: share of the counted tokens of the held-out rows that are the model's likeliest ones,
+            0 to 1.
     """
 
     step: int = 0
@@ -75,9 +82,13 @@ class LogMetrics:
         "samples/s", unit="rows a second", trainer_key="eval_samples_per_second", form=".1f", chart="request"
     )
     grad_norm: float | None = _metric("gradient norm", trainer_key="grad_norm", form=".3g", chart="request")
+    eval_mean_token_accuracy: float | None = _metric(
+        "eval accuracy", unit="share of the tokens", trainer_key="eval_mean_token_accuracy", form=".3f", chart="request"
+    )
 
 
 METRICS = tuple(Metric(name=field.name, **field.metadata) for field in attrs.fields(LogMetrics) if field.metadata)
+EVAL_METRICS = tuple(metric for metric in METRICS if metric.name.startswith("eval_"))
 METRIC_NAMES = tuple(metric.name for metric in METRICS)
 COLUMNS = ("step", *METRIC_NAMES, "timestamp")
 WIRE_COLUMNS = tuple(map(wire_name, COLUMNS))

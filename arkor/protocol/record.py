@@ -20,6 +20,8 @@ class TrainingRecord:
     Attributes:
         settings: the job's settings by their wire names, with the defaults that the backend filled in.
         model: the base model's ``name`` and what tells it from others, such as its ``revision`` or a ``sha256``.
+        base_adapter: the ``sha256`` of the adapter that the training went on from, and the ``step`` of a checkpoint.
+            None if it began with a new one.
         rows: the source of the rows, with a hash of them.
         held_out_rows: the same of held-out rows that have a source of their own; None if there is no such source.
         chat_template_sha256: of the model's chat template, lowercase hex; None if the model has no template.
@@ -35,6 +37,7 @@ class TrainingRecord:
 
     settings: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     model: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    base_adapter: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
     rows: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     held_out_rows: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
     chat_template_sha256: str | None = None
@@ -56,8 +59,8 @@ class TrainingRecord:
         found = wire.known_fields(cls, value)
         for name in ("settings", "model", "rows"):
             found[name] = wire.mapping(found.get(name))
-        held_out = wire.mapping(found.get("held_out_rows"))
-        found["held_out_rows"] = held_out or None
+        for name in ("base_adapter", "held_out_rows"):
+            found[name] = wire.mapping(found.get(name)) or None
         found["versions"] = {name: wire.text(item) for name, item in wire.mapping(found.get("versions")).items()}
         found["chat_template_sha256"] = wire.optional_text(found.get("chat_template_sha256"))
         found["device"], found["dtype"] = (wire.text(found.get(name)) for name in ("device", "dtype"))
@@ -67,8 +70,10 @@ class TrainingRecord:
     def facts(self) -> dict[str, str]:
         """Return the model, the rows, the machine and the versions for people, by their names, in a line each."""
         threads = f"{self.threads} threads" if self.threads else ""
+        base = {} if self.base_adapter is None else {"base adapter": _joined(self.base_adapter.get("sha256"))}
         return {
             "model": _joined(self.model.get("name"), self.model.get("revision")),
+            **base,
             "rows": _joined(*(self.rows.get(key) for key in ("name", "url", "id", "sha256", "fingerprint"))),
             "machine": _joined(self.device, self.dtype, threads),
             "versions": ", ".join(f"{name} {version}" for name, version in self.versions.items()),

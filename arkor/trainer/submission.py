@@ -13,14 +13,16 @@ from typing import Any
 import attrs
 
 from arkor.client.client import CloudApiClient
+from arkor.client.result import TrainingResult, final_adapter
 from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import Dataset, LocalDataset, opened, parse_dataset
 from arkor.data.formats import format_to_wire, split_to_wire
 from arkor.errors import ConfigError, ModelError
 from arkor.http.abort import pause
+from arkor.protocol import wire
 from arkor.protocol.checks import NAME, Json
 from arkor.protocol.config import JobConfig, LoraConfig
-from arkor.protocol.jobs import Scope, TrainingJob
+from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
 from arkor.protocol.progress import Progress
 from arkor.text import short_repr
 from arkor.trainer.phases import HELD_OUT, READING, UPLOADING
@@ -52,6 +54,7 @@ class Submission:
         cls,
         *,
         name: str,
+        base_adapter: AdapterRef | TrainingResult | Mapping[str, Any] | str | None,
         dataset: Dataset | Mapping[str, Any] | str | Path,
         eval_dataset: Dataset | Mapping[str, Any] | str | Path | None,
         lora: LoraConfig | Mapping[str, Any] | None,
@@ -71,6 +74,7 @@ class Submission:
         eval_source = None if eval_dataset is None else parse_dataset(eval_dataset, "eval_dataset")
         sources = {"dataset_source": source, "eval_dataset_source": eval_source}
         config = JobConfig(
+            base_adapter=None if base_adapter is None else _adapter_to_wire(base_adapter),
             dataset_source=_source_to_wire(source),
             eval_dataset_source=None if eval_source is None else _source_to_wire(eval_source),
             dataset_format=format_to_wire(dataset_format),
@@ -155,6 +159,16 @@ class Submission:
         """Return the wire names of the settings that a job was submitted with otherwise."""
         wanted = self.config.to_wire()
         return [key for key, value in wanted.items() if value != {} and job.config.get(key) != value]
+
+
+def _adapter_to_wire(adapter: AdapterRef | TrainingResult | Mapping[str, Any] | str) -> Mapping[str, Any]:
+    if isinstance(adapter, TrainingResult):
+        return final_adapter(adapter, "base_adapter").to_wire()
+    if isinstance(adapter, str):
+        return AdapterRef("final", adapter).to_wire()
+    if isinstance(adapter, AdapterRef):
+        return adapter.to_wire()
+    return {wire.wire_name(name): value for name, value in adapter.items()} if isinstance(adapter, Mapping) else adapter
 
 
 def _source_to_wire(source: Dataset) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from arkor.options import known_options
 from arkor.protocol.checks import Json
 from arkor.protocol.config import JobConfig, LoraConfig
 from arkor.protocol.events import Event
-from arkor.protocol.jobs import Scope, TrainingJob
+from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
 from arkor.system.forks import OwnToEachProcess
 from arkor.system.pickling import NotPickled
 from arkor.trainer.callbacks import Callbacks
@@ -47,6 +47,9 @@ class Trainer(NotPickled):
     Args:
         name: what to call the job, 1 to 200 characters.
         model: a name the backend knows, a Hugging Face id, or a folder on the backend's machine.
+        base_adapter: the adapter that the job goes on from: a job's id, its result, or an ``AdapterRef`` (such as
+            ``ctx.adapter`` of a checkpoint). The job has its shape, and needs the same ``model``. By default the job
+            makes a new one.
         dataset: where the rows are: a data set, a path for ``LocalDataset``, what ``dataset_from`` made of rows in
             memory, or a mapping form such as ``{"type": "huggingface", "name": …}``.
         eval_dataset: where the held-out rows are, as ``dataset``; not together with ``dataset_split``.
@@ -78,8 +81,12 @@ class Trainer(NotPickled):
         save_total_limit: the most checkpoints that are kept, 1 to 1e6: the newest, and that of the best evaluation. By
             default all are kept. A removed one can be neither downloaded nor asked.
         eval_steps: steps between two evaluations, 1 to 1e9.
-        load_best_model_at_end: whether the final adapter is that of the evaluation with the lowest loss; by default it
-            is that of the last step. Needs ``eval_steps`` and rows that are held out.
+        load_best_model_at_end: whether the final adapter is that of the best evaluation; by default it is that of the
+            last step. Needs ``eval_steps`` and rows that are held out.
+        metric_for_best_model: what makes an evaluation the best: ``eval_loss`` (the default), or
+            ``eval_mean_token_accuracy``, the share of the counted tokens that are the model's likeliest ones. You may
+            leave out the prefix ``eval_``.
+        greater_is_better: whether a greater value of that is better; by default False for the loss, else True.
         early_stopping_patience: evaluations in a row that are no better than the best one before them, 1 to 1e6, until
             the training stops and the job completes. By default it does not stop early. Needs ``eval_steps``.
         early_stopping_threshold: by how much an evaluation has to be better for that, 0 to 1e6; 0 by default.
@@ -130,6 +137,7 @@ class Trainer(NotPickled):
         *,
         name: str,
         model: str,
+        base_adapter: AdapterRef | TrainingResult | Mapping[str, Any] | str | None = None,
         dataset: Dataset | Mapping[str, Any] | str | Path,
         eval_dataset: Dataset | Mapping[str, Any] | str | Path | None = None,
         lora: LoraConfig | Mapping[str, Any] | None = None,
@@ -154,6 +162,8 @@ class Trainer(NotPickled):
         save_total_limit: int | None = None,
         eval_steps: int | None = None,
         load_best_model_at_end: bool | None = None,
+        metric_for_best_model: str | None = None,
+        greater_is_better: bool | None = None,
         early_stopping_patience: int | None = None,
         early_stopping_threshold: float | None = None,
         excess_length: str | None = None,
@@ -177,6 +187,7 @@ class Trainer(NotPickled):
         submission = Submission.of(
             name=name,
             model=model,
+            base_adapter=base_adapter,
             dataset=dataset,
             eval_dataset=eval_dataset,
             lora=lora,
@@ -200,6 +211,8 @@ class Trainer(NotPickled):
             save_total_limit=save_total_limit,
             eval_steps=eval_steps,
             load_best_model_at_end=load_best_model_at_end,
+            metric_for_best_model=metric_for_best_model,
+            greater_is_better=greater_is_better,
             early_stopping_patience=early_stopping_patience,
             early_stopping_threshold=early_stopping_threshold,
             excess_length=excess_length,

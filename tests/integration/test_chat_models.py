@@ -174,8 +174,9 @@ def test_rows_with_different_adapters_do_not_mix(load: Callable[[], Any], adapte
     assert [row.made == made for row, made in zip(rows, plain, strict=True)] == [True, False, False] * 2
 
 
-def test_an_adapter_of_dora_answers_beside_others(
-    load: Callable[[], Any], adapter: Callable[[int], str], folder: Path, tmp_path: Path
+@pytest.mark.parametrize("how", [{"use_dora": True}, {"modules_to_save": ["lm_head", "embed_tokens"]}])
+def test_an_adapter_that_cannot_be_mixed_answers_beside_others(
+    load: Callable[[], Any], adapter: Callable[[int], str], folder: Path, tmp_path: Path, how: dict[str, Any]
 ) -> None:
     """In calls of its own; the others go on as before, and it says what PEFT's own model says."""
     import torch
@@ -183,20 +184,28 @@ def test_an_adapter_of_dora_answers_beside_others(
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    shape = LoraConfig(r=4, use_dora=True, init_lora_weights=False, target_modules=["q_proj", "down_proj"])
-    get_peft_model(AutoModelForCausalLM.from_pretrained(folder), shape).save_pretrained(tmp_path / "dora")
-    base, fresh = load(), load()
-    whole = PeftModel.from_pretrained(fresh._model, str(tmp_path / "dora"))
-    plain = base.adapters.load("plain", adapter(1), ())
-    dora = base.adapters.load("dora", str(tmp_path / "dora"), ())
-    assert [base.adapters.is_lone(name) for name in (dora, plain, None)] == [True, False, False]
-    names = [[None, plain, dora][place % 3] for place in range(len(PROMPTS))]
+    shape = LoraConfig(r=4, init_lora_weights=False, target_modules=["q_proj", "down_proj"], **how)
+    made = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), shape)
+    for name, weight in made.named_parameters():
+        if "modules_to_save" in name:
+            weight.data += 0.1 * torch.randn_like(weight)
+    made.save_pretrained(tmp_path / "lone")
+    base, fresh, folder_of_plain = load(), load(), adapter(1)
+    whole = PeftModel.from_pretrained(fresh._model, str(tmp_path / "lone"))
+    lone = base.adapters.load("lone", str(tmp_path / "lone"), ())  # the first of all: PEFT begins with it switched on
+    plain = base.adapters.load("plain", folder_of_plain, ())
+    assert [base.adapters.is_lone(name) for name in (lone, plain, None)] == [True, False, False]
+    names = [[None, plain, lone][place % 3] for place in range(len(PROMPTS))]
     rows = [
         FakeRow(prompt, 8, adapter=name, alone=base.adapters.is_lone(name))
         for prompt, name in zip(PROMPTS, names, strict=True)
     ]
     run(base, rows)
-    assert [row.made for row in rows] == [generated(base, row) for row in rows]
+    alone = load()
+    others = {None: None, plain: alone.adapters.load("plain", folder_of_plain, ())}
+    for row in rows:
+        if row.adapter != lone:
+            assert row.made == generated(alone, FakeRow(row.prompt, len(row.made), adapter=others[row.adapter]))
     for row in rows[2::3]:
         logits = whole(torch.tensor([row.prompt + row.made[:-1]])).logits[0, len(row.prompt) - 1 :]
         assert logits.argmax(-1).tolist() == row.made

@@ -59,6 +59,11 @@ def curve(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., dict[
             {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "use_rslora": True, "target_modules": ["q_proj", "v_proj"]},
         ),
         (
+            {"learning_rate": 0.02, "lora_target_modules": ["o_proj"], "modules_to_save": ["lm_head"]},
+            {"learning_rate": 0.02},
+            {"target_modules": ["o_proj"], "modules_to_save": ["lm_head"]},
+        ),
+        (
             {"learning_rate": 0.02, "neftune_noise_alpha": 5.0, "train_sampling_strategy": "group_by_length"}
             | {"data_seed": 3, "batch_size": 5, "gradient_checkpointing": True},
             {"learning_rate": 0.02, "neftune_noise_alpha": 5.0, "train_sampling_strategy": "group_by_length"}
@@ -66,7 +71,7 @@ def curve(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., dict[
             {},
         ),
     ],
-    ids=["usual", "accumulated", "sgd", "small adapter", "noise"],
+    ids=["usual", "accumulated", "sgd", "small adapter", "whole modules", "noise"],
 )
 def test_a_curve_is_that_of_trl_alone(
     curve: Callable[..., dict[int, float]],

@@ -55,6 +55,8 @@ OTHERS: dict[str, Any] = {
     "save_total_limit": 2,
     "eval_steps": 2,
     "load_best_model_at_end": True,
+    "metric_for_best_model": "mean_token_accuracy",
+    "greater_is_better": True,
     "early_stopping_patience": 2,
     "early_stopping_threshold": 0.1,
     "train_on_responses_only": False,
@@ -67,6 +69,7 @@ OTHERS: dict[str, Any] = {
     "use_rslora": True,
     "use_dora": True,
     "init_lora_weights": "gaussian",
+    "modules_to_save": ["lm_head"],
     "layers_to_transform": [0],  # the model has one: see test_linear_layers.py
     "max_length": 25,
     "excess_length": "truncate",
@@ -163,7 +166,7 @@ def _kept_by(progress: Any, folder: Path) -> list[str]:
 
 def test_every_setting_is_tried_here() -> None:
     """A new setting needs another value than its default."""
-    assert set(OTHERS) == set(SETTINGS) - {"model", "dataset_source", "eval_dataset_source"}
+    assert set(OTHERS) == set(SETTINGS) - {"model", "base_adapter", "dataset_source", "eval_dataset_source"}
     assert [name for name, value in OTHERS.items() if value == SETTINGS[name].value] == []
 
 
@@ -200,7 +203,7 @@ def test_the_trainer_has_a_keyword_for_every_setting() -> None:
     keywords = set(inspect.signature(arkor.Trainer).parameters)
     shape = {
         *("lora_r", "lora_alpha", "lora_target_modules", "lora_dropout", "use_rslora", "use_dora"),
-        *("init_lora_weights", "layers_to_transform", "max_length", "load_in_4bit"),
+        *("init_lora_weights", "layers_to_transform", "modules_to_save", "max_length", "load_in_4bit"),
     }
     renamed = {"dataset_source": "dataset", "eval_dataset_source": "eval_dataset"}
     assert {renamed.get(name, name) for name in set(SETTINGS) - shape} <= keywords

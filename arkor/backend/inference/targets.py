@@ -18,7 +18,6 @@ from arkor.backend.models.naming import local_folder
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.tenants import Project
-from arkor.backend.whole_numbers import read_whole_number
 from arkor.errors import ModelError
 from arkor.protocol import wire
 from arkor.protocol.jobs import TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
@@ -97,32 +96,65 @@ class Targets:
             self._adapters.remove(sha256)
 
     def _adapter(self, wanted: AdapterRef, project: Project) -> Target:
-        job = self._store.jobs.get(project, wanted.job_id)
-        if job is None:
-            raise Refusal(404, f"There is no job {wanted.job_id!r:.100} in this project.")
-        artifact = self._artifact(job, wanted)
-        base = ready_model(str(job.config["model"]), self._settings.model_root)
-        tar = self._settings.job_folder(job.id) / "artifacts" / f"{artifact.name}.tar"
-        if not tar.is_file():
-            raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
-        name = artifact.sha256 or ""  # every registered artifact has one
+        found = find_adapter(wanted, project, self._store, self._settings)
+        config = found.job.config
+        base = ready_model(str(config["model"]), self._settings.model_root)
+        sha256 = found.artifact.sha256 or ""  # every registered artifact has one
         return Target(
-            name=f"{job.id}:{artifact.name}",
+            name=f"{found.job.id}:{found.artifact.name}",
             base=base,
-            adapter=(name, str(self._adapters.unpack(tar, name))),
-            template_options=wire.mapping(job.config.get("chatTemplateKwargs")),
-            escape_special_tokens=job.config.get("escapeSpecialTokens") is True,
+            adapter=(sha256, str(self._adapters.unpack(found.tar, sha256))),
+            template_options=wire.mapping(config.get("chatTemplateKwargs")),
+            escape_special_tokens=config.get("escapeSpecialTokens") is True,
         )
 
-    def _artifact(self, job: TrainingJob, wanted: AdapterRef) -> Artifact:
-        found = self._store.events.artifacts(job.id)
-        for artifact in found:
-            if artifact.step == wanted.step and artifact.kind == "adapter":
-                return artifact
-        what = "final adapter" if wanted.step is None else f"checkpoint of step {wanted.step}"
-        yet = "" if job.status in TERMINAL_STATUSES else " yet"
-        has = f"; it has {', '.join(artifact.name for artifact in found)}" if found else ""
-        raise Refusal(409, f"Job {job.id} has no {what}{yet}: it is {job.status}{has}.")
+
+@attrs.frozen
+class FoundAdapter:
+    """An adapter that is there.
+
+    Attributes:
+        job: made it.
+        artifact: what is known of its file.
+        tar: the file.
+    """
+
+    job: TrainingJob
+    artifact: Artifact
+    tar: Path
+
+
+def find_adapter(wanted: AdapterRef, project: Project, store: Store, settings: Settings) -> FoundAdapter:
+    """Find an adapter of a job.
+
+    Args:
+        wanted: which one.
+        project: whose jobs may be named.
+        store: the jobs and what they made.
+        settings: where the jobs' folders are.
+
+    Raises:
+        Refusal: 404 no such job; 409 it is not there yet, or never will be; 410 it is no longer on the disk.
+    """
+    job = store.jobs.get(project, wanted.job_id)
+    if job is None:
+        raise Refusal(404, f"There is no job {wanted.job_id!r:.100} in this project.")
+    artifact = _artifact(job, wanted, store)
+    tar = settings.job_folder(job.id) / "artifacts" / f"{artifact.name}.tar"
+    if not tar.is_file():
+        raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
+    return FoundAdapter(job, artifact, tar)
+
+
+def _artifact(job: TrainingJob, wanted: AdapterRef, store: Store) -> Artifact:
+    found = store.events.artifacts(job.id)
+    for artifact in found:
+        if artifact.step == wanted.step and artifact.kind == "adapter":
+            return artifact
+    what = "final adapter" if wanted.step is None else f"checkpoint of step {wanted.step}"
+    yet = "" if job.status in TERMINAL_STATUSES else " yet"
+    has = f"; it has {', '.join(artifact.name for artifact in found)}" if found else ""
+    raise Refusal(409, f"Job {job.id} has no {what}{yet}: it is {job.status}{has}.")
 
 
 def read_adapter(value: Any) -> AdapterRef:
@@ -131,13 +163,10 @@ def read_adapter(value: Any) -> AdapterRef:
     Raises:
         Refusal: 400, it is malformed.
     """
-    fields = {wire.python_name(name): item for name, item in wire.mapping(value).items()}
-    kind, job_id = fields.get("kind"), fields.get("job_id")
-    if kind not in ("final", "checkpoint") or not isinstance(job_id, str):
+    adapter = AdapterRef.from_wire(value)
+    if adapter is None:
         raise Refusal(400, 'adapter: must be {"kind": "final", "jobId"} or {"kind": "checkpoint", "jobId", "step"}.')
-    if kind == "final":
-        return AdapterRef(kind, job_id)
-    return AdapterRef(kind, job_id, read_whole_number(fields.get("step"), "adapter.step"))
+    return adapter
 
 
 def ready_model(name: str, root: Path | None) -> str:

@@ -25,7 +25,7 @@ class Adapters:
     longer than the token (10 ms for a model of 30 layers, PEFT 0.21). Here each layer gets one hook for good, and rows
     that all use the same adapter go without.
 
-    PEFT cannot tell a row to use an adapter of DoRA: such a row needs a call of its own, see ``is_lone``.
+    A row with an adapter of DoRA, or with one that brings whole modules, needs a call of its own, see ``is_lone``.
 
     Args:
         model: of transformers; its linear layers are replaced in place by the first adapter.
@@ -38,6 +38,7 @@ class Adapters:
         self._peft: Any = None
         self._loaded: OrderedDict[str, str] = OrderedDict()  # its name to ours, least recently used first
         self._lone: set[str] = set()
+        self._whole: list[Any] = []  # PEFT's wrappers of the modules that some adapter has brought whole
         self._numbers = itertools.count()
         self._active: str | None = None  # what rows get that are told nothing; None where that is not known
         self._names: list[str] | None = None  # what each row is told
@@ -83,6 +84,7 @@ class Adapters:
             return
         if is_mixed or (once and names[0] not in self._lone):
             self._switch_on()
+            self._rest_whole_modules()
             self._names = names
         elif names[0] == _BASE:
             self._peft.base_model.disable_adapter_layers()
@@ -96,6 +98,14 @@ class Adapters:
         if self._active in {_BASE, None}:
             self._peft.base_model.enable_adapter_layers()
             self._active = _SOME
+
+    def _rest_whole_modules(self) -> None:
+        """Let the model's own modules work where a lone adapter has brought others."""
+        if self._active != _SOME and self._active not in self._lone:
+            return
+        for module in self._whole:
+            module.set_adapter([], inference_mode=True)
+        self._active = _SOME
 
     def _make_room(self, in_use: Collection[str]) -> None:
         for name, ours in list(self._loaded.items()):
@@ -121,15 +131,21 @@ class Adapters:
             why = first_line(exc)
             raise Refusal(500, f"The adapter cannot be loaded: {why}") from exc
         self._settle(ours)
-        if self._peft.peft_config[ours].use_dora:
+        config = self._peft.peft_config[ours]
+        if config.use_dora or config.modules_to_save:
             self._lone.add(ours)
         return ours
 
     def _settle(self, ours: str) -> None:
         """Bring a new adapter into the model's own number type, and hook the layers that are new with it."""
         from peft.tuners.lora import LoraLayer
+        from peft.utils import ModulesToSaveWrapper
 
         self._peft.eval()
+        self._whole = [module for module in self._model.modules() if isinstance(module, ModulesToSaveWrapper)]
+        for module in self._whole:
+            if ours in module.modules_to_save:
+                module.modules_to_save[ours].to(dtype=self._model.dtype)
         for layer in self._model.modules():
             if not isinstance(layer, LoraLayer):
                 continue

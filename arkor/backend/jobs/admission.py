@@ -9,10 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import attrs
+
 from arkor.backend import models
 from arkor.backend.addresses import WAYS_OUT, is_public, literal_address
+from arkor.backend.inference.targets import FoundAdapter
 from arkor.backend.jobs import supported
+from arkor.backend.jobs.base_adapters import find_base, going_on_from
 from arkor.backend.settings import Settings
+from arkor.backend.store import Store
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.tenants import Project
 from arkor.errors import ConfigError, ModelError
@@ -33,27 +38,40 @@ def check_name(name: Any) -> str:
     return str(name)
 
 
-def admit(config: Mapping[str, Any], project: Project, datasets: Datasets, settings: Settings) -> dict[str, Any]:
+@attrs.frozen
+class Admitted:
+    """A job that this backend can do.
+
+    Attributes:
+        config: its settings in wire names, as they are kept: what was given, and the shape of ``base``.
+        base: the adapter that it goes on from, or None.
+    """
+
+    config: dict[str, Any] = attrs.field(hash=False)
+    base: FoundAdapter | None = None
+
+
+def admit(config: Mapping[str, Any], project: Project, store: Store, settings: Settings) -> Admitted:
     """Check a job's settings, the cheap checks first.
 
     Args:
         config: the settings in wire names, as the client sent them.
         project: whose job it would be.
-        datasets: the uploaded data sets.
+        store: the uploaded data sets, and the other jobs.
         settings: which model folders and URLs are allowed.
-
-    Returns:
-        The settings as they are kept: only what was given.
 
     Raises:
         Refusal: 422, it names the field or the model and says what to do.
     """
-    parsed = admit_settings(config, project, datasets, settings)
+    parsed = admit_settings(config, project, store.datasets, settings)
     try:
+        base = find_base(parsed.base_adapter, project, store, settings)
+        if base is not None:
+            parsed = going_on_from(parsed, base)
         models.check(parsed.model, parsed, settings.model_root)
     except (ConfigError, ModelError) as exc:
         raise Refusal(422, str(exc)) from exc
-    return parsed.to_wire()
+    return Admitted(parsed.to_wire(), base)
 
 
 def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datasets, settings: Settings) -> JobConfig:

@@ -40,6 +40,7 @@ SCHEDULERS = (
 )
 
 _BEST = ("load_best_model_at_end", "early_stopping_patience")
+_OF_BEST = ("metric_for_best_model", "greater_is_better")
 _SOURCE_KEYS = {
     "dataset": ({"id"}, set()),
     "blob": ({"url"}, {"token"}),
@@ -63,6 +64,8 @@ def check_config(config: JobConfig) -> None:
         raise ConfigError(name_list([wire.python_name(key)]), "is not a setting that this backend knows")
     _check_name("optim", config.optim, (*OPTIMIZERS, *BITSANDBYTES_OPTIMIZERS))
     _check_name("lr_scheduler_type", config.lr_scheduler_type, SCHEDULERS)
+    if config.base_adapter is not None:
+        _check_keys("base_adapter", "an adapter", config.base_adapter, {"kind", "jobId"}, {"step", "sha256"})
     _check_source("dataset_source", config.dataset_source)
     if config.eval_dataset_source is not None:
         _check_source("eval_dataset_source", config.eval_dataset_source)
@@ -180,6 +183,9 @@ def _check_best(config: JobConfig) -> None:
     wanted = [name for name in _BEST if getattr(config, name)]
     if wanted and config.eval_steps is None:
         raise ConfigError(wanted[0], "needs evaluations during the training: set eval_steps")
+    for name in _OF_BEST:
+        if getattr(config, name) is not None and not wanted:
+            raise ConfigError(name, f"changes nothing without {' or '.join(_BEST)}")
     if config.early_stopping_threshold is not None and config.early_stopping_patience is None:
         raise ConfigError("early_stopping_threshold", "changes nothing without early_stopping_patience")
 

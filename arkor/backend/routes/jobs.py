@@ -10,11 +10,10 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from arkor.backend.jobs.admission import admit, check_name
+from arkor.backend.jobs.admission import check_name
 from arkor.backend.routes.access import backend, json_object, require_job, require_project
 from arkor.backend.routes.pages import answer, good_cursor, requested_page
 from arkor.backend.store.jobs import DatasetGone, KeyReused, NewJob
-from arkor.backend.store.tenants import Project
 from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
@@ -28,7 +27,7 @@ _MAX_KEY_CHARS = 200
 def create() -> tuple[dict[str, Any], int]:
     """Queue a job: 201; 200 with the first one's job for a repeat under the same key; 422 for what cannot be done."""
     project, new = require_project(), _requested()
-    return _queued(lambda: _create(project, new))
+    return _queued(lambda: backend().creator.create(project, new))
 
 
 @blueprint.get("/v1/jobs")
@@ -83,7 +82,7 @@ def resume(job_id: str) -> tuple[dict[str, Any], int]:
     """Queue a new job that goes on from the last checkpoint of one that failed or was cancelled: 201, or 200."""
     project, job, key = require_project(), require_job(job_id), _idempotency_key()
     _check_worker_left(job)
-    return _queued(lambda: backend().resumer.resume(project, job, key))
+    return _queued(lambda: backend().creator.resume(project, job, key))
 
 
 @blueprint.delete("/v1/jobs/<job_id>")
@@ -134,12 +133,3 @@ def _queued(make: Callable[[], tuple[TrainingJob, bool]]) -> tuple[dict[str, Any
     if is_new:
         backend().scheduler.submitted()
     return {"job": job.to_wire()}, 201 if is_new else 200
-
-
-def _create(project: Project, new: NewJob) -> tuple[TrainingJob, bool]:
-    store = backend().store
-    repeat = store.jobs.find_repeat(project, new)
-    if repeat is not None:
-        return repeat, False
-    config = admit(new.config, project, store.datasets, backend().settings)
-    return store.jobs.create(project, new, config)

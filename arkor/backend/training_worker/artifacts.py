@@ -18,7 +18,7 @@ from arkor.backend.training_worker.provenance import Provenance
 from arkor.protocol.jobs import Artifact
 from arkor.system.files import replacing, sha256_of
 
-_CONFIG, _WEIGHTS, _RECORD = ARCHIVED_FILES = ("adapter_config.json", "adapter_model.safetensors", "arkor.json")
+_CONFIG, WEIGHTS, _RECORD = ARCHIVED_FILES = ("adapter_config.json", "adapter_model.safetensors", "arkor.json")
 FINAL_NAME = "adapter"
 
 _CHECKPOINT_TAR = re.compile(r"checkpoint-([0-9]+)\.tar")
@@ -116,10 +116,10 @@ def remove_unfinished(folder: Path) -> None:
 def _write_tar(file: IO[bytes], source: Path, made_by: Provenance) -> None:
     with (
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-        (source / _WEIGHTS).open("rb") as weights,
+        (source / WEIGHTS).open("rb") as weights,
     ):
         _add(tar, _CONFIG, io.BytesIO(made_by.named((source / _CONFIG).read_bytes())))
-        _add(tar, _WEIGHTS, weights)
+        _add(tar, WEIGHTS, weights)
         _add(tar, _RECORD, io.BytesIO(made_by.file()))
 
 

@@ -12,8 +12,10 @@ import attrs
 
 from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.provenance import Provenance
+from arkor.backend.training_worker.settings import best_by
 from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Artifact
+from arkor.protocol.metrics import EVAL_METRICS
 
 _LOSS = "eval_loss"  # in the log of transformers' trainer
 
@@ -26,19 +28,26 @@ class Rule:
         keeps_adapter: whether the adapter of the best evaluation is the final one.
         patience: evaluations without a better one until the training stops; None for no limit.
         threshold: by how much an evaluation has to be better for that.
+        metric: what is compared, by its key in the log of transformers' trainer.
+        greater_is_better: whether a greater value of it is better.
     """
 
     keeps_adapter: bool
     patience: int | None
     threshold: float
+    metric: str = _LOSS
+    greater_is_better: bool = False
 
     @classmethod
     def of(cls, config: JobConfig) -> Rule:
         """Return the rule of a job's settings."""
+        metric, greater_is_better = best_by(config)
         return cls(
             keeps_adapter=config.value("load_best_model_at_end"),
             patience=config.early_stopping_patience,
             threshold=config.value("early_stopping_threshold"),
+            metric=metric,
+            greater_is_better=greater_is_better,
         )
 
 
@@ -48,19 +57,28 @@ class Standing:
 
     Attributes:
         step: the optimizer step of the best one; None before the first.
-        loss: its loss.
+        metrics: what the best one measured, by the keys of transformers' trainer.
         waited: how many evaluations in a row were not better by the threshold.
     """
 
     step: int | None = None
-    loss: float = math.nan
+    metrics: Mapping[str, float] = attrs.field(factory=dict, hash=False)
     waited: int = 0
 
-    def after(self, rule: Rule, step: int, loss: float) -> Standing:
-        """Return the standing after one more evaluation; a loss that is no number is never better."""
-        gain = self.loss - loss if not math.isnan(self.loss) else math.nan if math.isnan(loss) else math.inf
+    def after(self, rule: Rule, step: int, metrics: Mapping[str, float]) -> Standing:
+        """Return the standing after one more evaluation; a value that is no number is never better."""
+        gain = _gain(rule, *(found.get(rule.metric, math.nan) for found in (self.metrics, metrics)))
         waited = 0 if gain > rule.threshold else self.waited + 1
-        return Standing(step, loss, waited) if gain > 0 or self.step is None else attrs.evolve(self, waited=waited)
+        if gain > 0 or self.step is None:
+            return Standing(step, metrics, waited)
+        return attrs.evolve(self, waited=waited)
+
+
+def _gain(rule: Rule, before: float, now: float) -> float:
+    """Return by how much a value is better than the best one before; infinite if there was none."""
+    if math.isnan(before) and not math.isnan(now):
+        return math.inf
+    return now - before if rule.greater_is_better else before - now
 
 
 class Best:
@@ -100,7 +118,7 @@ class Best:
         """
         for entry in history:
             if _LOSS in entry:
-                self._standing = self._standing.after(self._rule, int(entry["step"]), entry[_LOSS])
+                self._standing = self._standing.after(self._rule, int(entry["step"]), entry)
 
     def take(self, step: int, metrics: Mapping[str, float], save: Callable[[Path], object]) -> None:
         """Take in an evaluation.
@@ -115,7 +133,7 @@ class Best:
         """
         if _LOSS not in metrics:
             return
-        self._standing = self._standing.after(self._rule, step, metrics[_LOSS])
+        self._standing = self._standing.after(self._rule, step, metrics)
         if self._rule.keeps_adapter and self._standing.step == step:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=".adapter.") as folder:
@@ -152,7 +170,13 @@ class Best:
         """
         found: dict[str, Any] = {}
         if is_kept:
-            found |= {"bestStep": self._standing.step, "bestEvalLoss": self._standing.loss}
+            found["bestStep"] = self._standing.step
+            measured = self._standing.metrics
+            found |= {
+                metric.best_wire_name: measured[metric.trainer_key]
+                for metric in EVAL_METRICS
+                if metric.trainer_key in measured
+            }
         if self._rule.patience is not None:
             found["endReason"] = "early_stopping" if self.is_exhausted and last_step < max_steps else "max_steps"
         return found

@@ -13,12 +13,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 import torch
 from trl import SFTTrainer
 
 from arkor.backend.training_worker.examples.tokenize import IGNORED
 
+_ACCURACY = "_mean_token_accuracy"  # behind a prefix, such as "eval"
 _MAX_LOGITS = 1 << 28  # 1 GiB of float32; TRL's own way needs less memory for more
+
+
+@attrs.define
+class _Sums:
+    """What an evaluation has found so far.
+
+    Attributes:
+        tokens: counted ones.
+        loss: of all of them, in nats.
+        correct: how many of them are the likeliest ones.
+    """
+
+    tokens: int = 0
+    loss: float = 0.0
+    correct: int = 0
 
 
 class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
@@ -26,24 +43,30 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._evaluated_loss = 0.0  # of all tokens of the evaluation so far
-        self._evaluated_tokens = 0
+        self._evaluated = _Sums()
 
     def evaluation_loop(self, *arguments: Any, metric_key_prefix: str = "eval", **options: Any) -> Any:
-        """Evaluate; the loss is the mean negative log-likelihood of the counted tokens, in nats."""
-        self._evaluated_loss, self._evaluated_tokens = 0.0, 0
+        """Evaluate.
+
+        The loss is the mean negative log-likelihood of the counted tokens, in nats; the accuracy the share of them that
+        are the likeliest ones.
+        """
+        self._evaluated = _Sums()
         output = super().evaluation_loop(*arguments, metric_key_prefix=metric_key_prefix, **options)
-        if self._evaluated_tokens:
-            output.metrics[f"{metric_key_prefix}_loss"] = self._evaluated_loss / self._evaluated_tokens
+        if self._evaluated.tokens:
+            output.metrics[f"{metric_key_prefix}_loss"] = self._evaluated.loss / self._evaluated.tokens
+            output.metrics[f"{metric_key_prefix}{_ACCURACY}"] = self._evaluated.correct / self._evaluated.tokens
         return output
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
         """Evaluate a batch."""
         tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
         found = super().prediction_step(model, inputs, *arguments, **options)
+        accuracy = self._metrics["eval"].pop(_ACCURACY.removeprefix("_"))[-1]  # TRL would log the mean of the batches
         if tokens:
-            self._evaluated_loss += float(found[0]) * tokens
-            self._evaluated_tokens += tokens
+            self._evaluated.loss += float(found[0]) * tokens
+            self._evaluated.correct += round(accuracy * tokens)
+            self._evaluated.tokens += tokens
         return found
 
 
@@ -68,6 +91,9 @@ class CountedLossTrainer(TokenMeanTrainer):
         arguments = {name: value for name, value in inputs.items() if name != "labels"}
         with self._positions.only(counted):
             logits = model(**arguments, use_cache=False).logits[0]
+        if not self.model.training:
+            correct = int((logits.argmax(-1) == targets[counted]).sum())
+            self._metrics["eval"][_ACCURACY.removeprefix("_")].append(correct / count)
         total = torch.nn.functional.cross_entropy(logits.float(), targets[counted], reduction="sum")
         return total / (count if num_items_in_batch is None else num_items_in_batch)
 

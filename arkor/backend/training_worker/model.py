@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from arkor.backend.training_worker import settings
+from arkor.backend.training_worker.artifacts import WEIGHTS
 from arkor.backend.training_worker.examples.data import Data
 from arkor.backend.training_worker.limits.device import Device, attention_for
 from arkor.backend.training_worker.limits.linear_layers import target_modules
 from arkor.backend.training_worker.spec import WorkerSpec
+from arkor.errors import ArkorError
 
 
 def load_tokenizer(path: str) -> Any:
@@ -75,6 +80,32 @@ def restore_adapter(model: Any, checkpoint: Path) -> None:
     from peft import load_peft_weights, set_peft_model_state_dict
 
     set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
+
+
+def take_base_adapter(model: Any, tar: Path, sha256: str) -> None:
+    """Load the adapter that a job goes on from into a model that has one of the same shape.
+
+    Args:
+        model: of PEFT.
+        tar: the adapter's archive.
+        sha256: of the archive, as it was made.
+
+    Raises:
+        ArkorError: it is another one by now, or does not fit.
+    """
+    import safetensors.torch
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    content = tar.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ArkorError("The adapter that this job goes on from was changed on the disk: start a new job with another")
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        file = archive.extractfile(WEIGHTS)
+        assert file is not None  # it is a file: a worker packed it
+        weights = safetensors.torch.load(file.read())
+    if weights.keys() != get_peft_model_state_dict(model).keys():
+        raise ArkorError("The adapter that this job goes on from has other modules: the base model was changed since")
+    set_peft_model_state_dict(model, weights)
 
 
 def _load_model(spec: WorkerSpec, device: Device, path: str, longest: int) -> Any:

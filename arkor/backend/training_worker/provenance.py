@@ -17,7 +17,7 @@ import attrs
 from arkor.backend.models.origin import ModelOrigin
 from arkor.backend.training_worker.examples.data import Data
 from arkor.backend.training_worker.limits.device import Device
-from arkor.backend.training_worker.settings import computes_twice, eval_batch_size, total_steps
+from arkor.backend.training_worker.settings import best_by, computes_twice, eval_batch_size, total_steps
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.protocol import wire
 from arkor.protocol.config import SETTINGS, SOURCES, JobConfig
@@ -26,7 +26,11 @@ from arkor.protocol.record import TrainingRecord
 from arkor.version import __version__
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
-_APART = {"model", *map(wire.python_name, SOURCES)}  # these settings have fields of their own, without tokens and paths
+_APART = {
+    "model",
+    "base_adapter",
+    *map(wire.python_name, SOURCES),
+}  # these settings have fields of their own, without tokens and paths
 
 
 @attrs.frozen
@@ -78,6 +82,7 @@ def provenance_of(
     record = TrainingRecord(
         settings=_settings(spec.config, data, device),
         model=base.facts,
+        base_adapter=_base_adapter(spec.config),
         chat_template_sha256=_template_hash(tokenizer.chat_template),
         versions=_versions(),
         device=device.name,
@@ -98,6 +103,8 @@ def _settings(config: JobConfig, data: Data, device: Device) -> dict[str, Any]:
         "allow_dropped_fields": [],
         "chat_template_kwargs": {},
         "eval_batch_size": eval_batch_size(config),
+        "metric_for_best_model": best_by(config)[0],
+        "greater_is_better": best_by(config)[1],
         "data_seed": config.value("seed"),
         "dtype": device.dtype,
         "gradient_checkpointing": computes_twice(config, device),
@@ -105,6 +112,11 @@ def _settings(config: JobConfig, data: Data, device: Device) -> dict[str, Any]:
     values = {name: found.get(name) if config.value(name) is None else config.value(name) for name in SETTINGS}
     values["max_steps"] = total_steps(config, len(data.train))
     return {wire.wire_name(name): value for name, value in values.items() if name not in _APART and value is not None}
+
+
+def _base_adapter(config: JobConfig) -> dict[str, Any] | None:
+    named = config.base_adapter
+    return None if named is None else {name: named[name] for name in ("sha256", "step") if name in named}
 
 
 def _template_hash(template: Any) -> str | None:

@@ -89,6 +89,15 @@ def eval_batch_size(config: JobConfig) -> int:
     return config.eval_batch_size or config.value("batch_size") * _EVAL_BATCH_FACTOR
 
 
+def best_by(config: JobConfig) -> tuple[str, bool]:
+    """Return what makes an evaluation the best, by its key in the trainer's log, and whether a greater value is better.
+
+    The prefix may be left out, as in transformers.
+    """
+    metric = "eval_" + config.value("metric_for_best_model").removeprefix("eval_")
+    return metric, metric != "eval_loss" if config.greater_is_better is None else config.greater_is_better
+
+
 def computes_twice(config: JobConfig, device: Device) -> bool:
     """Say whether a job uses gradient checkpointing."""
     return not device.is_cpu if config.gradient_checkpointing is None else config.gradient_checkpointing

@@ -129,6 +129,10 @@ class _Attempt:
 
     def _train(self, resumed: Path | None) -> None:
         if resumed is None:
+            base = self._spec.config.base_adapter
+            if base is not None:
+                tar = self._spec.job_dir / checkpoints.BASE_ADAPTER
+                model.take_base_adapter(self._trainer.model, tar, base["sha256"])
             self._trainer.train()
             return
         state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))

@@ -45,6 +45,8 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "columns",
             "row-search",
             "best-checkpoint",
+            "best-metric",
+            "base-adapter",
             "pause-jobs",
             "resume-jobs",
         ],

@@ -190,7 +190,7 @@ def test_a_new_backend_is_asked_for_the_columns_by_name(cloud: Cloud, client: Cl
 
 
 @pytest.mark.parametrize("features", [{"stored-events"}, {"stored-events", "figure-columns"}])
-@pytest.mark.parametrize("odd", [[4], None, {}, list(range(9))])
+@pytest.mark.parametrize("odd", [[4], None, {}, list(range(20))])
 def test_a_row_of_another_width_is_an_error(
     cloud: Cloud, client: CloudApiClient, features: set[str], odd: object
 ) -> None:

@@ -32,6 +32,11 @@ STEPS = "a whole number, 1 to 1000000000"
 # field: (values it takes, values it refuses, what the refusal says it must be)
 RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "model": (["m", "owner/name"], NOT_TEXT, TEXT),
+    "base_adapter": (
+        [{"kind": "final", "jobId": "j"}, {"kind": "checkpoint", "jobId": "j", "step": 3}],
+        [{}, {"kind": "last", "jobId": "j"}, {"kind": "final"}, {"kind": "checkpoint", "jobId": "j"}, "j", 3, True],
+        'like {"kind": "final", "jobId": …} or {"kind": "checkpoint", "jobId": …, "step": …}',
+    ),
     "dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
     "dataset_format": ([{"type": "chatml"}, *ANY_JSON], NOT_JSON, JSON),
     "eval_dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
@@ -87,6 +92,11 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
         ["pissa", 1, 0, "true", []],
         "one of True, False, gaussian, orthogonal",
     ),
+    "modules_to_save": (
+        [["lm_head"], ["lm_head", "embed_tokens"]],
+        [[], "lm_head", [3], [""], 3, True],
+        "a list of 1 to 1000 names of modules",
+    ),
     "layers_to_transform": (
         [0, [3], [0, 1, 2]],
         [-1, [], [1.5], "3", True, [True]],
@@ -97,6 +107,12 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "max_length": ([8, 10**7], [7, 0, 10**8, *NOT_WHOLE], "a whole number, 8 to 10000000"),
     "excess_length": (["truncate", "drop", "error"], ["cut", "", 3, True, ["drop"]], "one of truncate, drop, error"),
     "load_best_model_at_end": ([True, False], NOT_FLAG, "True or False"),
+    "metric_for_best_model": (
+        ["eval_loss", "loss", "eval_mean_token_accuracy", "mean_token_accuracy"],
+        ["accuracy", "", 3, True],
+        "one of eval_loss, eval_mean_token_accuracy, loss, mean_token_accuracy",
+    ),
+    "greater_is_better": ([True, False], NOT_FLAG, "True or False"),
     "early_stopping_patience": ([1, 10**6], [0, -1, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),
     "early_stopping_threshold": ([0, 0.5, 1e6], [-0.1, 1e7, *NOT_REAL], "a number of at least 0, at most 1000000"),
     "apply_chat_template": ([True, False], NOT_FLAG, "True or False"),

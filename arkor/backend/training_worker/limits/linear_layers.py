@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from arkor.data.formats import name_list
@@ -33,7 +34,8 @@ def target_modules(model: Any, config: JobConfig) -> str | list[str]:
         config: the job's settings.
 
     Raises:
-        ConfigError: the model lacks a module or a layer that the settings name.
+        ConfigError: the model lacks a module or a layer that the settings name, or a module would get an adapter and be
+            trained whole.
     """
     count = model.config.get_text_config().num_hidden_layers
     numbers = config.layers_to_transform
@@ -42,12 +44,22 @@ def target_modules(model: Any, config: JobConfig) -> str | list[str]:
             raise ConfigError("layers_to_transform", f"{number} is none of the model's layers, 0 to {count - 1}")
     wanted = config.value("lora_target_modules")
     known = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
+    whole = config.modules_to_save or ()
+    _check_modules(model, "modules_to_save", whole, known)
+    with_adapter = known if wanted == ALL_LINEAR else wanted
+    both = sorted({name.rpartition(".")[2] for name in whole} & {name.rpartition(".")[2] for name in with_adapter})
+    if both:
+        raise ConfigError(
+            "modules_to_save", f"{name_list(both)} gets an adapter: leave it out here or in target_modules"
+        )
     if wanted == ALL_LINEAR:
         return known if numbers is not None else ALL_LINEAR
+    _check_modules(model, "target_modules", wanted, known)
+    return list(wanted)
+
+
+def _check_modules(model: Any, field: str, wanted: Sequence[str], known: list[str]) -> None:
     names = [name for name, _ in model.named_modules()]
     for name in wanted:
         if not any(known_name == name or known_name.endswith(f".{name}") for known_name in names):
-            raise ConfigError(
-                "target_modules", f"the model has no module {name_list([name])}; it has {name_list(known)}"
-            )
-    return list(wanted)
+            raise ConfigError(field, f"the model has no module {name_list([name])}; it has {name_list(known)}")

@@ -85,7 +85,8 @@ function evalTraces(curve, label, { evaluation: colour }) {
 }
 
 function rateTrace(curve, name, label, { loss: colour }, row) {
-  const points = lossPoints(curve.points).filter((one) => one[name] !== null); // an evaluation is not as fast as training
+  const drawn = name.startsWith("eval") ? curve.points : lossPoints(curve.points); // an evaluation is not as fast as training
+  const points = drawn.filter((one) => one[name] !== null);
   return {
     uid: name, type: "scatter", mode: points.length > 1 ? "lines" : "markers", name: label ? `${label}, ${RATES[name]}` : RATES[name],
     x: points.map(({ step }) => step), y: points.map((one) => one[name]), yaxis: `y${row + 2}`, showlegend: false,

@@ -5,6 +5,7 @@ import { rowsHref } from "../data/address.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { time } from "../format.js";
 import { createMark, createStatus, jobHref } from "../jobs/jobtable.js";
+import { METRICS } from "./metrics.js";
 import { createPreparing } from "./preparing.js";
 import { createReceipt } from "./receipt.js";
 import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
@@ -140,8 +141,12 @@ export function createHead(context, jobId, onAnswer) {
 }
 
 // The words are those of the command line (arkor/protocol/events.py).
-function notesOf({ bestStep, bestEvalLoss, endReason }) {
-  const figure = typeof bestEvalLoss === "number" ? ` (eval loss ${bestEvalLoss.toFixed(4)})` : "";
+function notesOf({ bestStep, endReason, ...metrics }) {
+  const figures = METRICS.filter(({ name }) => name.startsWith("eval"))
+    .map(({ name, label }) => [label, metrics[`best${name[0].toUpperCase()}${name.slice(1)}`]])
+    .filter(([, value]) => typeof value === "number")
+    .map(([label, value]) => `${label} ${value.toFixed(4)}`);
+  const figure = figures.length ? ` (${figures.join(", ")})` : "";
   return [
     ...(typeof bestStep === "number" ? [`The adapter is that of step ${bestStep}, the best evaluation${figure}.`] : []),
     ...(endReason === "early_stopping" ? ["The training stopped early: no better evaluation came."] : []),

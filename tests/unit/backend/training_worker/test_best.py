@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from arkor.backend.training_worker.best import Rule, Standing
+from arkor.protocol.config import JobConfig
 
 
-def after(losses: list[float], threshold: float = 0.0) -> Standing:
+def after(values: list[float], threshold: float = 0.0, **rule: Any) -> Standing:
     """Return the standing after evaluations at the steps 1, 2, 3 and so on."""
-    rule, standing = Rule(keeps_adapter=True, patience=None, threshold=threshold), Standing()
-    for step, loss in enumerate(losses, start=1):
-        standing = standing.after(rule, step, loss)
+    asked, standing = Rule(keeps_adapter=True, patience=None, threshold=threshold, **rule), Standing()
+    for step, value in enumerate(values, start=1):
+        standing = standing.after(asked, step, {asked.metric: value})
     return standing
 
 
@@ -40,4 +42,31 @@ def test_the_standing_after_evaluations(losses: list[float], threshold: float, s
 def test_the_best_is_the_first_of_the_lowest_losses(losses: list[float]) -> None:
     """However they come."""
     standing, step = after(losses), losses.index(min(losses)) + 1
-    assert (standing.step, standing.loss, standing.waited) == (step, min(losses), len(losses) - step)
+    assert (standing.step, standing.metrics, standing.waited) == (step, {"eval_loss": min(losses)}, len(losses) - step)
+
+
+def test_a_greater_value_is_better_if_the_rule_says_so() -> None:
+    """As for an accuracy."""
+    accuracy: dict[str, Any] = {"metric": "eval_mean_token_accuracy", "greater_is_better": True}
+    assert (after([0.5, 0.75, 0.75], **accuracy).step, after([0.5, 0.75, 0.8], 0.1, **accuracy).waited) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "metric", "greater_is_better"),
+    [
+        ({}, "eval_loss", False),
+        ({"metric_for_best_model": "loss"}, "eval_loss", False),
+        ({"metric_for_best_model": "mean_token_accuracy"}, "eval_mean_token_accuracy", True),
+        ({"metric_for_best_model": "eval_mean_token_accuracy"}, "eval_mean_token_accuracy", True),
+        ({"greater_is_better": True}, "eval_loss", True),
+        (
+            {"metric_for_best_model": "mean_token_accuracy", "greater_is_better": False},
+            "eval_mean_token_accuracy",
+            False,
+        ),
+    ],
+)
+def test_the_rule_of_a_jobs_settings(settings: dict[str, Any], metric: str, greater_is_better: bool) -> None:
+    """With and without the prefix, as transformers takes it."""
+    rule = Rule.of(JobConfig(model="m", dataset_source={}, **settings))
+    assert (rule.metric, rule.greater_is_better) == (metric, greater_is_better)

@@ -71,6 +71,7 @@ SHAPE = {
     "use_dora": False,
     "init_lora_weights": True,
     "layers_to_transform": None,
+    "modules_to_save": None,
 }
 
 

@@ -24,10 +24,10 @@ BASE = ModelOrigin("owner/base", None, {"name": "owner/base"})
 # These have no value if nobody sets them; the others of the table are the model and the sources of rows.
 WITHOUT_DEFAULT = {
     *("dataset_split", "save_steps", "eval_steps", "neftune_noise_alpha", "layers_to_transform"),
-    "early_stopping_patience",
+    *("early_stopping_patience", "modules_to_save"),
     "save_total_limit",
 }
-APART = {"model", "dataset_source", "eval_dataset_source"}
+APART = {"model", "base_adapter", "dataset_source", "eval_dataset_source"}
 
 
 def made_by(folder: Path, *, template: Any = None, threads: int = 1, **settings: Any) -> Provenance:

@@ -57,6 +57,8 @@ def test_these_modules_get_an_adapter(model: Any, settings: dict[str, Any], expe
             {"lora_target_modules": ["q_proj", "c_attn"]},
             "target_modules: the model has no module c_attn; it has down_proj",
         ),
+        ({"modules_to_save": ["head"]}, "modules_to_save: the model has no module head; it has down_proj"),
+        ({"modules_to_save": ["lm_head", "q_proj"]}, "modules_to_save: q_proj gets an adapter: leave"),
         ({"layers_to_transform": [0, 2]}, "layers_to_transform: 2 is none of the model's layers, 0 to 1"),
     ],
 )

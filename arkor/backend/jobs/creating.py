@@ -1,11 +1,14 @@
-"""New jobs that go on from the last checkpoint of a job that has failed or was cancelled.
+"""New jobs: as a client asks for them, or to go on from the last checkpoint of one that failed or was cancelled.
 
-Protocol: docs/protocol.md, "Resuming a job".
+Protocol: docs/protocol.md, "Jobs" and "Resuming a job".
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -22,8 +25,8 @@ from arkor.serving.refusal import Refusal
 _RESUMABLE = frozenset({JobStatus.FAILED.value, JobStatus.CANCELLED.value})
 
 
-class Resumer:
-    """Makes new jobs of jobs that have failed or were cancelled. Thread-safe.
+class Creator:
+    """Makes jobs. Thread-safe.
 
     Args:
         settings: where the files are, and what a job may name.
@@ -33,6 +36,39 @@ class Resumer:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
+
+    def create(self, project: Project, new: NewJob) -> tuple[TrainingJob, bool]:
+        """Queue a job, or find the one that its key made.
+
+        Args:
+            project: whose job it is.
+            new: what was asked for.
+
+        Returns:
+            The job, and whether it is new.
+
+        Raises:
+            Refusal: 422, this backend cannot do it as asked.
+            KeyReused: the key named another request before.
+            DatasetGone: its data set was deleted since the settings were checked.
+            OSError: the disk is full.
+        """
+        repeat = self._store.jobs.find_repeat(project, new)
+        if repeat is not None:
+            return repeat, False
+        admitted = admit(new.config, project, self._store, self._settings)
+        base = admitted.base
+        if base is None:
+            return self._store.jobs.create(project, new, admitted.config)
+
+        def take_base(folder: Path) -> NewJob:
+            try:
+                checkpoints.link_or_copy(base.tar, folder / checkpoints.BASE_ADAPTER)
+            except FileNotFoundError:
+                raise Refusal(422, f"base_adapter: job {base.job.id} was deleted a moment ago") from None
+            return new
+
+        return self._create_with(take_base, project, admitted.config)
 
     def resume(self, project: Project, job: TrainingJob, idempotency_key: str | None) -> tuple[TrainingJob, bool]:
         """Queue a job that goes on from the last whole checkpoint of another one, or find the one that a key made.
@@ -64,16 +100,26 @@ class Resumer:
             return repeat, False
         if job.status not in _RESUMABLE:
             raise Refusal(409, f"Job {job.id} is {job.status}: only a job that failed or was cancelled is resumed.")
-        config = admit(job.config, project, self._store.datasets, self._settings)
-        job_id = new_id("job")
-        folder = self._settings.job_folder(job_id)
-        is_new = False
-        try:
+        base = {"baseAdapter": job.config["baseAdapter"]} if "baseAdapter" in job.config else {}
+        others = {name: value for name, value in job.config.items() if name not in base}  # the checkpoint has it
+        config = {**admit(others, project, self._store, self._settings).config, **base}
+
+        def take_checkpoint(folder: Path) -> NewJob:
             checkpoint = checkpoints.hand_on(self._settings.job_folder(job.id), folder)
             if checkpoint is None:
                 raise Refusal(409, f"Job {job.id} left no whole checkpoint to go on from: start a new job.")
-            new = attrs.evolve(asked, resumed_from=ResumedFrom(job.id, checkpoints.step_of(checkpoint)))
-            made, is_new = self._store.jobs.create(project, new, config, job_id)
+            return attrs.evolve(asked, resumed_from=ResumedFrom(job.id, checkpoints.step_of(checkpoint)))
+
+        return self._create_with(take_checkpoint, project, config)
+
+    def _create_with(
+        self, fill: Callable[[Path], NewJob], project: Project, config: Mapping[str, Any]
+    ) -> tuple[TrainingJob, bool]:
+        """Queue a job whose folder is filled first; the folder goes if there is no new job."""
+        folder = self._settings.job_folder(new_id("job"))
+        is_new = False
+        try:
+            made, is_new = self._store.jobs.create(project, fill(folder), config, folder.name)
         finally:
             if not is_new:  # one that a kill leaves is removed at the backend's next start
                 shutil.rmtree(folder, ignore_errors=True)
