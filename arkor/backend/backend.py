@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from arkor.backend.activity import Activity
 from arkor.backend.event_streams import EventStreams
-from arkor.backend.inference import Inference, Targets
+from arkor.backend.inference.service import Inference
+from arkor.backend.inference.targets import Targets
 from arkor.backend.jobs.creating import Creator
 from arkor.backend.jobs.deletion import Deleter
 from arkor.backend.jobs.scheduler import Scheduler
@@ -72,7 +73,7 @@ class Backend:
         self.readiness = Readiness(settings.data, self.store, self.scheduler)
         self.inference = Inference(settings, self.scheduler.is_training)
         self.targets = Targets(settings, self.store)
-        self.creator = Creator(settings, self.store)
+        self.creator = Creator(settings, self.store, self.scheduler.held_bytes)
         self.deleter = Deleter(settings, self.store, self.targets)
         self.row_checks = RowChecks()
         self.previews = Previews(settings)

@@ -169,10 +169,15 @@ def _ask(page: Page, job_id: str) -> None:
     page.the(".job-actions a", "Try it").click()
     page.titled("Playground")
     assert page.browser.current_url.endswith(f"#/playground?job={job_id}")
+    # The list of jobs may be older than this one, for a moment.
+    eventually(lambda: page.the("#play-compare").is_enabled(), "the job's model is known")
     page.the(".switch-label", "Compare with base").click()
     page.the("#play-maxTokens").send_keys("12")
+    eventually(lambda: page.the(".composer-buttons .button-primary").is_enabled(), "a question can be sent")
     page.the("#play-input").send_keys("Lamp 7 is white. Report it.\n")
-    eventually(lambda: len(page.all(".answer-foot .figure")) == 2, "two answers", ANSWER_S)
+    for who in ("lamps, final adapter", f"{MODEL}, base model"):
+        page.the(".answer[aria-busy=false]", who, ANSWER_S)
+    assert len(page.all(".answer-foot .figure")) == 2
     assert all(page.texts(".answer-text"))
     assert page.texts(".answer-who") == ["lamps, final adapter", f"{MODEL}, base model"]
     assert page.accessibility() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,6 +79,32 @@ def test_smaller_batches_go_on_as_larger_ones_would(attempt: Callable[..., None]
     for name in ("loss", "evalLoss"):
         assert second.figures(name) == pytest.approx(whole.figures(name), abs=1e-4)
     assert second.sent[-1]["metrics"]["steps"] == 6
+
+
+def test_a_step_that_memory_does_not_suffice_for_is_divided(
+    attempt: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the start, and it says so; the losses are the same but for rounding."""
+    from arkor.backend.models import hardware
+    from arkor.backend.training_worker import memory
+
+    whole = Events(StopSwitch())
+    attempt("whole", 1, whole, StopSwitch(), SPLIT)
+    monkeypatch.setattr(hardware, "available_bytes", lambda: 2)
+    monkeypatch.setattr(hardware, "held_bytes", lambda _pid: 0)
+    # A row takes a byte.
+
+    def a_byte_for_each_row(config: JobConfig) -> Any:
+        return SimpleNamespace(total=config.value("batch_size"))
+
+    monkeypatch.setattr(memory, "estimator", lambda *_: a_byte_for_each_row)
+    divided = Events(StopSwitch())
+    attempt("divided", 1, divided, StopSwitch(), SPLIT)
+    told = divided.sent[0]["metadata"]
+    assert (told["record"]["settings"]["batchSize"], told["record"]["settings"]["gradientAccumulationSteps"]) == (2, 2)
+    assert "takes 2 batches of 2 rows instead, and learns the same" in told["advice"][0]
+    for name in ("loss", "evalLoss"):
+        assert divided.figures(name) == pytest.approx(whole.figures(name), abs=1e-4)
 
 
 def test_a_new_job_goes_on_from_the_checkpoint_of_another(attempt: Callable[..., None], tmp_path: Path) -> None:

@@ -217,14 +217,30 @@ def test_heavy_packages_stay_in_their_rooms(packages: frozenset[str], rooms: tup
 
 def test_the_process_that_serves_http_never_loads_torch() -> None:
     """Nothing that the backend's process imports leads to a heavy package."""
-    reached, pending = set(), ["arkor.backend.__main__"]
+    reached = _reached("arkor.backend.__main__")
+    assert "arkor.backend.app" in reached
+    assert {name for name in reached if name.partition(".")[0] in HEAVY} == set()
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_the_workers_never_load_what_serves_http(worker: str) -> None:
+    """It would cost each start a tenth of a second."""
+    reached = _reached(f"{worker}.__main__")
+    assert "arkor.backend.inference.prompts" in reached
+    assert {name for name in reached if name.partition(".")[0] in SERVING} == set()
+
+
+def _reached(start: str) -> set[str]:
+    """Return all that a module imports, and what that imports; a package comes with each of its modules."""
+    reached: set[str] = set()
+    pending = [start]
     while pending:
         module = pending.pop()
         if module not in reached:
             reached.add(module)
+            pending += [package for package in [module.rpartition(".")[0]] if package in FILES]
             pending += [item.imported for item in imports() if item.importer == module and item.when != "typing"]
-    assert "arkor.backend.app" in reached
-    assert {name for name in reached if name.partition(".")[0] in HEAVY} == set()
+    return reached
 
 
 def test_no_server_module_imports_a_worker() -> None:

@@ -26,6 +26,8 @@ from arkor.protocol.config import JobConfig, sources_of
 from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
 
+_MOST_BYTES_A_TOKEN = 12  # of a row's JSON, on average; English text has 4 to 5 a token
+
 
 def check_name(name: Any) -> str:
     """Return a job's name.
@@ -51,7 +53,9 @@ class Admitted:
     base: FoundAdapter | None = None
 
 
-def admit(config: Mapping[str, Any], project: Project, store: Store, settings: Settings) -> Admitted:
+def admit(
+    config: Mapping[str, Any], project: Project, store: Store, settings: Settings, *, spare_bytes: int = 0
+) -> Admitted:
     """Check a job's settings, the cheap checks first.
 
     Args:
@@ -59,6 +63,7 @@ def admit(config: Mapping[str, Any], project: Project, store: Store, settings: S
         project: whose job it would be.
         store: the uploaded data sets, and the other jobs.
         settings: which model folders and URLs are allowed.
+        spare_bytes: memory in use that will be free when the job starts.
 
     Raises:
         Refusal: 422, it names the field or the model and says what to do.
@@ -68,7 +73,8 @@ def admit(config: Mapping[str, Any], project: Project, store: Store, settings: S
         base = find_base(parsed.base_adapter, project, store, settings)
         if base is not None:
             parsed = going_on_from(parsed, base)
-        models.check(parsed.model, parsed, settings.model_root)
+        tokens = _least_tokens(parsed, project, store.datasets)
+        models.check(parsed.model, parsed, settings.model_root, least_tokens=tokens, spare_bytes=spare_bytes)
     except (ConfigError, ModelError) as exc:
         raise Refusal(422, str(exc)) from exc
     return Admitted(parsed.to_wire(), base)
@@ -92,6 +98,13 @@ def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datase
     except ConfigError as exc:
         raise Refusal(422, str(exc)) from exc
     return parsed
+
+
+def _least_tokens(config: JobConfig, project: Project, datasets: Datasets) -> int:
+    """Return how many tokens the longest row has at least, as far as the size of uploaded rows tells."""
+    source = config.dataset_source
+    uploaded = datasets.get(project.id, str(source.get("id"))) if source.get("type") == "dataset" else None
+    return 1 if uploaded is None else max(1, uploaded.size_bytes // max(1, uploaded.rows) // _MOST_BYTES_A_TOKEN)
 
 
 def _check_dataset(field: str, source: Mapping[str, Any], project: Project, datasets: Datasets) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from arkor.backend.jobs import checkpoints
-from arkor.backend.jobs.admission import admit
+from arkor.backend.jobs.admission import Admitted, admit
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.database import new_id
@@ -31,11 +31,13 @@ class Creator:
     Args:
         settings: where the files are, and what a job may name.
         store: the jobs.
+        spare_bytes: returns the memory that the jobs which train now will free.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, spare_bytes: Callable[[], int]) -> None:
         self._settings = settings
         self._store = store
+        self._spare_bytes = spare_bytes
 
     def create(self, project: Project, new: NewJob) -> tuple[TrainingJob, bool]:
         """Queue a job, or find the one that its key made.
@@ -56,7 +58,7 @@ class Creator:
         repeat = self._store.jobs.find_repeat(project, new)
         if repeat is not None:
             return repeat, False
-        admitted = admit(new.config, project, self._store, self._settings)
+        admitted = self._admit(new.config, project)
         base = admitted.base
         if base is None:
             return self._store.jobs.create(project, new, admitted.config)
@@ -102,7 +104,7 @@ class Creator:
             raise Refusal(409, f"Job {job.id} is {job.status}: only a job that failed or was cancelled is resumed.")
         base = {"baseAdapter": job.config["baseAdapter"]} if "baseAdapter" in job.config else {}
         others = {name: value for name, value in job.config.items() if name not in base}  # the checkpoint has it
-        config = {**admit(others, project, self._store, self._settings).config, **base}
+        config = {**self._admit(others, project).config, **base}
 
         def take_checkpoint(folder: Path) -> NewJob:
             checkpoint = checkpoints.hand_on(self._settings.job_folder(job.id), folder)
@@ -111,6 +113,9 @@ class Creator:
             return attrs.evolve(asked, resumed_from=ResumedFrom(job.id, checkpoints.step_of(checkpoint)))
 
         return self._create_with(take_checkpoint, project, config)
+
+    def _admit(self, config: Mapping[str, Any], project: Project) -> Admitted:
+        return admit(config, project, self._store, self._settings, spare_bytes=self._spare_bytes())
 
     def _create_with(
         self, fill: Callable[[Path], NewJob], project: Project, config: Mapping[str, Any]

@@ -10,7 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
-from arkor.backend.inference import Targets
+from arkor.backend.inference.targets import Targets
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.system.folder_cache import FolderCache

@@ -21,6 +21,7 @@ from arkor.backend.jobs.job_folder import leftovers, log_path, log_tail, spec_pa
 from arkor.backend.jobs.retries import Retries
 from arkor.backend.jobs.room import Room
 from arkor.backend.jobs.runs import Run
+from arkor.backend.models.hardware import held_bytes
 from arkor.backend.processes.engine import Engine, WorkerHandle
 from arkor.backend.processes.exit_reasons import (
     DISK_FULL_EXIT_CODE,
@@ -118,6 +119,12 @@ class Scheduler:
         """Whether a job's worker is there, also after the job's last event."""
         with self._wake:
             return job_id in self._runs
+
+    def held_bytes(self) -> int:
+        """Return the memory of the workers that are under way, in bytes."""
+        with self._wake:
+            handles = [run.handle for run in self._runs.values()]
+        return sum(held_bytes(handle.pid) for handle in handles if handle is not None)
 
     def heard_from(self, job_id: str, attempt: int) -> None:
         """Hear that an attempt's worker has reported: its lease is renewed, and its log kept within bounds."""

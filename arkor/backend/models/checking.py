@@ -6,56 +6,90 @@ from pathlib import Path
 
 from arkor.backend.models import hardware
 from arkor.backend.models.catalogue import CATALOGUE, folder_problem, is_model_folder
-from arkor.backend.models.hub import check_hub_model
+from arkor.backend.models.cpu_memory import Batch, TrainingMemory, refusal
+from arkor.backend.models.hub import cached_folder, check_hub_model
 from arkor.backend.models.naming import local_folder
 from arkor.backend.models.pulling import check_space
+from arkor.backend.models.sizes import ModelSizes
 from arkor.backend.models.weights import count_parameters
 from arkor.errors import ModelError
+from arkor.protocol.batches import Batches
 from arkor.protocol.config import JobConfig
 
 _GIB = 2**30
-# Beyond the weights: the libraries, and activations and gradients for short rows in small batches (measured: 3.0 GiB
-# for a model of 135M, 4 rows of 130 tokens). It refuses what cannot work; it does not promise that the rest will.
+# For a GPU, and for a model whose files do not say their sizes: beyond the weights the libraries, and activations and
+# gradients for short rows in small batches. It refuses what cannot work; it does not promise that the rest will.
 _LIBRARIES_BYTES = 2 * _GIB
 _ACTIVATIONS_SHARE = 0.3
 _BYTES_A_NUMBER = {"cpu": 4.0, "cuda": 2.0, "cuda, 4 bits": 0.7}
 
 
-def check(name: str, config: JobConfig, root: Path | None) -> None:
+def check(name: str, config: JobConfig, root: Path | None, *, least_tokens: int = 1, spare_bytes: int = 0) -> None:
     """Check that a model exists, can be had, and fits into the memory there is; takes no longer than the hub does.
+
+    A job whose batches are too large is not refused: its worker divides them, as it knows the lengths of the rows.
 
     Args:
         name: the job's model.
         config: the job's settings.
         root: folder below which model folders have to lie; None allows none.
+        least_tokens: tokens that the longest row has at least.
+        spare_bytes: memory in use that will be free when the job starts.
 
     Raises:
         ModelError: it cannot be trained here; one line that says why and what to do.
     """
-    parameters = _find(name, root)
-    if parameters is not None:
-        _check_memory(name, parameters, four_bits=bool(config.load_in_4bit))
+    folder = _folder(name, root)
+    if folder is None and name in CATALOGUE:
+        _check_parameters(name, config, CATALOGUE[name].parameters, spare_bytes)
+    elif folder is None:
+        _check_parameters(name, config, check_hub_model(name), spare_bytes)
+    else:
+        sizes = None if hardware.has_cuda() else ModelSizes.of_folder(folder)
+        if sizes is None:
+            _check_parameters(name, config, count_parameters(folder), spare_bytes)
+        else:
+            _check_sizes(sizes, config, least_tokens, spare_bytes)
 
 
-def _find(name: str, root: Path | None) -> int | None:
+def _folder(name: str, root: Path | None) -> Path | None:
+    """Return the folder with a model's files; None if they have to be fetched first."""
     folder = local_folder(name, root)
     if name in CATALOGUE:
-        if folder is not None and not is_model_folder(folder):
-            check_space(CATALOGUE[name])
-        return CATALOGUE[name].parameters
+        if folder is not None and is_model_folder(folder):
+            return folder
+        check_space(CATALOGUE[name])
+        return None
     if folder is None:
-        return check_hub_model(name)
+        return cached_folder(name)
     problem = folder_problem(folder)
     if problem is not None:
         raise ModelError(f"The model folder {name:.200} {problem}: give a folder that save_pretrained has written.")
-    return count_parameters(folder)
+    return folder
 
 
-def _check_memory(name: str, parameters: int, *, four_bits: bool) -> None:
+def _check_sizes(sizes: ModelSizes, config: JobConfig, least_tokens: int, spare_bytes: int) -> None:
+    """Refuse a job whose model does not fit with batches of one row, on a CPU."""
+    smallest = JobConfig.from_wire(Batches.of(config.to_wire()).smallest().applied_to(config.to_wire()))
+
+    def estimate(settings: JobConfig) -> TrainingMemory:
+        return TrainingMemory.of(
+            sizes, settings, Batch(rows=1, tokens=min(least_tokens, settings.max_length or least_tokens))
+        )
+
+    available = hardware.available_bytes() + spare_bytes
+    if estimate(smallest).total > available:
+        raise ModelError(refusal(smallest, estimate, available))
+
+
+def _check_parameters(name: str, config: JobConfig, parameters: int | None, spare_bytes: int) -> None:
+    if parameters is None:
+        return
     if hardware.has_cuda():
-        place, available = ("cuda, 4 bits" if four_bits else "cuda"), hardware.free_cuda_bytes()
+        place = "cuda, 4 bits" if config.load_in_4bit else "cuda"
+        available = hardware.free_cuda_bytes()
     else:
-        place, available = "cpu", hardware.available_bytes()
+        place, available = "cpu", hardware.available_bytes() + spare_bytes
     weights = parameters * _BYTES_A_NUMBER[place]
     needed = weights * (1 + _ACTIVATIONS_SHARE) + _LIBRARIES_BYTES
     if available is not None and needed > available:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from arkor.backend.processes.memory_limit import free_bytes
+
 _SMI_TIMEOUT_S = 5.0
 
 
@@ -19,8 +21,19 @@ def has_cuda() -> bool:
 
 
 def available_bytes() -> int:
-    """Return the memory that a new process can take, in bytes."""
-    return int(psutil.virtual_memory().available)
+    """Return the memory that a new process can take, in bytes: of the machine, and of this process's control group."""
+    machine = int(psutil.virtual_memory().available)
+    of_group = free_bytes()
+    return machine if of_group is None else min(machine, of_group)
+
+
+def held_bytes(pid: int) -> int:
+    """Return the memory that a process has for itself, in bytes; 0 if there is no such process."""
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def free_cuda_bytes() -> int | None:

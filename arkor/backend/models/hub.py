@@ -15,7 +15,7 @@ _TIMEOUT_S = 10.0
 
 
 def check_hub_model(name: str) -> int | None:
-    """Check that a model of the hub can be had from here.
+    """Check that a model of the hub can be fetched.
 
     Args:
         name: its id, ``owner/name``.
@@ -24,8 +24,7 @@ def check_hub_model(name: str) -> int | None:
         How many parameters it has, None where that is not known.
 
     Raises:
-        ModelError: there is no such model, it may not be used with this machine's token, or the hub cannot be reached
-            and the model is not in this machine's cache.
+        ModelError: there is no such model, it may not be used with this machine's token, or the hub cannot be reached.
     """
     if not is_hub_id(name):
         nearest = difflib.get_close_matches(name, CATALOGUE, n=1)
@@ -34,8 +33,6 @@ def check_hub_model(name: str) -> int | None:
             f"There is no model {name!r}: {meant}name one of `arkor models list`, an absolute path of a folder with a "
             "config.json and weights, or a Hugging Face id like owner/name."
         )
-    if is_cached(name):
-        return None
     from huggingface_hub import HfApi
 
     # HTTPError is that of whatever HTTP library this version of the hub's client is built on.
@@ -61,6 +58,19 @@ def check_hub_model(name: str) -> int | None:
 def is_hub_id(name: str) -> bool:
     """Whether a model of the hub can have this name: ``owner/name``."""
     return bool(_HUB_ID.fullmatch(name)) and name.count("/") == 1
+
+
+def cached_folder(name: str) -> Path | None:
+    """Return the folder of a hub model in this machine's hub cache; None if it is not there, or the name is none.
+
+    Args:
+        name: its id, ``owner/name``.
+    """
+    if not is_hub_id(name) or not is_cached(name):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    return Path(str(try_to_load_from_cache(name, "config.json"))).parent
 
 
 def is_cached(name: str) -> bool:

@@ -1,7 +1,8 @@
 """The memory that the kernel lets this process and its workers have, and how often it killed one for want of it.
 
-The figures are those of the control group that this process is in: ``memory.events`` and ``memory.max`` of version 2
-(the kernel's documentation, "Control Group v2"), or ``memory.oom_control`` and ``memory.limit_in_bytes`` of version 1.
+The figures are those of the control group that this process is in: ``memory.events``, ``memory.max`` and
+``memory.current`` of version 2 (the kernel's documentation, "Control Group v2"), or ``memory.oom_control``,
+``memory.limit_in_bytes`` and ``memory.usage_in_bytes`` of version 1.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ _GROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _MACHINE = Path("/proc/vmstat")
 _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+_IDLE_FILES = re.compile(r"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
 _MOST = 2**60  # bytes: version 1 writes a number near 2**63 for "no limit"
 
 
@@ -42,6 +44,21 @@ def limit_bytes(groups: Path = _GROUPS, own: Path = _OWN) -> int | None:
             text = _read(folder / name).strip()
             if text.isdecimal() and int(text) < _MOST:
                 return int(text)
+    return None
+
+
+def free_bytes(groups: Path = _GROUPS, own: Path = _OWN) -> int | None:
+    """Return how much more memory the group may take, in bytes; None if there is no limit, or it is not known.
+
+    Files that the kernel keeps in memory and has not used lately do not count: it drops them first.
+    """
+    limit = limit_bytes(groups, own)
+    for folder in _folders(groups, own):
+        for name in ("memory.current", "memory.usage_in_bytes"):
+            used = _read(folder / name).strip()
+            if limit is not None and used.isdecimal():
+                files = _IDLE_FILES.search(_read(folder / "memory.stat"))
+                return max(0, limit - int(used) + (int(files[1]) if files else 0))
     return None
 
 

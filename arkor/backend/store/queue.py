@@ -9,12 +9,12 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from arkor.backend.store.batches import Batches
 from arkor.backend.store.database import Database, digest, new_token, now
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, events, jobs
 from arkor.protocol import wire
+from arkor.protocol.batches import Batches
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus
 
 _DEATHS_AT_A_STEP = 2  # of a worker; the second one is taken for a lack of memory

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 from transformers import TrainerState
 
 from arkor.backend import models
@@ -22,6 +23,7 @@ from arkor.backend.training_worker.examples.data import Data, prepare_data
 from arkor.backend.training_worker.limits.device import choose_device
 from arkor.backend.training_worker.limits.lengths import Lengths
 from arkor.backend.training_worker.longest_first import LongestFirst
+from arkor.backend.training_worker.memory import Fitted, fitted
 from arkor.backend.training_worker.preparing import PreparingReport
 from arkor.backend.training_worker.progress import Progress, replay
 from arkor.backend.training_worker.provenance import Provenance, provenance_of
@@ -60,8 +62,11 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     tell = PreparingReport(reporter) if spec.tells_preparing else tell_nobody
     sources = fetch_rows(spec)
     data = prepare_data(spec, tokenizer, limits, tell, threads=spec.threads, cache=_cache(spec), sources=sources)
+    memory = fitted(spec.config, data, model_path) if device.is_cpu else Fitted(spec.config)
+    spec = attrs.evolve(spec, config=memory.config)
     trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
-    trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
+    if not memory.is_ample:
+        trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
     base = models.origin_of(spec.config.model, model_path)
     made_by = provenance_of(spec, base, tokenizer, device, data, **sources.described())
     best = Best(Rule.of(spec.config), spec.checkpoints_dir / checkpoints.BEST, made_by)
@@ -69,7 +74,7 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     trainer.add_callback(progress)
     stop.hold()
     position.has_begun = True
-    _Attempt(spec, reporter, stop, trainer, progress, made_by=made_by, best=best).run(data)
+    _Attempt(spec, reporter, stop, trainer, progress, made_by=made_by, best=best).run(data, memory.note)
 
 
 def _cache(spec: WorkerSpec) -> ExampleCache | None:
@@ -101,10 +106,10 @@ class _Attempt:
         self._best = best
         self._began = time.monotonic()
 
-    def run(self, data: Data) -> None:
+    def run(self, data: Data, note: str | None) -> None:
         resumed = self._checkpoint()
         checkpoints.keep_only(self._spec.checkpoints_dir, resumed)
-        self._reporter.send("training.started", metadata=self._metadata(data, resumed))
+        self._reporter.send("training.started", metadata=self._metadata(data, resumed, note))
         try:
             self._train(resumed)
             self._stop.check()
@@ -191,11 +196,12 @@ class _Attempt:
             **self._best.metrics(state.global_step, state.max_steps, is_kept=is_best),
         }
 
-    def _metadata(self, data: Data, resumed: Path | None) -> dict[str, Any]:
+    def _metadata(self, data: Data, resumed: Path | None, note: str | None) -> dict[str, Any]:
         weights = list(self._trainer.model.parameters())
         trainable = sum(weight.numel() for weight in weights if weight.requires_grad)
         steps = settings.total_steps(self._spec.config, len(data.train))
-        advised = advice(
+        advised = [] if note is None else [note]
+        advised += advice(
             self._spec.config,
             steps=steps,
             examples=len(data.train),

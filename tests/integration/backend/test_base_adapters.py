@@ -33,7 +33,7 @@ def test_it_has_the_shape_of_the_adapter_and_a_file_of_its_own(
     """Also when the other job is gone; the SHA-256 in its settings says which adapter it was."""
     artifacts = client.get(f"/v1/jobs/{trained}/artifacts").json()["artifacts"]
     (made,) = (artifact for artifact in artifacts if artifact.get("step") == step)
-    asked = {"kind": "final", "jobId": trained}
+    asked: dict[str, Any] = {"kind": "final", "jobId": trained}
     if step is not None:
         asked = {"kind": "checkpoint", "jobId": trained, "step": step}
     answer = client.submit("complete:1", {**config, "baseAdapter": asked, "loraDropout": 0.5})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arkor.backend.training_worker.examples.chunks import Chunk
+from arkor.backend.training_worker.examples.tokenize import IGNORED
 from arkor.data.disk_faults import kept_on_disk
 
 
@@ -75,6 +76,19 @@ def open_examples(path: Path) -> Any:
     from datasets import Dataset
 
     return Dataset.from_file(str(path))
+
+
+def counted_of(examples: Any) -> array[int]:
+    """Return how many tokens of each of the examples of a file the loss counts."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    found = array("i")
+    for labels in examples.data.column("labels").chunks:
+        counted = np.concatenate([[0], np.cumsum(pc.list_flatten(labels).to_numpy() != IGNORED)])
+        ends = np.concatenate([[0], np.cumsum(pc.list_value_length(labels).to_numpy())])
+        found.extend(np.diff(counted[ends]).tolist())
+    return found
 
 
 def lengths_of(examples: Any) -> array[int]:

@@ -7,9 +7,7 @@ from typing import Any
 
 import attrs
 
-# Attention that keeps its whole score matrix: faster than the fused kernel's backward pass on a CPU (1.5 s against
-# 1.9 s a step for a 135M model, torch 2.13), as long as the matrices are small.
-_MAX_EAGER_SCORES_BYTES = 1 << 30
+from arkor.backend.models.cpu_memory import keeps_scores
 
 
 @attrs.frozen
@@ -81,5 +79,5 @@ def attention_for(device: Device, model_config: Any, batch_size: int, longest: i
     """
     text = model_config.get_text_config()
     heads, layers = getattr(text, "num_attention_heads", 0), getattr(text, "num_hidden_layers", 0)
-    scores_bytes = 3 * 4 * batch_size * heads * layers * longest**2  # three float32 copies are kept for backward
-    return "eager" if device.is_cpu and heads and scores_bytes <= _MAX_EAGER_SCORES_BYTES else None
+    is_small = heads and keeps_scores(rows=batch_size, tokens=longest, heads=heads, layers=layers)
+    return "eager" if device.is_cpu and is_small else None

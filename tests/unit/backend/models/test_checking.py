@@ -14,11 +14,12 @@ from unittest import mock
 import pytest
 
 from arkor.backend import models
-from arkor.backend.models import checking, hardware, hub
+from arkor.backend.models import checking, hardware
 from arkor.backend.models.catalogue import CATALOGUE, models_dir
 from arkor.backend.models.weights import count_parameters
 from arkor.errors import ModelError
 from arkor.protocol.config import JobConfig
+from tests.unit.backend.models.test_sizes import LLAMA
 
 GIB = 2**30
 ROOT = Path("/")
@@ -208,6 +209,20 @@ def test_a_model_that_does_not_fit_is_refused_with_the_figures(tmp_path: Path) -
         models.check(str(folder), config(), ROOT)
 
 
+def test_a_model_whose_sizes_are_known_is_refused_with_what_would_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches are no reason: the worker divides them. Memory that a job frees until then is there."""
+    folder = make_model(tmp_path / "model", 134_515_008)
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    monkeypatch.setattr(hardware, "available_bytes", lambda: 3 * GIB)
+    models.check(str(folder), config(batchSize=512), ROOT, least_tokens=100)
+    with pytest.raises(ModelError, match=r"3\.0 GiB are available\. It would fit with .*gradient_checkpointing=True"):
+        models.check(str(folder), config(), ROOT, least_tokens=4000)
+    models.check(str(folder), config(maxLength=128), ROOT, least_tokens=4000)
+    models.check(str(folder), config(), ROOT, least_tokens=4000, spare_bytes=64 * GIB)
+
+
 def test_memory_of_the_device_counts_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four bits make a model fit; an unknown figure refuses nothing."""
     folder = str(make_model(tmp_path / "large", 7_000_000_000))
@@ -232,11 +247,11 @@ class Hub:
     """Answers in the place of the hub."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.cached = False
+        self.cached: Path | None = None
         self.info: Any = mock.Mock(gated=False, safetensors=mock.Mock(total=1000))
         self.refusal: Exception | None = None
         self.gate: Exception | None = None
-        monkeypatch.setattr(hub, "is_cached", lambda _: self.cached)
+        monkeypatch.setattr(checking, "cached_folder", lambda _: self.cached)
         monkeypatch.setattr("huggingface_hub.HfApi", lambda: self)
 
     def model_info(self, _name: str, timeout: float) -> Any:
@@ -270,10 +285,13 @@ def test_a_model_of_the_hub_passes_and_its_size_counts(asked_hub: Hub) -> None:
         models.check("owner/name", config(), ROOT)
 
 
-def test_a_model_in_the_cache_needs_no_hub(asked_hub: Hub) -> None:
-    """It is not even asked."""
-    asked_hub.cached, asked_hub.refusal = True, ConnectionError("down")
+def test_a_model_in_the_cache_needs_no_hub(asked_hub: Hub, tmp_path: Path) -> None:
+    """It is not even asked; the sizes in its files count."""
+    asked_hub.cached, asked_hub.refusal = make_model(tmp_path / "snapshot"), ConnectionError("down")
     models.check("owner/name", config(), ROOT)
+    (tmp_path / "snapshot" / "config.json").write_text(json.dumps(LLAMA | {"vocab_size": 10**9}))
+    with pytest.raises(ModelError, match="Not enough memory"):
+        models.check("owner/name", config(modulesToSave=["lm_head"]), ROOT)
 
 
 def test_a_hub_that_cannot_be_reached_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

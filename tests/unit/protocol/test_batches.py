@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arkor.backend.store.batches import Batches
+from arkor.protocol.batches import Batches
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""Batches that the memory suffices for, found before the model is loaded.
+
+The kernel ends a process whose memory runs out, and perhaps another one than the worker. So on a CPU a job that would
+take too much divides its optimizer steps into smaller batches from the start: it learns the same.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from arkor.backend.models import hardware
+from arkor.backend.models.cpu_memory import Batch, TrainingMemory, refusal
+from arkor.backend.models.sizes import ModelSizes
+from arkor.backend.training_worker.examples.arrow_files import counted_of, lengths_of
+from arkor.backend.training_worker.examples.data import Data
+from arkor.backend.training_worker.settings import eval_batch_size
+from arkor.errors import ArkorError
+from arkor.protocol.batches import Batches
+from arkor.protocol.config import JobConfig
+from arkor.text import many
+
+_AMPLE = 0.5  # of the memory: other programs may take some more
+
+
+@attrs.frozen
+class Examples:
+    """How large some examples are.
+
+    Attributes:
+        tokens: of each.
+        counted: how many of them the loss counts.
+    """
+
+    tokens: array[int]
+    counted: array[int]
+
+    def largest_batch(self, config: JobConfig, rows: int) -> Batch | None:
+        """Return a batch that is as large as any of so many rows; None if there are no examples."""
+        if not self.tokens:
+            return None
+        size = min(rows, len(self.tokens))
+        longest = min(max(self.tokens), config.max_length or max(self.tokens))
+        counted = sum(heapq.nlargest(size, self.counted))
+        return Batch(rows=size, tokens=longest, counted=min(counted, size * longest))
+
+
+def estimator(sizes: ModelSizes, data: Data) -> Callable[[JobConfig], TrainingMemory]:
+    """Return what estimates the memory of a job on some rows, with the settings that it is given.
+
+    Args:
+        sizes: of the base model.
+        data: the rows as the model sees them.
+    """
+    train, held_out = (Examples(lengths_of(part), counted_of(part)) for part in (data.train, data.eval))
+
+    def estimate(config: JobConfig) -> TrainingMemory:
+        batch = train.largest_batch(config, config.value("batch_size"))
+        assert batch is not None  # there is an example to train on
+        return TrainingMemory.of(sizes, config, batch, held_out.largest_batch(config, eval_batch_size(config)))
+
+    return estimate
+
+
+@attrs.frozen
+class Fitted:
+    """A job's settings, with batches that the memory suffices for.
+
+    Attributes:
+        config: the settings.
+        note: a sentence without its full stop about smaller batches; None if they are as they were.
+        is_ample: whether there is so much memory that nothing needs to be tried.
+    """
+
+    config: JobConfig
+    note: str | None = None
+    is_ample: bool = False
+
+
+def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
+    """Find batches that the memory suffices for.
+
+    Args:
+        config: the job's settings.
+        data: the rows as the model sees them.
+        model_path: where the model is; one that is not on this machine yet is not looked at.
+
+    Raises:
+        ArkorError: not even batches of one row fit.
+    """
+    sizes = ModelSizes.of_folder(Path(model_path))
+    if sizes is None:
+        return Fitted(config)
+    estimate, available = estimator(sizes, data), hardware.available_bytes() + hardware.held_bytes(os.getpid())
+    batches: Batches | None = Batches.of(config.to_wire())
+    while batches is not None:
+        smaller = JobConfig.from_wire(batches.applied_to(config.to_wire()))
+        needed = estimate(smaller).total
+        if needed <= available:
+            note = None if smaller == config else _note(config, batches, estimate(config).total, available)
+            return Fitted(smaller, note, is_ample=needed <= _AMPLE * available)
+        batches = batches.smaller()
+    raise ArkorError(refusal(smaller, estimate, available))
+
+
+def _note(config: JobConfig, batches: Batches, needed: int, available: int) -> str:
+    asked = Batches.of(config.to_wire())
+    return (
+        f"with {many(asked.size, 'row')} in a batch the training would take about {needed / 2**30:.1f} GiB of memory, "
+        f"and {available / 2**30:.1f} GiB are available: an optimizer step takes {batches.count} batches of "
+        f"{many(batches.size, 'row')} instead, and learns the same"
+    )
