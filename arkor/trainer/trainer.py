@@ -42,7 +42,7 @@ class Trainer(NotPickled):
     """A training run: its settings, its job, and the wait for its end.
 
     ``start()`` submits the job and returns; ``wait()`` follows it on the caller's thread, calls the callbacks and
-    returns how it ended. What is not given is left to the backend.
+    returns how it ended. What is not given is left to the backend; the defaults below are those of the self-hosted one.
 
     Args:
         name: what to call the job, 1 to 200 characters.
@@ -52,21 +52,23 @@ class Trainer(NotPickled):
             makes a new one.
         dataset: where the rows are: a data set, a path for ``LocalDataset``, what ``dataset_from`` made of rows in
             memory, or a mapping form such as ``{"type": "huggingface", "name": …}``.
-        eval_dataset: where the held-out rows are, as ``dataset``; not together with ``dataset_split``.
-        lora: the adapter's shape, or a mapping with its names.
+        eval_dataset: where the held-out rows are, as ``dataset``; not together with ``dataset_split``. By default no
+            rows are held out.
+        lora: the adapter's shape, or a mapping with its names; by default ``LoraConfig()``.
         callbacks: what to call as the job runs, or a mapping with their names.
-        max_steps: optimizer steps, 1 to 1e9; wins over ``num_train_epochs``.
-        num_train_epochs: passes over the rows, above 0, at most 1e6.
-        learning_rate: peak step size, dimensionless, above 0, at most 1e6.
-        batch_size: rows in a batch, 1 to 1e6.
+        max_steps: optimizer steps, 1 to 1e9; wins over ``num_train_epochs``. By default as many as the epochs need.
+        num_train_epochs: passes over the rows, above 0, at most 1e6; by default 1.
+        learning_rate: peak step size, dimensionless, above 0, at most 1e6; by default 2e-4.
+        batch_size: rows in a batch, 1 to 1e6; by default 4.
         gradient_accumulation_steps: batches in an optimizer step, 1 to 1e6: a step takes ``batch_size`` times as many
-            rows.
+            rows. By default 1.
         eval_batch_size: rows in a batch of an evaluation, 1 to 1e6; by default twice ``batch_size``.
-        optim: the optimizer, as transformers names it; ``adamw_torch`` by default. Those of 8 bits and the paged ones
+        optim: the optimizer, as transformers names it; by default ``adamw_torch``. Those of 8 bits and the paged ones
             need a CUDA device and the package bitsandbytes.
-        lr_scheduler_type: the schedule, as transformers names it; ``linear`` by default.
-        weight_decay: dimensionless, 0 to 1e6.
+        lr_scheduler_type: the schedule, as transformers names it; by default ``linear``.
+        weight_decay: pull of the weights to 0, dimensionless, 0 to 1e6; by default 0.
         max_grad_norm: longest gradient, as an L2 norm, 0 to 1e12: a longer one is scaled down to it; 0 turns this off.
+            By default 1.
         warmup_steps: steps until the peak, 0 to 1e9; a number below 1 is a share of all steps. 0 by default.
         neftune_noise_alpha: size of the noise on the embeddings in training (NEFTune), above 0, at most 1e6; often 5 to
             15. By default there is none.
@@ -76,11 +78,11 @@ class Trainer(NotPickled):
             By default ``float32`` on a CPU, and what the GPU is fast in.
         gradient_checkpointing: whether the layers are computed a second time in the backward pass, which takes less
             memory and more time; by default with a CUDA device only.
-        logging_steps: steps between two log events, 1 to 1e9.
-        save_steps: steps between two checkpoints, 1 to 1e9.
+        logging_steps: steps between two log events, 1 to 1e9; by default 1.
+        save_steps: steps between two checkpoints, 1 to 1e9; by default only the final adapter is kept.
         save_total_limit: the most checkpoints that are kept, 1 to 1e6: the newest, and that of the best evaluation. By
             default all are kept. A removed one can be neither downloaded nor asked.
-        eval_steps: steps between two evaluations, 1 to 1e9.
+        eval_steps: steps between two evaluations, 1 to 1e9; by default there is one at the end, if rows are held out.
         load_best_model_at_end: whether the final adapter is that of the best evaluation; by default it is that of the
             last step. Needs ``eval_steps`` and rows that are held out.
         metric_for_best_model: what makes an evaluation the best: ``eval_loss`` (the default), or
@@ -93,24 +95,25 @@ class Trainer(NotPickled):
         excess_length: what becomes of a row that is longer than ``max_length``: ``truncate`` cuts it, ``drop`` trains
             without it, ``error`` fails the job. By default ``truncate`` with a ``max_length``, ``drop`` without; a job
             fails if more than 1 % of its rows would be lost, unless you set ``drop``.
-        train_on_responses_only: whether the loss counts only what the assistant says; for Arkor Cloud any JSON value.
+        train_on_responses_only: whether the loss counts only what the assistant says, which is the default if the
+            format has responses; for Arkor Cloud any JSON value.
         apply_chat_template: whether texts of ``prompt`` and ``completion`` become a question and an answer of a chat.
             That is the default, if the model has a chat template. ``False`` trains them as plain text; ask the result
             with ``result.complete`` then.
-        chat_template_kwargs: variables of the model's chat template, such as ``{"enable_thinking": False}``. Chats with
-            the adapter get the same.
+        chat_template_kwargs: variables of the model's chat template, such as ``{"enable_thinking": False}``; by default
+            none. Chats with the adapter get the same.
         escape_special_tokens: whether special tokens in the text of messages and tools, such as ``<|im_end|>``, stay
             text, in training and in chats with the adapter. By default the model takes them as those of its template.
         allow_dropped_fields: parts of a row that the chat template may leave out: ``content``, ``reasoning_content``,
-            ``tool_calls``, ``tools``. A row that loses another part fails the job.
-        seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1. The same seed
-            on the same machine gives the same adapter.
+            ``tool_calls``, ``tools``; by default none. A row that loses another part fails the job.
+        seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1; by default 42.
+            The same seed on the same machine gives the same adapter.
         data_seed: of the order of the rows alone, 0 to 2**32 - 1; by default ``seed``.
-        dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``; for
-            Arkor Cloud any JSON value.
-        dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``; for Arkor Cloud any JSON
-            value.
-        dry_run: run the whole path on a few rows for a few steps.
+        dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``; by
+            default detected. For Arkor Cloud any JSON value.
+        dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``; by default no rows are held
+            out. For Arkor Cloud any JSON value.
+        dry_run: run the whole path on a few rows for a few steps; by default False.
         abort_event: when set, ``wait()`` raises Aborted at once. The job goes on, if it was submitted; ``cancel()``
             stops it.
         reconnect: when a lost event stream is opened again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ BASE: dict[str, Any] = {
     "excess_length": "drop",
     "allow_dropped_fields": ["reasoning_content"],
 }
+LORA = [field.name for field in attrs.fields(arkor.LoraConfig)]
 CONTEXT_TOKENS = 24  # two rows are longer
 # A value for each setting, other than its default and than that of BASE.
 OTHERS: dict[str, Any] = {
@@ -210,3 +212,12 @@ def test_the_trainer_has_a_keyword_for_every_setting() -> None:
     assert set(arkor.LoraConfig().to_settings()) == shape
     documented = inspect.getdoc(arkor.Trainer) or ""
     assert [name for name in sorted(keywords) if f"    {name}:" not in documented] == []
+
+
+@pytest.mark.parametrize("documented", [arkor.Trainer, arkor.LoraConfig])
+def test_each_docstring_names_the_default(documented: type[object]) -> None:
+    """Of all settings but those that are required."""
+    text = re.split(r"\n\S", (inspect.getdoc(documented) or "").partition("Args:\n")[2])[0]
+    lines = dict(re.findall(r"^    (\w+): (.*(?:\n     .*)*)", text, re.MULTILINE))
+    settings = inspect.signature(documented).parameters.keys() & (SETTINGS.keys() | {"lora", "eval_dataset", *LORA})
+    assert [name for name in settings - {"model"} if "default" not in lines[name]] == []
