@@ -8,7 +8,7 @@ threads, and its own defaults for the rest.
 arkor's backend does not run before. *step* is the processor time of a step of each, taking turns step by step, so that
 other work of the machine costs both alike. The medians and their ratios are printed, and where arkor's start goes.
 
-It needs the ``local`` extra and the model (``arkor models pull smollm2-135m --local``), and takes about five minutes.
+It needs the ``local`` extra and the model (``arkor models pull smollm2-135m``), and takes about five minutes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main(steps: int, starts: int, threads: int, mode: str | None) -> None:
         return
     model = arkor_home() / "models" / MODEL
     if not model.is_dir():
-        raise click.ClickException(f"there is no model in {model}: arkor models pull {MODEL} --local")
+        raise click.ClickException(f"there is no model in {model}: arkor models pull {MODEL}")
     with tempfile.TemporaryDirectory(prefix="arkor-training-") as folder:
         _print_starts(Path(folder), model, starts, threads)
         _print_steps(steps, threads)
