@@ -27,6 +27,7 @@ from arkor.options import unknown_option
 from arkor.protocol import wire
 from arkor.protocol.jobs import AdapterRef
 from arkor.protocol.json_rules import check_sendable
+from arkor.protocol.strict_schemas import strict_fault
 from arkor.system.pickling import NotPickled
 from arkor.text import short_repr
 
@@ -161,7 +162,7 @@ def _check_seed(seed: Any) -> None:
 
 
 def check_constraints(response_format: Mapping[str, Any] | None, structured_outputs: Mapping[str, Any] | None) -> None:
-    """Check that an answer is constrained in at most one way, and that a strict schema is closed.
+    """Check that an answer is constrained in at most one way, and what a strict schema has to be.
 
     Raises:
         ConfigError: it is not; the reason says what to change.
@@ -185,26 +186,9 @@ def _check_json_schema(given: Mapping[str, Any]) -> None:
     schema = given.get("schema")
     if not isinstance(schema, Mapping):
         raise ConfigError("response_format", "of type json_schema needs json_schema.schema")
-    place = _open_object(schema, "schema") if given.get("strict") is True else None
-    if place is not None:
-        raise ConfigError("response_format", f"strict: true needs additionalProperties: false on every object; {place}")
-
-
-def _open_object(schema: Any, place: str) -> str | None:
-    """Return where a schema leaves an object open to further properties, or None."""
-    if isinstance(schema, list):
-        found = (_open_object(item, f"{place}[{number}]") for number, item in enumerate(schema))
-        return next((item for item in found if item), None)
-    if not isinstance(schema, Mapping):
-        return None
-    is_object = schema.get("type") == "object" or "properties" in schema
-    if is_object and schema.get("additionalProperties") is not False:
-        return f"{place} has not"
-    found = (_open_object(item, f"{place}.{name}") for name, item in schema.items() if name not in _DATA_KEYWORDS)
-    return next((item for item in found if item), None)
-
-
-_DATA_KEYWORDS = frozenset({"const", "default", "enum", "examples"})
+    fault = strict_fault(schema) if given.get("strict") is True else None
+    if fault is not None:
+        raise ConfigError("response_format", fault)
 
 
 @attrs.frozen

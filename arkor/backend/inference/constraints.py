@@ -13,8 +13,8 @@ import attrs
 
 from arkor.data.formats import name_list
 from arkor.protocol.json_rules import JsonError, read_json
+from arkor.protocol.strict_schemas import strict_fault
 from arkor.serving.refusal import Refusal
-from arkor.text import one_line
 
 MAX_CHOICES = 1000
 MAX_TEXT_CHARS = 20_000  # of a regular expression or a grammar
@@ -23,7 +23,6 @@ MAX_SCHEMA_VALUES = 2000  # a schema itself is one, and so is everything in it
 
 KINDS = ("json", "regex", "choice", "grammar", "json_object")
 _STRUCTURED_FORMATS = frozenset({"json_object", "json_schema"})
-_DATA_KEYWORDS = frozenset({"const", "default", "enum", "examples"})
 
 
 @attrs.frozen
@@ -75,35 +74,19 @@ def _count(value: Any) -> int:
     return 1 + sum(map(_count, inner))
 
 
-def check_closed(schema: Any, where: str) -> None:
-    """Check what ``strict: true`` promises: no object of the schema takes further properties.
+def check_strict(schema: Any, where: str) -> None:
+    """Check what ``strict: true`` asks of a JSON schema.
 
     Args:
-        schema: a JSON schema.
-        where: what the schema is called in the refusal.
+        schema: the schema.
+        where: what it is called in the refusal.
 
     Raises:
-        Refusal: 400, it names the first object that does.
+        Refusal: 400, it names the first object that is not strict.
     """
-    if isinstance(schema, list):
-        for number, item in enumerate(schema):
-            check_closed(item, f"{where}[{number}]")
-    if not isinstance(schema, Mapping):
-        return
-    if _is_object(schema) and schema.get("additionalProperties") is not False:
-        place = one_line(where)
-        raise Refusal(400, f"strict: true needs additionalProperties: false on every object; {place} has not.")
-    for name, item in schema.items():
-        if name in {"properties", "$defs", "definitions"} and isinstance(item, Mapping):
-            for key, value in item.items():  # names of the user's, not keywords
-                check_closed(value, f"{where}.{name}.{key}")
-        elif name not in _DATA_KEYWORDS:
-            check_closed(item, f"{where}.{name}")
-
-
-def _is_object(schema: Mapping[str, Any]) -> bool:
-    kind = schema.get("type")
-    return kind == "object" or (isinstance(kind, list) and "object" in kind) or "properties" in schema
+    fault = strict_fault(schema, where)
+    if fault is not None:
+        raise Refusal(400, f"{fault}.")
 
 
 def _from_format(given: Any) -> Constraint | None:
@@ -122,7 +105,7 @@ def _from_format(given: Any) -> Constraint | None:
         raise Refusal(400, "responseFormat: type json_schema needs json_schema.schema, an object.")
     check_size(schema, "responseFormat: the schema")
     if named.get("strict") is True:
-        check_closed(schema, "schema")
+        check_strict(schema, "schema")
     return Constraint("json", dict(schema))
 
 

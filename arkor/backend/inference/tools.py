@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.inference.constraints import check_closed, check_size
+from arkor.backend.inference.constraints import check_size, check_strict
 from arkor.protocol.json_rules import JsonError, read_json
 from arkor.serving.refusal import Refusal
 
@@ -130,7 +130,7 @@ def _function(tool: Any, where: str) -> dict[str, Any]:
         raise Refusal(400, f"{where}: its parameters must be a JSON schema.")
     check_size(parameters, f"{where}: the schema of its parameters")
     if given.get("strict") is True:
-        check_closed(parameters, f"{where}.parameters")
+        check_strict(parameters, f"{where}.parameters")
     if "properties" in parameters:  # an argument that the function does not name would be of no use to it
         parameters = {"additionalProperties": False, **parameters}
     return {"name": name, "description": str(given.get("description") or ""), "parameters": dict(parameters)}

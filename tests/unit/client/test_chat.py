@@ -13,8 +13,8 @@ from arkor.protocol.jobs import AdapterRef
 
 ADAPTER = AdapterRef("checkpoint", "job_1", 30)
 MESSAGES = [{"role": "user", "content": "hi", "tool_call_id": "x"}]
-CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
-OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
+OPEN = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+CLOSED: dict[str, Any] = {**OPEN, "additionalProperties": False}
 DEEP: dict[str, Any] = {}
 for _ in range(1800):
     DEEP = {"type": "object", "properties": {"a": DEEP}, "additionalProperties": False}
@@ -81,6 +81,7 @@ def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
         (schema({**CLOSED, "properties": {"a": OPEN}}, strict=True), "response_format"),
         (schema({**CLOSED, "properties": {"a": {"type": "array", "items": OPEN}}}, strict=True), "response_format"),
         (schema({"anyOf": [CLOSED, OPEN]}, strict=True), "response_format"),
+        (schema({**CLOSED, "required": []}, strict=True), "response_format"),
     ],
 )
 def test_a_question_that_contradicts_itself_is_named(options: dict[str, Any], field: str) -> None:

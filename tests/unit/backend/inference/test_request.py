@@ -22,7 +22,7 @@ from arkor.backend.inference.tools import call_grammar, read_call, read_tools
 from arkor.serving.refusal import Refusal
 
 ASK = [{"role": "user", "content": "?"}]
-OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
+OPEN = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 CLOSED = {**OPEN, "additionalProperties": False}
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": CLOSED}}
 TIME = {"type": "function", "function": {"name": "time"}}
@@ -269,29 +269,6 @@ def test_a_constraint_that_is_none_is_named(response_format: Any, structured_out
     with pytest.raises(Refusal) as caught:
         read_constraint(response_format, structured_outputs)
     assert (caught.value.status, caught.value.error.startswith(reason)) == (400, True), caught.value.error
-
-
-@pytest.mark.parametrize(
-    ("schema", "place"),
-    [
-        ({"type": "object"}, "schema has not"),
-        ({**CLOSED, "properties": {"a": OPEN}}, "schema.properties.a has not"),
-        ({"anyOf": [CLOSED, OPEN]}, "schema.anyOf[1] has not"),
-        ({**CLOSED, "$defs": {"x": {"type": ["object", "null"]}}}, "schema.$defs.x has not"),
-        ({"type": "array", "items": OPEN}, "schema.items has not"),
-    ],
-)
-def test_strict_names_the_first_open_object(schema: dict[str, Any], place: str) -> None:
-    """By its path."""
-    with pytest.raises(Refusal, match="additionalProperties: false") as caught:
-        read_constraint({"type": "json_schema", "json_schema": {"schema": schema, "strict": True}}, None)
-    assert place in caught.value.error
-
-
-def test_strict_looks_at_schemas_only() -> None:
-    """Not at data, nor at properties that are called like keywords."""
-    schema = {**CLOSED, "properties": {"type": {"const": {"type": "object"}}, "properties": {"type": "string"}}}
-    assert read_constraint({"type": "json_schema", "json_schema": {"schema": schema, "strict": True}}, None)
 
 
 @pytest.mark.parametrize("choice", [None, "auto"])
