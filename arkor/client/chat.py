@@ -47,6 +47,7 @@ class AnswerOptions(TypedDict, total=False):
         max_tokens: longest answer in tokens, at least 1.
         seed: the same seed repeats the answer to a question, at any temperature; a whole number from -2**63 to
             2**64 - 1.
+        stop: a text, or up to four, each of at most 1,000 characters: the answer ends where one of them would begin.
         stream: whether the answer is sent as it is made; True where not given.
         response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", "json_schema": {"schema": …}}``.
         structured_outputs: exactly one of ``json``, ``regex``, ``choice``, ``grammar``, ``json_object``.
@@ -58,6 +59,7 @@ class AnswerOptions(TypedDict, total=False):
     top_p: float | None
     max_tokens: int | None
     seed: int | None
+    stop: str | Sequence[str] | None
     stream: bool
     response_format: Mapping[str, Any] | None
     structured_outputs: Mapping[str, Any] | None

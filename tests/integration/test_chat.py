@@ -145,6 +145,19 @@ def test_a_text_is_continued_without_the_chat_template(world: World) -> None:
     assert complete(story, adapter=world.adapter(2))["text"] != complete(story, baseModel=MODEL)["text"]
 
 
+def test_an_answer_ends_before_a_stop(world: World) -> None:
+    """Of a chat and of a text that goes on; it counts as ended, not as cut."""
+    whole = world.text("Count from one to ten.")
+    stop = whole[len(whole) // 2 :][:3]
+    choice = world.ask("Count from one to ten.", stop=stop).json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (whole.partition(stop)[0], "stop")
+    asked = {"prompt": "1, 2, 3, 4, 5,", "temperature": 0, "maxTokens": 12, "stream": False, "baseModel": MODEL}
+    body = world.client.request(
+        "POST", COMPLETIONS, json={**asked, "stop": ["x", ", 8"]}, timeout=ANSWER_TIMEOUT_S
+    ).json()
+    assert body["choices"][0]["text"] == " 6, 7"
+
+
 def test_an_answer_arrives_as_it_is_made(world: World) -> None:
     """Piece by piece, in OpenAI's chunks; together they are the answer in one piece."""
     with world.ask("Count from one to ten.", stream=True) as answer:

@@ -22,11 +22,13 @@ from arkor.serving.refusal import Refusal
 
 DEFAULT_MAX_TOKENS = 512
 MAX_PROMPT_CHARS = 1_000_000
+MAX_STOPS = 4  # as OpenAI's API takes
+MAX_STOP_CHARS = 1000
 SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1  # what torch.Generator takes
 
 _COMMON_FIELDS = (
     *("temperature", "topP", "maxTokens", "seed", "stream", "streamOptions"),
-    *("responseFormat", "structuredOutputs", "adapter", "baseModel"),
+    *("stop", "responseFormat", "structuredOutputs", "adapter", "baseModel"),
 )
 CHAT_FIELDS = frozenset((*_COMMON_FIELDS, "messages", "tools", "toolChoice"))
 COMPLETION_FIELDS = frozenset((*_COMMON_FIELDS, "prompt"))
@@ -69,6 +71,7 @@ class ChatRequest:
         top_p: the share of probability that is sampled from, above 0, at most 1.
         max_tokens: longest answer in tokens, at least 1; the model's context may end it sooner.
         seed: gives the same answer to the same question, also beside other chats, or None.
+        stop: texts that end the answer where one of them would begin.
         tools: what the model may call, or None.
         constraint: what the answer is held to, or None.
     """
@@ -79,6 +82,7 @@ class ChatRequest:
     top_p: float = 1.0
     max_tokens: int = DEFAULT_MAX_TOKENS
     seed: int | None = None
+    stop: tuple[str, ...] = ()
     tools: Tools | None = None
     constraint: Constraint | None = None
 
@@ -96,7 +100,7 @@ class ChatRequest:
         """Take what ``to_line`` gave."""
         tools, constraint = line["tools"], line["constraint"]
         parts = {"tools": tools and Tools(**tools), "constraint": constraint and Constraint(**constraint)}
-        return cls(**{**line, **parts})
+        return cls(**{**line, **parts, "stop": tuple(line["stop"])})
 
 
 def spelled(body: Mapping[str, Any], allowed: frozenset[str]) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def read_request(fields: Mapping[str, Any]) -> ChatRequest:
         raise Refusal(400, "tools cannot be combined with a constrained answer: leave out one of them.")
     messages = normalise(fields.get("messages"))
     _check_size(messages, tools)
-    return ChatRequest(messages=messages, tools=tools, constraint=constraint, **_sampling(fields))
+    return _checked(ChatRequest(messages=messages, tools=tools, constraint=constraint, **_sampling(fields)))
 
 
 def read_completion(fields: Mapping[str, Any]) -> ChatRequest:
@@ -155,7 +159,7 @@ def read_completion(fields: Mapping[str, Any]) -> ChatRequest:
     if len(prompt) > MAX_PROMPT_CHARS:
         raise Refusal(400, f"prompt: has {len(prompt)} characters, and at most {MAX_PROMPT_CHARS} are taken.")
     constraint = read_constraint(fields.get("responseFormat"), fields.get("structuredOutputs"))
-    return ChatRequest(prompt=prompt, constraint=constraint, **_sampling(fields))
+    return _checked(ChatRequest(prompt=prompt, constraint=constraint, **_sampling(fields)))
 
 
 def _sampling(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,7 +168,24 @@ def _sampling(fields: Mapping[str, Any]) -> dict[str, Any]:
         "top_p": _number(fields, "topP", 1.0, "above 0 and at most 1", lambda value: 0 < value <= 1),
         "max_tokens": read_whole_number(fields.get("maxTokens", DEFAULT_MAX_TOKENS), "maxTokens", 1),
         "seed": read_whole_number(fields["seed"], "seed", SMALLEST_SEED, LARGEST_SEED) if "seed" in fields else None,
+        "stop": _stops(fields.get("stop", ())),
     }
+
+
+def _stops(given: Any) -> tuple[str, ...]:
+    texts = (given,) if isinstance(given, str) else given
+    are_texts = isinstance(texts, (list, tuple)) and all(isinstance(text, str) and text for text in texts)
+    if not are_texts or len(texts) > MAX_STOPS or any(len(text) > MAX_STOP_CHARS for text in texts):
+        raise Refusal(
+            400, f"stop: must be a text, or a list of up to {MAX_STOPS}, each with 1 to {MAX_STOP_CHARS} characters."
+        )
+    return tuple(texts)
+
+
+def _checked(request: ChatRequest) -> ChatRequest:
+    if request.stop and request.is_constrained:
+        raise Refusal(400, "stop cannot be combined with a constrained answer, which would no longer hold.")
+    return request
 
 
 def _check_size(messages: list[Message], tools: Tools | None) -> None:

@@ -19,7 +19,14 @@ from arkor.backend.inference.prompts import ToolStyle
 from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference_worker.base import Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
-from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, ReasoningParser, TaggedOutput
+from arkor.backend.inference_worker.outputs import (
+    CallOutput,
+    Output,
+    PlainOutput,
+    ReasoningParser,
+    StopTexts,
+    TaggedOutput,
+)
 from arkor.backend.inference_worker.rows import Row, Say
 from arkor.backend.inference_worker.sampling import Sampler
 from arkor.backend.models.hardware import available_bytes
@@ -196,6 +203,7 @@ class Engine:
             sampler=_sampler(request),
             reasoning=ReasoningParser(marks, base.tokenizer.decode(prompt)),
             output=_output(request, tagged=tagged),
+            stops=StopTexts(request.stop),
             matcher=matcher,
             alone=request.seed is not None or base.adapters.is_lone(adapter),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from arkor.backend.inference.reasoning import ReasoningMarks
@@ -69,6 +70,39 @@ class ReasoningParser:
             text = text.lstrip()
             self._drops_blanks = not text
         return text
+
+
+class StopTexts:
+    """Ends an answer where one of some texts would begin.
+
+    Args:
+        texts: none of them empty; there may be none.
+
+    Attributes:
+        was_hit: whether one came.
+    """
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        self._texts = texts
+        self._held = ""
+        self.was_hit = False
+
+    def feed(self, text: str) -> str:
+        """Take more text; return what of it, and of what was held back, is certainly before a stop."""
+        self._held += text
+        found = [(place + len(stop), place) for stop in self._texts if (place := self._held.find(stop)) >= 0]
+        if found:
+            _, place = min(found)  # the one that is complete first, in whatever pieces the text comes
+            shown, self._held, self.was_hit = self._held[:place], "", True
+            return shown
+        keep = max((_beginning_of(stop, self._held) for stop in self._texts), default=0)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+    def finish(self) -> str:
+        """Return what was held back: it is no stop after all."""
+        shown, self._held = self._held, ""
+        return shown
 
 
 class Output(Protocol):

@@ -9,7 +9,7 @@ import torch
 
 from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference_worker.grammars import Matcher
-from arkor.backend.inference_worker.outputs import Output, ReasoningParser
+from arkor.backend.inference_worker.outputs import Output, ReasoningParser, StopTexts
 from arkor.backend.inference_worker.sampling import Sampler
 
 Say = Callable[..., None]
@@ -29,6 +29,7 @@ class Row:
         sampler: chooses them.
         reasoning: what of its text is reasoning.
         output: what of the rest is shown.
+        stops: the texts that end it.
         matcher: what it is held to, or None.
         alone: whether it is computed without company: the same question gives the same answer then, and an adapter of
             DoRA cannot be in company.
@@ -50,6 +51,7 @@ class Row:
         sampler: Sampler,
         reasoning: ReasoningParser,
         output: Output,
+        stops: StopTexts,
         matcher: Matcher | None = None,
         alone: bool = False,
     ) -> None:
@@ -65,6 +67,7 @@ class Row:
         self._sampler = sampler
         self._reasoning = reasoning
         self._output = output
+        self._stops = stops
         self._matcher = matcher
         self._made = 0
 
@@ -83,7 +86,7 @@ class Row:
         complete = self._matcher is not None and self._matcher.take(self.last)
         if self.last not in self._stop_ids:
             self._tell(*self._reasoning.feed(self._detokenizer.add(self.last)))
-        if complete or self.last in self._stop_ids:
+        if complete or self.last in self._stop_ids or self._stops.was_hit:
             self._end("stop")
         elif self._made >= self._max_tokens:
             self._end("length")
@@ -91,7 +94,10 @@ class Row:
     def _tell(self, reasoning: str, text: str) -> None:
         if reasoning:
             self.say(reasoning=reasoning)
-        shown = self._output.feed(text) if text else ""
+        self._show(self._output.feed(text) if text else "")
+
+    def _show(self, text: str) -> None:
+        shown = "" if self._stops.was_hit else self._stops.feed(text)
         if shown:
             self.say(delta=shown)
 
@@ -100,8 +106,10 @@ class Row:
         self._tell(*self._reasoning.feed(self._detokenizer.finish()))
         self._tell(*self._reasoning.finish())
         rest, calls = self._output.finish()
-        if rest:
-            self.say(delta=rest)
+        self._show(rest)
+        held = self._stops.finish()
+        if held:
+            self.say(delta=held)
         if calls:
             self.say(toolCalls=calls)
             reason = "tool_calls" if reason == "stop" else reason

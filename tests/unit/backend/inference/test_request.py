@@ -98,6 +98,7 @@ def test_a_request_survives_the_pipe() -> None:
     for request in (
         read(),
         complete(prompt="a"),
+        complete(prompt="a", stop=["b", "c"]),
         read(tools=[WEATHER], toolChoice="required"),
         read(responseFormat={"type": "json_object"}),
     ):
@@ -125,7 +126,13 @@ def test_a_request_survives_the_pipe() -> None:
         ({"seed": -(2**63) - 1}, "seed"),
         ({"max_tokens": 2**63}, "maxTokens: must be a whole number, 1 or more, not"),
         ({"n": 2}, "n: this backend cannot do that"),
-        ({"stop": ["END"]}, "stop: this backend cannot do that"),
+        ({"stop": 3}, "stop: must be a text, or a list of up to 4, each with 1 to 1000 characters"),
+        ({"stop": ["END", ""]}, "stop: must be a text"),
+        ({"stop": ["END", 3]}, "stop: must be a text"),
+        ({"stop": list("abcde")}, "stop: must be a text"),
+        ({"stop": "a" * 1001}, "stop: must be a text"),
+        ({"stop": "END", "structuredOutputs": {"regex": "a"}}, "stop cannot be combined with a constrained answer"),
+        ({"stop": "END", "tools": [TIME], "toolChoice": "required"}, "stop cannot be combined with a constrained"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"surprise": 1}, "surprise"),
         ({"tools": [WEATHER], "responseFormat": {"type": "json_object"}}, "tools cannot be combined"),

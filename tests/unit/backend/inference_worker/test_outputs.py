@@ -12,7 +12,14 @@ from hypothesis import given, strategies as st
 
 from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.reasoning import ReasoningMarks, find_reasoning_marks
-from arkor.backend.inference_worker.outputs import CallOutput, Output, PlainOutput, ReasoningParser, TaggedOutput
+from arkor.backend.inference_worker.outputs import (
+    CallOutput,
+    Output,
+    PlainOutput,
+    ReasoningParser,
+    StopTexts,
+    TaggedOutput,
+)
 
 SPECIAL = 256
 
@@ -176,3 +183,42 @@ def test_the_marks_are_those_of_the_template() -> None:
     assert find_reasoning_marks("{% if '</think>' in content %}") == THINK
     assert find_reasoning_marks("<|start|>assistant<|channel|>analysis<|message|>") is not None
     assert find_reasoning_marks("{{ message.content }}") is None
+
+
+def stopped(stops: list[str], pieces: list[str]) -> tuple[str, bool]:
+    """Return what is shown of an answer that comes in pieces, and whether a stop ended it."""
+    texts, shown = StopTexts(stops), ""
+    for piece in pieces:
+        shown += texts.feed(piece)
+        if texts.was_hit:
+            return shown, True
+    return shown + texts.finish(), False
+
+
+@pytest.mark.parametrize(
+    ("stops", "text", "shown"),
+    [
+        ([], "abc", "abc"),
+        (["END"], "one END two", "one "),
+        (["END"], "one EN", "one EN"),  # no stop after all
+        (["END"], "ENEND", "EN"),
+        (["\n\n", "Q:"], "A\nQ: B\n\n", "A\n"),
+        (["abcd", "bc"], "abcd", "a"),  # the second is complete first
+    ],
+)
+def test_a_stop_ends_an_answer(stops: list[str], text: str, shown: str) -> None:
+    """Nothing of it is shown, whatever the pieces are."""
+    assert stopped(stops, [text]) == stopped(stops, list(text)) == (shown, shown != text)
+
+
+@given(
+    st.lists(st.text(alphabet="ab", min_size=1, max_size=3), max_size=4), st.lists(st.text(alphabet="abc", max_size=4))
+)
+def test_the_pieces_do_not_matter_to_a_stop(stops: list[str], pieces: list[str]) -> None:
+    """What is shown has no stop, and nothing is lost before one."""
+    text = "".join(pieces)
+    shown, was_hit = stopped(stops, pieces)
+    assert (shown, was_hit) == stopped(stops, list(text))
+    assert text.startswith(shown)
+    assert not any(stop in shown for stop in stops)
+    assert was_hit == any(stop in text for stop in stops)
