@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import sys
 import threading
 import time
@@ -63,6 +64,7 @@ class HttpServer:
         shutdown_s: float,
         channel: type[Channel] = Channel,
     ) -> None:
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that a request waits for a thread is no news
         self._shutdown_s = shutdown_s
         self._map: dict[int, Any] = {}
         self._server = _Server(app, bound, self._map, gate=gate, threads=threads, channel=channel)

@@ -18,6 +18,7 @@ import torch
 from trl import SFTTrainer
 
 from arkor.backend.training_worker.examples.tokenize import IGNORED
+from arkor.backend.training_worker.limits.device import return_free_memory
 
 _ACCURACY = "_mean_token_accuracy"  # behind a prefix, such as "eval"
 _MAX_LOGITS = 1 << 28  # 1 GiB of float32; TRL's own way needs less memory for more
@@ -52,10 +53,12 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         are the likeliest ones.
         """
         self._evaluated = _Sums()
+        return_free_memory()
         output = super().evaluation_loop(*arguments, metric_key_prefix=metric_key_prefix, **options)
         if self._evaluated.tokens:
             output.metrics[f"{metric_key_prefix}_loss"] = self._evaluated.loss / self._evaluated.tokens
             output.metrics[f"{metric_key_prefix}{_ACCURACY}"] = self._evaluated.correct / self._evaluated.tokens
+        return_free_memory()
         return output
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from typing import Any
 
@@ -33,6 +35,16 @@ def free_gpu_bytes() -> int:
     import torch
 
     return int(torch.cuda.mem_get_info()[0])
+
+
+def return_free_memory() -> None:
+    """Give the memory that this process does not use any more back to the system.
+
+    The C library keeps it for later, in pieces that are too small for the matrices of an evaluation: they would come on
+    top of it. It takes a few milliseconds. Other C libraries than glibc have no such call.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def prepare_environment(threads: int) -> None:
