@@ -335,10 +335,10 @@ def test_a_connection_is_kept_for_a_while(served: Served, monkeypatch: pytest.Mo
 def test_a_request_that_waits_for_a_thread_is_no_news(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     """It gets its answer, and the terminal stays quiet."""
     with contextlib.ExitStack() as opened:
-        clients = [opened.enter_context(served.connect()) for _ in range(4)]
+        clients = [opened.enter_context(served.connect()) for _ in range(6)]
         for client in clients:
             client.sendall(HEAD % b"slow" + b"Authorization: x\r\nContent-Length: 0\r\n\r\n")
-        eventually(lambda: len(served.server._server._slow.queue) == 2, "two wait for a thread")
+        eventually(lambda: len(served.server._server._quick.queue) == 2, "two wait for a thread")
         served.hold.set()
-        assert [answer_of(client)[0] for client in clients] == [200] * 4
+        assert [answer_of(client)[0] for client in clients] == [200] * 6
     assert caplog.records == []
