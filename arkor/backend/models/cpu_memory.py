@@ -17,13 +17,18 @@ from arkor.protocol.config import ALL_LINEAR, JobConfig
 _GIB = 2**30
 _MOST_WAYS = 3
 _LONGEST = 2048  # tokens of a row on a CPU, if the job does not say
+MOST_LOGITS = 2**28  # numbers of the counted positions; TRL's own way needs less memory for more, see ``loss``
+_MOST_SCORES = 2**30  # bytes
 _FLOAT = 4  # bytes of a float32
 _BYTES = {"float32": 4, "bfloat16": 2}
-_MOST_SCORES = 2**30  # bytes
-_LIBRARIES = 700 * 2**20
 # Bytes of the optimizer's state for each number that is trained; Adam's two means for those that are not named.
 _STATE = {"sgd": 0, "adafactor": 1, "adagrad": 4, "rmsprop": 4}
 _TWO_MEANS = 8
+
+# Measured with torch 2.13, transformers 5.23, PEFT 0.21 and TRL 1.16 on Linux; ``bench/memory.py`` shows the result.
+_LIBRARIES = 400 * 2**20
+_GAPS = 1.75  # the memory for what a step keeps, as a multiple of it: the C library leaves gaps between the pieces
+_EVALUATED = 32  # times the inner width of a layer: what a token takes in an evaluation, gaps included
 
 
 @attrs.frozen(kw_only=True)
@@ -47,8 +52,9 @@ class TrainingMemory:
 
     Attributes:
         weights: the base model.
-        trained: the adapter, the modules that are trained whole, their gradients and the state of the optimizer.
-        batch: what is kept of a batch between the forward and the backward pass.
+        trained: the adapter, the modules that are trained whole, and the state of the optimizer.
+        batch: what is kept of a batch between the forward and the backward pass, and the gradients. If an evaluation
+            takes more, that.
         fixed: the libraries.
     """
 
@@ -72,28 +78,42 @@ class TrainingMemory:
             train: the largest batch to train on.
             held_out: the largest batch of an evaluation, or None.
         """
-        number = _BYTES.get(config.dtype or "float32", 2)
         state = _STATE.get(config.value("optim"), _TWO_MEANS)
-        batches = [_of_training(sizes, config, train, number)]
-        if held_out is not None:
-            batches.append(_of_evaluation(sizes, held_out, number))
+        numbers = _trained(sizes, config)
+        gradients = numbers * _FLOAT
+        training = _of_training(sizes, config, train)
+        # They are there after the first batch of a step; in the last one, a layer's part of the batch goes as they come.
+        training = training + gradients if config.value("gradient_accumulation_steps") > 1 else max(training, gradients)
+        evaluation = 0 if held_out is None else _of_evaluation(sizes, config, held_out)
         return cls(
-            weights=sizes.parameters * number,
-            trained=_trained(sizes, config) * (2 * _FLOAT + state),
-            batch=max(batches),
+            weights=sizes.parameters * _number_bytes(config),
+            trained=numbers * (_FLOAT + state),
+            batch=max(training, evaluation),
         )
+
+
+def _number_bytes(config: JobConfig) -> int:
+    return _BYTES.get(config.dtype or "float32", 2)
+
+
+def _targets(sizes: ModelSizes, config: JobConfig) -> frozenset[str]:
+    """Return the linear layers that get an adapter, by the last part of their names."""
+    wanted = config.value("lora_target_modules")
+    return frozenset(sizes.linear if wanted == ALL_LINEAR else (name.rpartition(".")[2] for name in wanted))
 
 
 def _trained(sizes: ModelSizes, config: JobConfig) -> int:
     """Return how many numbers are trained."""
-    wanted = config.value("lora_target_modules")
-    names = sizes.linear if wanted == ALL_LINEAR else {name.rpartition(".")[2] for name in wanted}
     widest = max(map(sum, sizes.linear.values()))
-    ends = sum(sum(sizes.linear[name]) if name in sizes.linear else widest for name in names)
+    ends = sum(sum(sizes.linear[name]) if name in sizes.linear else widest for name in _targets(sizes, config))
     numbers = config.layers_to_transform
     layers = sizes.layers if numbers is None else 1 if isinstance(numbers, int) else len(numbers)
-    whole = len(config.modules_to_save or ()) * sizes.vocabulary * sizes.hidden
-    return int(config.value("lora_r")) * ends * layers + whole
+    return int(config.value("lora_r")) * ends * layers + _whole(sizes, config)
+
+
+def _whole(sizes: ModelSizes, config: JobConfig) -> int:
+    """Return how many numbers the modules have that are trained whole, each taken for one with all words."""
+    return len(config.modules_to_save or ()) * sizes.vocabulary * sizes.hidden
 
 
 def keeps_scores(*, rows: int, tokens: int, heads: int, layers: int) -> bool:
@@ -111,25 +131,49 @@ def keeps_scores(*, rows: int, tokens: int, heads: int, layers: int) -> bool:
     return 3 * _FLOAT * rows * heads * layers * tokens**2 <= _MOST_SCORES  # three copies are kept for the backward pass
 
 
-def _of_training(sizes: ModelSizes, config: JobConfig, batch: Batch, number: int) -> int:
-    layer = _layer_bytes(sizes, config, batch, number)
+def _of_training(sizes: ModelSizes, config: JobConfig, batch: Batch) -> int:
+    layer = _layer_bytes(sizes, config, batch)
     if config.value("gradient_checkpointing"):
-        layers = sizes.layers * sizes.hidden * number * batch.rows * batch.tokens + layer
+        kept = sizes.layers * sizes.hidden * _number_bytes(config) * batch.rows * batch.tokens + layer
     else:
-        layers = sizes.layers * layer
-    return layers + 3 * _FLOAT * batch.counted * sizes.vocabulary
+        kept = sizes.layers * layer
+    whole = _whole(sizes, config) * _FLOAT  # a gradient before it is added to those of earlier batches
+    return int(kept * _GAPS) + _logits_bytes(sizes, batch, copies=4) + whole
 
 
-def _of_evaluation(sizes: ModelSizes, batch: Batch, number: int) -> int:
-    return 2 * _FLOAT * batch.counted * sizes.vocabulary + batch.rows * batch.tokens * sizes.inner * 3 * number
+def _of_evaluation(sizes: ModelSizes, config: JobConfig, batch: Batch) -> int:
+    layers = batch.rows * batch.tokens * sizes.inner * _EVALUATED * _number_bytes(config)
+    return layers + _logits_bytes(sizes, batch, copies=2)
 
 
-def _layer_bytes(sizes: ModelSizes, config: JobConfig, batch: Batch, number: int) -> int:
-    queries = sizes.heads * sizes.head_width
-    numbers = 4 * sizes.hidden + 4 * queries + 4 * sizes.inner + 7 * int(config.value("lora_r"))
+def _logits_bytes(sizes: ModelSizes, batch: Batch, copies: int) -> int:
+    if batch.counted * sizes.vocabulary <= MOST_LOGITS:
+        return copies * _FLOAT * batch.counted * sizes.vocabulary
+    return 2 * _FLOAT * batch.rows * batch.tokens * sizes.vocabulary
+
+
+def _layer_bytes(sizes: ModelSizes, config: JobConfig, batch: Batch) -> int:
+    """Return what a layer keeps for the backward pass, as torch's hooks for saved tensors count it."""
+    targets, rank = _targets(sizes, config), int(config.value("lora_r"))
+    hidden, queries = sizes.hidden, sizes.heads * sizes.head_width
+    heads = 2 * queries + 2 * sizes.key_heads * sizes.head_width
+    # A linear layer with an adapter keeps what goes into it.
+    inputs = [
+        (hidden, {"q_proj", "k_proj", "v_proj"}),
+        (hidden, {"gate_proj", "up_proj"}),
+        (sizes.inner, {"down_proj"}),
+    ]
+    adapters = sum(width for width, names in inputs if targets & names) + rank * len(targets)
+    numbers = 2 * hidden + heads + 3 * sizes.inner + adapters
+    bytes_a_token = numbers * _FLOAT
+    if (
+        _number_bytes(config) < _FLOAT
+    ):  # autocast: what each norm and each adapter takes in, it keeps as a copy of its own
+        bytes_a_token = 2 * (numbers + 3 * hidden) + 2 * hidden * _FLOAT
+    tokens = batch.rows * batch.tokens
     scores = batch.rows * sizes.heads * batch.tokens**2
     are_kept = keeps_scores(rows=batch.rows, tokens=batch.tokens, heads=sizes.heads, layers=sizes.layers)
-    return batch.rows * batch.tokens * numbers * number + (scores * _FLOAT if are_kept else 0)
+    return tokens * bytes_a_token + (scores * _FLOAT if are_kept else 0)
 
 
 def refusal(config: JobConfig, estimate: Callable[[JobConfig], TrainingMemory], available: int) -> str:

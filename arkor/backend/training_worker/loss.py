@@ -17,11 +17,11 @@ import attrs
 import torch
 from trl import SFTTrainer
 
+from arkor.backend.models.cpu_memory import MOST_LOGITS
 from arkor.backend.training_worker.examples.tokenize import IGNORED
 from arkor.backend.training_worker.limits.device import return_free_memory
 
 _ACCURACY = "_mean_token_accuracy"  # behind a prefix, such as "eval"
-_MAX_LOGITS = 1 << 28  # 1 GiB of float32; TRL's own way needs less memory for more
 
 
 @attrs.define
@@ -89,7 +89,7 @@ class CountedLossTrainer(TokenMeanTrainer):
         targets = inputs["labels"][:, 1:]
         counted = targets != IGNORED
         count = int(counted.sum())
-        if return_outputs or self.aux_loss_enabled or not 0 < count * self._vocabulary <= _MAX_LOGITS:
+        if return_outputs or self.aux_loss_enabled or not 0 < count * self._vocabulary <= MOST_LOGITS:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         arguments = {name: value for name, value in inputs.items() if name != "labels"}
         with self._positions.only(counted):

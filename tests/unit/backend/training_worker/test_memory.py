@@ -68,7 +68,7 @@ def test_a_job_that_fits_stays_as_it_is(tmp_path: Path, model: Path, available: 
     """Nothing is said."""
     config = job(batch_size=8, eval_batch_size=16)
     available(64 * GIB)
-    assert fitted(config, data_of(tmp_path, config, [2000] * 9), str(model)) == Fitted(config, is_ample=True)
+    assert fitted(config, data_of(tmp_path, config, [200] * 9), str(model)) == Fitted(config, is_ample=True)
 
 
 def test_a_job_that_just_fits_is_tried_first(tmp_path: Path, model: Path, available: Any) -> None:
