@@ -1,6 +1,6 @@
 """What a job's settings will hardly do, said before hours are spent on it.
 
-docs/training.md, "Steps, batch size and learning rate", has the measurements.
+docs/training.md, "Steps, batch size and learning rate", and docs/choosing-settings.md have the measurements.
 """
 
 from __future__ import annotations
@@ -8,17 +8,23 @@ from __future__ import annotations
 from arkor.protocol.config import SMALL_MODEL, JobConfig
 from arkor.text import many
 
+MOST_OF_MODEL = 0.3  # numbers of an adapter, as a share of the model's
+MOST_A_TOKEN = 1000  # numbers of an adapter for each token that counts
 LEAST_PROGRESS = 0.05  # steps times learning rate; small models that were given less learned few of their rows
 
 
-def advice(config: JobConfig, *, steps: int, examples: int, parameters: int) -> list[str]:
+def advice(
+    config: JobConfig, *, steps: int, examples: int, counted_tokens: int, parameters: int, adapter: int
+) -> list[str]:
     """Return sentences for the user, without their full stops; none for a dry run.
 
     Args:
         config: the job's settings.
         steps: optimizer steps that it does.
         examples: how many examples it trains on.
+        counted_tokens: how many tokens of them the loss counts.
         parameters: how many numbers the base model has.
+        adapter: how many numbers the adapter has, without modules that are trained whole.
     """
     if config.dry_run:
         return []
@@ -35,5 +41,11 @@ def advice(config: JobConfig, *, steps: int, examples: int, parameters: int) -> 
         found.append(
             f"learning_rate {rate:g} over {many(steps, 'step')} is little for {size}: with steps times rate below "
             f"{LEAST_PROGRESS:g}, such a model learned few of its rows when measured. Raise one of the two"
+        )
+    if adapter > MOST_OF_MODEL * parameters and adapter > MOST_A_TOKEN * counted_tokens:
+        found.append(
+            f"rank {config.value('lora_r')} is large for this model and {many(counted_tokens, 'token')} to learn: the "
+            f"adapter has {adapter / parameters:.0%} as many numbers as the model. When measured, a quarter of such a "
+            "rank learned nearly as much, with a quarter of the memory"
         )
     return found

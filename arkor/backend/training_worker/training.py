@@ -197,15 +197,17 @@ class _Attempt:
         }
 
     def _metadata(self, data: Data, resumed: Path | None, note: str | None) -> dict[str, Any]:
-        weights = list(self._trainer.model.parameters())
-        trainable = sum(weight.numel() for weight in weights if weight.requires_grad)
+        weights = dict(self._trainer.model.named_parameters())
+        trainable = sum(weight.numel() for weight in weights.values() if weight.requires_grad)
         steps = settings.total_steps(self._spec.config, len(data.train))
         advised = [] if note is None else [note]
         advised += advice(
             self._spec.config,
             steps=steps,
             examples=len(data.train),
-            parameters=sum(weight.numel() for weight in weights) - trainable,
+            counted_tokens=data.receipt.counted_tokens or 0,
+            parameters=sum(weight.numel() for weight in weights.values()) - trainable,
+            adapter=sum(weight.numel() for name, weight in weights.items() if ".lora_" in name),
         )
         return {
             "model": self._spec.config.model,

@@ -12,9 +12,11 @@ from arkor.protocol.config import JobConfig
 SMALL, LARGE = 134_515_008, 8_000_000_000
 
 
-def said(steps: int, examples: int, parameters: int = LARGE, **settings: Any) -> list[str]:
+def said(
+    steps: int, examples: int, parameters: int = LARGE, *, tokens: int = 10_000, adapter: int = 1000, **settings: Any
+) -> list[str]:
     config = JobConfig(model="m", dataset_source={"type": "dataset"}, **settings)
-    return advice(config, steps=steps, examples=examples, parameters=parameters)
+    return advice(config, steps=steps, examples=examples, counted_tokens=tokens, parameters=parameters, adapter=adapter)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,17 @@ def test_a_rate_at_which_a_small_model_learns_little(
     if is_little:
         begin = f"learning_rate 0.0002 over {steps} steps is little for a model of 135 million parameters: "
         assert found[0].startswith(begin)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "tokens", "is_large"),
+    [(78_151_680, 15_851, True), (78_151_680, 80_000, False), (19_537_920, 15_851, False)],
+)
+def test_a_rank_that_is_large_for_the_model_and_the_rows(adapter: int, tokens: int, is_large: bool) -> None:
+    """As measured on the tickets of examples/triage; many rows may be worth it."""
+    found = said(90, 360, SMALL, tokens=tokens, adapter=adapter, lora_r=256, learning_rate=1e-3)
+    assert len(found) == is_large
+    if is_large:
+        assert found[0].startswith(
+            "rank 256 is large for this model and 15,851 tokens to learn: the adapter has 58% as many numbers as the "
+        )
