@@ -111,7 +111,7 @@ def _arkor_start(home: Path, model: Path) -> dict[str, float]:
         "the job is submitted: the script, the backend, the rows": "created",
         "the rows are read: the worker and its libraries": "training.preparing",
         "the training starts: the tokens, the model and its adapter": "training.started",
-        "the first step is told: the longest rows, the step": "first",
+        "the first step is told": "first",
     }
     found, before = {}, began
     for what, name in order.items():
