@@ -27,7 +27,7 @@ _TWO_MEANS = 8
 
 # Measured with torch 2.13, transformers 5.23, PEFT 0.21 and TRL 1.16 on Linux; ``bench/memory.py`` shows the result.
 _LIBRARIES = 450 * 2**20
-_GAPS = 1.75  # the memory for what a step keeps, as a multiple of it: the C library leaves gaps between the pieces
+_GAPS = 1.7  # the memory for what a step keeps, as a multiple of it: the C library leaves gaps between the pieces
 _EVALUATED = 32  # times the inner width of a layer: what a token takes in an evaluation, gaps included
 
 
