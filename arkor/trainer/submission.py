@@ -158,7 +158,16 @@ class Submission:
     def differences(self, job: TrainingJob) -> list[str]:
         """Return the wire names of the settings that a job was submitted with otherwise."""
         wanted = self.config.to_wire()
-        return [key for key, value in wanted.items() if value != {} and job.config.get(key) != value]
+        return [
+            key for key, value in wanted.items() if value != {} and _lasting(job.config.get(key)) != _lasting(value)
+        ]
+
+
+def _lasting(value: Any) -> Any:
+    """Return a setting without what a backend takes out, a source's token, and adds, the hash of an adapter."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: item for key, item in value.items() if key not in {"token", "sha256"}}
 
 
 def _adapter_to_wire(adapter: AdapterRef | TrainingResult | Mapping[str, Any] | str) -> Mapping[str, Any]:
