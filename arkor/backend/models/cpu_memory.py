@@ -27,7 +27,9 @@ _TWO_MEANS = 8
 
 # Measured with torch 2.13, transformers 5.23, PEFT 0.21 and TRL 1.16 on Linux; ``bench/memory.py`` shows the result.
 _LIBRARIES = 450 * 2**20
-_GAPS = 1.7  # the memory for what a step keeps, as a multiple of it: the C library leaves gaps between the pieces
+# The memory for what a step keeps, as a multiple of it: the C library leaves gaps between the pieces, and more of them
+# if the rows have many lengths.
+_GAPS, _MANY_GAPS = 1.7, 2.1
 _EVALUATED = 32  # times the inner width of a layer: what a token takes in an evaluation, gaps included
 
 
@@ -39,11 +41,13 @@ class Batch:
         rows: how many rows it has.
         tokens: of each row, with its padding.
         counted: how many of all its tokens the loss counts.
+        varies: whether other batches have other lengths.
     """
 
     rows: int
     tokens: int
     counted: int = 0
+    varies: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -138,7 +142,7 @@ def _of_training(sizes: ModelSizes, config: JobConfig, batch: Batch) -> int:
     else:
         kept = sizes.layers * layer
     whole = _whole(sizes, config) * _FLOAT  # a gradient before it is added to those of earlier batches
-    return int(kept * _GAPS) + _logits_bytes(sizes, batch, copies=4) + whole
+    return int(kept * (_MANY_GAPS if batch.varies else _GAPS)) + _logits_bytes(sizes, batch, copies=4) + whole
 
 
 def _of_evaluation(sizes: ModelSizes, config: JobConfig, batch: Batch) -> int:

@@ -25,6 +25,7 @@ from arkor.protocol.batches import Batches
 from arkor.protocol.config import JobConfig
 from arkor.text import many
 
+_LIKE = 0.9  # of the longest row: rows that are as long on average are of like length
 _AMPLE = 0.5  # of the memory: other programs may take some more
 
 
@@ -46,8 +47,9 @@ class Examples:
             return None
         size = min(rows, len(self.tokens))
         longest = min(max(self.tokens), config.max_length or max(self.tokens))
-        counted = sum(heapq.nlargest(size, self.counted))
-        return Batch(rows=size, tokens=longest, counted=min(counted, size * longest))
+        counted = min(sum(heapq.nlargest(size, self.counted)), size * longest)
+        varies = sum(self.tokens) < _LIKE * longest * len(self.tokens)
+        return Batch(rows=size, tokens=longest, counted=counted, varies=varies)
 
 
 def estimator(sizes: ModelSizes, data: Data) -> Callable[[JobConfig], TrainingMemory]:

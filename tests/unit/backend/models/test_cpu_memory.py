@@ -38,7 +38,10 @@ def test_what_takes_more() -> None:
     """Each of these settings counts."""
     usual = total()
     more: list[int] = [
-        *(total(attrs.evolve(BATCH, **change)) for change in ({"rows": 8}, {"tokens": 1024}, {"counted": 2000})),
+        *(
+            total(attrs.evolve(BATCH, **change))
+            for change in ({"rows": 8}, {"tokens": 1024}, {"counted": 2000}, {"varies": True})
+        ),
         *(total(**change) for change in ({"lora_r": 64}, {"modules_to_save": ["lm_head"]})),
         total(held_out=Batch(rows=64, tokens=512, counted=20_000)),
     ]

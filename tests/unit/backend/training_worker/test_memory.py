@@ -61,6 +61,11 @@ def test_the_largest_batch_is_that_of_the_longest_rows(tmp_path: Path) -> None:
     batch = examples.largest_batch(config, 2)
     assert batch is not None
     assert (batch.rows, batch.tokens, batch.counted) == (2, max(examples.tokens), sum(sorted(examples.counted)[-2:]))
+    assert batch.varies
+    like = data_of(tmp_path, config, [40, 39, 40])
+    alike = Examples(lengths_of(like.train), counted_of(like.train)).largest_batch(config, 2)
+    assert alike is not None
+    assert not alike.varies
     assert Examples(lengths_of(data.eval), counted_of(data.eval)).largest_batch(config, 2) is None
 
 
