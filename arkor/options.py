@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from arkor.errors import UnknownOption
 
-_CLOSE = 0.7  # of difflib: "stop" is no misspelt "top_p", but "adaptor" is an "adapter"
+_CLOSE = 0.7  # of difflib: "top_k" is a misspelt "top_p", "best_of" is none, and "adaptor" is an "adapter"
 _BY_KEYWORD = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
 
 Target = TypeVar("Target", bound=Callable[..., Any])

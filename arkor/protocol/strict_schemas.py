@@ -30,9 +30,9 @@ def strict_fault(schema: Any, place: str = "schema") -> str | None:
             continue
         if inner.get("additionalProperties") is not False:
             return f"strict: true needs additionalProperties: false on every object; {one_line(where)} has not"
-        required = inner.get("required")
+        required, properties = inner.get("required"), inner.get("properties")
         listed = required if isinstance(required, list) else []
-        for name in inner.get("properties") or ():
+        for name in properties if isinstance(properties, Mapping) else ():
             if name not in listed:
                 return f"strict: true needs every property in required; {one_line(f'{where} lacks {name}')}"
     return None

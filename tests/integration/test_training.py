@@ -202,6 +202,8 @@ def test_it_starts_with_what_makes_its_adapters(run: Run) -> None:
         "lrSchedulerType": "linear",
         "weightDecay": 0.0,
         "maxGradNorm": 1.0,
+        "metricForBestModel": "eval_loss",
+        "greaterIsBetter": False,
         "warmupSteps": 0,
         "loggingSteps": 1,
         "applyChatTemplate": True,

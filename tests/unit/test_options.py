@@ -38,7 +38,7 @@ GIVEN: dict[str, Any] = {"name": "run", "model": "m", "dataset": {"type": "huggi
         ("temprature", QUESTION, "temperature"),
         ("temp", QUESTION, "temperature"),
         ("max_token", QUESTION, "max_tokens"),
-        ("stop", QUESTION, None),
+        ("halt", QUESTION, None),
         ("", SETTINGS, None),
         ("__", SETTINGS, None),
     ],

@@ -160,7 +160,7 @@ def test_both_spellings_are_understood(ask: Callable[..., requests.Response]) ->
         ({"messages": []}, "messages"),
         ({"temperature": -1}, "temperature"),
         ({"stream": "yes"}, "stream"),
-        ({"stop": ["x"]}, "stop"),
+        ({"stop": [3]}, "stop"),
         ({"baseModel": None}, "either adapter or baseModel"),
         ({"adapter": {"kind": "final", "jobId": "job_x"}}, "either adapter or baseModel"),
         ({"baseModel": None, "adapter": {"kind": "last"}}, "adapter"),

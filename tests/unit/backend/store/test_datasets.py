@@ -16,7 +16,8 @@ pytest.importorskip("sqlalchemy")
 from flask.testing import FlaskClient
 
 from arkor.backend.backend import Backend
-from arkor.backend.routes import jobs as job_routes
+from arkor.backend.jobs import creating
+from arkor.backend.jobs.admission import Admitted
 from arkor.backend.store import datasets as module
 from arkor.backend.store.database import now
 from arkor.backend.store.jobs import NewJob
@@ -136,11 +137,11 @@ def test_a_job_whose_rows_were_just_deleted_is_refused(tenant: Tenant, monkeypat
     """They went after its settings were checked: it would fail with nobody knowing why."""
     job_id = tenant.ended_job()
 
-    def admit_then_delete(config: dict[str, Any], *_: Any) -> dict[str, Any]:
+    def admit_then_delete(config: dict[str, Any], *_: Any, **__: Any) -> Admitted:
         tenant.backend.deleter.delete(job_id)
-        return config
+        return Admitted(config)
 
-    monkeypatch.setattr(job_routes, "admit", admit_then_delete)
+    monkeypatch.setattr(creating, "admit", admit_then_delete)
     status, error = tenant.submits()
     assert (status, "upload it again" in error) == (422, True)
     assert not tenant.backend.store.queue.has_work()
