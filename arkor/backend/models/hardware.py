@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from arkor.backend.processes.memory_limit import free_bytes
+from arkor.backend.processes.memory_limit import free_bytes, limit_bytes
 
 _SMI_TIMEOUT_S = 5.0
 
@@ -24,6 +24,13 @@ def available_bytes() -> int:
     """Return the memory that a new process can take, in bytes: of the machine, and of this process's control group."""
     machine = int(psutil.virtual_memory().available)
     of_group = free_bytes()
+    return machine if of_group is None else min(machine, of_group)
+
+
+def total_bytes() -> int:
+    """Return the most memory that a process can ever take, in bytes: that of the machine, or of the control group."""
+    machine = int(psutil.virtual_memory().total)
+    of_group = limit_bytes()
     return machine if of_group is None else min(machine, of_group)
 
 

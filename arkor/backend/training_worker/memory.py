@@ -87,13 +87,15 @@ class Fitted:
 def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
     """Find batches that the memory suffices for.
 
+    If other programs have taken so much that no batch fits now, the smallest one has to do: they may give it back.
+
     Args:
         config: the job's settings.
         data: the rows as the model sees them.
         model_path: where the model is; one that is not on this machine yet is not looked at.
 
     Raises:
-        ArkorError: not even batches of one row fit.
+        ArkorError: not even batches of one row would fit into all of the memory.
     """
     sizes = ModelSizes.of_folder(Path(model_path))
     if sizes is None:
@@ -107,7 +109,11 @@ def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
             note = None if smaller == config else _note(config, batches, estimate(config).total, available)
             return Fitted(smaller, note, is_ample=needed <= _AMPLE * available)
         batches = batches.smaller()
-    raise ArkorError(refusal(smaller, estimate, available))
+    total = hardware.total_bytes()
+    if estimate(smaller).total > total:
+        raise ArkorError(refusal(smaller, estimate, total))
+    smallest = Batches.of(smaller.to_wire())
+    return Fitted(smaller, None if smaller == config else _note(config, smallest, estimate(config).total, available))
 
 
 def _note(config: JobConfig, batches: Batches, needed: int, available: int) -> str:

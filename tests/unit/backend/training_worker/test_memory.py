@@ -47,7 +47,12 @@ def data_of(folder: Path, config: JobConfig, lengths: list[int]) -> Data:
 def available(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Set the memory of the machine, in bytes."""
     monkeypatch.setattr(hardware, "held_bytes", lambda _pid: 0)
-    return lambda found: monkeypatch.setattr(hardware, "available_bytes", lambda: found)
+
+    def set_bytes(found: int, total: int | None = None) -> None:
+        monkeypatch.setattr(hardware, "available_bytes", lambda: found)
+        monkeypatch.setattr(hardware, "total_bytes", lambda: found if total is None else total)
+
+    return set_bytes
 
 
 def test_the_largest_batch_is_that_of_the_longest_rows(tmp_path: Path) -> None:
@@ -113,6 +118,17 @@ def test_one_row_that_does_not_fit_fails_with_advice(tmp_path: Path, model: Path
     available(estimator(sizes, data)(job(batch_size=1)).total - 1)
     with pytest.raises(ArkorError, match=r"to train small: .* It would fit with gradient_checkpointing=True; or"):
         fitted(config, data, str(model))
+
+
+def test_one_row_that_does_not_fit_now_is_tried(tmp_path: Path, model: Path, available: Any) -> None:
+    """The memory is there, and others have it: they may give it back."""
+    config = job(batch_size=2)
+    data = data_of(tmp_path, config, [2000] * 9)
+    available(1, 64 * GIB)
+    found = fitted(config, data, str(model))
+    assert found.config == job(batch_size=1, gradient_accumulation_steps=2)
+    assert found.note is not None
+    assert (found.is_ample, fitted(found.config, data, str(model)).note) == (False, None)
 
 
 def test_a_model_that_is_not_here_yet_is_not_looked_at(tmp_path: Path, available: Any) -> None:
