@@ -73,8 +73,9 @@ def unpause(job_id: str) -> dict[str, Any]:
         if backend().store.queue.is_pausing(job.id):
             raise _try_again(f"Job {job.id} is saving a checkpoint, and paused then")
         raise Refusal(409, f"Job {job.id} is {require_job(job_id).status}, not paused.")
+    queued = require_job(job_id).to_wire()  # before it may be started
     backend().scheduler.submitted()
-    return {"job": require_job(job_id).to_wire()}
+    return {"job": queued}
 
 
 @blueprint.post("/v1/jobs/<job_id>/resume")

@@ -41,7 +41,8 @@ def test_a_job_that_is_saving_can_be_unpaused_in_a_moment(
     job = client.wait_for(job_id, "paused")
     assert job["pauseReason"] == "it was paused by a person"
     status, body = _post(client, job_id, "unpause")
-    assert (status, body["job"]["status"]) == (200, "queued")
+    assert status == 200
+    assert body["job"]["status"] in {"queued", "running"}  # the scheduler may have been awake
     assert "pauseReason" not in body["job"]
 
 
