@@ -47,10 +47,6 @@ class Batches:
         size = next(sizes, None)
         return None if size is None else Batches(size, self.count * self.size // size)
 
-    def smallest(self) -> Batches:
-        """Return batches of one row."""
-        return Batches(1, self.count * self.size)
-
     def applied_to(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a job's settings with these batches; those of evaluations become smaller to the same part."""
         asked = Batches.of(config)

@@ -26,8 +26,6 @@ from arkor.protocol.config import JobConfig, sources_of
 from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
 
-_MOST_BYTES_A_TOKEN = 12  # of a row's JSON, on average; English text has 4 to 5 a token
-
 
 def check_name(name: Any) -> str:
     """Return a job's name.
@@ -73,8 +71,7 @@ def admit(
         base = find_base(parsed.base_adapter, project, store, settings)
         if base is not None:
             parsed = going_on_from(parsed, base)
-        tokens = _least_tokens(parsed, project, store.datasets)
-        models.check(parsed.model, parsed, settings.model_root, least_tokens=tokens, spare_bytes=spare_bytes)
+        models.check(parsed.model, parsed, settings.model_root, spare_bytes=spare_bytes)
     except (ConfigError, ModelError) as exc:
         raise Refusal(422, str(exc)) from exc
     return Admitted(parsed.to_wire(), base)
@@ -98,13 +95,6 @@ def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datase
     except ConfigError as exc:
         raise Refusal(422, str(exc)) from exc
     return parsed
-
-
-def _least_tokens(config: JobConfig, project: Project, datasets: Datasets) -> int:
-    """Return how many tokens the longest row has at least, as far as the size of uploaded rows tells."""
-    source = config.dataset_source
-    uploaded = datasets.get(project.id, str(source.get("id"))) if source.get("type") == "dataset" else None
-    return 1 if uploaded is None else max(1, uploaded.size_bytes // max(1, uploaded.rows) // _MOST_BYTES_A_TOKEN)
 
 
 def _check_dataset(field: str, source: Mapping[str, Any], project: Project, datasets: Datasets) -> None:

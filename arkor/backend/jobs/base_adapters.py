@@ -21,8 +21,8 @@ from arkor.protocol.jobs import AdapterRef
 from arkor.serving.refusal import Refusal
 
 _SHAPE = (
-    *("lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "use_dora", "layers_to_transform"),
-    "modules_to_save",
+    *("lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "use_dora"),
+    *("layers_to_transform", "modules_to_save"),
 )
 
 
@@ -72,6 +72,4 @@ def going_on_from(config: JobConfig, base: FoundAdapter) -> JobConfig:
             raise ConfigError(name, f"is {given!r}, but base_adapter has {its!r}: give that, or leave lora out")
     shape = {name: value for name, value in before.items() if value is not None}
     named = {**(config.base_adapter or {}), "sha256": base.artifact.sha256}
-    return attrs.evolve(
-        config, base_adapter=named, **{name: value for name, value in shape.items() if value is not None}
-    )
+    return attrs.evolve(config, base_adapter=named, **shape)

@@ -13,7 +13,6 @@ from arkor.backend.models.pulling import check_space
 from arkor.backend.models.sizes import ModelSizes
 from arkor.backend.models.weights import count_parameters
 from arkor.errors import ModelError
-from arkor.protocol.batches import Batches
 from arkor.protocol.config import JobConfig
 
 _GIB = 2**30
@@ -24,16 +23,15 @@ _ACTIVATIONS_SHARE = 0.3
 _BYTES_A_NUMBER = {"cpu": 4.0, "cuda": 2.0, "cuda, 4 bits": 0.7}
 
 
-def check(name: str, config: JobConfig, root: Path | None, *, least_tokens: int = 1, spare_bytes: int = 0) -> None:
+def check(name: str, config: JobConfig, root: Path | None, *, spare_bytes: int = 0) -> None:
     """Check that a model exists, can be had, and fits into the memory there is; takes no longer than the hub does.
 
-    A job whose batches are too large is not refused: its worker divides them, as it knows the lengths of the rows.
+    Batches and lengths are no reason to refuse a job: its worker knows the rows, and divides batches.
 
     Args:
         name: the job's model.
         config: the job's settings.
         root: folder below which model folders have to lie; None allows none.
-        least_tokens: tokens that the longest row has at least.
         spare_bytes: memory in use that will be free when the job starts.
 
     Raises:
@@ -49,7 +47,7 @@ def check(name: str, config: JobConfig, root: Path | None, *, least_tokens: int 
         if sizes is None:
             _check_parameters(name, config, count_parameters(folder), spare_bytes)
         else:
-            _check_sizes(sizes, config, least_tokens, spare_bytes)
+            _check_sizes(sizes, config, spare_bytes)
 
 
 def _folder(name: str, root: Path | None) -> Path | None:
@@ -68,18 +66,15 @@ def _folder(name: str, root: Path | None) -> Path | None:
     return folder
 
 
-def _check_sizes(sizes: ModelSizes, config: JobConfig, least_tokens: int, spare_bytes: int) -> None:
-    """Refuse a job whose model does not fit with batches of one row, on a CPU."""
-    smallest = JobConfig.from_wire(Batches.of(config.to_wire()).smallest().applied_to(config.to_wire()))
+def _check_sizes(sizes: ModelSizes, config: JobConfig, spare_bytes: int) -> None:
+    """Refuse a job whose model does not fit even with a row of one token, on a CPU."""
 
     def estimate(settings: JobConfig) -> TrainingMemory:
-        return TrainingMemory.of(
-            sizes, settings, Batch(rows=1, tokens=min(least_tokens, settings.max_length or least_tokens))
-        )
+        return TrainingMemory.of(sizes, settings, Batch(rows=1, tokens=1))
 
     available = hardware.available_bytes() + spare_bytes
-    if estimate(smallest).total > available:
-        raise ModelError(refusal(smallest, estimate, available))
+    if estimate(config).total > available:
+        raise ModelError(refusal(config, estimate, available))
 
 
 def _check_parameters(name: str, config: JobConfig, parameters: int | None, spare_bytes: int) -> None:

@@ -1,6 +1,6 @@
 """How much memory a training takes on a CPU: an estimate from the sizes of the model and the settings of the job.
 
-``bench/memory.py`` prints it beside what trainings take; docs/training.md has the figures.
+``bench/memory.py`` prints it beside what trainings take; bench/README.md has the figures.
 """
 
 from __future__ import annotations

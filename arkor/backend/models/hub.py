@@ -66,11 +66,7 @@ def cached_folder(name: str) -> Path | None:
     Args:
         name: its id, ``owner/name``.
     """
-    if not is_hub_id(name) or not is_cached(name):
-        return None
-    from huggingface_hub import try_to_load_from_cache
-
-    return Path(str(try_to_load_from_cache(name, "config.json"))).parent
+    return _config_folder(name) if is_hub_id(name) and is_cached(name) else None
 
 
 def is_cached(name: str) -> bool:
@@ -89,10 +85,16 @@ def cached_revision(name: str) -> str | None:
     Args:
         name: its id, ``owner/name``.
     """
+    folder = _config_folder(name)
+    return None if folder is None else folder.name
+
+
+def _config_folder(name: str) -> Path | None:
+    """Return the folder of the commit whose configuration is in the hub cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(name, "config.json")  # in the folder of the commit
-    return Path(config).parent.name if isinstance(config, str) else None
+    config = try_to_load_from_cache(name, "config.json")
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def _parameters(info: Any) -> int | None:

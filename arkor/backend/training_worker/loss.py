@@ -21,7 +21,7 @@ from arkor.backend.models.cpu_memory import MOST_LOGITS
 from arkor.backend.training_worker.examples.tokenize import IGNORED
 from arkor.backend.training_worker.limits.device import return_free_memory
 
-_ACCURACY = "_mean_token_accuracy"  # behind a prefix, such as "eval"
+_ACCURACY = "mean_token_accuracy"  # TRL's name
 
 
 @attrs.define
@@ -57,7 +57,7 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         output = super().evaluation_loop(*arguments, metric_key_prefix=metric_key_prefix, **options)
         if self._evaluated.tokens:
             output.metrics[f"{metric_key_prefix}_loss"] = self._evaluated.loss / self._evaluated.tokens
-            output.metrics[f"{metric_key_prefix}{_ACCURACY}"] = self._evaluated.correct / self._evaluated.tokens
+            output.metrics[f"{metric_key_prefix}_{_ACCURACY}"] = self._evaluated.correct / self._evaluated.tokens
         return_free_memory()
         return output
 
@@ -65,7 +65,7 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         """Evaluate a batch."""
         tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
         found = super().prediction_step(model, inputs, *arguments, **options)
-        accuracy = self._metrics["eval"].pop(_ACCURACY.removeprefix("_"))[-1]  # TRL would log the mean of the batches
+        accuracy = self._metrics["eval"].pop(_ACCURACY)[-1]  # TRL would log the mean of the batches
         if tokens:
             self._evaluated.loss += float(found[0]) * tokens
             self._evaluated.correct += round(accuracy * tokens)
@@ -96,7 +96,7 @@ class CountedLossTrainer(TokenMeanTrainer):
             logits = model(**arguments, use_cache=False).logits[0]
         if not self.model.training:
             correct = int((logits.argmax(-1) == targets[counted]).sum())
-            self._metrics["eval"][_ACCURACY.removeprefix("_")].append(correct / count)
+            self._metrics["eval"][_ACCURACY].append(correct / count)
         total = torch.nn.functional.cross_entropy(logits.float(), targets[counted], reduction="sum")
         return total / (count if num_items_in_batch is None else num_items_in_batch)
 

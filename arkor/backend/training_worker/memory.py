@@ -101,19 +101,18 @@ def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
     if sizes is None:
         return Fitted(config)
     estimate, available = estimator(sizes, data), hardware.available_bytes() + hardware.held_bytes(os.getpid())
-    batches: Batches | None = Batches.of(config.to_wire())
-    while batches is not None:
-        smaller = JobConfig.from_wire(batches.applied_to(config.to_wire()))
-        needed = estimate(smaller).total
-        if needed <= available:
-            note = None if smaller == config else _note(config, batches, estimate(config).total, available)
-            return Fitted(smaller, note, is_ample=needed <= _AMPLE * available)
-        batches = batches.smaller()
+    asked = config.to_wire()
+    batches, smaller = Batches.of(asked), Batches.of(asked).smaller()
+    found, needed = config, estimate(config).total
+    while needed > available and smaller is not None:
+        batches, smaller = smaller, smaller.smaller()
+        found = JobConfig.from_wire(batches.applied_to(asked))
+        needed = estimate(found).total
     total = hardware.total_bytes()
-    if estimate(smaller).total > total:
-        raise ArkorError(refusal(smaller, estimate, total))
-    smallest = Batches.of(smaller.to_wire())
-    return Fitted(smaller, None if smaller == config else _note(config, smallest, estimate(config).total, available))
+    if needed > available and needed > total:
+        raise ArkorError(refusal(found, estimate, total))
+    note = None if found == config else _note(config, batches, estimate(config).total, available)
+    return Fitted(found, note, is_ample=needed <= _AMPLE * available)
 
 
 def _note(config: JobConfig, batches: Batches, needed: int, available: int) -> str:

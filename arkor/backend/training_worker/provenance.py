@@ -103,7 +103,6 @@ def _settings(config: JobConfig, data: Data, device: Device) -> dict[str, Any]:
         "allow_dropped_fields": [],
         "chat_template_kwargs": {},
         "eval_batch_size": eval_batch_size(config),
-        "metric_for_best_model": best_by(config)[0],
         "greater_is_better": best_by(config)[1],
         "data_seed": config.value("seed"),
         "dtype": device.dtype,
