@@ -1,4 +1,4 @@
-"""The batches of a job whose memory ran out: smaller ones, and more of them in an optimizer step.
+"""The batches of a job that lacks memory: smaller ones, and more of them in an optimizer step.
 
 Protocol: docs/protocol.md, "Worker reports".
 """

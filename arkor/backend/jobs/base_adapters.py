@@ -47,7 +47,8 @@ def find_base(
         found = find_adapter(wanted, project, store, settings)
     except Refusal as exc:
         raise ConfigError("base_adapter", str(exc)) from exc
-    if given.get("sha256") not in {None, found.artifact.sha256}:
+    sha256 = given.get("sha256")
+    if sha256 is not None and sha256 != found.artifact.sha256:
         raise ConfigError("base_adapter", f"job {found.job.id} has another adapter than the one of that SHA-256")
     return found
 

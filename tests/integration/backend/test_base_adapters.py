@@ -72,6 +72,7 @@ def test_a_checkpoint_that_was_removed_is_none(client: Client, shared: BackendPr
         ),
         ({"baseAdapter": {"kind": "checkpoint", "step": 3}}, "no checkpoint of step 3: it is completed; it has check"),
         ({"baseAdapter": {"kind": "final", "sha256": "0" * 64}}, "base_adapter: job {job} has another adapter than"),
+        ({"baseAdapter": {"kind": "final", "sha256": []}}, "base_adapter: job {job} has another adapter than"),
         ({"baseAdapter": {"kind": "final", "name": "x"}}, "base_adapter: an adapter has no name"),
         ({"baseAdapter": {"kind": "newest"}}, 'base_adapter: must be like {"kind": "final"'),
     ],
