@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         CredentialsError as CredentialsError,
         DatasetError as DatasetError,
         EntryError as EntryError,
+        EvaluationFailed as EvaluationFailed,
         InterpreterMissing as InterpreterMissing,
         LocalBackendError as LocalBackendError,
         ModelError as ModelError,
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
         UpgradeRequired as UpgradeRequired,
         WaitTimeout as WaitTimeout,
     )
+    from arkor.evaluation.report import EvaluationReport as EvaluationReport
     from arkor.http.deprecation import (
         Notice as Notice,
         last_notice as last_notice,
@@ -111,6 +113,7 @@ if TYPE_CHECKING:
         JobConfig as JobConfig,
         LoraConfig as LoraConfig,
     )
+    from arkor.protocol.evaluations import Evaluation as Evaluation, EvaluationOptions as EvaluationOptions
     from arkor.protocol.events import (
         CheckpointSavedEvent as CheckpointSavedEvent,
         Event as Event,
@@ -210,6 +213,7 @@ _HOMES = {
         "CredentialsError",
         "DatasetError",
         "EntryError",
+        "EvaluationFailed",
         "InterpreterMissing",
         "LocalBackendError",
         "ModelError",
@@ -227,6 +231,8 @@ _HOMES = {
         "UpgradeRequired",
         "WaitTimeout",
     ),
+    "arkor.evaluation.report": ("EvaluationReport",),
+    "arkor.protocol.evaluations": ("Evaluation", "EvaluationOptions"),
     "arkor.protocol.events": (
         "CheckpointSavedEvent",
         "Event",

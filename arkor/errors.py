@@ -17,6 +17,7 @@
     ├── Aborted                  the abort event was set
     ├── WaitTimeout              the deadline passed (also a TimeoutError)
     ├── TrainingFailed           raise_for_status() on a job that did not complete (in client/result.py)
+    ├── EvaluationFailed         an evaluation that ended without a report
     ├── ConfigError              a setting out of its range (also a ValueError)
     │   └── UnknownOption        an option that does not exist (also a TypeError)
     ├── DatasetError             rows that cannot be trained on (also a ValueError)
@@ -186,6 +187,28 @@ class ConfigError(ArkorError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.args[1]}"
+
+
+class EvaluationFailed(ArkorError):
+    """An evaluation ended without a report.
+
+    Attributes:
+        evaluation_id: the evaluation.
+        job_id: its job.
+        status: ``failed`` or ``cancelled``.
+        reason: why, in the backend's words; may be empty.
+    """
+
+    def __init__(self, evaluation_id: str, job_id: str, status: str, reason: str) -> None:
+        super().__init__(evaluation_id, job_id, status, reason)
+        self.evaluation_id = evaluation_id
+        self.job_id = job_id
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        how = "was cancelled" if self.status == "cancelled" else "failed"
+        return f"Evaluation {self.evaluation_id} of job {self.job_id} {how}: {self.reason or 'no reason is known'}"
 
 
 class UnknownOption(ConfigError, TypeError):

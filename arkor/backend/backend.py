@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from arkor.backend.activity import Activity
+from arkor.backend.evaluations.service import EvaluationService
 from arkor.backend.event_streams import EventStreams
 from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Targets
@@ -43,6 +44,7 @@ FEATURES = (
     "base-adapter",
     "pause-jobs",
     "resume-jobs",
+    "evaluations",
 )
 
 
@@ -79,17 +81,19 @@ class Backend:
         self.previews = Previews(settings)
         self.activity = Activity()
         self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
-        self.feed.listen(self.streams.publish)
+        self.evaluations = EvaluationService(settings, self.store, self.inference, self.targets)
+        self.feed.listen(self._pass_on)
         self.stopping = False
 
     def start(self) -> None:
         """Begin to train what is queued, and take over what was running."""
         self.scheduler.start()
         self.deleter.remove_left_behind()  # after the workers of deleted jobs have been ended
+        self.evaluations.start()
 
     def is_idle(self, seconds: float) -> bool:
         """Whether for that long nobody has asked for anything, and there is nothing to do."""
-        return self.activity.idle_s() >= seconds and not self.pulls.busy and not self.store.queue.has_work()
+        return self.activity.idle_s() >= seconds and not self.pulls.busy and not self._has_work()
 
     def stop(self) -> None:
         """Refuse new requests, end the event streams and the chats, and let the workers save what they have.
@@ -102,7 +106,15 @@ class Backend:
         self.row_checks.close()
         self.previews.close()
         self.inference.close()
+        self.evaluations.stop()
         self.scheduler.stop()
+
+    def _pass_on(self, job_id: str) -> None:
+        self.streams.publish(job_id)
+        self.evaluations.heard_of(job_id)
+
+    def _has_work(self) -> bool:
+        return self.store.queue.has_work() or self.store.evaluations.has_work()
 
     def close(self) -> None:
         """Close the database. Nothing may use the backend afterwards."""

@@ -55,10 +55,17 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     metavar="SECONDS",
     help="How long a job that is paused because the disk is full waits for room until it fails (default 24 h).",
 )
+@click.option(
+    "--check-served/--no-check-served",
+    "checks_served",
+    default=None,
+    help="Check after each job with held-out rows that chats get the adapter that was trained (the default), or do not.",
+)
 @click.option("--worker", "worker_module", hidden=True)
 @click.option("--models", "models_module", hidden=True)
 @click.option("--chat", "chat_module", hidden=True)
 @click.option("--preview", "preview_module", hidden=True)
+@click.option("--evaluation", "evaluation_module", hidden=True)
 @click.option("--preview-cap", type=_COUNT, hidden=True)
 @click.option("--chat-cap", type=_COUNT, hidden=True)
 @click.option("--stream-cap", type=_COUNT, hidden=True)

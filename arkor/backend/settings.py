@@ -35,6 +35,9 @@ class Settings:
         preview_module: what ``python -m`` runs to show rows as a model sees them.
         preview_cap: previews made at the same time, at least 1; beyond it a 503.
         preview_limit_s: seconds after which a preview is given up.
+        evaluation_module: what ``python -m`` runs to make a report.
+        checks_served: whether a job with held-out rows is followed by a check that the adapter that answers is the one
+            that was trained.
         ping_s: seconds between two signs of life on a silent event stream.
         lease_s: seconds a worker may be silent before its attempt is lost.
         first_lease_s: the same from its start until its first report.
@@ -68,6 +71,8 @@ class Settings:
     preview_module: str = "arkor.backend.training_worker.preview"
     preview_cap: int = 2
     preview_limit_s: float = 3600.0
+    evaluation_module: str = "arkor.backend.evaluation_worker"
+    checks_served: bool = True
     ping_s: float = 5.0
     lease_s: float = 15.0
     first_lease_s: float = 60.0

@@ -25,6 +25,8 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "logs": "Print a job's events.",
         "metrics": "Print a job's metrics: loss, learning rate, speed.",
         "cancel": "Stop a job.",
+        "evaluate": "Find out whether a job's adapter is better than its base model.",
+        "report": "Print the newest report of a job.",
         "download": "Download a job's adapter and checkpoints.",
     },
     "Models and data": {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from arkor.cli.display.output import Showing
+from arkor.cli.evaluating import AnswerBar, telling_how_to_wait
 from arkor.cli.options import command_for, duration, events_option, how_to_go_on, telling_how_to_go_on
 from arkor.protocol.events import Event, TrainingLogEvent
 from arkor.protocol.jobs import JobStatus, TrainingJob
@@ -17,6 +18,7 @@ from arkor.text import one_line, printable
 
 if TYPE_CHECKING:
     from arkor.client.result import TrainingResult
+    from arkor.http.abort import Deadline
     from arkor.trainer.trainer import Trainer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,6 +124,7 @@ def followed(
         on_event: called with each event, after it is shown.
     """
     from arkor.entry.runner import follow
+    from arkor.http.abort import Deadline
 
     last_step = 0
 
@@ -133,14 +136,43 @@ def followed(
         on_event(event)
 
     unpause = command_for("jobs unpause", trainer, job, elsewhere)
+    deadline = Deadline(timeout)
     with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere), shown.following(job, unpause):
         result = follow(trainer, job, say=shown.say, timeout=timeout, on_event=show)
+    if result.status == JobStatus.COMPLETED and result.job.config.get("evaluation") is not None:
+        _show_verdict(result, shown, command_for("report", trainer, result.job, elsewhere), deadline)
     if result.job.error and result.status != JobStatus.COMPLETED:
         click.echo(printable(f"Error: {result.job.error}"), err=True)
     if _may_be_resumed(trainer, result.job, last_step):
         resume = command_for("jobs resume", trainer, result.job, elsewhere)
         click.echo(f"To go on from its last checkpoint, if it saved one: {resume}", err=True)
     return result
+
+
+def _show_verdict(result: TrainingResult, shown: Showing, command: str, deadline: Deadline) -> None:
+    """Wait for the report that the job's settings ask for, and say its verdict in a line.
+
+    Args:
+        result: of the job, which has completed.
+        shown: how the job is shown.
+        command: prints the whole report.
+        deadline: of the whole command.
+
+    Raises:
+        WaitTimeout: the deadline passed.
+        Interrupted: Ctrl-C.
+    """
+    from arkor.errors import EvaluationFailed
+
+    try:
+        with telling_how_to_wait(command), AnswerBar() as bar:
+            report = result.report(timeout=deadline.remaining(), on_progress=bar.update)
+    except EvaluationFailed as exc:  # the job itself is completed
+        click.echo(printable(f"Warning: {exc}"), err=True)
+        return
+    shown.say(one_line(f"Evaluation: {report.verdict} ({command} shows all of it)"))
+    if report.check is not None and not report.check.is_same:
+        click.echo(printable(f"Warning: {report.check}"), err=True)
 
 
 def _started(trainer: Trainer, *, unless_running: bool) -> tuple[Trainer, TrainingJob]:

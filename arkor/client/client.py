@@ -1,4 +1,5 @@
-"""Every call a backend answers, one method each; ``jobs``, ``history``, ``previews`` and ``deployments`` bring theirs.
+"""Every call a backend answers, one method each; ``jobs``, ``history``, ``previews``, ``evaluations`` and ``deployments`` bring
+theirs.
 
 Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Inference", "Self-hosted backend".
 """
@@ -26,6 +27,7 @@ from arkor.client.chat import (
 )
 from arkor.client.deployments import DeploymentCalls
 from arkor.client.downloads import download
+from arkor.client.evaluations import EvaluationCalls
 from arkor.client.history import HistoryCalls
 from arkor.client.previews import PreviewCalls
 from arkor.client.uploads import upload
@@ -91,7 +93,7 @@ class ModelStatus:
         return cls(**wire.known_fields(cls, {"id": "", **body}))
 
 
-class CloudApiClient(DeploymentCalls, HistoryCalls, PreviewCalls):
+class CloudApiClient(DeploymentCalls, EvaluationCalls, HistoryCalls, PreviewCalls):
     """One backend, spoken to under one identity.
 
     Args:

@@ -28,6 +28,7 @@ _NEED_FEATURE = {
     "metric_for_best_model": "best-metric",
     "greater_is_better": "best-metric",
     "base_adapter": "base-adapter",
+    "evaluation": "evaluations",
 }
 
 _BLANKS = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # what requests takes for a blank
@@ -67,7 +68,7 @@ class JobCalls(CapabilityCalls):
         if any(wire.mapping(source).get("columns") for source in (config.dataset_source, config.eval_dataset_source)):
             self.require("columns", "columns of a data set")
         for setting, feature in _NEED_FEATURE.items():
-            if getattr(config, setting):
+            if getattr(config, setting) not in (None, False):
                 self.require(feature, setting)
 
     def get_job(self, scope: Scope, job_id: str) -> TrainingJob:

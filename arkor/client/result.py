@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
 
     from arkor.client.chat import ChatOptions, ChatResponse, CompletionOptions
+    from arkor.client.evaluating import EvaluateOptions
+    from arkor.evaluation.report import EvaluationReport
     from arkor.protocol.job_metrics import Metrics
     from arkor.protocol.receipt import Receipt
     from arkor.protocol.record import TrainingRecord
@@ -48,6 +50,9 @@ def _no_download(_job_id: str, _artifact: Artifact, _dest: Path, _on_progress: P
 
 Download = Callable[[str, Artifact, Path, "Progress | None"], Path]
 
+Evaluate = Callable[[str, str, "EvaluateOptions"], "EvaluationReport"]
+"""Makes the call of a name, ``evaluate`` or ``report``, for a job, with options."""
+
 
 @attrs.frozen
 class TrainingResult:
@@ -67,6 +72,7 @@ class TrainingResult:
     _record: Callable[[str], TrainingRecord | None] | None = attrs.field(
         default=None, kw_only=True, repr=False, eq=False
     )
+    _evaluate: Evaluate | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     @property
     def status(self) -> str:
@@ -148,6 +154,48 @@ class TrainingResult:
         if self._metrics is None:
             raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_metrics instead.")
         return self._metrics(self.job.id)
+
+    def evaluate(self, **options: Unpack[EvaluateOptions]) -> EvaluationReport:
+        """Have the backend find out whether the adapter is better than the model that the training started from.
+
+        Both answer the rows that the job held out. Scorers that fit the rows score the answers. The report says whether
+        the difference is more than chance; ``print`` shows it in a few lines. The backend keeps it with the job.
+
+        Args:
+            options: what to ask, of whom, and how to score it, see ``arkor.client.evaluating.EvaluateOptions``.
+
+        Raises:
+            UnknownOption, ConfigError: an option is none, or out of its range; nothing was sent.
+            DatasetError: the rows cannot be read.
+            EvaluationFailed: the evaluation could not be made, or was cancelled.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed; the evaluation goes on, and
+                ``report()`` waits for it.
+            UnsupportedByBackend: the backend makes no evaluations.
+
+        Example:
+            ``print(result.evaluate(limit=100))``
+        """
+        return self._reported("evaluate", options)
+
+    def report(self, **options: Unpack[EvaluateOptions]) -> EvaluationReport:
+        """Return the newest report of the run, and wait for it if its evaluation has not ended.
+
+        Args:
+            options: ``timeout``, ``abort_event`` and ``on_progress``, as of ``evaluate``.
+
+        Raises:
+            NotFound: no evaluation was asked for.
+            As ``evaluate`` otherwise.
+
+        Example:
+            ``result.report(timeout=600).save("report.html")``
+        """
+        return self._reported("report", options)
+
+    def _reported(self, call: str, options: EvaluateOptions) -> EvaluationReport:
+        if self._evaluate is None:
+            raise ArkorError("This result was not made by a trainer: attach one with Trainer.attach(job_id).")
+        return self._evaluate(call, self.job.id, options)
 
     def chat(self, *, base: bool = False, **options: Unpack[ChatOptions]) -> ChatResponse:
         """Ask what was trained.

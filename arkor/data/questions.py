@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ class Question:
 
     Attributes:
         messages: the conversation up to the last answer, as ``result.chat(messages=…)`` takes it.
-        expected: the last answer.
+        expected: the text of the last answer; empty if it calls functions alone.
+        tools: the functions that the model may call, as ``result.chat(tools=…)`` takes them; None if there are none.
+        expected_calls: the calls of the last answer, in chat completions form.
 
     Example:
         ``Question([{"role": "user", "content": "When do you open?"}], "At nine.")``
@@ -29,6 +32,8 @@ class Question:
 
     messages: list[Mapping[str, Any]]
     expected: str
+    tools: list[Mapping[str, Any]] | None = None
+    expected_calls: tuple[Mapping[str, Any], ...] = ()
 
 
 def split_questions(
@@ -74,30 +79,50 @@ def split_questions(
     return [questions[place] for place in train], [questions[place] for place in held_out]
 
 
+def question_of(row: Mapping[str, Any]) -> Question | None:
+    """Return what a good row asks, and the answer that it expects; None if it is plain text, which asks nothing."""
+    match row_format(row):
+        case "prompt_completion":
+            return _of_texts_or_turns(row["prompt"], row["completion"], row.get("tools"))
+        case "alpaca":
+            details = row.get("input") or ""
+            instruction = row["instruction"]
+            return _of_texts_or_turns(f"{instruction}\n\n{details}" if details else instruction, row["output"])
+        case "chatml":
+            return _of_turns(row["messages"], row.get("tools"))
+    return None
+
+
+def plain_prompt(row: Mapping[str, Any]) -> str | None:
+    """Return the text that a good row asks with where no chat template is used; None if it is a conversation."""
+    if row_format(row) == "alpaca":
+        details = row.get("input") or ""
+        context = f"### Input:\n{details}\n\n" if details else ""
+        return f"### Instruction:\n{row['instruction']}\n\n{context}### Response:\n"
+    prompt = row.get("prompt")
+    return prompt if isinstance(prompt, str) else None
+
+
 def _questions(source: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Question]:
     for row in rows:
-        match row_format(row):
-            case "prompt_completion":
-                yield _of_texts_or_turns(row["prompt"], row["completion"])
-            case "alpaca":
-                details = row.get("input") or ""
-                instruction = row["instruction"]
-                yield _of_texts_or_turns(f"{instruction}\n\n{details}" if details else instruction, row["output"])
-            case "chatml":
-                yield _of_turns(row["messages"])
-            case _:
-                raise DatasetError(source, "has rows of plain text, which ask nothing")
+        question = question_of(row)
+        if question is None:
+            raise DatasetError(source, "has rows of plain text, which ask nothing")
+        yield question
 
 
-def _of_texts_or_turns(prompt: Any, completion: Any) -> Question:
+def _of_texts_or_turns(prompt: Any, completion: Any, tools: Any = None) -> Question:
     if isinstance(prompt, str):
         return Question([{"role": "user", "content": prompt}], completion)
-    return _of_turns([*prompt, *completion])
+    return _of_turns([*prompt, *completion], tools)
 
 
-def _of_turns(turns: list[Mapping[str, Any]]) -> Question:
+def _of_turns(turns: list[Mapping[str, Any]], tools: Any = None) -> Question:
     last = max(place for place, turn in enumerate(turns) if turn["role"] == "assistant")
-    return Question(turns[:last], _text(turns[last].get("content")))
+    answer = turns[last]
+    offered = json.loads(tools) if isinstance(tools, str) else tools
+    calls = tuple(answer.get("tool_calls") or ())
+    return Question(turns[:last], _text(answer.get("content")), offered or None, calls)
 
 
 def _text(content: Any) -> str:

@@ -461,6 +461,12 @@ class JobConfig:
         of_rows=True,
     )
     load_in_4bit: bool | None = _setting(FLAG, "keep the base model in 4 bits; needs CUDA", value=False)
+    evaluation: Mapping[str, Any] | None = _setting(
+        MAPPING,
+        "the options of an evaluation that follows the job, see [Evaluations](#evaluations); `{}` for the defaults",
+        default="only the check is made, if rows are held out",
+        hash=False,
+    )
     dry_run: bool | None = _setting(
         FLAG, "the whole path on a few rows: at most 2 steps, 8 rows to train on, 4 held out", value=False
     )

@@ -15,7 +15,7 @@ from requests import Response
 from arkor.client.client import CloudApiClient
 from arkor.client.position import Offer, StreamPosition
 from arkor.client.reconnect import until_answered
-from arkor.client.result import Download, TrainingResult
+from arkor.client.result import Download, Evaluate, TrainingResult
 from arkor.client.stream import EventStream, ReconnectPolicy
 from arkor.errors import StreamError
 from arkor.http.abort import AbortScope, Deadline
@@ -75,6 +75,7 @@ class JobRecord:
         metrics: Callable[[str], Metrics],
         receipt: Callable[[str], Receipt | None],
         record: Callable[[str], TrainingRecord | None],
+        evaluate: Evaluate,
     ) -> None:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
@@ -85,6 +86,7 @@ class JobRecord:
         self._metrics = metrics
         self._receipt = receipt
         self._record = record
+        self._evaluate = evaluate
 
     @property
     def result(self) -> TrainingResult | None:
@@ -145,6 +147,7 @@ class JobRecord:
             metrics=self._metrics,
             receipt=self._receipt,
             record=self._record,
+            evaluate=self._evaluate,
         )
         self._ending = (self.position.offered, result)
 

@@ -17,9 +17,11 @@ import attrs
 from arkor.auth.identity import host_key
 from arkor.client.chat import ChatResponse
 from arkor.client.client import CloudApiClient
+from arkor.client.evaluating import EvaluateOptions, Evaluator
 from arkor.client.position import StreamPosition
 from arkor.client.project import ensure_project, find_project
 from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound
+from arkor.evaluation.report import EvaluationReport
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
 from arkor.protocol.config import JobConfig
 from arkor.protocol.job_metrics import Metrics
@@ -325,6 +327,7 @@ class Starter:
             metrics=self._metrics,
             receipt=self._receipt,
             record=self._made_from,
+            evaluate=self._evaluate,
         )
 
     def _download(self, job_id: str, artifact: Artifact, dest: Path, on_progress: Progress | None) -> Path:
@@ -338,6 +341,14 @@ class Starter:
     def _receipt(self, job_id: str) -> Receipt | None:
         client, scope = self.connect()
         return client.job_receipt(scope, job_id)
+
+    def _evaluate(self, call: str, job_id: str, options: EvaluateOptions) -> EvaluationReport:
+        client, scope = self.connect()
+        evaluator = Evaluator(
+            client=client, scope=scope, folder=self._project_dir, abort_event=self.abort_event
+        )
+        calls = {"evaluate": evaluator.evaluate, "report": evaluator.report}
+        return calls[call](job_id, options)
 
     def _made_from(self, job_id: str) -> TrainingRecord | None:
         client, scope = self.connect()

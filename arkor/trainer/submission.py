@@ -22,6 +22,7 @@ from arkor.http.abort import pause
 from arkor.protocol import wire
 from arkor.protocol.checks import NAME, Json
 from arkor.protocol.config import JobConfig, LoraConfig
+from arkor.protocol.evaluations import EvaluationOptions, evaluation_to_wire
 from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
 from arkor.protocol.progress import Progress
 from arkor.text import short_repr
@@ -61,6 +62,7 @@ class Submission:
         allow_dropped_fields: Sequence[str] | None,
         dataset_format: Json | None,
         dataset_split: Json | None,
+        evaluation: EvaluationOptions | Mapping[str, Any] | bool | None,
         **settings: Any,
     ) -> Submission:
         """Return the submission of a trainer's settings; all are those of ``Trainer``, further ones go on as they are.
@@ -79,6 +81,7 @@ class Submission:
             eval_dataset_source=None if eval_source is None else _source_to_wire(eval_source),
             dataset_format=format_to_wire(dataset_format),
             dataset_split=split_to_wire(dataset_split),
+            evaluation=evaluation_to_wire(evaluation),
             allow_dropped_fields=None if allow_dropped_fields is None else list(allow_dropped_fields),
             **settings,
             **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),

@@ -26,6 +26,7 @@ from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
 from arkor.protocol.checks import Json
 from arkor.protocol.config import JobConfig, LoraConfig
+from arkor.protocol.evaluations import EvaluationOptions
 from arkor.protocol.events import Event
 from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
 from arkor.system.forks import OwnToEachProcess
@@ -113,6 +114,9 @@ class Trainer(NotPickled):
             default detected. For Arkor Cloud any JSON value.
         dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``; by default no rows are held
             out. For Arkor Cloud any JSON value.
+        evaluation: an evaluation that the backend makes of the result: True, or a mapping with the options of
+            ``EvaluationOptions``, such as ``{"limit": 100}``. ``result.report()`` waits for it. By default there is
+            none.
         dry_run: run the whole path on a few rows for a few steps; by default False.
         abort_event: when set, ``wait()`` raises Aborted at once. The job goes on, if it was submitted; ``cancel()``
             stops it.
@@ -179,6 +183,7 @@ class Trainer(NotPickled):
         data_seed: int | None = None,
         dataset_format: Json | None = None,
         dataset_split: Json | None = None,
+        evaluation: EvaluationOptions | Mapping[str, Any] | bool | None = None,
         dry_run: bool | None = None,
         abort_event: threading.Event | None = None,
         reconnect: ReconnectPolicy | None = None,
@@ -228,6 +233,7 @@ class Trainer(NotPickled):
             data_seed=data_seed,
             dataset_format=dataset_format,
             dataset_split=dataset_split,
+            evaluation=evaluation,
             dry_run=dry_run,
         )
         options = RunOptions(

@@ -90,11 +90,29 @@ def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datase
         parsed = JobConfig.from_wire(config)
         supported.check_config(parsed)
         for name, source in sources_of(config).items():
-            _check_dataset(python_name(name), source, project, datasets)
-            _check_host(python_name(name), source, settings)
+            _check_there(python_name(name), source, project, datasets, settings)
     except ConfigError as exc:
         raise Refusal(422, str(exc)) from exc
     return parsed
+
+
+def admit_source(
+    field: str, source: Mapping[str, Any], project: Project, datasets: Datasets, settings: Settings
+) -> None:
+    """Check a source of rows that is not a job's.
+
+    Raises:
+        ConfigError: there are no such rows, or they may not be fetched; it names the field.
+    """
+    supported.check_source(field, source)
+    _check_there(field, source, project, datasets, settings)
+
+
+def _check_there(
+    field: str, source: Mapping[str, Any], project: Project, datasets: Datasets, settings: Settings
+) -> None:
+    _check_dataset(field, source, project, datasets)
+    _check_host(field, source, settings)
 
 
 def _check_dataset(field: str, source: Mapping[str, Any], project: Project, datasets: Datasets) -> None:

@@ -14,15 +14,34 @@ import attrs
 
 from arkor.backend.jobs import checkpoints
 from arkor.backend.jobs.admission import Admitted, admit
+from arkor.backend.jobs.supported import holds_out
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.database import new_id
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
+from arkor.protocol.config import JobConfig, sources_of
+from arkor.protocol.evaluations import CHECK_ONLY, EvaluationOptions
 from arkor.protocol.jobs import JobStatus, ResumedFrom, TrainingJob
 from arkor.serving.refusal import Refusal
 
 _RESUMABLE = frozenset({JobStatus.FAILED.value, JobStatus.CANCELLED.value})
+
+
+def evaluations_of(config: Mapping[str, Any], *, checks_served: bool) -> list[EvaluationOptions]:
+    """Return the evaluations that follow a job: the one that its settings ask for, or the check alone.
+
+    Args:
+        config: the job's settings in wire names, admitted.
+        checks_served: whether the check is made unasked.
+    """
+    parsed = JobConfig.from_wire(config)
+    if parsed.value("dry_run"):
+        return []
+    if parsed.evaluation is not None:
+        return [EvaluationOptions.from_wire(parsed.evaluation)]
+    has_token = any(source.get("token") for source in sources_of(config).values())  # which is not kept
+    return [CHECK_ONLY] if checks_served and holds_out(parsed) and not has_token else []
 
 
 class Creator:
@@ -61,7 +80,7 @@ class Creator:
         admitted = self._admit(new.config, project)
         base = admitted.base
         if base is None:
-            return self._store.jobs.create(project, new, admitted.config)
+            return self._queue(project, new, admitted.config)
 
         def take_base(folder: Path) -> NewJob:
             try:
@@ -117,6 +136,12 @@ class Creator:
     def _admit(self, config: Mapping[str, Any], project: Project) -> Admitted:
         return admit(config, project, self._store, self._settings, spare_bytes=self._spare_bytes())
 
+    def _queue(
+        self, project: Project, new: NewJob, config: Mapping[str, Any], job_id: str | None = None
+    ) -> tuple[TrainingJob, bool]:
+        evaluations = evaluations_of(config, checks_served=self._settings.checks_served)
+        return self._store.jobs.create(project, new, config, job_id, evaluations)
+
     def _create_with(
         self, fill: Callable[[Path], NewJob], project: Project, config: Mapping[str, Any]
     ) -> tuple[TrainingJob, bool]:
@@ -124,7 +149,7 @@ class Creator:
         folder = self._settings.job_folder(new_id("job"))
         is_new = False
         try:
-            made, is_new = self._store.jobs.create(project, fill(folder), config, folder.name)
+            made, is_new = self._queue(project, fill(folder), config, folder.name)
         finally:
             if not is_new:  # one that a kill leaves is removed at the backend's next start
                 shutil.rmtree(folder, ignore_errors=True)

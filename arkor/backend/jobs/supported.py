@@ -16,9 +16,11 @@ from arkor.data.columns import check_columns
 from arkor.data.formats import FORMATS, name_list
 from arkor.data.hub_names import check_hub_name
 from arkor.errors import ConfigError
+from arkor.evaluation.scorers import named_scorers
 from arkor.protocol import wire
 from arkor.protocol.checks import FLAG, Json, whole
 from arkor.protocol.config import JobConfig
+from arkor.protocol.evaluations import EvaluationOptions
 from arkor.text import short_repr
 
 # What transformers runs with torch alone. Its other names need packages that this backend does not install.
@@ -66,9 +68,9 @@ def check_config(config: JobConfig) -> None:
     _check_name("lr_scheduler_type", config.lr_scheduler_type, SCHEDULERS)
     if config.base_adapter is not None:
         _check_keys("base_adapter", "an adapter", config.base_adapter, {"kind", "jobId"}, {"step", "sha256"})
-    _check_source("dataset_source", config.dataset_source)
+    check_source("dataset_source", config.dataset_source)
     if config.eval_dataset_source is not None:
-        _check_source("eval_dataset_source", config.eval_dataset_source)
+        check_source("eval_dataset_source", config.eval_dataset_source)
     if config.train_on_responses_only is not None and not FLAG.accepts(config.train_on_responses_only):
         seen = short_repr(config.train_on_responses_only)
         raise ConfigError("train_on_responses_only", f"must be {FLAG.words} on this backend, not {seen}")
@@ -76,13 +78,14 @@ def check_config(config: JobConfig) -> None:
     if config.dataset_split is not None:
         split = _mapping("dataset_split", config.dataset_split, '{"evalFraction": …} or {"train": …, "eval": …}')
         _check_split(split, config.dataset_source)
-    if config.eval_steps is not None and not _holds_out(config):
+    if config.eval_steps is not None and not holds_out(config):
         raise ConfigError("eval_steps", "needs rows that are held out: set eval_dataset or dataset_split")
-    if config.eval_batch_size is not None and not _holds_out(config):
+    if config.eval_batch_size is not None and not holds_out(config):
         raise ConfigError("eval_batch_size", "needs rows that are held out: set eval_dataset or dataset_split")
     if config.save_total_limit is not None and config.save_steps is None:
         raise ConfigError("save_total_limit", "limits the checkpoints that save_steps asks for: set save_steps")
     _check_best(config)
+    _check_evaluation(config)
     if config.load_in_4bit:
         _check_bitsandbytes("load_in_4bit", "")
     if config.optim in BITSANDBYTES_OPTIMIZERS:
@@ -91,7 +94,8 @@ def check_config(config: JobConfig) -> None:
         raise ConfigError("dtype", "float16 needs a CUDA device, and this machine has none: use bfloat16 or float32")
 
 
-def _holds_out(config: JobConfig) -> bool:
+def holds_out(config: JobConfig) -> bool:
+    """Whether a job keeps rows aside that it does not train on."""
     split = wire.mapping(config.dataset_split)
     return config.eval_dataset_source is not None or split.get("evalFraction") is not None or bool(split.get("eval"))
 
@@ -101,7 +105,12 @@ def _check_name(field: str, value: str | None, known: tuple[str, ...]) -> None:
         raise ConfigError(field, f"must be one of {', '.join(known)} on this backend, not {value!r}")
 
 
-def _check_source(field: str, source: Mapping[str, Any]) -> None:
+def check_source(field: str, source: Mapping[str, Any]) -> None:
+    """Check the form of a source of rows.
+
+    Raises:
+        ConfigError: it has another one; ``field`` is named.
+    """
     kind = source.get("type")
     if not isinstance(kind, str) or kind not in _SOURCE_KEYS:
         raise ConfigError(field, f"type must be one of {', '.join(sorted(_SOURCE_KEYS))}, not {kind!r}")
@@ -188,6 +197,21 @@ def _check_best(config: JobConfig) -> None:
             raise ConfigError(name, f"changes nothing without {' or '.join(_BEST)}")
     if config.early_stopping_threshold is not None and config.early_stopping_patience is None:
         raise ConfigError("early_stopping_threshold", "changes nothing without early_stopping_patience")
+
+
+def _check_evaluation(config: JobConfig) -> None:
+    if config.evaluation is None:
+        return
+    options = EvaluationOptions.from_wire(config.evaluation)
+    if options.scorers is not None:
+        named_scorers(options.scorers)
+    if options.source is not None:
+        check_source("evaluation", options.source)
+    elif options.limit and not holds_out(config):
+        raise ConfigError("evaluation", "needs rows that are held out: set eval_dataset or dataset_split, or name rows")
+    steps = [step for step in options.checkpoints if config.save_steps is None or step % config.save_steps]
+    if steps:
+        raise ConfigError("evaluation", f"names a checkpoint of step {steps[0]}, which save_steps does not save")
 
 
 def _check_bitsandbytes(field: str, what: str) -> None:

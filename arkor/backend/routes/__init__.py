@@ -6,6 +6,7 @@ from arkor.backend.routes import (
     artifacts,
     auth,
     datasets,
+    evaluations,
     health,
     inference,
     internal,
@@ -18,5 +19,8 @@ from arkor.backend.routes import (
 
 BLUEPRINTS = tuple(
     module.blueprint
-    for module in (health, auth, projects, jobs, stream, datasets, artifacts, models, inference, previews, internal)
+    for module in (
+        *(health, auth, projects, jobs, stream, datasets, artifacts, models, inference, previews, evaluations),
+        internal,
+    )
 )

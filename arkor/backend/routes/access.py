@@ -22,6 +22,7 @@ EXTENSION = "arkor.backend"
 
 UNKNOWN_ATTEMPT = "This token does not belong to that attempt."
 
+_MAX_KEY_CHARS = 200
 _MAX_VALUES = 20_000
 _NOT_BEFORE_VALUES = bytes(set(range(256)) - set(b",[{"))
 _reading = threading.Lock()
@@ -122,6 +123,18 @@ def require_attempt(job_id: str) -> str:
     if not backend().store.reports.is_known(job_id, token):
         raise Refusal(401, UNKNOWN_ATTEMPT)
     return token
+
+
+def idempotency_key() -> str | None:
+    """Return the request's ``Idempotency-Key``, or None.
+
+    Raises:
+        Refusal: 400, it is too long, or empty.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= _MAX_KEY_CHARS:
+        raise Refusal(400, f"Idempotency-Key must have 1 to {_MAX_KEY_CHARS} characters.")
+    return key
 
 
 def json_object() -> dict[str, Any]:

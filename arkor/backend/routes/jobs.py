@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 
 from arkor.backend.jobs.admission import check_name
-from arkor.backend.routes.access import backend, json_object, require_job, require_project
+from arkor.backend.routes.access import backend, idempotency_key, json_object, require_job, require_project
 from arkor.backend.routes.pages import answer, good_cursor, requested_page
 from arkor.backend.store.jobs import DatasetGone, KeyReused, NewJob
 from arkor.protocol.jobs import TrainingJob
@@ -19,9 +19,6 @@ from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("jobs", __name__)
-
-_MAX_KEY_CHARS = 200
-
 
 @blueprint.post("/v1/jobs")
 def create() -> tuple[dict[str, Any], int]:
@@ -81,7 +78,7 @@ def unpause(job_id: str) -> dict[str, Any]:
 @blueprint.post("/v1/jobs/<job_id>/resume")
 def resume(job_id: str) -> tuple[dict[str, Any], int]:
     """Queue a new job that goes on from the last checkpoint of one that failed or was cancelled: 201, or 200."""
-    project, job, key = require_project(), require_job(job_id), _idempotency_key()
+    project, job, key = require_project(), require_job(job_id), idempotency_key()
     _check_worker_left(job)
     return _queued(lambda: backend().creator.resume(project, job, key))
 
@@ -93,6 +90,7 @@ def delete(job_id: str) -> tuple[str, int]:
     if not job.is_terminal:
         raise Refusal(409, f"Job {job.id} is {job.status}: cancel it first.")
     _check_worker_left(job)
+    serving.evaluations.cancel_all(job.id)
     serving.deleter.delete(job.id)
     return "", 204
 
@@ -102,15 +100,8 @@ def _requested() -> NewJob:
     config = body.get("config")
     if not isinstance(config, dict):
         raise Refusal(422, "config: must be an object")
-    key = _idempotency_key()
+    key = idempotency_key()
     return NewJob(name=check_name(body.get("name")), config=config, idempotency_key=key)
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= _MAX_KEY_CHARS:
-        raise Refusal(400, f"Idempotency-Key must have 1 to {_MAX_KEY_CHARS} characters.")
-    return key
 
 
 def _check_worker_left(job: TrainingJob) -> None:

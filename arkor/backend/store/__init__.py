@@ -1,4 +1,4 @@
-"""What the backend remembers: identities, projects, jobs, events, data sets, artifacts."""
+"""What the backend remembers: identities, projects, jobs, events, data sets, artifacts, evaluations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from arkor.backend.store.database import Database
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.deletions import Deletions
+from arkor.backend.store.evaluations import Evaluations
 from arkor.backend.store.events import Events
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.jobs import Jobs
@@ -30,6 +31,7 @@ class Store:
         self.jobs = Jobs(self._database, feed)
         self.queue = Queue(self._database, feed)
         self.events = Events(self._database)
+        self.evaluations = Evaluations(self._database)
         self.reports = Reports(self._database, feed)
         self.datasets = Datasets(self._database, datasets_folder)
         self.deletions = Deletions(self._database, feed)

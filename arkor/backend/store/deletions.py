@@ -5,7 +5,7 @@ Protocol: docs/protocol.md, "Deleting a job".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, delete, func, or_, select
 
 from arkor.backend.store.database import Database, forget
 from arkor.backend.store.feed import Feed
-from arkor.backend.store.schema import artifacts, attempts, datasets, events, jobs
+from arkor.backend.store.schema import artifacts, attempts, datasets, evaluations, events, jobs
 from arkor.protocol.config import SOURCES, sources_of
 
 
@@ -51,27 +51,45 @@ class Deletions:
             if row is None:  # somebody else was quicker
                 return Unneeded(frozenset(), frozenset())
             made = connection.execute(select(artifacts.c.sha256).where(artifacts.c.job_id == job_id)).scalars().all()
-            for table in (events, attempts, artifacts):
+            evaluated = connection.execute(select(evaluations.c.options).where(evaluations.c.job_id == job_id)).scalars().all()
+            for table in (events, attempts, artifacts, evaluations):
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
             forget(connection)
             unneeded = Unneeded(
-                _delete_datasets(connection, row.project_id, row.config),
+                _delete_datasets(connection, row.project_id, [*sources_of(row.config).values(), *_rows_of(evaluated)]),
                 frozenset(sha256 for sha256 in made if not _has(connection, artifacts, sha256)),
             )
         self._feed.publish(job_id)  # whoever reads its events is to learn of it
         return unneeded
 
 
-def _delete_datasets(connection: Connection, project_id: str, config: Mapping[str, Any]) -> frozenset[str]:
-    uploaded = {source["id"] for source in sources_of(config).values() if source["type"] == "dataset"}
+def _rows_of(evaluated: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the sources of rows that evaluations name."""
+    return (options["rows"] for options in evaluated if isinstance(options.get("rows"), Mapping))
+
+
+def _delete_datasets(
+    connection: Connection, project_id: str, sources: Iterable[Mapping[str, Any]]
+) -> frozenset[str]:
+    uploaded = {source["id"] for source in sources if source["type"] == "dataset"}
     for sha256 in uploaded:
-        used = or_(*(jobs.c.config[name]["id"].as_string() == sha256 for name in SOURCES))
-        others = select(func.count()).select_from(jobs).where(jobs.c.project_id == project_id, used)
-        if not connection.execute(others).scalar_one():
+        if not _is_used(connection, project_id, sha256):
             own = (datasets.c.project_id == project_id, datasets.c.sha256 == sha256)
             connection.execute(delete(datasets).where(*own))
     return frozenset(sha256 for sha256 in uploaded if not _has(connection, datasets, sha256))
+
+
+def _is_used(connection: Connection, project_id: str, sha256: str) -> bool:
+    """Whether a job of a project, or an evaluation of one, has a data set."""
+    of_jobs = or_(*(jobs.c.config[name]["id"].as_string() == sha256 for name in SOURCES))
+    of_evaluations = evaluations.c.options["rows"]["id"].as_string() == sha256
+    query = (
+        select(func.count())
+        .select_from(jobs.outerjoin(evaluations, evaluations.c.job_id == jobs.c.id))
+        .where(jobs.c.project_id == project_id, or_(of_jobs, of_evaluations))
+    )
+    return connection.execute(query).scalar_one() > 0
 
 
 def _has(connection: Connection, table: Table, sha256: str) -> bool:

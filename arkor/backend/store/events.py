@@ -202,6 +202,13 @@ class Events:
             )
             return found, list(map(StoredEvent._make, connection.execute(query.order_by(events.c.id)))), until < end
 
+    def last(self, job_id: str, kind: str) -> dict[str, Any]:
+        """Return the payload of a job's newest event of a type; empty if there is none."""
+        query = select(events.c.data).where(events.c.job_id == job_id, events.c.type == kind)
+        with self._database.read() as connection:
+            data = connection.execute(query.order_by(events.c.id.desc()).limit(1)).scalar_one_or_none()
+        return {} if data is None else dict(json.loads(data))
+
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return what a job made: checkpoints by step, the final one last."""
         query = (

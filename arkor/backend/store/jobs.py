@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from arkor.backend.store.database import Database, new_id, now
+from arkor.backend.store.evaluations import queue_evaluation
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.pages import read_page
@@ -21,6 +22,7 @@ from arkor.backend.store.queue import PAUSED_BY_USER, pause, unpause
 from arkor.backend.store.schema import datasets, jobs
 from arkor.backend.store.tenants import Project
 from arkor.protocol.config import sources_of
+from arkor.protocol.evaluations import EvaluationOptions
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, ResumedFrom, TrainingJob
 from arkor.protocol.secrets import without_tokens
 
@@ -84,7 +86,12 @@ class Jobs:
         self._feed = feed
 
     def create(
-        self, project: Project, new: NewJob, kept: Mapping[str, Any], job_id: str | None = None
+        self,
+        project: Project,
+        new: NewJob,
+        kept: Mapping[str, Any],
+        job_id: str | None = None,
+        evaluations: Sequence[EvaluationOptions] = (),
     ) -> tuple[TrainingJob, bool]:
         """Queue a job, or find the one that the same key made first.
 
@@ -93,6 +100,7 @@ class Jobs:
             new: what was asked for.
             kept: its settings as they are stored.
             job_id: what a new job is called; None for a new id.
+            evaluations: those that follow it.
 
         Returns:
             The job, and whether it is new.
@@ -125,6 +133,8 @@ class Jobs:
                 "resumed_from_step": new.resumed_from and new.resumed_from.step,
             }
             connection.execute(insert(jobs).values(**values, **internal))
+            for options in evaluations:
+                queue_evaluation(connection, values["id"], options)
         return TrainingJob(**values, resumed_from=new.resumed_from), True
 
     def find_repeat(self, project: Project, new: NewJob) -> TrainingJob | None:

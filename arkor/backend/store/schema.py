@@ -21,7 +21,7 @@ from sqlalchemy import (
     false,
 )
 
-VERSION = 5  # of the tables below, kept in SQLite's user_version
+VERSION = 6  # of the tables below, kept in SQLite's user_version
 
 metadata = MetaData()
 
@@ -49,6 +49,7 @@ UPGRADES = {
         "ALTER TABLE jobs ADD COLUMN resumed_from_job VARCHAR",
         "ALTER TABLE jobs ADD COLUMN resumed_from_step INTEGER",
     ),
+    5: (),  # a new table alone
 }
 
 orgs = Table(
@@ -163,4 +164,27 @@ artifacts = Table(
     Column("step", Integer),
     Column("size_bytes", Integer, nullable=False),
     Column("sha256", String, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),  # the order of creation
+    Column("id", String, nullable=False, unique=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("status", String, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("done", Integer, nullable=False, server_default="0"),
+    Column("total", Integer, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("verdict", Text),
+    Column("check", JSON),
+    Column("artifact", String),
+    Column("created_at", String, nullable=False),
+    Column("started_at", String),
+    Column("completed_at", String),
+    Column("idempotency_key", String),
+    Column("request_hash", String, nullable=False, server_default=""),
+    UniqueConstraint("job_id", "idempotency_key"),
+    Index("evaluations_by_status", "status", "number"),
 )

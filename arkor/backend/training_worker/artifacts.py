@@ -11,8 +11,11 @@ import re
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
+
+import attrs
 
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.protocol.jobs import Artifact
@@ -42,11 +45,33 @@ def pack_adapter(source: Path, folder: Path, name: str, made_by: Provenance, ste
     Raises:
         OSError: a file is missing or the disk is full; nothing new remains.
     """
+    with (source / WEIGHTS).open("rb") as weights:
+        content = {
+            _CONFIG: io.BytesIO(made_by.named((source / _CONFIG).read_bytes())),
+            WEIGHTS: weights,
+            _RECORD: io.BytesIO(made_by.file()),
+        }
+        return attrs.evolve(pack(content, folder, name), step=step)
+
+
+def pack(content: Mapping[str, IO[bytes]], folder: Path, name: str) -> Artifact:
+    """Pack files into an artifact; the tar appears under its name only when it is whole and on the disk.
+
+    Args:
+        content: the files by their names, each open at any place.
+        folder: where the tar belongs; created where missing.
+        name: the artifact's name, without ``.tar``.
+
+    Raises:
+        OSError: the disk is full; nothing new remains.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            _write_tar(file, source, made_by)
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for member, data in content.items():
+                    _add(tar, member, data)
             file.flush()
             os.fsync(file.fileno())
         target = folder / f"{name}.tar"
@@ -54,7 +79,7 @@ def pack_adapter(source: Path, folder: Path, name: str, made_by: Provenance, ste
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return describe(target, step)
+    return describe(target)
 
 
 def copy(tar: Path, folder: Path, name: str) -> Artifact:
@@ -111,16 +136,6 @@ def remove_unfinished(folder: Path) -> None:
     """Remove what an attempt that was killed while packing has left."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
-
-
-def _write_tar(file: IO[bytes], source: Path, made_by: Provenance) -> None:
-    with (
-        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-        (source / WEIGHTS).open("rb") as weights,
-    ):
-        _add(tar, _CONFIG, io.BytesIO(made_by.named((source / _CONFIG).read_bytes())))
-        _add(tar, WEIGHTS, weights)
-        _add(tar, _RECORD, io.BytesIO(made_by.file()))
 
 
 def _add(tar: tarfile.TarFile, name: str, content: IO[bytes]) -> None:

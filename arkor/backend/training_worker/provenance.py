@@ -83,7 +83,7 @@ def provenance_of(
         settings=_settings(spec.config, data, device),
         model=base.facts,
         base_adapter=_base_adapter(spec.config),
-        chat_template_sha256=_template_hash(tokenizer.chat_template),
+        chat_template_sha256=template_hash(tokenizer.chat_template),
         versions=_versions(),
         device=device.name,
         dtype=spec.config.dtype or device.dtype,
@@ -118,7 +118,8 @@ def _base_adapter(config: JobConfig) -> dict[str, Any] | None:
     return None if named is None else {name: named[name] for name in ("sha256", "step") if name in named}
 
 
-def _template_hash(template: Any) -> str | None:
+def template_hash(template: Any) -> str | None:
+    """Return the SHA-256 of a tokenizer's chat template, or of several by their names; None if there is none."""
     if not template:
         return None
     text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)  # several, by their names

@@ -13,6 +13,7 @@ import attrs
 from arkor.backend.inference.prompts import plain_tokens
 from arkor.backend.training_worker.examples.chat import ChatEncoder, Encoded, RowProblem
 from arkor.backend.training_worker.rows.spool import NumberedRow, Row
+from arkor.data.questions import plain_prompt
 from arkor.errors import ConfigError, DatasetError
 from arkor.protocol.config import JobConfig
 
@@ -144,11 +145,10 @@ class RowEncoder:
         return self._conversation([*prompt, *completion], len(prompt), row.get("tools"))
 
     def _alpaca(self, row: Row) -> list[Encoded]:
-        instruction, details, output = row["instruction"], row.get("input") or "", row["output"]
-        if self._chat is not None:
-            return self._question(f"{instruction}\n\n{details}" if details else instruction, output)
-        context = f"### Input:\n{details}\n\n" if details else ""
-        return self._continuation(f"### Instruction:\n{instruction}\n\n{context}### Response:\n", output)
+        if self._chat is None:
+            return self._continuation(plain_prompt(row) or "", row["output"])
+        instruction, details = row["instruction"], row.get("input") or ""
+        return self._question(f"{instruction}\n\n{details}" if details else instruction, row["output"])
 
     def _question(self, question: str, answer: str) -> list[Encoded]:
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]

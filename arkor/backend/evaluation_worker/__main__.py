@@ -1,0 +1,125 @@
+"""``python -m arkor.backend.evaluation_worker``: make one report; standard input and output are in ``evaluations.task``."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import resource
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from arkor.backend.evaluation_worker.questions import Questions
+from arkor.backend.evaluation_worker.rows import choose, job_rows
+from arkor.backend.evaluation_worker.server_line import KeptAnswers, ServerLine, ask_all
+from arkor.backend.evaluation_worker.served import check_served
+from arkor.backend.evaluations.task import REPORT_FILE, REPORT_KIND, Task
+from arkor.backend.inference.pipes import Pipes
+from arkor.backend.training_worker import artifacts
+from arkor.backend.training_worker.failures import explain
+from arkor.backend.training_worker.limits.device import prepare_environment
+from arkor.errors import ArkorError, DatasetError
+from arkor.evaluation.report import EvaluationReport, build_report
+from arkor.serving.refusal import Refusal
+from arkor.system.files import write_atomically
+from arkor.system.limits import limit
+
+_NICENESS = 5
+_MEMORY_GIB = 8
+
+log = logging.getLogger("arkor.evaluation")
+
+
+def evaluate(task: Task, line: ServerLine) -> EvaluationReport:
+    """Make a report.
+
+    Raises:
+        ArkorError: it cannot be made; the text is for the user.
+        Refusal: the server cannot answer.
+        OSError: the disk is full.
+    """
+    from arkor.backend.training_worker.model import load_tokenizer
+
+    rows = job_rows(task)
+    chosen = choose(task, rows) if task.options.limit else None
+    tokenizer = load_tokenizer(task.model_path)
+    check = check_served(task, rows, tokenizer, line) if task.options.check else None
+    questions = Questions(task, tokenizer, () if chosen is None else chosen.asked)
+    kept = KeptAnswers(task.folder / "answers.jsonl")
+    total = len(questions.asked)
+    answers = ask_all(line, questions.asked, kept, lambda done: line.tell(progress=[done, total]))
+    kept.close()
+    return build_report(
+        id=task.id,
+        job_id=task.job_id,
+        model=task.config.model,
+        candidates=task.candidates,
+        against=task.candidates[0],
+        rows=None if chosen is None else questions.about(chosen.about, answers),
+        cases=questions.cases(answers),
+        scorers=task.options.scorers,
+        retention_cases=questions.retention_cases(answers),
+        check=check,
+        max_tokens=questions.max_tokens,
+        created_at=task.created_at,
+    )
+
+
+def keep(task: Task, report: EvaluationReport) -> dict[str, Any]:
+    """Write a report's files, and return what the server is told of it.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    told: dict[str, Any] = {"verdict": report.verdict, "check": report.check and report.check.to_wire()}
+    content = json.dumps(report.to_wire(), ensure_ascii=False, indent=1).encode("utf-8", "replace")
+    write_atomically(task.folder / REPORT_FILE, content, mode=0o600)
+    if task.options.is_check_only:
+        return told
+    page = report.to_html().encode("utf-8", "replace")
+    packed = {REPORT_FILE: io.BytesIO(content), "report.html": io.BytesIO(page)}
+    made = artifacts.pack(packed, task.artifacts_folder, task.artifact)
+    return {**told, "artifact": {**made.to_wire(), "kind": REPORT_KIND}}
+
+
+def run(task: Task, line: ServerLine) -> None:
+    """Make a report, and tell the server how that ended."""
+    try:
+        line.tell(report=keep(task, evaluate(task, line)))
+    except Refusal as exc:
+        line.tell(failure=exc.error)
+    except DatasetError as exc:
+        line.tell(failure=str(exc))
+    except Exception as exc:  # libraries raise anything; the log has all of it
+        if not isinstance(exc, ArkorError):
+            log.exception("The evaluation failed")
+        line.tell(failure=explain(exc, task.folder))
+
+
+def main() -> None:
+    """Read the task, and do it."""
+    os.nice(_NICENESS)
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_DATA, _MEMORY_GIB * 1024**3)
+    pipes = Pipes.claim()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole URLs, with their signatures
+    lines = iter(pipes)
+    task, line = Task.from_line(next(lines)), ServerLine(pipes.say)
+    threading.Thread(target=_hear, args=(line, lines), daemon=True).start()
+    prepare_environment(1)
+    run(task, line)
+
+
+def _hear(line: ServerLine, lines: Iterator[Mapping[str, Any]]) -> None:
+    line.hear(lines)
+    os._exit(1)  # the server is gone
+
+
+if __name__ == "__main__":
+    main()
+    sys.stderr.flush()
+    os._exit(0)  # taking the libraries down in order lasts 1.5 s

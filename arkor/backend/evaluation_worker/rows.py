@@ -1,0 +1,239 @@
+"""The rows that an evaluation asks: chosen, without those that the training had, and turned into questions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from arkor.backend.evaluations.task import Task
+from arkor.backend.training_worker.rows.load import Rows, RowSet, fetch_rows, load_rows
+from arkor.backend.training_worker.rows.spec import RowsSpec
+from arkor.data.questions import Question, plain_prompt, question_of
+from arkor.errors import DatasetError
+from arkor.evaluation.report import LeftOut, RowsAsked, SharedRow
+from arkor.protocol.config import JobConfig
+from arkor.protocol.evaluations import HELD_OUT
+from arkor.protocol.record import TrainingRecord
+
+_MOST_NAMED = 100  # of the rows that are left out
+_CHOICE_SEED = 0
+
+
+@attrs.frozen
+class AskedRow:
+    """A row that is asked.
+
+    Attributes:
+        number: its number, from 1: a line of a file, or a place in a split.
+        question: what it asks.
+        prompt: the plain text that it asks with, if the training saw plain text; otherwise None.
+    """
+
+    number: int
+    question: Question
+    prompt: str | None = None
+
+
+@attrs.frozen
+class Chosen:
+    """The rows of an evaluation.
+
+    Attributes:
+        asked: those that are asked, in the order of their numbers.
+        about: what the report says of them.
+    """
+
+    asked: Sequence[AskedRow]
+    about: RowsAsked
+
+
+def job_rows(task: Task) -> Rows:
+    """Return the rows of the job, as it trained on them and held them out.
+
+    Raises:
+        DatasetError: they cannot be had any more, or have changed since.
+    """
+    spec = _spec(task, task.config, task.dataset_path, task.eval_dataset_path)
+    sources = fetch_rows(spec)
+    _check_same(sources.described(), task.record)
+    return load_rows(spec, sources=sources)
+
+
+def choose(task: Task, rows: Rows) -> Chosen:
+    """Choose the rows that are asked.
+
+    Args:
+        task: the evaluation.
+        rows: those of the job.
+
+    Raises:
+        DatasetError: there are no such rows, or none of them asks anything.
+    """
+    asked_of = rows.eval if task.options.rows == HELD_OUT else _named_rows(task)
+    if not len(asked_of.rows):
+        raise DatasetError(rows.train.source, "the job held no rows out: name the rows to ask, or train with some")
+    candidates, left_out = _questions(asked_of, is_raw=task.prompt_form == "raw")
+    if not candidates:
+        raise DatasetError(asked_of.source, "has no row that asks anything: plain text has no answer to compare")
+    seen = _Seen.of(rows.train, candidates)
+    fresh = [row for row in candidates if _digest(row.question) not in seen.rows]
+    asked = _sample(fresh, task.options.limit)
+    if not asked and task.options.limit:
+        raise DatasetError(asked_of.source, f"all of its {len(candidates)} rows are rows that the job trained on")
+    return Chosen(
+        asked,
+        RowsAsked(
+            source=asked_of.source,
+            is_held_out=task.options.rows == HELD_OUT,
+            available=len(asked_of.rows),
+            asked=len(asked),
+            leaked=_shared(candidates, seen.rows, _digest)[:_MOST_NAMED],
+            same_question=_shared(asked, seen.questions, _question_digest)[:_MOST_NAMED],
+            left_out=left_out[:_MOST_NAMED],
+        ),
+    )
+
+
+def _spec(task: Task, config: JobConfig, path: str | None, eval_path: str | None) -> RowsSpec:
+    return RowsSpec(
+        config=config,
+        dataset_path=path,
+        eval_dataset_path=eval_path,
+        job_dir=task.folder,
+        allow_private_urls=task.allow_private_urls,
+    )
+
+
+def _named_rows(task: Task) -> RowSet:
+    source = task.options.rows
+    assert isinstance(source, Mapping)  # not HELD_OUT
+    config = JobConfig(model=task.config.model, dataset_source=source)
+    return load_rows(_spec(task, config, task.rows_path, None)).train
+
+
+def _check_same(found: Mapping[str, Mapping[str, Any]], record: TrainingRecord | None) -> None:
+    """Refuse rows that are no longer those of the training, as far as its record tells."""
+    if record is None:
+        return
+    for now, then in ((found.get("rows"), record.rows), (found.get("held_out_rows"), record.held_out_rows)):
+        for name in ("sha256", "fingerprint"):
+            if now and then and now.get(name) != then.get(name):
+                source = str(now.get("name") or now.get("url") or "the rows")
+                raise DatasetError(source, "has changed since the job was trained: name other rows to ask")
+
+
+def _questions(rows: RowSet, *, is_raw: bool) -> tuple[list[AskedRow], list[LeftOut]]:
+    asked, left_out = [], []
+    for item in rows.rows:
+        question = question_of(item.row)
+        prompt = plain_prompt(item.row) if is_raw else None
+        if question is None:
+            left_out.append(LeftOut(item.number, "is plain text, which asks nothing"))
+        elif not question.messages:
+            left_out.append(LeftOut(item.number, "begins with the answer"))
+        else:
+            asked.append(AskedRow(item.number, question, prompt))
+    return asked, left_out
+
+
+def _sample(rows: Sequence[AskedRow], limit: int) -> list[AskedRow]:
+    """Return at most so many of the rows: a file may be sorted, so they come from all of it."""
+    if len(rows) <= limit:
+        return list(rows)
+    places = sorted(random.Random(_CHOICE_SEED).sample(range(len(rows)), limit))
+    return [rows[place] for place in places]
+
+
+@attrs.frozen
+class _Seen:
+    """Which of some questions the training had.
+
+    Attributes:
+        rows: by the digest of a question and its answer, the number of the row that it was trained on.
+        questions: the same by the digest of a question, its answer left aside.
+    """
+
+    rows: dict[bytes, int]
+    questions: dict[bytes, int]
+
+    @classmethod
+    def of(cls, train: RowSet, asked: Iterable[AskedRow]) -> _Seen:
+        """Look through the rows of the training, one in memory at a time."""
+        wanted, wanted_questions = set(), set()
+        for row in asked:
+            wanted.add(_digest(row.question))
+            wanted_questions.add(_question_digest(row.question))
+        seen = cls({}, {})
+        for item in train.rows:
+            for question in _asked_in(item.row):
+                whole, alone = _digest(question), _question_digest(question)
+                if whole in wanted:
+                    seen.rows.setdefault(whole, item.number)
+                elif alone in wanted_questions:
+                    seen.questions.setdefault(alone, item.number)
+        return seen
+
+
+def _asked_in(row: Mapping[str, Any]) -> Iterator[Question]:
+    """Yield what each answer of a row was asked: a conversation that went on had the same question in it."""
+    turns = row.get("messages")
+    if turns is None and isinstance(row.get("prompt"), list):
+        turns = [*row["prompt"], *row["completion"]]
+    if turns is None:
+        question = question_of(row)
+        if question is not None:
+            yield question
+        return
+    for place, turn in enumerate(turns):
+        if turn["role"] == "assistant":
+            question = question_of({"messages": turns[: place + 1]})
+            if question is not None:
+                yield question
+
+
+def _shared(rows: Iterable[AskedRow], seen: Mapping[bytes, int], digest: Any) -> list[SharedRow]:
+    found = ((row.number, seen.get(digest(row.question))) for row in rows)
+    return [SharedRow(row, training_row) for row, training_row in found if training_row is not None]
+
+
+def _digest(question: Question) -> bytes:
+    return _hash([_said(question.messages), _plain(question.expected), _calls(question.expected_calls)])
+
+
+def _question_digest(question: Question) -> bytes:
+    return _hash(_said(question.messages))
+
+
+def _said(messages: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """Return what is said in a conversation, without the system's part: the same question with another one is known."""
+    return [
+        [turn["role"], _plain(turn.get("content")), _calls(turn.get("tool_calls") or ())]
+        for turn in messages
+        if turn["role"] not in {"system", "developer"}
+    ]
+
+
+def _plain(content: Any) -> str:
+    """Return a text in the form in which texts that look alike are the same."""
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content)
+    return " ".join(unicodedata.normalize("NFKC", content or "").casefold().split())
+
+
+def _calls(calls: Iterable[Mapping[str, Any]]) -> list[Any]:
+    found = []
+    for call in calls:
+        function = call["function"]
+        arguments = function.get("arguments")
+        found.append([function["name"], json.loads(arguments) if isinstance(arguments, str) and arguments else arguments])
+    return found
+
+
+def _hash(value: Any) -> bytes:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).digest()[:12]

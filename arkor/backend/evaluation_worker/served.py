@@ -1,0 +1,155 @@
+"""Whether the adapter that answers is the one that was trained: the loss of the held-out rows, computed by the engine.
+
+The trainer's loss is the mean negative log-likelihood of the tokens that count. The chat engine computes the same of
+the same tokens, with its own prompt, its own number type and the adapter as it has loaded it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import attrs
+
+from arkor.backend.evaluation_worker.server_line import ServerLine
+from arkor.backend.evaluations.task import Task
+from arkor.backend.training_worker.examples.chunks import Chunk
+from arkor.backend.training_worker.examples.data import fit_rows
+from arkor.backend.training_worker.examples.tokenize import IGNORED
+from arkor.backend.training_worker.limits.lengths import Lengths
+from arkor.backend.training_worker.provenance import template_hash
+from arkor.backend.training_worker.rows.load import Rows
+from arkor.data.questions import question_of
+from arkor.evaluation.report import ServedCheck
+from arkor.protocol.evaluations import ADAPTER, BASE
+
+SERVED_DTYPE = "bfloat16"
+TOLERANCES = {"bfloat16": 2e-2, "float32": 1e-3}  # nats a token
+MOST_ROWS = 500
+_MOST_PROMPTS = 64
+
+
+@attrs.frozen
+class _Answer:
+    """Tokens that count, one behind the other, and all tokens before them."""
+
+    ids: list[int]
+    start: int
+
+
+def check_served(task: Task, rows: Rows, tokenizer: Any, line: ServerLine) -> ServedCheck | None:
+    """Compare the loss that the engine computes of the held-out rows with the trainer's.
+
+    Args:
+        task: the evaluation.
+        rows: the rows of the job.
+        tokenizer: the model's, of transformers, as the engine has it.
+        line: the server.
+
+    Returns:
+        What was found; None if the job held no rows out, did not say its loss, or held more than 500 rows out.
+
+    Raises:
+        Refusal: the server cannot compute it.
+        DatasetError: a row cannot be rendered any more.
+    """
+    if task.trained_loss is None or not 0 < len(rows.eval.rows) <= MOST_ROWS:
+        return None
+    answers, whole = _trained_on(task, rows, tokenizer)
+    served, tokens = _loss(line, answers, ADAPTER, SERVED_DTYPE)
+    found = ServedCheck(
+        rows=len(rows.eval.rows),
+        tokens=tokens,
+        served=served,
+        trained=task.trained_loss,
+        difference=abs(served - task.trained_loss),
+        dtype=SERVED_DTYPE,
+        tolerance=TOLERANCES[SERVED_DTYPE],
+        is_same=abs(served - task.trained_loss) <= TOLERANCES[SERVED_DTYPE],
+    )
+    differs = _other_prompt(task, rows, answers, whole, line)
+    if found.is_same and differs is None:
+        return found
+    return attrs.evolve(found, is_same=False, cause=differs or _cause(task, answers, found, tokenizer, line))
+
+
+def _trained_on(task: Task, rows: Rows, tokenizer: Any) -> tuple[list[_Answer], frozenset[int]]:
+    """Return the tokens that the trainer's loss counted, and the numbers of the rows whose last answer is whole."""
+    settings = {} if task.record is None else task.record.settings
+    longest = settings.get("maxLength") or task.config.max_length
+    cut = task.config.excess_length or ("drop" if task.config.max_length is None else "truncate")
+    config = attrs.evolve(task.config, max_length=longest, excess_length=cut)
+    held_out = Rows(attrs.evolve(rows.train, rows=rows.train.rows[:0]), rows.eval)
+    chunks: list[Chunk] = []
+    fit_rows(held_out, tokenizer, config, Lengths(), take=lambda _part, chunk: chunks.append(chunk))
+    answers = [
+        _Answer(ids[:end], start)
+        for chunk in chunks
+        for ids, labels in chunk.examples()
+        for start, end in _spans(labels)
+    ]
+    return answers, frozenset(note.number for chunk in chunks for note in chunk.notes if note.has_end)
+
+
+def _spans(labels: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield where the labels begin and end that count."""
+    start = None
+    for place, label in enumerate((*labels, IGNORED)):
+        if label != IGNORED and start is None:
+            start = place
+        elif label == IGNORED and start is not None:
+            yield start, place
+            start = None
+
+
+def _loss(line: ServerLine, answers: Sequence[_Answer], candidate: str, dtype: str) -> tuple[float, int]:
+    """Return the mean negative log-likelihood of the tokens that count, in nats, and how many tokens these are."""
+    replies: list[Future[Mapping[str, Any]]] = [
+        line.send("score", candidate=candidate, ids=answer.ids, start=answer.start, dtype=dtype) for answer in answers
+    ]
+    scored = [reply.result()["scored"] for reply in replies]
+    tokens = sum(item["tokens"] for item in scored)
+    return -sum(item["logprob"] for item in scored) / max(1, tokens), tokens
+
+
+def _other_prompt(
+    task: Task, rows: Rows, answers: Sequence[_Answer], whole: Collection[int], line: ServerLine
+) -> str | None:
+    """Say which row a chat would ask with another prompt than the training did; None if there is none.
+
+    The last answer of each row is looked at, as far as a chat can ask for it, of 64 rows at most.
+    """
+    if task.prompt_form == "raw" or task.config.train_on_responses_only is False:
+        return None
+    prompts = {tuple(answer.ids[: answer.start]) for answer in answers}
+    for item in rows.eval.rows[:_MOST_PROMPTS]:
+        question = question_of(item.row)
+        if question is None or not question.messages or question.tools or item.number not in whole:
+            continue
+        reply = line.send("render", candidate=ADAPTER, request={"messages": question.messages}).result()
+        if tuple(reply["rendered"]) not in prompts:
+            return (
+                f"a chat asks row {item.number} with another prompt than the training saw: the chat template or the "
+                "tokenizer of the model has changed since"
+            )
+    return None
+
+
+def _cause(
+    task: Task, answers: Sequence[_Answer], found: ServedCheck, tokenizer: Any, line: ServerLine
+) -> str:
+    """Say what most likely makes the losses differ."""
+    record = task.record
+    if record is not None and record.chat_template_sha256 != template_hash(tokenizer.chat_template):
+        return "the chat template of the model is not the one that the training had"
+    exact, _ = _loss(line, answers, ADAPTER, "float32")
+    if abs(exact - found.trained) <= TOLERANCES["float32"]:
+        return "in float32 the losses are the same, so the number type makes the difference: bfloat16 is too coarse"
+    bare, _ = _loss(line, answers, BASE, SERVED_DTYPE)
+    if abs(bare - found.served) <= TOLERANCES[SERVED_DTYPE]:
+        return "the adapter changes nothing: the loss is that of the model without it"
+    between = min(found.trained, bare) < found.served < max(found.trained, bare)
+    if between:
+        return "the adapter acts too weakly: its scale, or a part of its weights, is not the one that was trained"
+    return "the weights of the adapter or of the base model are not those of the training"

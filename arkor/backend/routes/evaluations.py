@@ -1,0 +1,75 @@
+"""Evaluations of what a job trained.
+
+Protocol: docs/protocol.md, "Evaluations".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, send_file
+
+from arkor.backend.evaluations.admission import admit_evaluation
+from arkor.backend.routes.access import backend, idempotency_key, json_object, require_job, require_project
+from arkor.backend.store.evaluations import EvaluationKeyReused
+from arkor.protocol.evaluations import Evaluation
+from arkor.protocol.jobs import JobStatus
+from arkor.serving.refusal import Refusal
+
+blueprint = Blueprint("evaluations", __name__)
+
+
+@blueprint.post("/v1/jobs/<job_id>/evaluations")
+def create(job_id: str) -> tuple[dict[str, Any], int]:
+    """Queue an evaluation: 201; 200 with the first one for a repeat under the same key; 409 if the job failed."""
+    project, job, serving = require_project(), require_job(job_id), backend()
+    options = admit_evaluation(json_object(), project, serving.store, serving.settings)
+    if job.is_terminal and job.status != JobStatus.COMPLETED:
+        raise Refusal(409, f"Job {job.id} was {job.status}, so it has no adapter to evaluate.")
+    try:
+        made, is_new = serving.store.evaluations.create(job.id, options, idempotency_key())
+    except EvaluationKeyReused:
+        raise Refusal(409, "This Idempotency-Key came with another request before.") from None
+    serving.evaluations.look()
+    return {"evaluation": made.to_wire()}, 201 if is_new else 200
+
+
+@blueprint.get("/v1/jobs/<job_id>/evaluations")
+def index(job_id: str) -> dict[str, Any]:
+    """List the evaluations of a job, oldest first."""
+    return {"evaluations": [one.to_wire() for one in backend().store.evaluations.list(require_job(job_id).id)]}
+
+
+@blueprint.get("/v1/jobs/<job_id>/evaluations/<evaluation_id>")
+def show(job_id: str, evaluation_id: str) -> dict[str, Any]:
+    """Describe an evaluation."""
+    return {"evaluation": _require(job_id, evaluation_id).to_wire()}
+
+
+@blueprint.post("/v1/jobs/<job_id>/evaluations/<evaluation_id>/cancel")
+def cancel(job_id: str, evaluation_id: str) -> dict[str, Any]:
+    """End an evaluation; 409 for one that has ended already."""
+    evaluation = _require(job_id, evaluation_id)
+    if not backend().evaluations.cancel(evaluation.id):
+        raise Refusal(409, f"Evaluation {evaluation.id} has ended already; nothing was cancelled.")
+    return {"evaluation": _require(job_id, evaluation_id).to_wire()}
+
+
+@blueprint.get("/v1/jobs/<job_id>/evaluations/<evaluation_id>/report")
+def report(job_id: str, evaluation_id: str) -> Response:
+    """Send the report of a completed evaluation; 409 for one that has not completed."""
+    evaluation = _require(job_id, evaluation_id)
+    if evaluation.status != JobStatus.COMPLETED:
+        why = f": {evaluation.error}" if evaluation.error else ""
+        raise Refusal(409, f"Evaluation {evaluation.id} has no report: it is {evaluation.status}{why}")
+    path = backend().evaluations.report_path(evaluation.job_id, evaluation.id)
+    if not path.is_file():
+        raise Refusal(410, f"The report of evaluation {evaluation.id} is no longer on the backend's disk.")
+    return send_file(path.resolve(), mimetype="application/json", conditional=True)
+
+
+def _require(job_id: str, evaluation_id: str) -> Evaluation:
+    found = backend().store.evaluations.get(require_job(job_id).id, evaluation_id)
+    if found is None:
+        raise Refusal(404, f"Job {job_id:.100} has no evaluation {evaluation_id!r:.100}.")
+    return found

@@ -1,0 +1,213 @@
+"""An evaluation of what a job trained: its options, and how far it is. The report is ``arkor.evaluation.report``.
+
+Protocol: docs/protocol.md, "Evaluations".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from arkor.errors import ConfigError
+from arkor.options import known_options, unknown_option
+from arkor.protocol import wire
+from arkor.protocol.checks import FLAG, Check, whole
+from arkor.protocol.jobs import TERMINAL_STATUSES, AdapterRef, JobStatus
+from arkor.text import short_repr
+
+HELD_OUT = "held_out"
+BASE = "base"
+ADAPTER = "adapter"
+DEFAULT_LIMIT = 50
+MOST_ROWS = 1000
+MOST_CHECKPOINTS = 8
+MOST_TOKENS = 4096
+_MOST_SCORERS = 20
+_NAME_CHARS = 100
+
+
+def checkpoint_name(step: int) -> str:
+    """Return what a checkpoint is called among the candidates: ``checkpoint-20``."""
+    return f"checkpoint-{step}"
+
+
+def _are_rows(value: Any) -> bool:
+    return value == HELD_OUT or (isinstance(value, Mapping) and isinstance(value.get("type"), str))
+
+
+def _are_names(value: Any) -> bool:
+    names = isinstance(value, Sequence) and not isinstance(value, str) and 0 < len(value) <= _MOST_SCORERS
+    return names and all(isinstance(name, str) and 0 < len(name) <= _NAME_CHARS for name in value)
+
+
+def _are_steps(value: Any) -> bool:
+    are_listed = isinstance(value, Sequence) and not isinstance(value, str) and len(value) <= MOST_CHECKPOINTS
+    return are_listed and all(whole(1, 10**9).accepts(step) for step in value) and len(set(value)) == len(value)
+
+
+def _is_against(value: Any) -> bool:
+    return value == BASE or AdapterRef.from_wire(value) is not None
+
+
+@known_options
+@attrs.frozen(kw_only=True)
+class EvaluationOptions:
+    """What an evaluation asks, of whom, and how the answers are scored.
+
+    Args:
+        rows: ``held_out``, the rows that the job held out; or a source of rows as a job's ``dataset_source``.
+        limit: the most rows that are asked, 0 to 1000, chosen at random but the same ones each time. With 0 only the
+            check is made, and the retention questions are asked if you want them.
+        scorers: names of scorers; by default those that fit the rows.
+        checkpoints: steps of checkpoints that answer too, at most 8.
+        against: what the others are compared with: ``base``, the model without an adapter, or an adapter of another
+            job with the same model, as ``{"kind": "final", "jobId": …}``.
+        max_tokens: longest answer in tokens, 1 to 4096; by default twice the longest expected answer, at least 16.
+        retention: whether general questions are asked too, which tell whether the adapter forgot something.
+        check: whether the served adapter is checked against the trained one, if the job held rows out.
+
+    Raises:
+        ConfigError: a value is out of its range; ``field`` names it.
+
+    Example:
+        ``EvaluationOptions(limit=200, scorers=["labels"], checkpoints=[20, 40])``
+    """
+
+    rows: str | Mapping[str, Any] = attrs.field(
+        default=HELD_OUT, validator=Check(_are_rows, f"'{HELD_OUT}', or a source of rows"), hash=False
+    )
+    limit: int = attrs.field(default=DEFAULT_LIMIT, validator=whole(0, MOST_ROWS))
+    scorers: Sequence[str] | None = attrs.field(
+        default=None, validator=Check(_are_names, f"a list of 1 to {_MOST_SCORERS} names of scorers"), hash=False
+    )
+    checkpoints: Sequence[int] = attrs.field(
+        default=(), validator=Check(_are_steps, f"a list of at most {MOST_CHECKPOINTS} different steps"), hash=False
+    )
+    against: str | Mapping[str, Any] = attrs.field(
+        default=BASE, validator=Check(_is_against, f"'{BASE}', or an adapter of a job"), hash=False
+    )
+    max_tokens: int | None = attrs.field(default=None, validator=whole(1, MOST_TOKENS))
+    retention: bool = attrs.field(default=True, validator=FLAG)
+    check: bool = attrs.field(default=True, validator=FLAG)
+
+    def __attrs_post_init__(self) -> None:
+        if self.source is not None and self.source.get("token") is not None:
+            raise ConfigError("rows", "with a token cannot be kept by the backend: download them, and name the file")
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> EvaluationOptions:
+        """Read the options that a client sent; null stands for an absent one.
+
+        Raises:
+            UnknownOption: there is no such option.
+            ConfigError: a value is out of its range.
+        """
+        arguments = wire.known_fields(cls, body)
+        unknown = arguments.pop("extra")
+        known = [field.name for field in attrs.fields(cls)]
+        for name in unknown:
+            raise unknown_option("An evaluation", wire.python_name(name), known)
+        return cls(**arguments)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object that travels: what differs from the defaults."""
+        body = wire.to_wire(self)
+        defaults = {wire.wire_name(field.name): field.default for field in attrs.fields(type(self))}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in body.items()}
+        return {name: value for name, value in plain.items() if value != defaults[name] and value != []}
+
+    @property
+    def source(self) -> Mapping[str, Any] | None:
+        """The source of the rows; None if they are those that the job held out."""
+        return None if isinstance(self.rows, str) else self.rows
+
+    @property
+    def is_check_only(self) -> bool:
+        """Whether no question is asked."""
+        return self.limit == 0 and not self.retention
+
+
+CHECK_ONLY = EvaluationOptions(limit=0, retention=False)
+
+
+def evaluation_to_wire(given: Any) -> dict[str, Any] | None:
+    """Return the ``evaluation`` of a job's settings as it travels.
+
+    Args:
+        given: True, a mapping with the names of ``EvaluationOptions``, or one of these; None or False for none.
+
+    Raises:
+        ConfigError: it is something else, or a value is out of its range.
+        UnknownOption: there is no such option.
+    """
+    if given is None or given is False:
+        return None
+    if isinstance(given, EvaluationOptions):
+        return given.to_wire()
+    if given is not True and not isinstance(given, Mapping):
+        raise ConfigError("evaluation", f"must be True, or a mapping of options, not {short_repr(given)}")
+    options = {} if given is True else {wire.wire_name(str(name)): value for name, value in given.items()}
+    return EvaluationOptions.from_wire(options).to_wire()
+
+
+def _options(value: Any) -> EvaluationOptions:
+    """Read the options that a backend sends back; those of a newer version stand for the defaults."""
+    if isinstance(value, EvaluationOptions):
+        return value
+    try:
+        return EvaluationOptions.from_wire(wire.mapping(value))
+    except ConfigError:
+        return EvaluationOptions()
+
+
+@attrs.frozen(kw_only=True)
+class Evaluation:
+    """An evaluation, as the backend describes it.
+
+    Attributes:
+        id: the backend's id.
+        job_id: the job whose adapter is evaluated.
+        status: ``queued`` (also until the job has completed), ``running``, ``completed``, ``failed`` or ``cancelled``.
+        options: what was asked for.
+        done: answers so far, 0 or more.
+        total: all answers that are needed; 0 until that is known.
+        error: why it failed or was cancelled, or None.
+        verdict: what the report says first, once it is completed; empty if only the check was made.
+        check: whether the served adapter is the trained one, as the report has it; empty if that was not checked.
+        artifact: the name of the artifact with the report; None if there is none.
+        created_at: ISO 8601, UTC.
+        started_at: ISO 8601, UTC, or None.
+        completed_at: ISO 8601, UTC, or None: when it ended, however it ended.
+        extra: fields this version does not know.
+    """
+
+    id: str = attrs.field(converter=wire.text)
+    job_id: str = attrs.field(default="", converter=wire.text)
+    status: str = attrs.field(default=JobStatus.QUEUED.value, converter=wire.text)
+    options: EvaluationOptions = attrs.field(factory=EvaluationOptions, converter=_options)
+    done: int = attrs.field(default=0, converter=lambda value: wire.whole_number(value) or 0)
+    total: int = attrs.field(default=0, converter=lambda value: wire.whole_number(value) or 0)
+    error: str | None = attrs.field(default=None, converter=wire.optional_text)
+    verdict: str = attrs.field(default="", converter=wire.text)
+    check: Mapping[str, Any] = attrs.field(factory=dict, converter=wire.mapping, hash=False)
+    artifact: str | None = attrs.field(default=None, converter=wire.optional_text)
+    created_at: str = attrs.field(default="", converter=wire.text)
+    started_at: str | None = attrs.field(default=None, converter=wire.optional_text)
+    completed_at: str | None = attrs.field(default=None, converter=wire.optional_text)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended: completed, failed or cancelled."""
+        return self.status in TERMINAL_STATUSES
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> Evaluation:
+        """Read an evaluation as the backend sent it."""
+        return cls(**wire.known_fields(cls, {"id": "", **body}))
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the evaluation as the JSON object that travels."""
+        return {**wire.to_wire(self), "options": self.options.to_wire()}
