@@ -59,7 +59,7 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     "--check-served/--no-check-served",
     "checks_served",
     default=None,
-    help="Check after each job with held-out rows that chats get the adapter that was trained (the default), or do not.",
+    help="Check after a job with held-out rows that chats get the adapter that was trained (the default), or not.",
 )
 @click.option("--worker", "worker_module", hidden=True)
 @click.option("--models", "models_module", hidden=True)

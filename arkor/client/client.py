@@ -1,5 +1,4 @@
-"""Every call a backend answers, one method each; ``jobs``, ``history``, ``previews``, ``evaluations`` and ``deployments`` bring
-theirs.
+"""Every call a backend answers, one method each; the other modules of calls bring theirs.
 
 Protocol: docs/protocol.md, "Identity", "Project routing", "Jobs", "Inference", "Self-hosted backend".
 """

@@ -165,9 +165,7 @@ class Evaluator:
         with opened(dataset, self.folder) as checked:
             yield self.client.upload_dataset(self.scope, checked).to_wire()
 
-    def _report_of(
-        self, evaluation: Evaluation, limits: AbortScope, on_progress: Progress | None
-    ) -> EvaluationReport:
+    def _report_of(self, evaluation: Evaluation, limits: AbortScope, on_progress: Progress | None) -> EvaluationReport:
         """Wait until an evaluation has ended, and return its report."""
         with _saying_that_it_goes_on(evaluation):
             while not evaluation.is_terminal:

@@ -344,9 +344,7 @@ class Starter:
 
     def _evaluate(self, call: str, job_id: str, options: EvaluateOptions) -> EvaluationReport:
         client, scope = self.connect()
-        evaluator = Evaluator(
-            client=client, scope=scope, folder=self._project_dir, abort_event=self.abort_event
-        )
+        evaluator = Evaluator(client=client, scope=scope, folder=self._project_dir, abort_event=self.abort_event)
         calls = {"evaluate": evaluator.evaluate, "report": evaluator.report}
         return calls[call](job_id, options)
 

@@ -1,4 +1,4 @@
-"""``python -m arkor.backend.evaluation_worker``: make one report; standard input and output are in ``evaluations.task``."""
+"""``python -m arkor.backend.evaluation_worker``: make one report; ``evaluations.task`` has what is said either way."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 from arkor.backend.evaluation_worker.questions import Questions
 from arkor.backend.evaluation_worker.rows import choose, job_rows
-from arkor.backend.evaluation_worker.server_line import KeptAnswers, ServerLine, ask_all
 from arkor.backend.evaluation_worker.served import check_served
+from arkor.backend.evaluation_worker.server_line import KeptAnswers, ServerLine, ask_all
 from arkor.backend.evaluations.task import REPORT_FILE, REPORT_KIND, Task
 from arkor.backend.inference.pipes import Pipes
 from arkor.backend.training_worker import artifacts

@@ -98,7 +98,10 @@ class Questions:
         if row.prompt is not None:
             return {"prompt": row.prompt}
         question = row.question
-        return {"messages": question.messages, **({"tools": question.tools, **self._choice(row)} if question.tools else {})}
+        return {
+            "messages": question.messages,
+            **({"tools": question.tools, **self._choice(row)} if question.tools else {}),
+        }
 
     def _choice(self, row: AskedRow) -> dict[str, str]:
         """Return how a model is offered its tools: as it was in training."""

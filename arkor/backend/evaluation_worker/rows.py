@@ -231,9 +231,13 @@ def _calls(calls: Iterable[Mapping[str, Any]]) -> list[Any]:
     for call in calls:
         function = call["function"]
         arguments = function.get("arguments")
-        found.append([function["name"], json.loads(arguments) if isinstance(arguments, str) and arguments else arguments])
+        found.append(
+            [function["name"], json.loads(arguments) if isinstance(arguments, str) and arguments else arguments]
+        )
     return found
 
 
 def _hash(value: Any) -> bytes:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).digest()[:12]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).digest()[
+        :12
+    ]

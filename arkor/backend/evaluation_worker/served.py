@@ -136,9 +136,7 @@ def _other_prompt(
     return None
 
 
-def _cause(
-    task: Task, answers: Sequence[_Answer], found: ServedCheck, tokenizer: Any, line: ServerLine
-) -> str:
+def _cause(task: Task, answers: Sequence[_Answer], found: ServedCheck, tokenizer: Any, line: ServerLine) -> str:
     """Say what most likely makes the losses differ."""
     record = task.record
     if record is not None and record.chat_template_sha256 != template_hash(tokenizer.chat_template):

@@ -14,16 +14,16 @@ from typing import Any
 import attrs
 from sqlalchemy.exc import OperationalError
 
-from arkor.backend.evaluations.task import REPORT_FILE, Task
 from arkor.backend.evaluations.run import Ended, EvaluationRun
+from arkor.backend.evaluations.task import REPORT_FILE, Task
 from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Target, Targets, ready_model
 from arkor.backend.jobs.job_folder import uploaded_rows
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.evaluations import Claimed
-from arkor.protocol.config import JobConfig
 from arkor.protocol import wire
+from arkor.protocol.config import JobConfig
 from arkor.protocol.evaluations import ADAPTER, BASE, checkpoint_name
 from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus
 from arkor.protocol.metrics import EVAL_METRICS

@@ -20,6 +20,7 @@ from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("jobs", __name__)
 
+
 @blueprint.post("/v1/jobs")
 def create() -> tuple[dict[str, Any], int]:
     """Queue a job: 201; 200 with the first one's job for a repeat under the same key; 422 for what cannot be done."""

@@ -51,7 +51,8 @@ class Deletions:
             if row is None:  # somebody else was quicker
                 return Unneeded(frozenset(), frozenset())
             made = connection.execute(select(artifacts.c.sha256).where(artifacts.c.job_id == job_id)).scalars().all()
-            evaluated = connection.execute(select(evaluations.c.options).where(evaluations.c.job_id == job_id)).scalars().all()
+            asked = select(evaluations.c.options).where(evaluations.c.job_id == job_id)
+            evaluated = connection.execute(asked).scalars().all()
             for table in (events, attempts, artifacts, evaluations):
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
@@ -69,9 +70,7 @@ def _rows_of(evaluated: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, An
     return (options["rows"] for options in evaluated if isinstance(options.get("rows"), Mapping))
 
 
-def _delete_datasets(
-    connection: Connection, project_id: str, sources: Iterable[Mapping[str, Any]]
-) -> frozenset[str]:
+def _delete_datasets(connection: Connection, project_id: str, sources: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     uploaded = {source["id"] for source in sources if source["type"] == "dataset"}
     for sha256 in uploaded:
         if not _is_used(connection, project_id, sha256):

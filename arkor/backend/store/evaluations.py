@@ -147,9 +147,7 @@ class Evaluations:
         found = {"verdict": verdict, "check": check, "artifact": made}
         return self._end(evaluation_id, JobStatus.COMPLETED, register=artifact, **found)
 
-    def _end(
-        self, evaluation_id: str, status: JobStatus, *, register: Artifact | None = None, **values: Any
-    ) -> bool:
+    def _end(self, evaluation_id: str, status: JobStatus, *, register: Artifact | None = None, **values: Any) -> bool:
         active = (evaluations.c.id == evaluation_id, evaluations.c.status.in_(_ACTIVE))
         query = update(evaluations).where(*active).values(status=status.value, completed_at=now(), **values)
         with self._database.write() as connection:

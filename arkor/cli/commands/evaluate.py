@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     help="Scorer: exact, labels, json, numbers, overlap or calls; repeatable. By default those that fit the rows.",
 )
 @click.option("--step", "steps", type=click.IntRange(1), multiple=True, help="Checkpoint to ask too; repeatable.")
-@click.option("--against", metavar="JOB", default="base", help="Compare with the adapter of this job, not with the base.")
+@click.option(
+    "--against", metavar="JOB", default="base", help="Compare with the adapter of this job, not with the base model."
+)
 @click.option("--max-tokens", type=click.IntRange(1, 4096), help="Maximum length of an answer, in tokens.")
 @click.option("--retention/--no-retention", default=True, help="Ask 40 general questions too (the default), or do not.")
 @report_options

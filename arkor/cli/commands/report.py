@@ -15,9 +15,7 @@ from arkor.cli.options import local_option, project_of
 @click.argument("job_id", metavar="[ID]", required=False)
 @report_options
 @local_option
-def report(
-    job_id: str | None, *, output: Path | None, as_json: bool, timeout: float | None, local: bool
-) -> None:
+def report(job_id: str | None, *, output: Path | None, as_json: bool, timeout: float | None, local: bool) -> None:
     """Print the newest report of a job.
 
     Waits for it, if its evaluation has not ended.
