@@ -97,11 +97,8 @@ class Questions:
     def _request(self, row: AskedRow) -> dict[str, Any]:
         if row.prompt is not None:
             return {"prompt": row.prompt}
-        question = row.question
-        return {
-            "messages": question.messages,
-            **({"tools": question.tools, **self._choice(row)} if question.tools else {}),
-        }
+        offered = {"tools": row.question.tools, **self._choice(row)} if row.question.tools else {}
+        return {"messages": row.question.messages, **offered}
 
     def _choice(self, row: AskedRow) -> dict[str, str]:
         """Return how a model is offered its tools: as it was in training."""

@@ -23,6 +23,7 @@ from arkor.protocol.record import TrainingRecord
 
 _MOST_NAMED = 100  # of the rows that are left out
 _CHOICE_SEED = 0
+_DIGEST_BYTES = 12  # a million rows have none in common by chance
 
 
 @attrs.frozen
@@ -229,15 +230,12 @@ def _plain(content: Any) -> str:
 def _calls(calls: Iterable[Mapping[str, Any]]) -> list[Any]:
     found = []
     for call in calls:
-        function = call["function"]
-        arguments = function.get("arguments")
-        found.append(
-            [function["name"], json.loads(arguments) if isinstance(arguments, str) and arguments else arguments]
-        )
+        given = call["function"].get("arguments")
+        arguments = json.loads(given) if isinstance(given, str) and given else given
+        found.append([call["function"]["name"], arguments])
     return found
 
 
 def _hash(value: Any) -> bytes:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).digest()[
-        :12
-    ]
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()[:_DIGEST_BYTES]

@@ -52,7 +52,6 @@ class EvaluationRun:
         folder: the evaluation's folder; the process's log goes there.
         inference: answers.
         targets: the models, by the names of the candidates.
-        balance: called now and then, so that the cores are divided as they should be.
     """
 
     def __init__(self, module: str, folder: Path, inference: Inference, targets: Mapping[str, Target]) -> None:
@@ -184,7 +183,8 @@ class EvaluationRun:
         raise Refusal(503, "The evaluation stops.")
 
     def _tell(self, line: Mapping[str, Any]) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None  # PIPE
         with self._writing, contextlib.suppress(OSError, ValueError):  # it is gone, and its end says why
             self._process.stdin.write(json.dumps(line).encode() + b"\n")
             self._process.stdin.flush()
