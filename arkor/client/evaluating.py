@@ -6,11 +6,12 @@ Protocol: docs/protocol.md, "Evaluations".
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import attrs
 
@@ -28,6 +29,8 @@ from arkor.protocol.evaluations import HELD_OUT, Evaluation, EvaluationOptions
 from arkor.protocol.jobs import AdapterRef, JobStatus, Scope
 
 POLL_S = 0.5
+
+T = TypeVar("T")
 
 Progress = Callable[[Evaluation], object]
 
@@ -142,8 +145,9 @@ class Evaluator:
     def _create(
         self, job_id: str, options: EvaluateOptions, names: Sequence[str] | None, limits: AbortScope
     ) -> Evaluation:
-        given = {name: options[name] for name in _TRAVELLING if options.get(name) is not None}
-        asked = EvaluationOptions(**given, scorers=names, against=_against(options.get("against", "base")))
+        given: Mapping[str, Any] = options
+        settings = {name: given[name] for name in _TRAVELLING if given.get(name) is not None}
+        asked = EvaluationOptions(**settings, scorers=names, against=_against(options.get("against", "base")))
         self.client.require("evaluations", "evaluations")
         with self._sent(options.get("rows", HELD_OUT)) as rows:
             asked = attrs.evolve(asked, rows=rows)
@@ -158,7 +162,7 @@ class Evaluator:
         if rows == HELD_OUT:
             yield HELD_OUT
             return
-        dataset = parse_dataset(rows, "rows")  # type: ignore[arg-type]  # not HELD_OUT
+        dataset = parse_dataset(rows, "rows")
         if not isinstance(dataset, LocalDataset | CheckedDataset):
             yield dataset.to_wire()
             return
@@ -172,7 +176,7 @@ class Evaluator:
                 if on_progress is not None:
                     on_progress(evaluation)
                 limits.pause(POLL_S)
-                evaluation = self._patiently(lambda one=evaluation: self._get(one), limits)
+                evaluation = self._patiently(functools.partial(self._get, evaluation), limits)
             if on_progress is not None:
                 on_progress(evaluation)
         if evaluation.status != JobStatus.COMPLETED:
@@ -183,7 +187,7 @@ class Evaluator:
     def _get(self, evaluation: Evaluation) -> Evaluation:
         return self.client.get_evaluation(self.scope, evaluation.job_id, evaluation.id)
 
-    def _patiently(self, ask: Callable[[], Any], limits: AbortScope) -> Any:
+    def _patiently(self, ask: Callable[[], T], limits: AbortScope) -> T:
         return until_answered(ask, policy=self.policy, limits=limits, check_alive=self.client.check_alive)
 
 

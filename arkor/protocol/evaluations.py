@@ -152,6 +152,10 @@ def evaluation_to_wire(given: Any) -> dict[str, Any] | None:
     return EvaluationOptions.from_wire(options).to_wire()
 
 
+def _count(value: Any) -> int:
+    return wire.whole_number(value) or 0
+
+
 def _options(value: Any) -> EvaluationOptions:
     """Read the options that a backend sends back; those of a newer version stand for the defaults."""
     if isinstance(value, EvaluationOptions):
@@ -187,8 +191,8 @@ class Evaluation:
     job_id: str = attrs.field(default="", converter=wire.text)
     status: str = attrs.field(default=JobStatus.QUEUED.value, converter=wire.text)
     options: EvaluationOptions = attrs.field(factory=EvaluationOptions, converter=_options)
-    done: int = attrs.field(default=0, converter=lambda value: wire.whole_number(value) or 0)
-    total: int = attrs.field(default=0, converter=lambda value: wire.whole_number(value) or 0)
+    done: int = attrs.field(default=0, converter=_count)
+    total: int = attrs.field(default=0, converter=_count)
     error: str | None = attrs.field(default=None, converter=wire.optional_text)
     verdict: str = attrs.field(default="", converter=wire.text)
     check: Mapping[str, Any] = attrs.field(factory=dict, converter=wire.mapping, hash=False)

@@ -22,7 +22,8 @@ from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.failures import explain
 from arkor.backend.training_worker.limits.device import prepare_environment
 from arkor.errors import ArkorError, DatasetError
-from arkor.evaluation.report import EvaluationReport, build_report
+from arkor.evaluation.building import build_report
+from arkor.evaluation.report import EvaluationReport
 from arkor.serving.refusal import Refusal
 from arkor.system.files import write_atomically
 from arkor.system.limits import limit
@@ -57,7 +58,6 @@ def evaluate(task: Task, line: ServerLine) -> EvaluationReport:
         job_id=task.job_id,
         model=task.config.model,
         candidates=task.candidates,
-        against=task.candidates[0],
         rows=None if chosen is None else questions.about(chosen.about, answers),
         cases=questions.cases(answers),
         scorers=task.options.scorers,

@@ -4,8 +4,12 @@ From the server::
 
     {"id", "base", "adapter": {"name", "path"} | null, "request": {…},
      "templateOptions": {…}, "escapeSpecialTokens": true | false}   answer this
+    {"id", "base", …, "request": {…}, "renders": true}              tell its prompt, and answer nothing
+    {"id", "base", …, "score": {"ids", "start"}}                    tell how likely the ids from start on are
     {"cancel": id}                                                  nobody waits for that answer any more
     {"threads": n}                                                  compute with so many threads
+
+Each question may have ``isBackground``, so that all others come first, and ``dtype``, the number type of the model.
 
 To the server, about the answer with that id::
 
@@ -13,6 +17,8 @@ To the server, about the answer with that id::
     {"id", "reasoning": "text"}              more of its reasoning
     {"id", "delta": "text"}                  more of its text
     {"id", "toolCalls": [{…}]}               the functions it calls, in chat completions form
+    {"id", "rendered": {"ids"}}              its end: the prompt's tokens
+    {"id", "scored": {"logprob", "tokens"}}  its end: the sum of the natural logarithms, and how many tokens these are
     {"id", "done": {"finishReason", "usage"}}  its end; token counts
     {"id", "error": {"status", "message"}}   its end, or why it cannot be answered
 

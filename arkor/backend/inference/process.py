@@ -20,6 +20,7 @@ from arkor.text import last_lines
 
 log = logging.getLogger("arkor.backend")
 
+LAST = frozenset({"done", "error", "rendered", "scored"})
 _LEAVE_S = 2.0
 
 
@@ -47,7 +48,7 @@ class Answer:
     def next(self, timeout_s: float) -> Mapping[str, Any] | None:
         """Return what was said next, see ``arkor.backend.inference.pipes``; None where nothing was in time.
 
-        ``done`` or ``error`` is the last of it.
+        One with a name of ``LAST`` is the last of it.
         """
         with contextlib.suppress(queue.Empty):
             return self._events.get(timeout=timeout_s)
@@ -140,7 +141,7 @@ class ChatProcess:
             for line in lines:
                 said = json.loads(line)
                 with self._lock:
-                    is_last = "done" in said or "error" in said
+                    is_last = not LAST.isdisjoint(said)
                     answer = self._answers.pop(said["id"], None) if is_last else self._answers.get(said["id"])
                 if answer is not None:
                     answer.put(said)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from arkor.backend.inference.process import Answer, ChatProcess, ProcessGone
 from arkor.backend.inference.request import ChatRequest
@@ -27,29 +28,59 @@ class Inference:
         self._settings = settings
         self._is_training = is_training
         self._lock = threading.Lock()
-        self._open = 0
+        self._open = self._background = 0
         self._process: ChatProcess | None = None
         self._told_threads: int | None = None
         self._leaving: threading.Timer | None = None
         self._closed = False
 
     @contextlib.contextmanager
-    def ask(self, target: Target, request: ChatRequest) -> Iterator[Answer]:
+    def ask(self, target: Target, request: ChatRequest, *, is_background: bool = False) -> Iterator[Answer]:
         """Ask a model; the answer is made until the block is left.
+
+        Args:
+            target: the model.
+            request: what is asked.
+            is_background: whether nobody waits for it: all others come first, and it takes no place of a chat.
 
         Raises:
             Refusal: 503, as many chats as there may be are being answered, or the backend stops.
             OSError: the process cannot be started.
         """
-        self._enter()
+        with self._open_for({"request": request.to_line()}, target, is_background=is_background) as answer:
+            yield answer
+
+    @contextlib.contextmanager
+    def render(self, target: Target, request: ChatRequest) -> Iterator[Answer]:
+        """Ask for the tokens of the prompt that a question would be sent with; in the background, see ``ask``."""
+        with self._open_for({"request": request.to_line(), "renders": True}, target, is_background=True) as answer:
+            yield answer
+
+    @contextlib.contextmanager
+    def score(self, target: Target, ids: Sequence[int], start: int, dtype: str) -> Iterator[Answer]:
+        """Ask how likely a model finds tokens; in the background, see ``ask``.
+
+        Args:
+            target: the model.
+            ids: the tokens.
+            start: the first one that counts, 1 or more.
+            dtype: the number type of the model: ``bfloat16`` or ``float32``.
+        """
+        asked = {"score": {"ids": list(ids), "start": start}, "dtype": dtype}
+        with self._open_for(asked, target, is_background=True) as answer:
+            yield answer
+
+    @contextlib.contextmanager
+    def _open_for(self, asked: Mapping[str, Any], target: Target, *, is_background: bool) -> Iterator[Answer]:
+        self._enter(is_background)
         try:
-            answer = self._ask(target, request)
+            answer = self._ask({**target.to_line(), **asked, "isBackground": is_background})
             try:
                 yield answer
             finally:
                 answer.close()
         finally:
-            self._leave()
+            self._leave(is_background)
 
     def balance(self) -> Shares:
         """Return how the cores are shared now, and tell the chat process its part where that has changed."""
@@ -72,24 +103,28 @@ class Inference:
 
     def _shares(self) -> Shares:
         cores, parallel = os.cpu_count() or 1, self._settings.max_parallel
-        return share(cores, parallel, training=self._is_training(), chatting=self._open > 0)
+        return share(cores, parallel, training=self._is_training(), chatting=self._open + self._background > 0)
 
-    def _enter(self) -> None:
+    def _enter(self, is_background: bool) -> None:
         with self._lock:
             if self._closed:
                 raise Refusal(503, "The backend is stopping.", headers={"Retry-After": "5"})
-            if self._open >= self._settings.chat_cap:
+            if is_background:
+                self._background += 1
+            elif self._open < self._settings.chat_cap:
+                self._open += 1
+            else:
                 cap = self._settings.chat_cap
                 raise Refusal(503, f"All {cap} chats of this backend are taken.", headers={"Retry-After": "1"})
-            self._open += 1
             if self._leaving is not None:
                 self._leaving.cancel()
                 self._leaving = None
 
-    def _leave(self) -> None:
+    def _leave(self, is_background: bool) -> None:
         with self._lock:
-            self._open -= 1
-            if self._open or self._closed or self._process is None:
+            self._background -= is_background
+            self._open -= not is_background
+            if self._open or self._background or self._closed or self._process is None:
                 return
             self._leaving = threading.Timer(self._settings.chat_idle_s, self._unload)
             self._leaving.daemon = True
@@ -98,13 +133,12 @@ class Inference:
     def _unload(self) -> None:
         """Let the process go: its memory is worth more to others by now."""
         with self._lock:
-            if self._open or self._process is None:
+            if self._open or self._background or self._process is None:
                 return
             process, self._process = self._process, None
         process.close()
 
-    def _ask(self, target: Target, request: ChatRequest) -> Answer:
-        question = {**target.to_line(), "request": request.to_line()}
+    def _ask(self, question: Mapping[str, Any]) -> Answer:
         while True:
             process = self._running()
             self.balance()

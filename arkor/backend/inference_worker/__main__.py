@@ -13,7 +13,7 @@ from arkor.backend.inference.pipes import Pipes
 from arkor.backend.inference.request import ChatRequest
 
 if TYPE_CHECKING:
-    from arkor.backend.inference_worker.engine import Engine
+    from arkor.backend.inference_worker.engine import Engine, Question
 
 log = logging.getLogger("arkor.chat")
 
@@ -35,8 +35,6 @@ def serve(lines: Iterable[Mapping[str, Any]], engine: Engine) -> None:
         lines: see ``pipes``.
         engine: answers.
     """
-    from arkor.backend.inference_worker.engine import Question
-
     try:
         for line in lines:
             if "cancel" in line:
@@ -44,20 +42,27 @@ def serve(lines: Iterable[Mapping[str, Any]], engine: Engine) -> None:
             elif "threads" in line:
                 engine.set_threads(line["threads"])
             else:
-                adapter = line["adapter"] and (line["adapter"]["name"], line["adapter"]["path"])
-                request = ChatRequest.from_line(line["request"])
-                engine.ask(
-                    Question(
-                        line["id"],
-                        line["base"],
-                        adapter,
-                        request,
-                        template_options=line["templateOptions"],
-                        escape_special_tokens=line["escapeSpecialTokens"],
-                    )
-                )
+                engine.ask(_question(line))
     finally:
         engine.close()
+
+
+def _question(line: Mapping[str, Any]) -> Question:
+    from arkor.backend.inference_worker.engine import Question
+
+    request, score = line.get("request"), line.get("score")
+    return Question(
+        line["id"],
+        line["base"],
+        line["adapter"] and (line["adapter"]["name"], line["adapter"]["path"]),
+        request and ChatRequest.from_line(request),
+        template_options=line["templateOptions"],
+        escape_special_tokens=line["escapeSpecialTokens"],
+        score=score and (score["ids"], score["start"]),
+        renders=line.get("renders", False),
+        is_background=line.get("isBackground", False),
+        dtype=line.get("dtype", DTYPE),
+    )
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from arkor.serving.refusal import Refusal
 
 log = logging.getLogger("arkor.chat")
 
+DTYPE = "bfloat16"
 MAX_ROWS = 8
 _OVERHEAD = 1.2  # beside the weights: what is computed, and what the cache keeps
 _ATTENTION = frozenset({"full_attention", "sliding_attention"})
@@ -30,6 +31,7 @@ class Base:
 
     Args:
         path: a folder, or the id of a model in the hub's cache.
+        dtype: the number type of its weights, as torch names it.
 
     Attributes:
         tokenizer: of transformers.
@@ -44,12 +46,12 @@ class Base:
         OSError, ValueError: it cannot be loaded.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, dtype: str = DTYPE) -> None:
         began = time.monotonic()
         config = AutoConfig.from_pretrained(path)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = AutoTokenizer.from_pretrained(path)
-        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).to(self._device).eval()
+        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).to(self._device).eval()
         text = config.get_text_config()
         self.context: int | None = getattr(text, "max_position_embeddings", None)
         self.prompts = Prompts(self.tokenizer, context=self.context)
@@ -59,7 +61,7 @@ class Base:
         # Only a cache that is keys and values can be put together from those of several rows.
         self._is_joinable = set(getattr(text, "layer_types", None) or ["full_attention"]) <= _ATTENTION
         self.max_rows = MAX_ROWS if self._is_joinable else 1
-        log.info("%s loaded in %.1f s", path, time.monotonic() - began)
+        log.info("%s loaded in %s in %.1f s", path, dtype, time.monotonic() - began)
 
     @functools.cached_property
     def escaped_prompts(self) -> Prompts:
@@ -122,15 +124,41 @@ class Base:
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed
+    def forward_all(
+        self,
+        ids_T: Sequence[int],
+        cache: DynamicCache,
+        adapter: str | None,
+        kept: Sequence[int],  # noqa: N803
+    ) -> torch.Tensor:
+        """Go on with one row by some tokens; the cache grows by them.
 
-def memory_bytes(path: str) -> int:
+        Args:
+            ids_T: token ids, (time,), at least one.
+            cache: what the model keeps of the tokens before.
+            adapter: as ``Adapters.load`` named it, or None.
+            kept: the places among these tokens whose logits are wanted, ascending; possibly none.
+
+        Returns:
+            The logits behind these tokens: float32, (kept, vocabulary).
+        """
+        self.adapters.use([adapter], once=True)
+        ids, places = (torch.tensor(values, device=self._device, dtype=torch.long) for values in (ids_T, kept))
+        output = self._model(input_ids=ids[None], past_key_values=cache, use_cache=True, logits_to_keep=places)
+        logits: torch.Tensor = output.logits[0].float()
+        return logits
+
+
+def memory_bytes(path: str, dtype: str = DTYPE) -> int:
     """Return about how much memory a base model takes, in bytes; 0 where its files do not say.
 
     Args:
         path: as ``Base`` takes it.
+        dtype: as ``Base`` takes it.
     """
     parameters = count_parameters(Path(path)) if Path(path).is_dir() else None
-    return int((parameters or 0) * 2 * _OVERHEAD)
+    return int((parameters or 0) * getattr(torch, dtype).itemsize * _OVERHEAD)
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:

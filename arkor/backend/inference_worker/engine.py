@@ -7,7 +7,7 @@ import gc
 import logging
 import queue
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.prompts import ToolStyle
 from arkor.backend.inference.request import ChatRequest
-from arkor.backend.inference_worker.base import Base, memory_bytes
+from arkor.backend.inference_worker.base import DTYPE, Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
 from arkor.backend.inference_worker.outputs import (
     CallOutput,
@@ -29,6 +29,7 @@ from arkor.backend.inference_worker.outputs import (
 )
 from arkor.backend.inference_worker.rows import Row, Say
 from arkor.backend.inference_worker.sampling import Sampler
+from arkor.backend.inference_worker.scoring import Scoring, fault
 from arkor.backend.models.hardware import available_bytes
 from arkor.backend.settings import GIB
 from arkor.serving.refusal import Refusal
@@ -37,6 +38,7 @@ from arkor.text import first_line
 log = logging.getLogger("arkor.chat")
 
 MAX_BASES = 2
+MAX_BACKGROUND = 16  # answers at the same time that nobody waits for, beside the others
 
 
 @attrs.frozen
@@ -47,17 +49,30 @@ class Question:
         id: names it between server and process.
         base: the base model's path.
         adapter: the adapter's name and path, or None.
-        request: what is asked.
+        request: what is asked; None if tokens are scored.
         template_options: what the chat template is given beside the conversation.
         escape_special_tokens: whether special tokens in messages stay text.
+        score: the tokens that are scored, and the first one that counts; or None.
+        renders: whether the prompt is told, instead of answered.
+        is_background: whether nobody waits for it, so that all others come first.
+        dtype: the number type of the base model.
     """
 
     id: Any
     base: str
     adapter: tuple[str, str] | None
-    request: ChatRequest
+    request: ChatRequest | None
     template_options: Mapping[str, Any] = attrs.field(factory=dict)
     escape_special_tokens: bool = False
+    score: tuple[Sequence[int], int] | None = None
+    renders: bool = False
+    is_background: bool = False
+    dtype: str = DTYPE
+
+    @property
+    def lane(self) -> tuple[str, str]:
+        """The base model in its number type."""
+        return self.base, self.dtype
 
 
 @attrs.define
@@ -66,7 +81,24 @@ class _Lane:
 
     base: Base
     batch: Batch
-    ids: dict[Any, Row] = attrs.Factory(dict)
+    ids: dict[Any, Row | Scoring] = attrs.Factory(dict)
+
+    @property
+    def adapters(self) -> set[str]:
+        """The adapters that are in use."""
+        return {row.adapter for row in self.ids.values() if row.adapter is not None}
+
+    def has_room(self, *, background: bool) -> bool:
+        """Whether one more answer can be made: those that nobody waits for have places of their own."""
+        rows = self.batch.rows
+        if self.base.max_rows == 1:
+            return not rows
+        most = MAX_BACKGROUND if background else self.base.max_rows
+        return sum(row.is_background == background for row in rows) < most
+
+    def next_scoring(self) -> Scoring | None:
+        """Return the first tokens that are not scored yet, or None."""
+        return next((row for row in self.ids.values() if isinstance(row, Scoring) and not row.done), None)
 
 
 class Engine:
@@ -82,7 +114,7 @@ class Engine:
         self._max_bases = max_bases
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Question] = deque()
-        self._lanes: OrderedDict[str, _Lane] = OrderedDict()  # least recently used first
+        self._lanes: OrderedDict[tuple[str, str], _Lane] = OrderedDict()  # least recently used first
 
     def ask(self, question: Question) -> None:
         """Take a question in; its answer goes to ``say``."""
@@ -127,13 +159,14 @@ class Engine:
                 row.done = True
 
     def _admit(self) -> None:
-        """Let in whatever there is room for, first come, first served for each base model."""
-        waiting, self._waiting = self._waiting, deque()
-        full: set[str] = set()
+        """Let in whatever there is room for, first come, first served for each base model; the background comes last."""
+        waiting, self._waiting = sorted(self._waiting, key=lambda question: question.is_background), deque()
+        full: set[tuple[Any, ...]] = set()
         for question in waiting:
+            queue_of = (*question.lane, question.is_background)
             try:
-                if question.base in full or not self._begin(question):
-                    full.add(question.base)
+                if queue_of in full or not self._begin(question):
+                    full.add(queue_of)
                     self._waiting.append(question)
             except Refusal as exc:
                 self._fail(question.id, exc)
@@ -143,24 +176,44 @@ class Engine:
 
     def _begin(self, question: Question) -> bool:
         """Turn a question into a row; return whether there was room."""
-        lane = self._lane(question.base)
-        if lane is None or len(lane.batch.rows) >= lane.base.max_rows:
+        lane = self._lane(question)
+        if lane is None:
             return False
-        row = self._row(question, lane)
+        if question.score is not None:
+            lane.ids[question.id] = self._scoring(question, *question.score, lane)
+            return True
+        assert question.request is not None  # nothing is scored
+        if question.renders:
+            self._say(id=question.id, rendered={"ids": _prompt(question, question.request, lane.base)})
+            return True
+        if not lane.has_room(background=question.is_background):
+            return False
+        row = self._row(question, question.request, lane)
         lane.ids[question.id] = row
         row.say(accepted={"promptTokens": len(row.prompt)})
         lane.batch.add(row)
         return True
 
-    def _lane(self, path: str) -> _Lane | None:
+    def _lane(self, question: Question) -> _Lane | None:
         """Return a base model's lane, loaded where it was not; None while all places are in use."""
-        if path not in self._lanes:
-            if not self._make_room(memory_bytes(path)):
+        if question.lane not in self._lanes:
+            if not self._make_room(memory_bytes(*question.lane)):
                 return None
-            base = _load(path)
-            self._lanes[path] = _Lane(base, Batch(base))
-        self._lanes.move_to_end(path)
-        return self._lanes[path]
+            base = _load(*question.lane)
+            self._lanes[question.lane] = _Lane(base, Batch(base))
+        self._lanes.move_to_end(question.lane)
+        return self._lanes[question.lane]
+
+    def _scoring(self, question: Question, ids: Sequence[int], start: int, lane: _Lane) -> Scoring:
+        problem = fault(ids, start, lane.base.context)
+        if problem is not None:
+            raise Refusal(400, f"These tokens cannot be scored: {problem}.")
+        return Scoring(partial(self._say, id=question.id), lane.base, self._adapter(question, lane), ids, start)
+
+    def _adapter(self, question: Question, lane: _Lane) -> str | None:
+        if question.adapter is None:
+            return None
+        return lane.base.adapters.load(*question.adapter, lane.adapters)
 
     def _make_room(self, needed_bytes: int) -> bool:
         """Let go of base models that nobody is using; return whether another one may be loaded now.
@@ -180,9 +233,9 @@ class Engine:
             )
         return len(self._lanes) < self._max_bases
 
-    def _row(self, question: Question, lane: _Lane) -> Row:
-        base, request = lane.base, question.request
-        prompt = _prompt(question, base)
+    def _row(self, question: Question, request: ChatRequest, lane: _Lane) -> Row:
+        base = lane.base
+        prompt = _prompt(question, request, base)
         base.check_length(len(prompt))
         tagged = base.prompts.tool_style is ToolStyle.TAGGED
         matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
@@ -191,8 +244,7 @@ class Engine:
         may_reason = request.prompt is None and not request.is_constrained
         marks = base.prompts.reasoning_marks if may_reason else None
         room = request.max_tokens if base.context is None else min(request.max_tokens, base.context - len(prompt))
-        in_use = {row.adapter for row in lane.batch.rows if row.adapter is not None}
-        adapter = base.adapters.load(*question.adapter, in_use) if question.adapter is not None else None
+        adapter = self._adapter(question, lane)
         return Row(
             partial(self._say, id=question.id),
             prompt=prompt,
@@ -206,14 +258,19 @@ class Engine:
             stops=StopTexts(request.stop),
             matcher=matcher,
             alone=request.seed is not None or base.adapters.is_lone(adapter),
+            is_background=question.is_background,
         )
 
     def _turn(self, lane: _Lane) -> None:
         try:
             lane.batch.turn(self._advance)
+            scoring = lane.next_scoring()
+            if scoring is not None:
+                scoring.step()
         except Exception as exc:  # out of memory, say: the answers under way are lost, the next ones need not be
             log.exception("The model failed")
-            for row in lane.batch.clear():
+            lane.batch.clear()
+            for row in (row for row in lane.ids.values() if not row.done):
                 row.done = True
                 row.say(error={"status": 500, "message": f"The model failed: {_first_line(exc)}"})
         lane.ids = {question_id: row for question_id, row in lane.ids.items() if not row.done}
@@ -231,16 +288,16 @@ class Engine:
         self._say(id=question_id, error={"status": exc.status, "message": exc.error})
 
 
-def _load(path: str) -> Base:
+def _load(path: str, dtype: str) -> Base:
     try:
-        return Base(path)
+        return Base(path, dtype)
     except (OSError, ValueError) as exc:
         log.exception("A model cannot be loaded")
         raise Refusal(500, f"The model {path} cannot be loaded: {_first_line(exc)}") from exc
 
 
-def _prompt(question: Question, base: Base) -> list[int]:
-    request, options = question.request, question.template_options
+def _prompt(question: Question, request: ChatRequest, base: Base) -> list[int]:
+    options = question.template_options
     if request.prompt is not None:
         return base.prompts.raw_tokens(request.prompt)
     prompts = base.escaped_prompts if question.escape_special_tokens else base.prompts

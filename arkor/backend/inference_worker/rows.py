@@ -33,6 +33,7 @@ class Row:
         matcher: what it is held to, or None.
         alone: whether it is computed without company: the same question gives the same answer then, and an adapter of
             DoRA cannot be in company.
+        is_background: whether nobody waits for it.
 
     Attributes:
         done: whether it has ended, or nobody waits for it any more.
@@ -54,11 +55,13 @@ class Row:
         stops: StopTexts,
         matcher: Matcher | None = None,
         alone: bool = False,
+        is_background: bool = False,
     ) -> None:
         self.say = say
         self.prompt = prompt
         self.adapter = adapter
         self.alone = alone
+        self.is_background = is_background
         self.done = False
         self.last: int | None = None
         self._max_tokens = max_tokens

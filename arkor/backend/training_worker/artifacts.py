@@ -46,7 +46,7 @@ def pack_adapter(source: Path, folder: Path, name: str, made_by: Provenance, ste
         OSError: a file is missing or the disk is full; nothing new remains.
     """
     with (source / WEIGHTS).open("rb") as weights:
-        content = {
+        content: dict[str, IO[bytes]] = {
             _CONFIG: io.BytesIO(made_by.named((source / _CONFIG).read_bytes())),
             WEIGHTS: weights,
             _RECORD: io.BytesIO(made_by.file()),

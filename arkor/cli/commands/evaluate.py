@@ -66,7 +66,7 @@ def evaluate(
     from arkor.client.evaluating import Evaluator
 
     if file is None and job_id is not None and Path(job_id).is_file():
-        job_id, file = None, Path(job_id)
+        file, job_id = Path(job_id), None
     client, scope = project_of(local)
     job = named_or_last_completed(client, scope, job_id)
     options: EvaluateOptions = {

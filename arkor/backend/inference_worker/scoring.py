@@ -1,0 +1,65 @@
+"""How likely a model finds tokens that are given to it: the sum of their log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from arkor.backend.inference_worker.base import Base
+from arkor.backend.inference_worker.rows import Say
+
+PIECE_TOKENS = 256  # are read between two tokens of the answers under way
+
+
+class Scoring:
+    """Tokens that are scored, a piece at a time. Not thread-safe.
+
+    Args:
+        say: where the result goes.
+        base: the model.
+        adapter: the adapter's name within the base, or None.
+        ids: token ids, at least two.
+        start: the first token that counts, 1 or more; all behind it count too.
+
+    Attributes:
+        done: whether all is read, or nobody waits for it any more.
+    """
+
+    def __init__(self, say: Say, base: Base, adapter: str | None, ids: Sequence[int], start: int) -> None:
+        self.say = say
+        self.adapter = adapter
+        self.done = False
+        self._base = base
+        self._ids = ids
+        self._start = start
+        self._cache: DynamicCache = base.new_cache()
+        self._read = 0
+        self._sum = 0.0
+
+    def step(self) -> None:
+        """Read a piece; after the last one, tell the result."""
+        end = min(self._read + PIECE_TOKENS, len(self._ids) - 1)  # nothing follows the last token
+        first = max(self._read, self._start - 1)
+        kept = list(range(first - self._read, end - self._read))
+        piece = self._ids[self._read : end]
+        logits = self._base.forward_all(piece, self._cache, self.adapter, kept)
+        if kept:
+            targets = torch.tensor(self._ids[first + 1 : end + 1], device=logits.device)
+            chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])
+            self._sum += float(chosen.double().sum())
+        self._read = end
+        if end == len(self._ids) - 1:
+            self.done = True
+            self.say(scored={"logprob": self._sum, "tokens": len(self._ids) - self._start})
+
+
+def fault(ids: Any, start: Any, context: int | None) -> str | None:
+    """Say why tokens cannot be scored; None if they can."""
+    if not 1 <= start < len(ids):
+        return f"start must be from 1 to {len(ids) - 1}, not {start}"
+    if context is not None and len(ids) > context:
+        return f"there are {len(ids)} tokens, and the model's context is {context}"
+    return None

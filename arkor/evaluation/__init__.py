@@ -1,0 +1,1 @@
+"""Whether a model got better: scorers, intervals, and the report that puts them together."""

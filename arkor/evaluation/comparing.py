@@ -1,0 +1,105 @@
+"""From the scores of rows to the scores of a report: means, intervals, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from arkor.evaluation.cases import Case
+from arkor.evaluation.report import Comparison, Score
+from arkor.evaluation.scorer import OfRows, Scorer
+from arkor.evaluation.statistics import interval_of, mean_interval, verdict_of
+
+
+def scored(cases: Sequence[Case], scorers: Sequence[Scorer]) -> list[Case]:
+    """Return rows with what scorers say of their answers, beside the scores that they have."""
+    found = []
+    for case in cases:
+        scores = {name: dict(by) for name, by in case.scores.items()}
+        for scorer in scorers:
+            for who, answer in case.answers.items():
+                for metric, value in scorer.score(case, answer).items():
+                    scores.setdefault(metric, {})[who] = value
+        found.append(attrs.evolve(case, scores=scores))
+    return found
+
+
+def compared(cases: Sequence[Case], scorer: Scorer, candidates: Sequence[str]) -> list[Score]:
+    """Return the scores of one scorer, the main one first.
+
+    Args:
+        cases: the rows, scored; at least one.
+        scorer: the scorer.
+        candidates: the one that the others are compared with first.
+    """
+    of_rows = {one: scorer.of_rows(cases, one) for one in candidates}
+    found = []
+    for metric, label in scorer.labels.items():
+        if metric in of_rows[candidates[0]]:
+            main = mean_score(cases, next(iter(scorer.labels)), "", scorer.name, candidates)
+            functions = {one: of_rows[one][metric] for one in candidates}
+            found.append(_not_a_mean(attrs.evolve(main, name=metric, label=label), functions, len(cases)))
+        elif any(metric in case.scores for case in cases):
+            found.append(mean_score(cases, metric, label, scorer.name, candidates))
+    return found
+
+
+def mean_score(cases: Sequence[Case], metric: str, label: str, scorer: str, candidates: Sequence[str]) -> Score:
+    """Return a score that is the mean over rows.
+
+    Args:
+        cases: the rows; those without the metric do not count.
+        metric: its name in the rows' scores.
+        label: how people read it.
+        scorer: the name of the scorer.
+        candidates: the one that the others are compared with first.
+    """
+    rows = [case.scores[metric] for case in cases if metric in case.scores]
+    against, *others = candidates
+    comparisons = []
+    for one in others:
+        differences = [row[one] - row[against] for row in rows]
+        wins, losses = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
+        interval = mean_interval(differences)
+        comparisons.append(
+            Comparison(
+                candidate=one,
+                difference=sum(differences) / len(rows),
+                low=interval.low,
+                high=interval.high,
+                wins=wins,
+                losses=losses,
+                ties=len(rows) - wins - losses,
+                verdict=verdict_of(interval, wins + losses),
+            )
+        )
+    values = {one: sum(row[one] for row in rows) / len(rows) for one in candidates}
+    return Score(name=metric, scorer=scorer, label=label, values=values, comparisons=comparisons)
+
+
+def _not_a_mean(main: Score, functions: Mapping[str, OfRows], count: int) -> Score:
+    """Return a score that is no mean over the rows.
+
+    Args:
+        main: a mean score of the same rows: its wins and losses count.
+        functions: compute it, by the candidates, the one first that the others are compared with.
+        count: how many rows there are.
+    """
+    against = next(iter(functions.values()))
+    places = range(count)
+    comparisons = []
+    for one in main.comparisons:
+        own = functions[one.candidate]
+        interval = interval_of(lambda chosen, own=own: own(chosen) - against(chosen), count)  # type: ignore[misc]
+        comparisons.append(
+            attrs.evolve(
+                one,
+                difference=own(places) - against(places),
+                low=interval.low,
+                high=interval.high,
+                verdict=verdict_of(interval, one.wins + one.losses),
+            )
+        )
+    values = {name: function(places) for name, function in functions.items()}
+    return attrs.evolve(main, values=values, comparisons=comparisons)

@@ -1,0 +1,136 @@
+"""Scorers: how right an answer is, from 0 to 1, in one or several respects.
+
+A scorer is found from the expected answers, or named. Protocol: docs/protocol.md, "Evaluations": ``scorers``.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from arkor.errors import ArkorError, ConfigError
+from arkor.evaluation import values
+from arkor.evaluation.cases import Answered, Case
+from arkor.evaluation.labels import Labels
+from arkor.evaluation.scorer import Scorer
+from arkor.options import nearest_name
+from arkor.protocol import wire
+
+_LONG_ANSWER = 8  # words: the median answer of rows for which a part of the right words is worth something
+
+ScoringFunction = Callable[[str, str], Any]
+"""A scorer of the user's own: takes the expected answer and the one that came; returns a number from 0 to 1, True or
+False, or a mapping of names to these."""
+
+
+def _exact(case: Case, answer: Answered) -> Mapping[str, float]:
+    return {"exact_match": float(values.collapsed(case.expected) == values.collapsed(answer.text))}
+
+
+def _json(case: Case, answer: Answered) -> Mapping[str, float]:
+    expected, found = values.json_object(case.expected), values.json_object(answer.text)
+    if expected is None:
+        return {}
+    right = values.right_fields(expected, found or {})
+    share = right / len(expected) if expected else float(found == {})
+    return {
+        "json_fields": share,
+        "json_exact": float(found is not None and right == len(expected) == len(found)),
+        "json_valid": float(found is not None),
+    }
+
+
+def _numbers(case: Case, answer: Answered) -> Mapping[str, float]:
+    expected, found = values.last_number(case.expected), values.last_number(answer.text)
+    if expected is None:
+        return {}
+    return {"number_match": float(found is not None and values.is_close(expected, found))}
+
+
+def _calls(case: Case, answer: Answered) -> Mapping[str, float]:
+    expected, found = values.plain_calls(case.expected_calls), values.plain_calls(answer.calls)
+    names = [[name for name, _ in calls] for calls in (expected, found)]
+    return {"call_exact": float(expected == found), "call_name": float(names[0] == names[1])}
+
+
+def _overlap(case: Case, answer: Answered) -> Mapping[str, float]:
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics import CHRF
+
+    chrf = CHRF().sentence_score(answer.text, [case.expected]).score / 100
+    rouge_l = RougeScorer(["rougeL"]).score(case.expected, answer.text)["rougeL"].fmeasure
+    return {"chrf": min(1.0, chrf), "rouge_l": rouge_l}
+
+
+EXACT = Scorer("exact", {"exact_match": "exactly right"}, _exact)
+JSON = Scorer(
+    "json",
+    {"json_fields": "fields right", "json_exact": "all fields right", "json_valid": "valid JSON"},
+    _json,
+)
+NUMBERS = Scorer("numbers", {"number_match": "right number"}, _numbers)
+CALLS = Scorer("calls", {"call_exact": "right call", "call_name": "right function"}, _calls)
+OVERLAP = Scorer("overlap", {"chrf": "chrF", "rouge_l": "ROUGE-L"}, _overlap)
+SCORERS: Mapping[str, Scorer] = {one.name: one for one in (EXACT, Labels(), JSON, NUMBERS, OVERLAP, CALLS)}
+
+
+def find_scorers(cases: Sequence[Case]) -> list[Scorer]:
+    """Return the scorers that fit what rows expect, the main one first.
+
+    Args:
+        cases: the rows.
+    """
+    if not cases:
+        return []
+    texts = [case.expected for case in cases]
+    if any(case.expected_calls for case in cases):
+        return [CALLS, EXACT] if any(texts) else [CALLS]
+    if all(values.json_object(text) is not None for text in texts):
+        return [JSON]
+    if all(values.is_number(text) for text in texts):
+        return [NUMBERS]
+    if values.are_labels(texts):
+        return [SCORERS["labels"]]
+    words = statistics.median(len(text.split()) for text in texts)
+    return [OVERLAP, EXACT] if words > _LONG_ANSWER else [EXACT]
+
+
+def named_scorers(names: Sequence[str]) -> list[Scorer]:
+    """Return scorers by their names.
+
+    Raises:
+        ConfigError: there is no such scorer; the error names the nearest one.
+    """
+    for name in names:
+        if name not in SCORERS:
+            nearest = nearest_name(name, SCORERS)
+            advice = f"did you mean {nearest}?" if nearest else f"there are {', '.join(SCORERS)}"
+            raise ConfigError("scorers", f"there is no scorer {name!r:.100}; {advice}")
+    return [SCORERS[name] for name in dict.fromkeys(names)]
+
+
+def own_scorer(function: ScoringFunction) -> Scorer:
+    """Return a function of the user's as a scorer.
+
+    Args:
+        function: see ``ScoringFunction``. What it raises becomes an ArkorError that names the row.
+    """
+    name = str(getattr(function, "__name__", type(function).__name__))
+
+    def score(case: Case, answer: Answered) -> Mapping[str, float]:
+        try:
+            said = function(case.expected, answer.text)
+        except Exception as exc:
+            raise ArkorError(f"Scorer {name} failed on row {case.row}: {type(exc).__name__}: {exc}") from exc
+        found = said if isinstance(said, Mapping) else {name: said}
+        return {str(metric): _checked(value, name, case) for metric, value in found.items()}
+
+    return Scorer(name, {name: name}, score)
+
+
+def _checked(value: Any, name: str, case: Case) -> float:
+    number = float(value) if isinstance(value, bool) else wire.number(value)
+    if number is None or not 0 <= number <= 1:
+        raise ArkorError(f"Scorer {name} returned {value!r:.100} for row {case.row}: it must be from 0 to 1")
+    return number
