@@ -24,7 +24,6 @@ from arkor.data.questions import question_of
 from arkor.evaluation.report import ServedCheck
 from arkor.protocol.evaluations import ADAPTER, BASE
 
-SERVED_DTYPE = "bfloat16"
 TOLERANCES = {"bfloat16": 2e-2, "float32": 1e-3}  # nats a token
 MOST_ROWS = 500
 _MOST_PROMPTS = 64
@@ -57,16 +56,17 @@ def check_served(task: Task, rows: Rows, tokenizer: Any, line: ServerLine) -> Se
     if task.trained_loss is None or not 0 < len(rows.eval.rows) <= MOST_ROWS:
         return None
     answers, whole = _trained_on(task, rows, tokenizer)
-    served, tokens = _loss(line, answers, ADAPTER, SERVED_DTYPE)
+    served = _loss(line, answers, ADAPTER)
+    difference, tolerance = abs(served.loss - task.trained_loss), TOLERANCES[served.dtype]
     found = ServedCheck(
         rows=len(rows.eval.rows),
-        tokens=tokens,
-        served=served,
+        tokens=served.tokens,
+        served=served.loss,
         trained=task.trained_loss,
-        difference=abs(served - task.trained_loss),
-        dtype=SERVED_DTYPE,
-        tolerance=TOLERANCES[SERVED_DTYPE],
-        is_same=abs(served - task.trained_loss) <= TOLERANCES[SERVED_DTYPE],
+        difference=difference,
+        dtype=served.dtype,
+        tolerance=tolerance,
+        is_same=difference <= tolerance,
     )
     differs = _other_prompt(task, rows, answers, whole, line)
     if found.is_same and differs is None:
@@ -103,14 +103,36 @@ def _spans(labels: Sequence[int]) -> Iterator[tuple[int, int]]:
             start = None
 
 
-def _loss(line: ServerLine, answers: Sequence[_Answer], candidate: str, dtype: str) -> tuple[float, int]:
-    """Return the mean negative log-likelihood of the tokens that count, in nats, and how many tokens these are."""
+@attrs.frozen
+class _Loss:
+    """A mean negative log-likelihood.
+
+    Attributes:
+        loss: in nats a token.
+        tokens: how many tokens.
+        dtype: the number type that it was computed in.
+    """
+
+    loss: float
+    tokens: int
+    dtype: str
+
+
+def _loss(line: ServerLine, answers: Sequence[_Answer], candidate: str, dtype: str | None = None) -> _Loss:
+    """Have the engine compute the loss of the tokens that count.
+
+    Args:
+        line: the server.
+        answers: the tokens.
+        candidate: the adapter, or the base.
+        dtype: the number type; None for the one in which the candidate answers.
+    """
     replies: list[Future[Mapping[str, Any]]] = [
         line.send("score", candidate=candidate, ids=answer.ids, start=answer.start, dtype=dtype) for answer in answers
     ]
     scored = [reply.result()["scored"] for reply in replies]
     tokens = sum(item["tokens"] for item in scored)
-    return -sum(item["logprob"] for item in scored) / max(1, tokens), tokens
+    return _Loss(-sum(item["logprob"] for item in scored) / max(1, tokens), tokens, scored[0]["dtype"])
 
 
 def _other_prompt(
@@ -141,11 +163,11 @@ def _cause(task: Task, answers: Sequence[_Answer], found: ServedCheck, tokenizer
     record = task.record
     if record is not None and record.chat_template_sha256 != template_hash(tokenizer.chat_template):
         return "the chat template of the model is not the one that the training had"
-    exact, _ = _loss(line, answers, ADAPTER, "float32")
+    exact = found.served if found.dtype == "float32" else _loss(line, answers, ADAPTER, "float32").loss
     if abs(exact - found.trained) <= TOLERANCES["float32"]:
         return "in float32 the losses are the same, so the number type makes the difference: bfloat16 is too coarse"
-    bare, _ = _loss(line, answers, BASE, SERVED_DTYPE)
-    if abs(bare - found.served) <= TOLERANCES[SERVED_DTYPE]:
+    bare = _loss(line, answers, BASE).loss
+    if abs(bare - found.served) <= found.tolerance:
         return "the adapter changes nothing: the loss is that of the model without it"
     between = min(found.trained, bare) < found.served < max(found.trained, bare)
     if between:

@@ -4,7 +4,7 @@ The server sends the task first, as one JSON object on a line, with the fields o
 replies to what the process asks, in any order::
 
     {"reply": n, "answer": {"text", "calls", "finishReason"}}    of an ``ask``
-    {"reply": n, "scored": {"logprob", "tokens"}}                of a ``score``
+    {"reply": n, "scored": {"logprob", "tokens", "dtype"}}       of a ``score``
     {"reply": n, "rendered": [ids]}                              of a ``render``
     {"reply": n, "error": {"status", "message"}}                 of any of them
 

@@ -9,7 +9,8 @@ From the server::
     {"cancel": id}                                                  nobody waits for that answer any more
     {"threads": n}                                                  compute with so many threads
 
-Each question may have ``isBackground``, so that all others come first, and ``dtype``, the number type of the model.
+Each question also has ``isBackground``, whether all others come first, and ``dtype``, the number type of
+the model, or null for the one that it answers best in.
 
 To the server, about the answer with that id::
 
@@ -18,7 +19,8 @@ To the server, about the answer with that id::
     {"id", "delta": "text"}                  more of its text
     {"id", "toolCalls": [{…}]}               the functions it calls, in chat completions form
     {"id", "rendered": {"ids"}}              its end: the prompt's tokens
-    {"id", "scored": {"logprob", "tokens"}}  its end: the sum of the natural logarithms, and how many tokens these are
+    {"id", "scored": {"logprob", "tokens", "dtype"}}  its end: the sum of the natural logarithms, how many tokens these
+                                             are, and the number type of the model
     {"id", "done": {"finishReason", "usage"}}  its end; token counts
     {"id", "error": {"status", "message"}}   its end, or why it cannot be answered
 

@@ -57,14 +57,14 @@ class Inference:
             yield answer
 
     @contextlib.contextmanager
-    def score(self, target: Target, ids: Sequence[int], start: int, dtype: str) -> Iterator[Answer]:
+    def score(self, target: Target, ids: Sequence[int], start: int, dtype: str | None) -> Iterator[Answer]:
         """Ask how likely a model finds tokens; in the background, see ``ask``.
 
         Args:
             target: the model.
             ids: the tokens.
             start: the first one that counts, 1 or more.
-            dtype: the number type of the model: ``bfloat16`` or ``float32``.
+            dtype: the number type of the model, ``bfloat16`` or ``float32``; None for the one that it answers in.
         """
         asked = {"score": {"ids": list(ids), "start": start}, "dtype": dtype}
         with self._open_for(asked, target, is_background=True) as answer:
@@ -74,7 +74,7 @@ class Inference:
     def _open_for(self, asked: Mapping[str, Any], target: Target, *, is_background: bool) -> Iterator[Answer]:
         self._enter(is_background)
         try:
-            answer = self._ask({**target.to_line(), **asked, "isBackground": is_background})
+            answer = self._ask({**target.to_line(), "isBackground": is_background, "dtype": None, **asked})
             try:
                 yield answer
             finally:

@@ -60,8 +60,8 @@ def _question(line: Mapping[str, Any]) -> Question:
         escape_special_tokens=line["escapeSpecialTokens"],
         score=score and (score["ids"], score["start"]),
         renders=line.get("renders", False),
-        is_background=line.get("isBackground", False),
-        dtype=line.get("dtype", DTYPE),
+        is_background=line["isBackground"],
+        dtype=line["dtype"],
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from arkor.backend.inference.detokenizer import Detokenizer
 from arkor.backend.inference.prompts import ToolStyle
 from arkor.backend.inference.request import ChatRequest
-from arkor.backend.inference_worker.base import DTYPE, Base, memory_bytes
+from arkor.backend.inference_worker.base import Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
 from arkor.backend.inference_worker.outputs import (
     CallOutput,
@@ -55,7 +55,7 @@ class Question:
         score: the tokens that are scored, and the first one that counts; or None.
         renders: whether the prompt is told, instead of answered.
         is_background: whether nobody waits for it, so that all others come first.
-        dtype: the number type of the base model.
+        dtype: the number type of the base model; None for the one that it answers best in.
     """
 
     id: Any
@@ -67,10 +67,10 @@ class Question:
     score: tuple[Sequence[int], int] | None = None
     renders: bool = False
     is_background: bool = False
-    dtype: str = DTYPE
+    dtype: str | None = None
 
     @property
-    def lane(self) -> tuple[str, str]:
+    def lane(self) -> tuple[str, str | None]:
         """The base model in its number type."""
         return self.base, self.dtype
 
@@ -114,7 +114,7 @@ class Engine:
         self._max_bases = max_bases
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Question] = deque()
-        self._lanes: OrderedDict[tuple[str, str], _Lane] = OrderedDict()  # least recently used first
+        self._lanes: OrderedDict[tuple[str, str | None], _Lane] = OrderedDict()  # least recently used first
 
     def ask(self, question: Question) -> None:
         """Take a question in; its answer goes to ``say``."""
@@ -159,7 +159,7 @@ class Engine:
                 row.done = True
 
     def _admit(self) -> None:
-        """Let in whatever there is room for, first come, first served for each base model; the background comes last."""
+        """Let in whatever there is room for: the background last, otherwise first come, first served for each model."""
         waiting, self._waiting = sorted(self._waiting, key=lambda question: question.is_background), deque()
         full: set[tuple[Any, ...]] = set()
         for question in waiting:
@@ -288,7 +288,7 @@ class Engine:
         self._say(id=question_id, error={"status": exc.status, "message": exc.error})
 
 
-def _load(path: str, dtype: str) -> Base:
+def _load(path: str, dtype: str | None) -> Base:
     try:
         return Base(path, dtype)
     except (OSError, ValueError) as exc:

@@ -53,7 +53,8 @@ class Scoring:
         self._read = end
         if end == len(self._ids) - 1:
             self.done = True
-            self.say(scored={"logprob": self._sum, "tokens": len(self._ids) - self._start})
+            tokens = len(self._ids) - self._start
+            self.say(scored={"logprob": self._sum, "tokens": tokens, "dtype": self._base.dtype})
 
 
 def fault(ids: Any, start: Any, context: int | None) -> str | None:
