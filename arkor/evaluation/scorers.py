@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from arkor.errors import ArkorError, ConfigError
-from arkor.evaluation import values
+from arkor.evaluation import overlap, values
 from arkor.evaluation.cases import Answered, Case
 from arkor.evaluation.labels import Labels
 from arkor.evaluation.scorer import Scorer
@@ -54,15 +54,6 @@ def _calls(case: Case, answer: Answered) -> Mapping[str, float]:
     return {"call_exact": float(expected == found), "call_name": float(names[0] == names[1])}
 
 
-def _overlap(case: Case, answer: Answered) -> Mapping[str, float]:
-    from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics import CHRF
-
-    chrf = CHRF().sentence_score(answer.text, [case.expected]).score / 100
-    rouge_l = RougeScorer(["rougeL"]).score(case.expected, answer.text)["rougeL"].fmeasure
-    return {"chrf": min(1.0, chrf), "rouge_l": rouge_l}
-
-
 EXACT = Scorer("exact", {"exact_match": "exactly right"}, _exact)
 JSON = Scorer(
     "json",
@@ -71,7 +62,7 @@ JSON = Scorer(
 )
 NUMBERS = Scorer("numbers", {"number_match": "right number"}, _numbers)
 CALLS = Scorer("calls", {"call_exact": "right call", "call_name": "right function"}, _calls)
-OVERLAP = Scorer("overlap", {"chrf": "chrF", "rouge_l": "ROUGE-L"}, _overlap)
+OVERLAP = Scorer("overlap", {"chrf": "chrF", "rouge_l": "ROUGE-L"}, overlap.score)
 SCORERS: Mapping[str, Scorer] = {one.name: one for one in (EXACT, Labels(), JSON, NUMBERS, OVERLAP, CALLS)}
 
 

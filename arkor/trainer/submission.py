@@ -62,7 +62,7 @@ class Submission:
         allow_dropped_fields: Sequence[str] | None,
         dataset_format: Json | None,
         dataset_split: Json | None,
-        evaluation: EvaluationOptions | Mapping[str, Any] | bool | None,
+        evaluation: EvaluationOptions | Mapping[str, Any] | bool | None = None,
         **settings: Any,
     ) -> Submission:
         """Return the submission of a trainer's settings; all are those of ``Trainer``, further ones go on as they are.

@@ -86,6 +86,7 @@ class BackendProcess:
             "models": "tests.support.scripted_models",
             "chat": "tests.support.scripted_chat",
             "preview": "tests.support.scripted_preview",
+            "evaluation": "tests.support.scripted_evaluation",
             **self._options,
         }
         for name, value in options.items():

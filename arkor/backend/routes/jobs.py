@@ -124,5 +124,6 @@ def _queued(make: Callable[[], tuple[TrainingJob, bool]]) -> tuple[dict[str, Any
         setting = python_name(gone.field)
         raise Refusal(422, f"{setting}: the data set was deleted a moment ago: upload it again") from None
     if is_new:
+        backend().evaluations.look()  # one may follow the job
         backend().scheduler.submitted()
     return {"job": job.to_wire()}, 201 if is_new else 200

@@ -49,6 +49,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "base-adapter",
             "pause-jobs",
             "resume-jobs",
+            "evaluations",
         ],
     }
 

@@ -40,6 +40,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
     "dataset_format": ([{"type": "chatml"}, *ANY_JSON], NOT_JSON, JSON),
     "eval_dataset_source": ([SOURCE], NOT_OBJECT, OBJECT),
+    "evaluation": ([{}, {"limit": 3}], NOT_OBJECT, OBJECT),
     "dataset_split": ([{"evalFraction": 0.1}, *ANY_JSON], NOT_JSON, JSON),
     "max_steps": ([1, 10**9], [0, -1, 10**30, *NOT_WHOLE], STEPS),
     "num_train_epochs": ([0.1, 10**6], [0, -0.5, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
