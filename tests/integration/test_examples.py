@@ -8,6 +8,7 @@ import runpy
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 import requests
 
-from arkor import CloudApiClient, Trainer, TrainingJob
+from arkor import CloudApiClient, LocalDataset, Trainer, TrainingJob, split_questions
 from arkor.client.project import ensure_project
+from arkor.entry.runner import load_trainer
 from arkor.http import abort
 from tests.support.auth0 import free_ports
 from tests.support.backend import ROOT, BackendProcess
@@ -31,6 +33,7 @@ from tests.support.waiting import Waiting
 EXAMPLES = ROOT / "examples"
 NIGHT = "nightly-2026-01-31"
 CANCEL = "/v1/jobs/*/cancel"
+LABELS = LocalDataset("data/questions.csv", columns={"question": "prompt", "intent": "completion"})
 FAILING = (started(), failed("out of memory"))
 
 
@@ -152,6 +155,30 @@ def test_every_recipe_runs_as_it_is_on_this_machine(
     assert "step 5: 1 of 3 right" in said.out  # the scripted model always says: technical
     assert "The best checkpoint is at step 40" in said.out
     assert not said.err
+
+
+# The labels
+
+
+def test_the_questions_of_the_labels_are_forty_for_each_intent() -> None:
+    """As the library reads them; no question occurs twice, whatever its case and its white space."""
+    questions, _ = split_questions(LABELS, eval_fraction=0, project_dir=EXAMPLES / "labels")
+    assert set(Counter(one.expected for one in questions).values()) == {40}
+    assert len(questions) == 400
+    assert len({" ".join(one.messages[0]["content"].casefold().split()) for one in questions}) == 400
+
+
+def test_the_labels_hold_out_some_questions_of_every_intent(backend: BackendProcess, project: Path) -> None:
+    """By the split of the job that its entry starts: 80 of them, 5 or more of each intent."""
+    for name in ("src", "data"):
+        (project / name).symlink_to(EXAMPLES / "labels" / name)
+    load_trainer().wait(check=True)
+    split = jobs()[0].config["datasetSplit"]
+    _, held_out = split_questions(LABELS, eval_fraction=split["evalFraction"], seed=split["seed"])
+    assert len(held_out) == 80
+    counts = Counter(one.expected for one in held_out)
+    assert len(counts) == 10
+    assert min(counts.values()) >= 5
 
 
 # CI and cron
