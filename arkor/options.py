@@ -31,7 +31,8 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     given, names = name.lower(), sorted(known)
     initials = [one for one in names if "_" in one and given == "".join(part[:1] for part in one.split("_"))]
     begun = [one for one in names if given and one.startswith(given)]
-    close = difflib.get_close_matches(given, names, n=1, cutoff=_CLOSE)
+    close = difflib.get_close_matches(given, names, n=3, cutoff=_CLOSE)
+    close.sort(key=lambda one: one.rpartition("_")[2] != given.rpartition("_")[2])  # max_steps and eval_steps are kin
     related = [one for one in names if given and (given in one or given.startswith(one) or given.endswith(one))]
     return next(iter((*initials, *begun, *close, *related)), None)
 

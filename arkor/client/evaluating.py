@@ -11,11 +11,12 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from arkor.client.client import CloudApiClient
+from arkor.client.evaluate_options import EvaluateOptions, Progress, check_known
 from arkor.client.reconnect import until_answered
 from arkor.client.stream import ReconnectPolicy
 from arkor.data.checked import CheckedDataset
@@ -24,49 +25,12 @@ from arkor.errors import Aborted, ConfigError, EvaluationFailed, NotFound, WaitT
 from arkor.evaluation.report import EvaluationReport
 from arkor.evaluation.scorers import ScoringFunction
 from arkor.http.abort import AbortScope, Deadline
-from arkor.options import unknown_option
 from arkor.protocol.evaluations import HELD_OUT, Evaluation, EvaluationOptions
 from arkor.protocol.jobs import AdapterRef, JobStatus, Scope
 
 POLL_S = 0.5
 
 T = TypeVar("T")
-
-Progress = Callable[[Evaluation], object]
-
-
-class EvaluateOptions(TypedDict, total=False):
-    """What an evaluation may say.
-
-    Attributes:
-        rows: ``held_out`` (the default), the rows that the job held out; or a data set, or a path for ``LocalDataset``.
-        limit: the most rows that are asked, 0 to 1000; 50 by default. They are chosen at random, the same ones each
-            time.
-        scorers: names of built-in scorers, and functions of your own, ``f(expected, answer)``, which return a number
-            from 0 to 1, or True or False, and run in this process. By default the built-in scorers that fit the rows.
-        against: what the adapter is compared with: ``base`` (the default), or the adapter of another job with the same
-            model: its id, or an ``AdapterRef``.
-        checkpoints: steps of checkpoints that answer too, at most 8.
-        max_tokens: longest answer in tokens; by default twice the longest expected answer, at least 16.
-        retention: whether 40 general questions are asked too, which tell whether the adapter forgot something; True by
-            default.
-        check: whether the adapter that answers is checked against the one that was trained; True by default.
-        timeout: seconds for the whole call.
-        abort_event: ends the call at once when set. The evaluation goes on.
-        on_progress: called on this thread with the ``Evaluation`` whenever it was asked how far it is.
-    """
-
-    rows: Dataset | Mapping[str, Any] | str | Path
-    limit: int
-    scorers: Sequence[str | ScoringFunction] | None
-    against: AdapterRef | Mapping[str, Any] | str
-    checkpoints: Sequence[int]
-    max_tokens: int | None
-    retention: bool
-    check: bool
-    timeout: float | None
-    abort_event: threading.Event | None
-    on_progress: Progress | None
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +61,7 @@ class Evaluator:
             EvaluationFailed: it could not be made, or was cancelled.
             Aborted, WaitTimeout: the abort event was set, or the timeout passed; the evaluation goes on.
         """
-        _check_known(options)
+        check_known(options)
         names, functions = _split(options.get("scorers"))
         with self._limits(options) as limits:
             made = self._create(job_id, options, names, limits)
@@ -192,12 +156,6 @@ class Evaluator:
 
 
 _TRAVELLING = ("limit", "checkpoints", "max_tokens", "retention", "check")
-
-
-def _check_known(options: Mapping[str, Any]) -> None:
-    for name in options:
-        if name not in EvaluateOptions.__annotations__:
-            raise unknown_option("An evaluation", name, EvaluateOptions.__annotations__)
 
 
 def _split(scorers: Any) -> tuple[list[str] | None, list[ScoringFunction]]:

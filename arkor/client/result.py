@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
 
     from arkor.client.chat import ChatOptions, ChatResponse, CompletionOptions
-    from arkor.client.evaluating import EvaluateOptions
+    from arkor.client.evaluate_options import EvaluateOptions
     from arkor.evaluation.report import EvaluationReport
     from arkor.protocol.job_metrics import Metrics
     from arkor.protocol.receipt import Receipt
@@ -162,7 +162,7 @@ class TrainingResult:
         the difference is more than chance; ``print`` shows it in a few lines. The backend keeps it with the job.
 
         Args:
-            options: what to ask, of whom, and how to score it, see ``arkor.client.evaluating.EvaluateOptions``.
+            options: what to ask, of whom, and how to score it, see ``arkor.client.evaluate_options.EvaluateOptions``.
 
         Raises:
             UnknownOption, ConfigError: an option is none, or out of its range; nothing was sent.

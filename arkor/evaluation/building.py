@@ -1,20 +1,18 @@
-"""Making a report: out of rows with their answers, and with scorers of the user's own."""
+"""Making a report out of rows with their answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
-
 from arkor.evaluation import retention
 from arkor.evaluation.cases import Answered, Case
-from arkor.evaluation.comparing import compared, mean_score, scored
-from arkor.evaluation.report import EvaluationReport, Retention, RowsAsked, Score, ServedCheck
+from arkor.evaluation.comparing import compared, mean_score, scored, verdict
+from arkor.evaluation.parts import Retention, RowsAsked, ServedCheck
+from arkor.evaluation.report import EvaluationReport
 from arkor.evaluation.retention import RetentionQuestion
 from arkor.evaluation.scorer import Scorer
-from arkor.evaluation.scorers import ScoringFunction, find_scorers, named_scorers, own_scorer
-from arkor.evaluation.statistics import SAME
+from arkor.evaluation.scorers import find_scorers, named_scorers
 from arkor.protocol.evaluations import ADAPTER
 
 
@@ -54,33 +52,6 @@ def build_report(
         retention=_retention(candidates, retention_cases) if retention_cases else None,
         check=check,
     )
-
-
-def with_own(report: EvaluationReport, functions: Sequence[ScoringFunction]) -> EvaluationReport:
-    """Do what ``EvaluationReport.with_scorers`` says."""
-    table: Sequence[Case] = report.table
-    scores: list[Score] = []
-    for scorer in map(own_scorer, functions):
-        before = {name for case in table for name in case.scores}
-        table = scored(table, [scorer])
-        metrics = dict.fromkeys(name for case in table for name in case.scores if name not in before)
-        scores += [mean_score(table, name, name, scorer.name, report.candidates) for name in metrics]
-    everything = [*report.scores, *scores]
-    return attrs.evolve(report, table=table, scores=everything, verdict=report.verdict or verdict(everything))
-
-
-def verdict(scores: Sequence[Score]) -> str:
-    """Return the verdict on the first score in words; on the adapter, if it is among the candidates.
-
-    Example:
-        ``better: +31 points exactly right, 95 % interval 22 to 40``
-    """
-    if not scores or not scores[0].comparisons:
-        return ""
-    found = scores[0].comparisons
-    chosen = next((one for one in found if one.candidate == ADAPTER), found[0])
-    words = str(chosen)
-    return words if chosen.verdict == SAME else words.replace(" points,", f" points {scores[0].label},", 1)
 
 
 def _details(table: Sequence[Case], scorers: Sequence[Scorer], candidates: Sequence[str]) -> dict[str, Any]:

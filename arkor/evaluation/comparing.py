@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from arkor.evaluation.cases import Case
-from arkor.evaluation.report import Comparison, Score
+from arkor.evaluation.parts import Comparison, Score
 from arkor.evaluation.scorer import OfRows, Scorer
-from arkor.evaluation.statistics import interval_of, mean_interval, verdict_of
+from arkor.evaluation.statistics import SAME, interval_of, mean_interval, verdict_of
+from arkor.protocol.evaluations import ADAPTER
 
 
 def scored(cases: Sequence[Case], scorers: Sequence[Scorer]) -> list[Case]:
@@ -103,3 +104,17 @@ def _not_a_mean(main: Score, functions: Mapping[str, OfRows], count: int) -> Sco
         )
     values = {name: function(places) for name, function in functions.items()}
     return attrs.evolve(main, values=values, comparisons=comparisons)
+
+
+def verdict(scores: Sequence[Score]) -> str:
+    """Return the verdict on the first score in words; on the adapter, if it is among the candidates.
+
+    Example:
+        ``better: +31 points exactly right, 95 % interval 22 to 40``
+    """
+    if not scores or not scores[0].comparisons:
+        return ""
+    found = scores[0].comparisons
+    chosen = next((one for one in found if one.candidate == ADAPTER), found[0])
+    words = str(chosen)
+    return words if chosen.verdict == SAME else words.replace(" points,", f" points {scores[0].label},", 1)

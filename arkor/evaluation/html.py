@@ -7,8 +7,9 @@ from html import escape
 from typing import Any
 
 from arkor.evaluation.cases import Answered, Case, content_text
+from arkor.evaluation.findings import Findings
 from arkor.evaluation.page_style import STYLE
-from arkor.evaluation.report import Comparison, EvaluationReport, Score, plain_points, points_of
+from arkor.evaluation.parts import Comparison, Score, plain_points, points_of
 from arkor.text import many
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -16,7 +17,7 @@ _LONGEST_ROW = 120  # characters of a question that a folded row shows
 _BAR = 160  # units of the drawing of an interval: from -100 to +100 points
 
 
-def page(report: EvaluationReport) -> str:
+def page(report: Findings) -> str:
     """Return a whole page: the verdict, the scores, the rows with all answers, and what else was found."""
     title = f"Evaluation of {report.job_id}" if report.job_id else "Evaluation"
     sections = "\n".join(_sections(report))
@@ -28,7 +29,7 @@ def page(report: EvaluationReport) -> str:
     )
 
 
-def summary(report: EvaluationReport) -> str:
+def summary(report: Findings) -> str:
     """Return the verdict and the scores, for a notebook."""
     parts = [_verdict(report.verdict)] if report.verdict else []
     parts += [_scores(report.scores, report.candidates)] if report.scores else []
@@ -36,7 +37,7 @@ def summary(report: EvaluationReport) -> str:
     return "\n".join(parts)
 
 
-def _sections(report: EvaluationReport) -> Iterator[str]:
+def _sections(report: Findings) -> Iterator[str]:
     if report.verdict:
         yield _verdict(report.verdict)
     yield f"<p>{_text(_asked(report))}</p>"
@@ -58,18 +59,18 @@ def _sections(report: EvaluationReport) -> Iterator[str]:
         yield _rows("Other rows", [case for case in report.table if id(case) not in ids], report.scores)
 
 
-def _has_adapter(report: EvaluationReport) -> bool:
+def _has_adapter(report: Findings) -> bool:
     return "adapter" in report.candidates
 
 
-def _asked(report: EvaluationReport) -> str:
+def _asked(report: Findings) -> str:
     parts = [f"Model {report.model}"] if report.model else []
     parts += [f"job {report.job_id}"] if report.job_id else []
     parts += [report.created_at] if report.created_at else []
     return ", ".join(parts)
 
 
-def _notes(report: EvaluationReport) -> Iterator[str]:
+def _notes(report: Findings) -> Iterator[str]:
     """Yield what there is to say of the rows and of the check, a line each."""
     if report.rows is not None:
         yield from map(str.strip, str(report.rows).splitlines())

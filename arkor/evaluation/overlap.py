@@ -10,7 +10,7 @@ from arkor.evaluation.cases import Answered, Case
 
 
 def score(case: Case, answer: Answered) -> Mapping[str, float]:
-    """Return chrF (M. Popović, 2015; of characters, 0 to 1) and the F-measure of ROUGE-L (C.-Y. Lin, 2004; of words)."""
+    """Return chrF (of characters; M. Popović, 2015) and ROUGE-L's F-measure (of words; C.-Y. Lin, 2004), 0 to 1."""
     chrf, rouge = _metrics()
     rouge_l = rouge.score(case.expected, answer.text)["rougeL"].fmeasure
     return {"chrf": min(1.0, chrf.sentence_score(answer.text, [case.expected]).score / 100), "rouge_l": rouge_l}

@@ -17,7 +17,8 @@ import attrs
 from arkor.auth.identity import host_key
 from arkor.client.chat import ChatResponse
 from arkor.client.client import CloudApiClient
-from arkor.client.evaluating import EvaluateOptions, Evaluator
+from arkor.client.evaluate_options import EvaluateOptions
+from arkor.client.evaluating import Evaluator
 from arkor.client.position import StreamPosition
 from arkor.client.project import ensure_project, find_project
 from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound

@@ -366,7 +366,7 @@ def written(base: Any, request: ChatRequest, text: str) -> list[dict[str, Any]]:
 
     said: list[dict[str, Any]] = []
     engine = Engine(lambda **fields: said.append({name: value for name, value in fields.items() if name != "id"}))
-    row = engine._row(Question(1, "", None, request), _Lane(base, Batch(base)))
+    row = engine._row(Question(1, "", None, request), request, _Lane(base, Batch(base)))
     for token in [*base.prompts.tokens(text), base.tokenizer.eos_token_id]:
         if row.done:
             break
@@ -447,7 +447,8 @@ def test_a_constrained_answer_has_no_reasoning(load: Callable[[], Any]) -> None:
     use_template(base, THINKING)
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "so"}]
     [learnt] = ChatEncoder(base.tokenizer).encode(turns)
-    asked = _prompt(Question(1, "", None, ask(structuredOutputs={"choice": ["so"]})), base)
+    request = ask(structuredOutputs={"choice": ["so"]})
+    asked = _prompt(Question(1, "", None, request), request, base)
     assert base.tokenizer.decode(asked).endswith("assistant: <think>\n\n</think>\n\n")
     assert base.tokenizer.decode(learnt.input_ids).startswith(f"{base.tokenizer.decode(asked)}so")
     said = written(base, ask(structuredOutputs={"choice": ["so"]}), "so")

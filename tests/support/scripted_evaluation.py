@@ -20,7 +20,7 @@ from typing import Any
 from arkor.backend.evaluations.task import REPORT_FILE, REPORT_KIND, Task
 from arkor.evaluation.building import build_report
 from arkor.evaluation.cases import Answered, Case
-from arkor.evaluation.report import RowsAsked
+from arkor.evaluation.parts import RowsAsked
 from arkor.protocol.jobs import Artifact
 from arkor.system.files import sha256_of
 
@@ -51,7 +51,12 @@ def report(task: Task) -> None:
         say(progress=[number, len(task.candidates)])
     cases = [Case(row=row, expected="right", answers=said) for row in range(1, 8)]
     rows = RowsAsked(source="rows", is_held_out=True, available=7, asked=7)
-    facts = {"id": task.id, "job_id": task.job_id, "model": task.config.model, "created_at": task.created_at}
+    facts: dict[str, Any] = {
+        "id": task.id,
+        "job_id": task.job_id,
+        "model": task.config.model,
+        "created_at": task.created_at,
+    }
     made = build_report(cases=cases, candidates=task.candidates, rows=rows, scorers=["exact"], **facts)
     content = json.dumps(made.to_wire()).encode()
     (task.folder / REPORT_FILE).write_bytes(content)

@@ -12,7 +12,7 @@ from arkor.backend.evaluation_worker.server_line import Asked
 from arkor.backend.evaluations.task import Task
 from arkor.backend.inference.prompts import Prompts, ToolStyle
 from arkor.evaluation.cases import Answered, Case
-from arkor.evaluation.report import LeftOut, RowsAsked
+from arkor.evaluation.parts import LeftOut, RowsAsked
 from arkor.evaluation.retention import RetentionQuestion, questions as retention_questions
 from arkor.protocol.evaluations import ADAPTER
 

@@ -16,7 +16,7 @@ from arkor.backend.training_worker.rows.load import Rows, RowSet, fetch_rows, lo
 from arkor.backend.training_worker.rows.spec import RowsSpec
 from arkor.data.questions import Question, plain_prompt, question_of
 from arkor.errors import DatasetError
-from arkor.evaluation.report import LeftOut, RowsAsked, SharedRow
+from arkor.evaluation.parts import LeftOut, RowsAsked, SharedRow
 from arkor.protocol.config import JobConfig
 from arkor.protocol.evaluations import HELD_OUT
 from arkor.protocol.record import TrainingRecord

@@ -21,7 +21,7 @@ from arkor.backend.training_worker.limits.lengths import Lengths
 from arkor.backend.training_worker.provenance import template_hash
 from arkor.backend.training_worker.rows.load import Rows
 from arkor.data.questions import question_of
-from arkor.evaluation.report import ServedCheck
+from arkor.evaluation.parts import ServedCheck
 from arkor.protocol.evaluations import ADAPTER, BASE
 
 TOLERANCES = {"bfloat16": 2e-2, "float32": 1e-3}  # nats a token

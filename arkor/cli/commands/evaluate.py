@@ -12,7 +12,7 @@ from arkor.cli.evaluating import AnswerBar, report_command, report_options, show
 from arkor.cli.options import local_option, project_of
 
 if TYPE_CHECKING:
-    from arkor.client.evaluating import EvaluateOptions
+    from arkor.client.evaluate_options import EvaluateOptions
 
 
 @click.command()

@@ -151,7 +151,12 @@ def test_a_setting_of_the_job_asks_for_one(client: Client, config: dict[str, Any
     """A job that holds rows out is followed by the check alone otherwise; a dry run by nothing."""
     held_out = {**config, "datasetSplit": {"evalFraction": 0.5}}
     found = {}
-    for name, more in {"asked": {"evaluation": {"limit": 3}}, "check": {}, "dry": {"dryRun": True}}.items():
+    settings: dict[str, dict[str, Any]] = {
+        "asked": {"evaluation": {"limit": 3}},
+        "check": {},
+        "dry": {"dryRun": True},
+    }
+    for name, more in settings.items():
         job_id = client.submit("complete:1", {**held_out, **more}).json()["job"]["id"]
         client.wait_for(job_id, "completed")
         made = client.get(f"/v1/jobs/{job_id}/evaluations").json()["evaluations"]

@@ -46,11 +46,11 @@ def test_an_input_belongs_to_the_question() -> None:
 
 def test_an_answer_of_calls_alone_expects_no_text() -> None:
     """Only the last answer counts; a tool's message may follow it."""
-    call = {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]}
+    call: dict[str, Any] = {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": {}}}]}
     result = {"role": "tool", "content": "2"}
     row = {"messages": [USER, ANSWER, USER, call, result]}
     train, _ = split_questions(dataset_from([row, row]))
-    assert train[0] == Question([USER, ANSWER, USER], "")
+    assert train[0] == Question([USER, ANSWER, USER], "", expected_calls=tuple(call["tool_calls"]))
 
 
 def test_the_same_rows_are_held_out_as_by_a_job(tmp_path: Path) -> None:

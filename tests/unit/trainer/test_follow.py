@@ -25,7 +25,8 @@ def never(*_: Any) -> Any:
 def record(**fields: Any) -> JobRecord:
     """Return the record of a job."""
     job = TrainingJob(id="job_1", **fields)
-    return JobRecord(job, StreamPosition(), download=never, ask=never, metrics=never, receipt=never, record=never)
+    calls = dict.fromkeys(("download", "ask", "metrics", "receipt", "record", "evaluate"), never)
+    return JobRecord(job, StreamPosition(), **calls)
 
 
 def learnt(known: JobRecord, *bodies: dict[str, Any]) -> list[tuple[str, str | None]]:
