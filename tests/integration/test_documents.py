@@ -162,6 +162,14 @@ def test_the_scripts_about_training_run_as_they_stand(backend: BackendProcess, p
     assert (project / "adapters" / "adapter" / "adapter_model.safetensors").is_file()
 
 
+def test_the_script_about_evaluation_runs_as_it_stands(backend: BackendProcess, project: Path) -> None:
+    """A training ends with a report, in which a function of the script's own has scored; the page is written."""
+    verdict, *scores = run_snippets("docs/evaluation.md", project).splitlines()
+    assert verdict.startswith("better: +100 points exactly right, 95 % interval ")
+    assert scores == ["exact_match 0.0 1.0", "short 1.0 1.0"]
+    assert "<h1>Evaluation of job_" in (project / "report.html").read_text()
+
+
 def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
     """An abort and another wait, a remembered job, a loop over events, and a job that need not be resumed."""
     printed = run_snippets("docs/waiting.md", project)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +20,9 @@ from arkor.cli.options import local_option, project_of
 from arkor.cli.suggestions import SuggestingGroup
 from arkor.protocol.jobs import JobStatus
 from arkor.text import one_line
+
+if TYPE_CHECKING:
+    from arkor.protocol.evaluations import Evaluation
 
 LONGEST_FACT = 2000
 SHOWN = 50
@@ -112,6 +117,9 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
     started, completed = client.job_milestones(scope, job.id) if has_events else (None, None)
     for note in completed.notes() if completed is not None else ():
         click.echo(note)
+    for found in client.list_evaluations(scope, job.id):
+        for text in _told(found):
+            click.echo(one_line(text, LONGEST_FACT))
     if started is not None and started.receipt is not None:
         click.echo("rows")
         advised = (f"Advice: {text}" for text in started.advice)
@@ -131,6 +139,19 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
 
 for command in (pause, unpause, resume, delete, prune):
     jobs.add_command(command)
+
+
+def _told(evaluation: Evaluation) -> Iterator[str]:
+    """Yield what there is to say of an evaluation, a line each."""
+    from arkor.evaluation.parts import ServedCheck
+
+    if evaluation.verdict:
+        yield f"Evaluation: {evaluation.verdict}"
+    elif not evaluation.options.is_check_only:
+        yield f"Evaluation: {evaluation.status}{f', {evaluation.error}' if evaluation.error else ''}"
+    if evaluation.check:
+        check = ServedCheck.from_wire(evaluation.check)
+        yield str(check) if check.is_same else f"Warning: {check}"
 
 
 def _print_facts(facts: dict[str, str | None]) -> None:

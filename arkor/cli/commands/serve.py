@@ -52,6 +52,11 @@ DEFAULT_PORT = 4747
     help="How long a job that is paused because the disk is full waits for room until it fails, such as 2h or 3d.  "
     "[default: 24h]",
 )
+@click.option(
+    "--check-served/--no-check-served",
+    default=True,
+    help="Check after a job with held-out rows that chats get the adapter that was trained.  [default: check]",
+)
 def serve(
     *,
     port: int,
@@ -61,6 +66,7 @@ def serve(
     allow_private_urls: bool,
     examples_bytes: int | None,
     disk_patience: float | None,
+    check_served: bool,
 ) -> None:
     """Run a backend that other programs reach by its URL.
 
@@ -85,6 +91,8 @@ def serve(
         options += ["--examples-bytes", str(examples_bytes)]
     if disk_patience is not None:
         options += ["--disk-patience", str(disk_patience)]
+    if not check_served:
+        options.append("--no-check-served")
     command = module_command("arkor.backend", *options)
     if port:
         click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")
