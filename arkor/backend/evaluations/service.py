@@ -27,6 +27,7 @@ from arkor.protocol.config import JobConfig
 from arkor.protocol.evaluations import ADAPTER, BASE, checkpoint_name
 from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus
 from arkor.protocol.metrics import EVAL_METRICS
+from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
 from arkor.serving.refusal import Refusal
 from arkor.system.files import make_private_folder
@@ -201,7 +202,7 @@ class EvaluationService:
         options = claimed.options
         started = self._store.events.last(claimed.job_id, "training.started")
         completed = self._store.events.last(claimed.job_id, "training.completed")
-        record = wire.mapping(started.get("metadata")).get("record")
+        metadata = wire.mapping(started.get("metadata"))
         return Task(
             id=claimed.id,
             job_id=claimed.job_id,
@@ -217,13 +218,21 @@ class EvaluationService:
             artifacts_folder=self._settings.job_folder(claimed.job_id) / "artifacts",
             artifact=f"report-{claimed.id.removeprefix('eval_')}",
             allow_private_urls=self._settings.allow_private_urls,
-            record=TrainingRecord.from_wire(record),
+            record=TrainingRecord.from_wire(metadata.get("record")),
+            max_length=_max_length(config, Receipt.from_wire(metadata.get("receipt"))),
             trained_loss=_trained_loss(wire.mapping(completed.get("metrics"))),
             created_at=claimed.created_at,
         )
 
     def _folder(self, job_id: str, evaluation_id: str) -> Path:
         return self._settings.job_folder(job_id) / "evaluations" / evaluation_id
+
+
+def _max_length(config: JobConfig, receipt: Receipt | None) -> int | None:
+    """Return how long the training let an example be, in tokens; None if it cut and dropped nothing."""
+    if receipt is None or not (config.max_length or receipt.truncated.count or receipt.dropped.count):
+        return config.max_length
+    return receipt.max_length
 
 
 def _trained_loss(metrics: Mapping[str, Any]) -> float | None:
