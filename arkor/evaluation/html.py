@@ -47,9 +47,6 @@ def _sections(report: Findings) -> Iterator[str]:
     for name, details in report.details.items():
         if isinstance(details, Mapping) and isinstance(details.get("confusion"), Mapping):
             yield from _confusions(name, details["confusion"])
-    if report.retention is not None:
-        yield f"<h2>Did it forget?</h2>\n<p>{_text(report.retention.verdict)}</p>"
-        yield _rows("Questions", report.retention.table, report.retention.scores)
     if report.table:
         yield "<h2>Rows</h2>"
         wins, losses = (calls() for calls in (report.wins, report.losses)) if _has_adapter(report) else ([], [])
@@ -57,6 +54,10 @@ def _sections(report: Findings) -> Iterator[str]:
         yield _rows("Wins", wins, report.scores)
         yield _rows("Losses", losses, report.scores)
         yield _rows("Other rows", [case for case in report.table if id(case) not in ids], report.scores)
+    if report.retention is not None:
+        yield f"<h2>Did it forget?</h2>\n<p>{_text(report.retention.verdict)}</p>"
+        questions = "\n".join(_row(case, report.retention.scores) for case in report.retention.table)
+        yield f"<details><summary>The questions</summary>\n{questions}</details>"
 
 
 def _has_adapter(report: Findings) -> bool:

@@ -105,7 +105,7 @@ class RowsAsked:
     """The rows of a report.
 
     Attributes:
-        source: what they are called.
+        source: what they are called; empty if they were uploaded.
         is_held_out: whether they are those that the job held out.
         available: how many there are.
         asked: how many were asked.
@@ -141,7 +141,8 @@ class RowsAsked:
     def __str__(self) -> str:
         """Return how many rows were asked, and which were not, in a line or more."""
         kind = "held-out rows" if self.is_held_out else "rows"
-        lines = [f"{self.asked} of {self.available} {kind} of {one_line(self.source)}"]
+        of = f" of {one_line(self.source)}" if self.source else ""
+        lines = [f"{self.asked} of {self.available} {kind}{of}"]
         if self.leaked:
             lines.append(f"  left out, because the job trained on them: {_numbers(self.leaked)}")
         if self.same_question:
