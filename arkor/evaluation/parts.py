@@ -136,7 +136,8 @@ class RowsAsked:
             wire.wire_name(name): [wire.to_wire(one) for one in getattr(self, name)]
             for name in ("leaked", "same_question", "left_out")
         }
-        return {**wire.to_wire(self), **lists}
+        named = {name: value for name, value in wire.to_wire(self).items() if value != ""}
+        return {**named, **lists}
 
     def __str__(self) -> str:
         """Return how many rows were asked, and which were not, in a line or more."""

@@ -161,8 +161,11 @@ class Evaluations:
         with self._database.write() as connection:
             _change(connection, evaluation_id, {"done": done, "total": total})
 
-    def claim(self) -> Claimed | None:
+    def claim(self, *, checks: bool = True) -> Claimed | None:
         """Take the oldest queued evaluation whose job has completed; end those whose job never will.
+
+        Args:
+            checks: whether one that makes the check alone may be taken.
 
         Returns:
             The evaluation, which is running from now on; None if there is none.
@@ -175,6 +178,8 @@ class Evaluations:
         with self._database.write() as connection:
             for row in connection.execute(query).mappings().all():
                 if row[jobs.c.status] not in _FAILED_ENDS:
+                    if not checks and EvaluationOptions.from_wire(row[evaluations.c.options]).is_check_only:
+                        continue
                     begun = {"status": JobStatus.RUNNING.value, "started_at": now(), "done": 0, "total": 0}
                     _change(connection, row[evaluations.c.id], begun)
                     return _claimed(row)
