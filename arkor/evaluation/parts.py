@@ -13,6 +13,7 @@ import attrs
 from arkor.evaluation.cases import Case
 from arkor.evaluation.statistics import FEWEST_DIFFERING, SAME
 from arkor.protocol import wire
+from arkor.protocol.evaluations import ADAPTER
 from arkor.text import many, one_line
 
 _SHOWN_ROWS = 10
@@ -82,6 +83,12 @@ class Score:
     def to_wire(self) -> dict[str, Any]:
         """Return it as a report has it."""
         return {**wire.to_wire(self), "comparisons": [wire.to_wire(one) for one in self.comparisons]}
+
+
+def main_comparison(scores: Sequence[Score]) -> Comparison | None:
+    """Return what the verdict of a report is about: the first score, of the adapter if it is among the candidates."""
+    found = scores[0].comparisons if scores else ()
+    return next((one for one in found if one.candidate == ADAPTER), found[0] if found else None)
 
 
 @attrs.frozen

@@ -24,8 +24,8 @@ from arkor.backend.store import Store
 from arkor.backend.store.evaluations import Claimed
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
-from arkor.protocol.evaluations import ADAPTER, BASE, checkpoint_name
-from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus
+from arkor.protocol.evaluations import ADAPTER, BASE
+from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, checkpoint_name
 from arkor.protocol.metrics import EVAL_METRICS
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
@@ -74,7 +74,6 @@ class EvaluationService:
 
     def start(self) -> None:
         """Take over what an earlier backend process left, and begin to work."""
-        self._store.evaluations.requeue_running()
         self._news = True
         self._thread.start()
 
@@ -125,14 +124,19 @@ class EvaluationService:
             current[1].stop()
 
     def _loop(self) -> None:
+        leaves_running = True  # an earlier process may have
         while self._await_news():
             try:
+                if leaves_running:
+                    self._store.evaluations.requeue_running()
+                    leaves_running = False
                 self._awaited = self._store.evaluations.awaited_jobs()  # before the look, so that no end is missed
                 while not self._stopping and (claimed := self._claim()) is not None:
                     self._make(claimed)
-            except OperationalError as exc:  # the disk is full, say: it is tried again
-                log.warning("The evaluations wait, because nothing can be stored: %s", exc)
-                self._postpones = True
+            except Exception as exc:  # the disk is full, say: it is tried again
+                known = isinstance(exc, OperationalError)
+                log.warning("The evaluations wait, because nothing can be stored: %s", exc, exc_info=not known)
+                self._postpones = leaves_running = True
 
     def _claim(self) -> Claimed | None:
         is_training = self._is_training()
@@ -147,11 +151,17 @@ class EvaluationService:
             return not self._stopping
 
     def _make(self, claimed: Claimed) -> None:
-        """Make an evaluation, and store how it ended."""
+        """Make an evaluation, and store how it ended.
+
+        Raises:
+            OperationalError: nothing can be stored now.
+        """
         try:
             ended = self._made(claimed)
         except Refusal as exc:
             ended = Ended(failure=exc.error)
+        except OperationalError:
+            raise
         except Exception as exc:  # one evaluation must not end the others
             log.exception("Evaluation %s could not be made", claimed.id)
             ended = Ended(failure=f"It could not be made: {first_line(exc)}")

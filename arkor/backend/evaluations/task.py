@@ -1,6 +1,6 @@
 """What the server asks of the process, and the two ways in which the process speaks with it.
 
-The server sends the task first, as one JSON object on a line, with the fields of ``Task`` in wire names. Then it
+The server sends the task first, as one JSON object on a line, with the fields of ``Task``. Then it
 replies to what the process asks, in any order::
 
     {"reply": n, "answer": {"text", "calls", "finishReason"}}    of an ``ask``

@@ -193,6 +193,23 @@ def test_the_check_can_be_turned_off(start: Callable[..., BackendProcess], confi
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"scorers": ["exakt"]},
+        {"rows": {"type": "dataset", "id": "0" * 64}},
+        {"rows": {"type": "blob", "url": "http://127.0.0.1/rows"}},
+    ],
+)
+def test_a_job_whose_evaluation_could_not_be_made_is_refused(
+    client: Client, config: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """Before hours of training, not after them."""
+    held_out = {**config, "datasetSplit": {"evalFraction": 0.5}}
+    answer = client.submit("complete:1", {**held_out, "evaluation": options})
+    assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (422, next(iter(options)))
+
+
+@pytest.mark.parametrize(
     ("options", "status", "error"),
     [
         ({"limit": -1}, 422, "limit: must be a whole number, 0 to 1000, not -1"),
