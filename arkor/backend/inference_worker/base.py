@@ -81,13 +81,17 @@ class Base:
         # those layers, cut at different positions, could not be joined. The attention mask still hides the rest.
         return DynamicCache() if self._is_joinable else DynamicCache(config=self._model.config)
 
-    def check_length(self, prompt_tokens: int) -> None:
+    def check_length(self, prompt_tokens: int, max_tokens: int = 1) -> None:
         """Check that a prompt leaves room for an answer.
+
+        Args:
+            prompt_tokens: how many tokens it has.
+            max_tokens: how many the answer may have; it needs room for one of them.
 
         Raises:
             Refusal: 400, it does not.
         """
-        if self.context is not None and prompt_tokens >= self.context:
+        if self.context is not None and prompt_tokens + min(max_tokens, 1) > self.context:
             raise Refusal(
                 400,
                 f"The prompt has {prompt_tokens} tokens, and the model's context is {self.context}, the answer "

@@ -27,6 +27,11 @@ class ReasoningParser:
         self._is_reasoning = marks is not None and prompt.rstrip().endswith(marks.opens)
         self._drops_blanks = self._is_reasoning
 
+    @property
+    def held(self) -> int:
+        """How many characters it holds back."""
+        return len(self._held)
+
     def feed(self, text: str) -> tuple[str, str]:
         """Take more text; return what is certain now of the reasoning, and of the rest."""
         self._held += text
@@ -87,26 +92,38 @@ class StopTexts:
         self._held = ""
         self.was_hit = False
 
+    @property
+    def held(self) -> int:
+        """How many characters it holds back; after a stop, how many have come from there on."""
+        return len(self._held)
+
     def feed(self, text: str) -> str:
         """Take more text; return what of it, and of what was held back, is certainly before a stop."""
         self._held += text
         found = [(place + len(stop), place) for stop in self._texts if (place := self._held.find(stop)) >= 0]
         if found:
             _, place = min(found)  # the one that is complete first, in whatever pieces the text comes
-            shown, self._held, self.was_hit = self._held[:place], "", True
+            shown, self._held, self.was_hit = self._held[:place], self._held[place:], True
             return shown
         keep = max((_beginning_of(stop, self._held) for stop in self._texts), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown
 
     def finish(self) -> str:
-        """Return what was held back: it is no stop after all."""
+        """Return what was held back, unless a stop came: it is no stop after all."""
+        if self.was_hit:
+            return ""
         shown, self._held = self._held, ""
         return shown
 
 
 class Output(Protocol):
     """Takes in the text of one answer as it is made."""
+
+    @property
+    def held(self) -> int:
+        """How many characters it holds back."""
+        ...
 
     def feed(self, text: str) -> str:
         """Take more text; return what of it, and of what was held back, is shown."""
@@ -119,6 +136,8 @@ class Output(Protocol):
 
 class PlainOutput:
     """Text, and nothing else."""
+
+    held = 0
 
     def feed(self, text: str) -> str:
         """Show all of it."""
@@ -134,6 +153,11 @@ class CallOutput:
 
     def __init__(self) -> None:
         self._text = ""
+
+    @property
+    def held(self) -> int:
+        """All of it."""
+        return len(self._text)
 
     def feed(self, text: str) -> str:
         """Show nothing."""
@@ -152,6 +176,11 @@ class TaggedOutput:
     def __init__(self) -> None:
         self._held = ""
         self._calls: list[dict[str, Any]] = []
+
+    @property
+    def held(self) -> int:
+        """What is, or may become, a call."""
+        return len(self._held)
 
     def feed(self, text: str) -> str:
         """Hold back from a mark, or what may become one, to the end of the call."""
