@@ -137,10 +137,7 @@ def _is_tagged(base: Base) -> bool:
 def _tokens(request: ChatRequest, base: Base) -> ShownTokens | None:
     if request.logprobs is None:
         return None
-    tokens = ShownTokens(base.grammars.token_bytes, request.logprobs)
-    if request.echo:
-        tokens.put_before(request.prompt or "")
-    return tokens
+    return ShownTokens(base.grammars.token_bytes, request.logprobs, (request.prompt or "") if request.echo else "")
 
 
 def _echo(request: ChatRequest, prompt: list[int], base: Base) -> Echo | None:

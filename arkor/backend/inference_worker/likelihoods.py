@@ -70,14 +70,18 @@ class ShownTokens:
     Args:
         token_bytes: gives the tokens' texts.
         top: how many of the likeliest tokens are told at each place, at least 0.
+        before: a text that stands before it, and that the model did not write.
     """
 
-    def __init__(self, token_bytes: TokenBytes, top: int) -> None:
+    def __init__(self, token_bytes: TokenBytes, top: int, before: str = "") -> None:
         self._token_bytes = token_bytes
         self._top = top
-        self._pending: deque[tuple[Likelihood, int, int]] = deque()  # each with where its text begins and ends
-        self._written = 0  # characters, of all that the model wrote
-        self._shown = 0  # characters
+        self._before = len(before)
+        self._written: deque[tuple[Likelihood, int, int]] = deque()  # each with where its text begins and ends
+        self._end = 0  # characters, of all that the model wrote
+        self._left: deque[tuple[Likelihood, int]] = deque()  # each with where its text begins in what is left
+        self._left_end = 0
+        self._shown = 0  # characters, of what is left
 
     def add(self, logits_V: torch.Tensor, token: int, text: str) -> None:  # noqa: N803
         """Take a token that was chosen.
@@ -87,35 +91,42 @@ class ShownTokens:
             token: its id.
             text: what was certain then of its text, and of that of tokens before it.
         """
-        begin = self._written
+        begin = self._end
         self.add_text(text)
         [found] = likelihoods(logits_V[None], [token], self._top)
-        self._pending.append((found, begin, self._written))
+        self._written.append((found, begin, self._end))
 
     def add_text(self, text: str) -> None:
         """Take text of the tokens before that became certain now."""
-        self._written += len(text)
+        self._end += len(text)
 
-    def put_before(self, text: str) -> None:
-        """Let a text that the model did not write stand before it, for the offsets."""
-        self._shown += len(text)
-
-    def take(self, text: str, held: int) -> list[dict[str, Any]]:
-        """Return the tokens of a text that is shown now, as ``Likelihood.to_line`` gives them.
+    def leave(self, text: str, held: int) -> None:
+        """Take what is left of what the model wrote, without reasoning and calls.
 
         Args:
-            text: the text; what was neither shown before nor is held back is left out for good.
-            held: how many characters of what the model wrote are held back behind it.
+            text: more of it; what stands before it and was not taken so is left out for good.
+            held: how many characters behind it are not decided on.
         """
-        end = self._written - held
-        begin, taken = end - len(text), []
-        while self._pending and self._pending[0][1] < end:
-            found, first, last = self._pending.popleft()
+        end = self._end - held
+        begin = end - len(text)
+        while self._written and self._written[0][1] < end:
+            found, first, last = self._written.popleft()
             if first >= begin or last > begin:
-                offset = self._shown + max(0, first - begin)
-                taken.append(found.to_line(self._token_bytes, offset))
+                self._left.append((found, self._left_end + max(0, first - begin)))
+        self._left_end += len(text)
+
+    def show(self, text: str) -> list[dict[str, Any]]:
+        """Return the tokens of the text that is shown next, as ``Likelihood.to_line`` gives them.
+
+        Args:
+            text: more of what is left, in its order.
+        """
         self._shown += len(text)
-        return taken
+        told = []
+        while self._left and self._left[0][1] < self._shown:
+            found, first = self._left.popleft()
+            told.append(found.to_line(self._token_bytes, self._before + first))
+        return told
 
 
 def _described(token: int, logprob: float | None, token_bytes: TokenBytes) -> dict[str, Any]:

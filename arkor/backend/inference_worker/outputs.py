@@ -92,27 +92,20 @@ class StopTexts:
         self._held = ""
         self.was_hit = False
 
-    @property
-    def held(self) -> int:
-        """How many characters it holds back; after a stop, how many have come from there on."""
-        return len(self._held)
-
     def feed(self, text: str) -> str:
         """Take more text; return what of it, and of what was held back, is certainly before a stop."""
         self._held += text
         found = [(place + len(stop), place) for stop in self._texts if (place := self._held.find(stop)) >= 0]
         if found:
             _, place = min(found)  # the one that is complete first, in whatever pieces the text comes
-            shown, self._held, self.was_hit = self._held[:place], self._held[place:], True
+            shown, self._held, self.was_hit = self._held[:place], "", True
             return shown
         keep = max((_beginning_of(stop, self._held) for stop in self._texts), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown
 
     def finish(self) -> str:
-        """Return what was held back, unless a stop came: it is no stop after all."""
-        if self.was_hit:
-            return ""
+        """Return what was held back: it is no stop after all."""
         shown, self._held = self._held, ""
         return shown
 

@@ -116,19 +116,17 @@ class Row:
     def _tell(self, reasoning: str, text: str) -> None:
         if reasoning:
             self.say(reasoning=reasoning)
-        self._show(self._output.feed(text) if text else "")
+        self._leave(self._output.feed(text) if text else "")
+
+    def _leave(self, text: str) -> None:
+        """Take what is neither reasoning nor a call; show what of it is before a stop."""
+        if self._tokens is not None:
+            self._tokens.leave(text, self._reasoning.held + self._output.held)
+        self._show("" if self._stops.was_hit else self._stops.feed(text))
 
     def _show(self, text: str) -> None:
-        self._say_text("" if self._stops.was_hit else self._stops.feed(text))
-
-    def _say_text(self, text: str) -> None:
-        if not text:
-            return
-        if self._tokens is None:
-            self.say(delta=text)
-        else:
-            held = self._reasoning.held + self._output.held + self._stops.held
-            self.say(delta=text, logprobs=self._tokens.take(text, held))
+        if text:
+            self.say(delta=text, **({} if self._tokens is None else {"logprobs": self._tokens.show(text)}))
 
     def _end(self, reason: str) -> None:
         self.done = True
@@ -138,8 +136,8 @@ class Row:
         self._tell(*self._reasoning.feed(rest))
         self._tell(*self._reasoning.finish())
         rest, calls = self._output.finish()
-        self._show(rest)
-        self._say_text(self._stops.finish())
+        self._leave(rest)
+        self._show(self._stops.finish())
         if calls:
             self.say(toolCalls=calls)
             reason = "tool_calls" if reason == "stop" else reason
