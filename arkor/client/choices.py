@@ -33,7 +33,7 @@ class TokenLogprob:
     token: str
     logprob: float | None
     bytes: bytes | None = None
-    top_logprobs: tuple[TokenLogprob, ...] = attrs.field(default=(), converter=tuple)
+    top_logprobs: tuple[TokenLogprob, ...] = ()
     text_offset: int | None = None
 
 
@@ -51,7 +51,7 @@ class ChatDelta:
     content: str = ""
     reasoning_content: str = ""
     index: int = 0
-    logprobs: tuple[TokenLogprob, ...] = attrs.field(default=(), converter=tuple)
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @attrs.define
@@ -100,7 +100,7 @@ class ChatChoice:
         tokens = read_logprobs(choice.get("logprobs"))
         self.logprobs += tokens
         if text or reasoning or tokens:
-            piece = ChatDelta(text, reasoning, self.index, tokens)
+            piece = ChatDelta(text, reasoning, self.index, tuple(tokens))
             self._pieces.append(piece)
             yield piece
 
@@ -130,7 +130,7 @@ def read_logprobs(said: Any) -> list[TokenLogprob]:
 
 
 def _of_chat(token: Mapping[str, Any]) -> TokenLogprob:
-    top = [_of_chat(one) for one in map(wire.mapping, _list(token.get("top_logprobs")))]
+    top = tuple(_of_chat(one) for one in map(wire.mapping, _list(token.get("top_logprobs"))))
     return TokenLogprob(wire.text(token.get("token")), wire.number(token.get("logprob")), _bytes(token), top)
 
 
@@ -142,7 +142,7 @@ def _of_completion(body: Mapping[str, Any]) -> list[TokenLogprob]:
             wire.text(name),
             wire.number(logprob),
             None,
-            [TokenLogprob(one, wire.number(value)) for one, value in wire.mapping(top).items()],
+            tuple(TokenLogprob(one, wire.number(value)) for one, value in wire.mapping(top).items()),
             wire.whole_number(offset),
         )
         for name, logprob, top, offset in zip(names, logprobs, tops, offsets, strict=True)

@@ -281,7 +281,7 @@ def test_several_answers_come_by_their_index(routed_cloud: Cloud, client: CloudA
             (0, "Hello", "stop"),
             (1, "Ho", "length"),
         ]
-        assert answer.logprobs == [TokenLogprob("lo", -0.5, b"lo", [])]
+        assert answer.logprobs == [TokenLogprob("lo", -0.5, b"lo")]
         assert answer.choices[1].logprobs == []
     with ask(client, scope, n=2, logprobs=True) as answer:
         assert [(delta.index, delta.content) for delta in answer.deltas()] == [(0, "Hel"), (1, "Ho"), (0, "lo")]

@@ -36,20 +36,20 @@ JSON = st.recursive(
 
 def test_tokens_of_a_chat_are_read() -> None:
     """With their bytes and the likeliest ones; what the backend does not say is None or empty."""
-    likeliest = [TokenLogprob("a", -0.5, b"a", [])]
-    assert read_logprobs(CHAT) == [TokenLogprob("\\xc3", -1, b"\xc3", likeliest), TokenLogprob("b", -2.5, None, [])]
+    likeliest = (TokenLogprob("a", -0.5, b"a"),)
+    assert read_logprobs(CHAT) == [TokenLogprob("\\xc3", -1, b"\xc3", likeliest), TokenLogprob("b", -2.5)]
 
 
 def test_tokens_of_a_completion_are_read() -> None:
     """Into the same objects; lists that are too short lack the rest."""
-    likeliest = [TokenLogprob(" c", -0.5), TokenLogprob(" b", -1.5)]
+    likeliest = (TokenLogprob(" c", -0.5), TokenLogprob(" b", -1.5))
     assert read_logprobs(COMPLETION) == [
-        TokenLogprob("a", None, None, [], 0),
+        TokenLogprob("a", None, text_offset=0),
         TokenLogprob(" b", -1.5, None, likeliest, 1),
     ]
     assert read_logprobs({"tokens": ["a", "b"], "token_logprobs": [-1]}) == [
-        TokenLogprob("a", -1, None, []),
-        TokenLogprob("b", None, None, []),
+        TokenLogprob("a", -1),
+        TokenLogprob("b", None),
     ]
 
 
@@ -76,7 +76,7 @@ def test_a_choice_grows_as_it_arrives() -> None:
         *choice.take({"delta": {}, "finish_reason": "stop"}),
     ]
     tokens = read_logprobs(CHAT)
-    assert pieces == [ChatDelta("", "why", 2), ChatDelta("so", "", 2, tokens)]
+    assert pieces == [ChatDelta("", "why", 2), ChatDelta("so", "", 2, tuple(tokens))]
     assert (choice.text, choice.reasoning_content, choice.finish_reason) == ("so", "why", "stop")
     assert choice.logprobs == tokens
     assert ChatChoice().reasoning_content is None
