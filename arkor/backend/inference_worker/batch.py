@@ -14,6 +14,8 @@ import torch
 from transformers import DynamicCache
 
 from arkor.backend.inference_worker.base import Base
+from arkor.backend.inference_worker.caches import cache_of, joined, narrowed, pairs, repeated, widened
+from arkor.backend.inference_worker.last_prompt import LastPrompt
 from arkor.backend.inference_worker.rows import Row
 
 # How many tokens of prompts are read between two tokens of the answers: a long prompt is read in pieces, so that the
@@ -35,6 +37,7 @@ class Batch:
     def _forget(self) -> None:
         self._reading: list[Sequence[Row]] = []  # those in one share a prompt
         self._read_cache: DynamicCache | None = None  # of the first prompt in _reading
+        self._last_prompt = LastPrompt()
         self._rows: list[Row] = []
         self._padding: list[int] = []
         self._cache: DynamicCache | None = None
@@ -75,11 +78,14 @@ class Batch:
             self._step(advance)
         for row, cache in self._alone:
             self._step_alone(row, cache, advance)
+        if not self.rows:
+            self._last_prompt.forget()
 
     def _read(self, advance: Callable[[Row, torch.Tensor], None], room: int) -> int:
         """Read on in the first prompt; return how many tokens that were."""
-        rows, cache = self._reading[0], self._read_cache or self._base.new_cache()
-        row, start = rows[0], cache.get_seq_length()
+        rows = self._reading[0]
+        row, cache = rows[0], self._read_cache or self._begun(rows[0])
+        start = cache.get_seq_length()
         piece = row.prompt[start : start + (PIECE_TOKENS if row.alone else room)]
         if row.echo is not None and row.echo.needs_logits:
             logits = self._base.forward_all(piece, cache, row.adapter, range(len(piece)))
@@ -91,17 +97,25 @@ class Batch:
             return len(piece)
         self._reading.pop(0)
         self._read_cache = None
+        if self._base.is_joinable:
+            self._last_prompt.keep(row.prompt, row.adapter, pairs(cache))
         for row in rows:
             advance(row, logits[-1])
         self._place([row for row in rows if not row.done], cache)
         return len(piece)
+
+    def _begun(self, row: Row) -> DynamicCache:
+        """Return the cache that a prompt is read into: with its beginning if the prompt before had the same one."""
+        reads_all = row.alone or (row.echo is not None and row.echo.needs_logits)
+        shared = None if reads_all else self._last_prompt.beginning(row.prompt, row.adapter)
+        return self._base.new_cache() if shared is None else cache_of(shared)
 
     def _place(self, rows: Sequence[Row], cache: DynamicCache) -> None:
         """Let answers go on behind their prompt."""
         if rows and not rows[0].alone:
             self._join(rows, cache)
         elif rows:
-            self._alone += [(rows[0], cache), *((row, _cache_of(_pairs(cache))) for row in rows[1:])]
+            self._alone += [(rows[0], cache), *((row, cache_of(pairs(cache))) for row in rows[1:])]
 
     def _step(self, advance: Callable[[Row, torch.Tensor], None]) -> None:
         assert self._cache is not None  # there are rows
@@ -125,11 +139,11 @@ class Batch:
         count = len(rows)
         if self._cache is None:
             self._rows, self._padding = list(rows), [0] * count
-            self._cache = cache if count == 1 else _cache_of(_repeated(_pairs(cache), count))
+            self._cache = cache if count == 1 else cache_of(repeated(pairs(cache), count))
             return
         own, new = self._cache.get_seq_length(), cache.get_seq_length()
         width = max(own, new)
-        self._cache = _joined(_widened(self._cache, width - own), _repeated(_widened(cache, width - new), count))
+        self._cache = joined(widened(self._cache, width - own), repeated(widened(cache, width - new), count))
         self._padding = [padding + width - own for padding in self._padding] + [width - new] * count
         self._rows += rows
 
@@ -145,50 +159,8 @@ class Batch:
         self._padding = [self._padding[place] for place in kept]
         spare = min(self._padding, default=0)
         self._padding = [padding - spare for padding in self._padding]
-        self._cache = _kept(self._cache, kept, spare) if self._cache is not None and kept else None
-
-
-Pairs = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
-"""Of each layer the keys and the values, (batch, heads, time, width of a head); None for a layer that keeps none."""
+        self._cache = narrowed(self._cache, kept, spare) if self._cache is not None and kept else None
 
 
 def _all_done(rows: Sequence[Row]) -> bool:
     return all(row.done for row in rows)
-
-
-def _pairs(cache: DynamicCache) -> Pairs:
-    return [(layer.keys, layer.values) if layer.is_initialized else None for layer in cache.layers]
-
-
-def _cache_of(pairs: Pairs) -> DynamicCache:
-    cache = DynamicCache()
-    for number, pair in enumerate(pairs):
-        if pair is not None:
-            cache.update(*pair, number)
-    return cache
-
-
-def _widened(cache: DynamicCache, by: int) -> Pairs:
-    """Put places that mean nothing before every row."""
-    pad = torch.nn.functional.pad
-    before = (0, 0, by, 0)
-    return [pair and (pad(pair[0], before), pad(pair[1], before)) for pair in _pairs(cache)]
-
-
-def _repeated(pairs: Pairs, count: int) -> Pairs:
-    """Make so many rows out of one."""
-    return [pair and (pair[0].expand(count, -1, -1, -1), pair[1].expand(count, -1, -1, -1)) for pair in pairs]
-
-
-def _joined(upper: Pairs, lower: Pairs) -> DynamicCache:
-    return _cache_of(
-        [
-            first and second and (torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]]))
-            for first, second in zip(upper, lower, strict=True)
-        ]
-    )
-
-
-def _kept(cache: DynamicCache, rows: Sequence[int], spare: int) -> DynamicCache:
-    """Keep some rows, without the first places."""
-    return _cache_of([pair and (pair[0][rows, :, spare:], pair[1][rows, :, spare:]) for pair in _pairs(cache)])

@@ -187,6 +187,62 @@ def test_a_prompt_of_several_answers_is_read_once(model: Path, monkeypatch: pyte
     assert shapes == [(1, 15), *[(4, 1)] * 19]
 
 
+def read_tokens(monkeypatch: pytest.MonkeyPatch, model: Path, *requests: ChatRequest, **how: Any) -> list[int]:
+    """Return how many tokens of prompts each call read that read more than one."""
+    lengths: list[int] = []
+    forward = Base.forward
+
+    def counted(self: Base, ids: Sequence[Sequence[int]], *args: Any, **options: Any) -> Any:
+        lengths.append(len(ids[0]))
+        return forward(self, ids, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Base, "forward", counted)
+        asked(model, *requests, **how)
+    return [length for length in lengths if length > 1]
+
+
+RULES = "These are the rules of the shop. "
+
+
+def test_what_prompts_have_in_common_is_read_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is answered after the other; the answers are those of prompts that are read as a whole."""
+    requests = [complete(f"{RULES}{text}", **SOME) for text in ("one lamp", "two lamps", "two lamps and")]
+    alone = [asked(model, request).text() for request in requests]
+    together = asked(model, *requests)
+    assert [together.text(number) for number in range(3)] == alone
+    common = len(RULES)
+    assert read_tokens(monkeypatch, model, *requests) == [common + 8, 9, 4]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        complete("other text that is long", **SOME),
+        complete(f"{RULES}two", seed=1, **SOME),
+        complete(f"{RULES}two"[20:], **SOME),
+    ],
+    ids=["another beginning", "a seed", "a part of it"],
+)
+def test_a_prompt_is_read_as_a_whole_if_it_shares_nothing_or_has_a_seed(
+    model: Path, monkeypatch: pytest.MonkeyPatch, second: ChatRequest
+) -> None:
+    """An answer with a seed has to be the same whatever was asked before it."""
+    first = complete(f"{RULES}one", **SOME)
+    assert read_tokens(monkeypatch, model, first, second) == [len(first.prompt or ""), len(second.prompt or "")]
+
+
+def test_a_prompt_is_forgotten_with_the_last_answer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the same question gets the same answer if nothing else is asked, and an idle model takes no memory."""
+
+    def again(engine: Engine, line: Line) -> None:
+        if line["id"] == 0 and "done" in line:
+            engine.ask(Question(1, str(model), None, complete(f"{RULES}one", **SOME), dtype="float32"))
+
+    first = complete(f"{RULES}one", **SOME)
+    assert read_tokens(monkeypatch, model, first, on=again, ends=2) == [len(RULES) + 3] * 2
+
+
 @pytest.mark.parametrize("seed", [None, 3])
 def test_choices_of_the_likeliest_tokens_are_equal(model: Path, seed: int | None) -> None:
     """Also beside another answer, and made alone as those with a seed are."""
