@@ -45,6 +45,7 @@ FEATURES = (
     "pause-jobs",
     "resume-jobs",
     "evaluations",
+    "logprobs",
 )
 
 
