@@ -50,6 +50,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "pause-jobs",
             "resume-jobs",
             "evaluations",
+            "logprobs",
         ],
     }
 
