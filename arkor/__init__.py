@@ -31,10 +31,14 @@ if TYPE_CHECKING:
         request_oauth_config as request_oauth_config,
     )
     from arkor.client.chat import (
-        ChatDelta as ChatDelta,
         ChatOptions as ChatOptions,
         ChatResponse as ChatResponse,
         CompletionOptions as CompletionOptions,
+    )
+    from arkor.client.choices import (
+        ChatChoice as ChatChoice,
+        ChatDelta as ChatDelta,
+        TokenLogprob as TokenLogprob,
     )
     from arkor.client.client import (
         CloudApiClient as CloudApiClient,
@@ -177,7 +181,8 @@ _HOMES = {
         "DeploymentKey",
         "DeploymentTarget",
     ),
-    "arkor.client.chat": ("ChatDelta", "ChatOptions", "ChatResponse", "CompletionOptions"),
+    "arkor.client.chat": ("ChatOptions", "ChatResponse", "CompletionOptions"),
+    "arkor.client.choices": ("ChatChoice", "ChatDelta", "TokenLogprob"),
     "arkor.http.deprecation": ("Notice", "last_notice", "on_notice"),
     "arkor.client.result": ("TrainingFailed", "TrainingResult"),
     "arkor.client.stream": ("ReconnectPolicy",),

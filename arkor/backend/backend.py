@@ -45,6 +45,7 @@ FEATURES = (
     "pause-jobs",
     "resume-jobs",
     "evaluations",
+    "logprobs",
 )
 
 
@@ -81,7 +82,9 @@ class Backend:
         self.previews = Previews(settings)
         self.activity = Activity()
         self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
-        self.evaluations = EvaluationService(settings, self.store, self.inference, self.targets)
+        self.evaluations = EvaluationService(
+            settings, self.store, self.inference, self.targets, self.scheduler.is_training
+        )
         self.feed.listen(self._pass_on)
         self.stopping = False
 
@@ -105,8 +108,8 @@ class Backend:
         self.pulls.close()
         self.row_checks.close()
         self.previews.close()
+        self.evaluations.stop()  # before the chats: their end is no failure of an evaluation
         self.inference.close()
-        self.evaluations.stop()
         self.scheduler.stop()
 
     def _pass_on(self, job_id: str) -> None:

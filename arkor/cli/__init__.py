@@ -75,10 +75,9 @@ def cli(debug: bool) -> None:
     \b
     Exit codes:
       0    completed
-      1    the job failed or was cancelled
+      1    the job or the evaluation failed or was cancelled
       2    usage, entry, build or data error
-      3    no answer: backend unreachable, not logged in, not permitted,
-           or no project
+      3    no answer, not logged in, not permitted, or no project
       124  timeout
       130  interrupted (Ctrl-C)
       129, 143  ended by SIGHUP (a closed terminal), SIGTERM

@@ -21,7 +21,8 @@ from arkor.protocol.jobs import Scope
 from arkor.text import one_line
 
 if TYPE_CHECKING:
-    from arkor.client.chat import ChatDelta, ChatResponse
+    from arkor.client.chat import ChatResponse
+    from arkor.client.choices import ChatDelta
     from arkor.client.client import CloudApiClient
 
 PROMPT = "> "

@@ -16,9 +16,9 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypedDict
 
-import attrs
 import requests
 
+from arkor.client.choices import ChatChoice, ChatDelta, TokenLogprob
 from arkor.errors import ConfigError, ConnectionFailed, ServerError, StreamError
 from arkor.http.abort import AbortScope
 from arkor.http.sse import FrameReader
@@ -35,6 +35,8 @@ READ_BYTES = 64 * 1024
 IDLE_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 600.0  # without a stream, nothing arrives before the whole answer is made
 SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1
+MAX_CHOICES = 8
+MAX_TOP_LOGPROBS, MAX_LOGPROBS = 20, 5  # of a chat, of a completion
 CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object")
 
 
@@ -48,6 +50,7 @@ class AnswerOptions(TypedDict, total=False):
         seed: the same seed repeats the answer to a question, at any temperature; a whole number from -2**63 to
             2**64 - 1.
         stop: a text, or up to four, each of at most 1,000 characters: the answer ends where one of them would begin.
+        n: how many answers are made, 1 to 8; see ``ChatResponse.choices``.
         stream: whether the answer is sent as it is made; True where not given.
         response_format: ``{"type": "json_object"}`` or ``{"type": "json_schema", "json_schema": {"schema": …}}``.
         structured_outputs: exactly one of ``json``, ``regex``, ``choice``, ``grammar``, ``json_object``.
@@ -60,6 +63,7 @@ class AnswerOptions(TypedDict, total=False):
     max_tokens: int | None
     seed: int | None
     stop: str | Sequence[str] | None
+    n: int | None
     stream: bool
     response_format: Mapping[str, Any] | None
     structured_outputs: Mapping[str, Any] | None
@@ -78,10 +82,14 @@ class ChatOptions(_Chat, AnswerOptions, total=False):
         messages: the conversation in chat completions form, at least one message. The only one that is required.
         tools: functions that the model may call.
         tool_choice: ``auto``, ``none`` (the model sees the tools and calls none), ``required``, or which function.
+        logprobs: whether it is told how likely the model found each token of its answer; see ``ChatResponse.logprobs``.
+        top_logprobs: how many of the likeliest tokens are told in each place, 0 to 20; needs ``logprobs``.
     """
 
     tools: Sequence[Mapping[str, Any]] | None
     tool_choice: str | Mapping[str, Any] | None
+    logprobs: bool | None
+    top_logprobs: int | None
 
 
 class _Completion(TypedDict):
@@ -89,15 +97,22 @@ class _Completion(TypedDict):
 
 
 class CompletionOptions(_Completion, AnswerOptions, total=False):
-    """What a text that a model goes on with may say: ``AnswerOptions``, and this.
+    """What a text that a model goes on with may say: ``AnswerOptions``, and these.
 
     Attributes:
         prompt: the text, without a chat template; the answer goes on where it ends. The only one that is required.
+        logprobs: how many of the likeliest tokens are told in each place, 0 to 5, beside the one that stands there; see
+            ``ChatResponse.logprobs``.
+        echo: whether the prompt stands before the answer, with its tokens if ``logprobs`` is given. Then ``max_tokens``
+            may be 0.
     """
+
+    logprobs: int | None
+    echo: bool | None
 
 
 _LOCAL_OPTIONS = frozenset({"abort_event", "timeout"})
-
+_LIKELIHOODS = ("logprobs", "topLogprobs", "echo")  # in wire names
 
 # By the last part of the address: what to call the question, its options, the one that is required, and its noun.
 _CALLS: dict[str, tuple[str, Mapping[str, Any], str, str]] = {
@@ -135,7 +150,8 @@ def question_body(
     if (adapter is None) == (base_model is None):
         raise ConfigError("adapter", "give either an adapter or a base_model")
     check_sendable(options)
-    _check_sampling(options)
+    _check_sampling(options, fewest_tokens=0 if options.get("echo") is True else 1)
+    _check_likelihoods(call, options)
     check_constraints(options.get("response_format"), options.get("structured_outputs"))
     fields = {
         "adapter": adapter.to_wire() if adapter else None,
@@ -146,15 +162,47 @@ def question_body(
     return {wire.wire_name(name): value for name, value in fields.items() if value is not None}
 
 
-def _check_sampling(options: Mapping[str, Any]) -> None:
+def newer_options(body: Mapping[str, Any]) -> list[str]:
+    """Return the options of a question, in wire names, that need a backend with the feature ``logprobs``.
+
+    Args:
+        body: the question, in wire names.
+    """
+    asked = [name for name in _LIKELIHOODS if body.get(name) is not None and body[name] is not False]
+    return asked if body.get("n") in (None, 1) else [*asked, "n"]
+
+
+def _check_sampling(options: Mapping[str, Any], fewest_tokens: int) -> None:
     temperature, top_p, max_tokens = (wire.number(options.get(name)) for name in ("temperature", "top_p", "max_tokens"))
     if options.get("temperature") is not None and (temperature is None or not temperature >= 0):
         raise ConfigError("temperature", f"must be a number of at least 0, not {short_repr(options['temperature'])}")
     if options.get("top_p") is not None and (top_p is None or not 0 < top_p <= 1):
         raise ConfigError("top_p", f"must be a number above 0, at most 1, not {short_repr(options['top_p'])}")
-    if options.get("max_tokens") is not None and (max_tokens is None or max_tokens < 1 or max_tokens % 1):
-        raise ConfigError("max_tokens", f"must be a whole number, 1 or more, not {short_repr(options['max_tokens'])}")
+    if options.get("max_tokens") is not None and (max_tokens is None or max_tokens < fewest_tokens or max_tokens % 1):
+        least, given = fewest_tokens, short_repr(options["max_tokens"])
+        raise ConfigError("max_tokens", f"must be a whole number, {least} or more, not {given}")
     _check_seed(options.get("seed"))
+    _check_count(options, "n", 1, MAX_CHOICES)
+
+
+def _check_likelihoods(call: str, options: Mapping[str, Any]) -> None:
+    flags = ("logprobs",) if call == "chat" else ("echo",)
+    for name in flags:
+        if not isinstance(options.get(name), (bool, type(None))):
+            raise ConfigError(name, f"must be True or False, not {short_repr(options[name])}")
+    if call != "chat":
+        _check_count(options, "logprobs", 0, MAX_LOGPROBS)
+        return
+    _check_count(options, "top_logprobs", 0, MAX_TOP_LOGPROBS)
+    if options.get("top_logprobs") and not options.get("logprobs"):
+        raise ConfigError("top_logprobs", "needs logprobs=True")
+
+
+def _check_count(options: Mapping[str, Any], name: str, smallest: int, largest: int) -> None:
+    value = options.get(name)
+    number = wire.whole_number(value)
+    if value is not None and (number is None or not smallest <= number <= largest):
+        raise ConfigError(name, f"must be a whole number from {smallest} to {largest}, not {short_repr(value)}")
 
 
 def _check_seed(seed: Any) -> None:
@@ -193,19 +241,6 @@ def _check_json_schema(given: Mapping[str, Any]) -> None:
         raise ConfigError("response_format", fault)
 
 
-@attrs.frozen
-class ChatDelta:
-    """A piece of an answer, as ``ChatResponse.deltas`` gives it.
-
-    Attributes:
-        content: a piece of the answer's text; may be empty.
-        reasoning_content: a piece of the reasoning before it; may be empty.
-    """
-
-    content: str = ""
-    reasoning_content: str = ""
-
-
 class ChatResponse(NotPickled):
     """An answer, as it arrives. Iterate it for the text's pieces, or ask for ``text``, which waits for the rest.
 
@@ -216,9 +251,7 @@ class ChatResponse(NotPickled):
 
     Attributes:
         response: the raw ``requests.Response``.
-        finish_reason: why the answer ended: ``stop``, ``length`` or ``tool_calls``; None until then.
-        usage: token counts, as the backend gave them; empty until then.
-        tool_calls: the functions the model called, in chat completions form; complete at the end.
+        usage: token counts of all answers, as the backend gave them; empty until then.
 
     Thread-safety: none; one thread reads. Close it, or use it as a context manager, when it is not read to its end:
     the backend then stops making it.
@@ -228,11 +261,10 @@ class ChatResponse(NotPickled):
 
     def __init__(self, response: requests.Response, scope: AbortScope, opened: contextlib.ExitStack) -> None:
         self.response = response
-        self.finish_reason: str | None = None
         self.usage: dict[str, Any] = {}
-        self.tool_calls: list[dict[str, Any]] = []
         self._scope = scope
-        self._taken: list[ChatDelta] = []
+        self._first = ChatChoice()
+        self._choices = {0: self._first}
         self._deltas = self._read()
         self._close = weakref.finalize(self, opened.close)
 
@@ -245,7 +277,7 @@ class ChatResponse(NotPickled):
         self.close()
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the pieces of text that were not handed out yet, as they arrive.
+        """Yield the pieces of text that were not handed out yet, as they arrive; of several answers, of the first one.
 
         Raises:
             ConnectionFailed, StreamError: the answer was cut; what was yielded is not all of it.
@@ -254,11 +286,11 @@ class ChatResponse(NotPickled):
         """
         with contextlib.closing(self._deltas):  # as deltas() does if it is left early
             for delta in self._deltas:
-                if delta.content:
+                if delta.content and delta.index == 0:
                     yield delta.content
 
     def deltas(self) -> Iterator[ChatDelta]:
-        """Yield the pieces of text and reasoning that were not handed out yet, as they arrive.
+        """Yield the pieces of text and reasoning of all answers that were not handed out yet, as they arrive.
 
         Raises as iterating does.
 
@@ -272,12 +304,34 @@ class ChatResponse(NotPickled):
     @property
     def text(self) -> str:
         """The whole text; waits for what has not arrived. Raises as iterating does."""
-        return "".join(delta.content for delta in self._all())
+        return self.choices[0].text
 
     @property
     def reasoning_content(self) -> str | None:
         """The model's reasoning before its answer, or None; waits and raises as ``text`` does."""
-        return "".join(delta.reasoning_content for delta in self._all()) or None
+        return self.choices[0].reasoning_content
+
+    @property
+    def choices(self) -> list[ChatChoice]:
+        """All answers in the order of their indexes, one if ``n`` was not given; waits and raises as ``text`` does."""
+        for _ in self._deltas:
+            pass
+        return [self._choices[index] for index in sorted(self._choices)]
+
+    @property
+    def logprobs(self) -> list[TokenLogprob]:
+        """The tokens of the text, if they were asked for; waits and raises as ``text`` does."""
+        return self.choices[0].logprobs
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended: ``stop``, ``length`` or ``tool_calls``; None until then."""
+        return self._first.finish_reason
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """The functions the model called, in chat completions form; complete at the end."""
+        return self._first.tool_calls
 
     def json(self) -> Any:
         """Return the text as the JSON it holds.
@@ -295,11 +349,6 @@ class ChatResponse(NotPickled):
     def close(self) -> None:
         """Stop reading and let the connection go."""
         self._close()
-
-    def _all(self) -> list[ChatDelta]:
-        for _ in self._deltas:
-            pass
-        return self._taken
 
     def _read(self) -> Generator[ChatDelta, None, None]:
         try:
@@ -342,31 +391,9 @@ class ChatResponse(NotPickled):
             raise ServerError(500, wire.text(error.get("message") if isinstance(error, Mapping) else error))
         self.usage = wire.mapping(body.get("usage")) or self.usage
         choices = body.get("choices")
-        choice = wire.mapping(choices[0]) if isinstance(choices, list) and choices else {}
-        self.finish_reason = wire.optional_text(choice.get("finish_reason")) or self.finish_reason
-        said = wire.mapping(choice.get("delta") or choice.get("message"))
-        self._take_tool_calls(said.get("tool_calls"))
-        # A completion has its text in "text".
-        delta = ChatDelta(_text(choice.get("text") or said.get("content")), _text(said.get("reasoning_content")))
-        if delta != ChatDelta():
-            self._taken.append(delta)
-            yield delta
-
-    def _take_tool_calls(self, calls: Any) -> None:
-        """Put the pieces of streamed tool calls together: a name comes once, arguments bit by bit."""
-        for call in calls if isinstance(calls, list) else []:
-            place = wire.whole_number(call.get("index"))
-            place = len(self.tool_calls) if place is None else place
-            while len(self.tool_calls) <= place:
-                self.tool_calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
-            kept, function = self.tool_calls[place], wire.mapping(call.get("function"))
-            kept["id"] = call.get("id") or kept["id"]
-            kept["function"]["name"] += wire.text(function.get("name"))
-            kept["function"]["arguments"] += wire.text(function.get("arguments"))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+        for choice in map(wire.mapping, choices if isinstance(choices, list) else []):
+            index = wire.whole_number(choice.get("index")) or 0
+            yield from self._choices.setdefault(index, ChatChoice(index)).take(choice)
 
 
 def _chunk(data: str) -> Mapping[str, Any]:

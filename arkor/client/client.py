@@ -22,6 +22,7 @@ from arkor.client.chat import (
     ChatOptions,
     ChatResponse,
     CompletionOptions,
+    newer_options,
     question_body,
 )
 from arkor.client.deployments import DeploymentCalls
@@ -180,6 +181,7 @@ class CloudApiClient(DeploymentCalls, EvaluationCalls, HistoryCalls, PreviewCall
 
         Raises:
             ConfigError: the request contradicts itself; nothing was sent.
+            UnsupportedByBackend: the backend does not know an option.
             Aborted, WaitTimeout: the abort event was set, or the timeout passed.
         """
         return self._answer_to("chat", scope, question_body("chat", adapter, base_model, options), options)
@@ -205,7 +207,7 @@ class CloudApiClient(DeploymentCalls, EvaluationCalls, HistoryCalls, PreviewCall
 
         Raises:
             ConfigError: the request contradicts itself; nothing was sent.
-            UnsupportedByBackend: the backend can only chat.
+            UnsupportedByBackend: the backend can only chat, or does not know an option.
             Aborted, WaitTimeout: the abort event was set, or the timeout passed.
         """
         body = question_body("completions", adapter, base_model, options)
@@ -237,10 +239,13 @@ class CloudApiClient(DeploymentCalls, EvaluationCalls, HistoryCalls, PreviewCall
             The open answer; the caller reads and closes it.
 
         Raises:
-            UnsupportedByBackend: the backend makes no completions.
+            UnsupportedByBackend: the backend makes no completions, or does not know an option.
         """
         if call == "completions":
             self.require("completions", "going on with a text")
+        newer = newer_options(body)
+        if newer:
+            self.require("logprobs", f"the options {', '.join(newer)} of a question")
         return self._transport.send(
             "POST",
             path("v1", "inference", call),

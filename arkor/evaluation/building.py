@@ -62,6 +62,7 @@ def _details(table: Sequence[Case], scorers: Sequence[Scorer], candidates: Seque
 def _retention(candidates: Sequence[str], asked: Sequence[tuple[RetentionQuestion, dict[str, Answered]]]) -> Retention:
     table = [retention.case_of(number, one, answers) for number, (one, answers) in enumerate(asked, start=1)]
     score = mean_score(table, retention.METRIC, retention.LABEL, "retention", [candidates[0], ADAPTER])
+    assert score is not None  # every question has the metric, of both
     shares = [f"{100 * score.values[one]:.0f} %" for one in (candidates[0], ADAPTER)]
     return Retention(
         scores=[score], verdict=f"{shares[0]} before, {shares[1]} now: {score.comparisons[0]}", table=table

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from arkor.evaluation.cases import Case
-from arkor.evaluation.parts import Comparison, Score
+from arkor.evaluation.parts import Comparison, Score, main_comparison
 from arkor.evaluation.scorer import OfRows, Scorer
 from arkor.evaluation.statistics import SAME, interval_of, mean_interval, verdict_of
-from arkor.protocol.evaluations import ADAPTER
 
 
 def scored(cases: Sequence[Case], scorers: Sequence[Scorer]) -> list[Case]:
@@ -37,26 +36,28 @@ def compared(cases: Sequence[Case], scorer: Scorer, candidates: Sequence[str]) -
     of_rows = {one: scorer.of_rows(cases, one) for one in candidates}
     found = []
     for metric, label in scorer.labels.items():
-        if metric in of_rows[candidates[0]]:
-            main = mean_score(cases, next(iter(scorer.labels)), "", scorer.name, candidates)
+        is_mean = metric not in of_rows[candidates[0]]
+        score = mean_score(cases, metric if is_mean else next(iter(scorer.labels)), label, scorer.name, candidates)
+        if score is not None and not is_mean:
             functions = {one: of_rows[one][metric] for one in candidates}
-            found.append(_not_a_mean(attrs.evolve(main, name=metric, label=label), functions, len(cases)))
-        elif any(metric in case.scores for case in cases):
-            found.append(mean_score(cases, metric, label, scorer.name, candidates))
+            score = _not_a_mean(attrs.evolve(score, name=metric), functions, len(cases))
+        found += [] if score is None else [score]
     return found
 
 
-def mean_score(cases: Sequence[Case], metric: str, label: str, scorer: str, candidates: Sequence[str]) -> Score:
-    """Return a score that is the mean over rows.
+def mean_score(cases: Sequence[Case], metric: str, label: str, scorer: str, candidates: Sequence[str]) -> Score | None:
+    """Return a score that is the mean over rows; None if there are no such rows.
 
     Args:
-        cases: the rows; those without the metric do not count.
+        cases: the rows; only those count in which all candidates have the metric.
         metric: its name in the rows' scores.
         label: how people read it.
         scorer: the name of the scorer.
         candidates: the one that the others are compared with first.
     """
-    rows = [case.scores[metric] for case in cases if metric in case.scores]
+    rows = [by for case in cases if set(candidates) <= (by := case.scores.get(metric, {})).keys()]
+    if not rows:
+        return None
     against, *others = candidates
     comparisons = []
     for one in others:
@@ -112,9 +113,8 @@ def verdict(scores: Sequence[Score]) -> str:
     Example:
         ``better: +31 points exactly right, 95 % interval 22 to 40``
     """
-    if not scores or not scores[0].comparisons:
+    chosen = main_comparison(scores)
+    if chosen is None:
         return ""
-    found = scores[0].comparisons
-    chosen = next((one for one in found if one.candidate == ADAPTER), found[0])
     words = str(chosen)
     return words if chosen.verdict == SAME else words.replace(" points,", f" points {scores[0].label},", 1)

@@ -9,7 +9,8 @@ from typing import Any
 from arkor.evaluation.cases import Answered, Case, content_text
 from arkor.evaluation.findings import Findings
 from arkor.evaluation.page_style import STYLE
-from arkor.evaluation.parts import Comparison, Score, plain_points, points_of
+from arkor.evaluation.parts import Comparison, Score, main_comparison, plain_points, points_of
+from arkor.evaluation.statistics import SAME
 from arkor.text import many
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -31,7 +32,7 @@ def page(report: Findings) -> str:
 
 def summary(report: Findings) -> str:
     """Return the verdict and the scores, for a notebook."""
-    parts = [_verdict(report.verdict)] if report.verdict else []
+    parts = [_verdict(report)] if report.verdict else []
     parts += [_scores(report.scores, report.candidates)] if report.scores else []
     parts += [f"<p>{_text(line)}</p>" for line in _notes(report)]
     return "\n".join(parts)
@@ -39,7 +40,7 @@ def summary(report: Findings) -> str:
 
 def _sections(report: Findings) -> Iterator[str]:
     if report.verdict:
-        yield _verdict(report.verdict)
+        yield _verdict(report)
     yield f"<p>{_text(_asked(report))}</p>"
     yield from (f"<p>{_text(line)}</p>" for line in _notes(report))
     if report.scores:
@@ -47,9 +48,6 @@ def _sections(report: Findings) -> Iterator[str]:
     for name, details in report.details.items():
         if isinstance(details, Mapping) and isinstance(details.get("confusion"), Mapping):
             yield from _confusions(name, details["confusion"])
-    if report.retention is not None:
-        yield f"<h2>Did it forget?</h2>\n<p>{_text(report.retention.verdict)}</p>"
-        yield _rows("Questions", report.retention.table, report.retention.scores)
     if report.table:
         yield "<h2>Rows</h2>"
         wins, losses = (calls() for calls in (report.wins, report.losses)) if _has_adapter(report) else ([], [])
@@ -57,6 +55,10 @@ def _sections(report: Findings) -> Iterator[str]:
         yield _rows("Wins", wins, report.scores)
         yield _rows("Losses", losses, report.scores)
         yield _rows("Other rows", [case for case in report.table if id(case) not in ids], report.scores)
+    if report.retention is not None:
+        yield f"<h2>Did it forget?</h2>\n<p>{_text(report.retention.verdict)}</p>"
+        questions = "\n".join(_row(case, report.retention.scores) for case in report.retention.table)
+        yield f"<details><summary>The questions</summary>\n{questions}</details>"
 
 
 def _has_adapter(report: Findings) -> bool:
@@ -78,10 +80,10 @@ def _notes(report: Findings) -> Iterator[str]:
         yield str(report.check)
 
 
-def _verdict(text: str) -> str:
-    kind = text.partition(":")[0]
-    name = kind if kind in {"better", "worse"} else "same"
-    return f'<p class="verdict {name}">{_text(text)}</p>'
+def _verdict(report: Findings) -> str:
+    main = main_comparison(report.scores)
+    name = "same" if main is None or main.verdict == SAME else main.verdict
+    return f'<p class="verdict {_text(name)}">{_text(report.verdict)}</p>'
 
 
 def _scores(scores: Sequence[Score], candidates: Sequence[str]) -> str:

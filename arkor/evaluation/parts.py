@@ -13,6 +13,7 @@ import attrs
 from arkor.evaluation.cases import Case
 from arkor.evaluation.statistics import FEWEST_DIFFERING, SAME
 from arkor.protocol import wire
+from arkor.protocol.evaluations import ADAPTER
 from arkor.text import many, one_line
 
 _SHOWN_ROWS = 10
@@ -84,6 +85,12 @@ class Score:
         return {**wire.to_wire(self), "comparisons": [wire.to_wire(one) for one in self.comparisons]}
 
 
+def main_comparison(scores: Sequence[Score]) -> Comparison | None:
+    """Return what the verdict of a report is about: the first score, of the adapter if it is among the candidates."""
+    found = scores[0].comparisons if scores else ()
+    return next((one for one in found if one.candidate == ADAPTER), found[0] if found else None)
+
+
 @attrs.frozen
 class SharedRow:
     """A row that the training had too: its number, and the number of the training's row."""
@@ -105,7 +112,7 @@ class RowsAsked:
     """The rows of a report.
 
     Attributes:
-        source: what they are called.
+        source: what they are called; empty if they were uploaded.
         is_held_out: whether they are those that the job held out.
         available: how many there are.
         asked: how many were asked.
@@ -136,12 +143,14 @@ class RowsAsked:
             wire.wire_name(name): [wire.to_wire(one) for one in getattr(self, name)]
             for name in ("leaked", "same_question", "left_out")
         }
-        return {**wire.to_wire(self), **lists}
+        named = {name: value for name, value in wire.to_wire(self).items() if value != ""}
+        return {**named, **lists}
 
     def __str__(self) -> str:
         """Return how many rows were asked, and which were not, in a line or more."""
         kind = "held-out rows" if self.is_held_out else "rows"
-        lines = [f"{self.asked} of {self.available} {kind} of {one_line(self.source)}"]
+        of = f" of {one_line(self.source)}" if self.source else ""
+        lines = [f"{self.asked} of {self.available} {kind}{of}"]
         if self.leaked:
             lines.append(f"  left out, because the job trained on them: {_numbers(self.leaked)}")
         if self.same_question:

@@ -15,7 +15,7 @@ import attrs
 
 from arkor.errors import ArkorError, ConfigError
 from arkor.evaluation.findings import Findings
-from arkor.evaluation.parts import Score, plain_points, points_of
+from arkor.evaluation.parts import Score, main_comparison, plain_points, points_of
 from arkor.evaluation.statistics import BETTER
 from arkor.system.files import write_atomically
 from arkor.text import one_line
@@ -39,7 +39,8 @@ class EvaluationReport(Findings):
     @property
     def is_better(self) -> bool:
         """Whether the adapter is better in the main score."""
-        return self.verdict.startswith(BETTER)
+        main = main_comparison(self.scores)
+        return main is not None and main.verdict == BETTER
 
     def with_scorers(self, *functions: ScoringFunction) -> EvaluationReport:
         """Return the report with the scores of functions of your own, which run here, on the answers that it has.

@@ -28,11 +28,6 @@ _MOST_SCORERS = 20
 _NAME_CHARS = 100
 
 
-def checkpoint_name(step: int) -> str:
-    """Return what a checkpoint is called among the candidates: ``checkpoint-20``."""
-    return f"checkpoint-{step}"
-
-
 def _are_rows(value: Any) -> bool:
     return value == HELD_OUT or (isinstance(value, Mapping) and isinstance(value.get("type"), str))
 

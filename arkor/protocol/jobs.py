@@ -170,6 +170,11 @@ class Artifact:
         return wire.to_wire(self)
 
 
+def checkpoint_name(step: int) -> str:
+    """Return the name of the artifact that a checkpoint becomes: ``checkpoint-20``."""
+    return f"checkpoint-{step}"
+
+
 @attrs.frozen
 class AdapterRef:
     """Names an adapter to the inference calls.

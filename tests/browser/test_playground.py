@@ -191,6 +191,7 @@ def test_a_stream_may_be_cut_up_anywhere(play: Page, studio: ScriptedStudio) -> 
         b'event: x\rdata:{"choices":\rdata: [{"delta":{"content":"gr\xc3\xb6\xc3\x9fer "}}]}\r\r',
         b'data: {"choices":[{"delta":{"content":"\xf0\x9f\x98\x80"},"finish_reason":null}]}\r\n\r\n: ping\n\n',
         b"id: 4\ndata\n\ndata: {}\n\n".replace(b"data\n\n", b"\n"),
+        b'data: {"choices":[{"index":1,"delta":{"content":"another answer"},"finish_reason":"length"}]}\n\n',
         chunk("\u2028done"),
         b"data: [DONE]\r\r",
     ]

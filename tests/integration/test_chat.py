@@ -145,6 +145,43 @@ def test_a_text_is_continued_without_the_chat_template(world: World) -> None:
     assert complete(story, adapter=world.adapter(2))["text"] != complete(story, baseModel=MODEL)["text"]
 
 
+def test_a_text_has_the_same_logprobs_as_an_answer_and_as_a_prompt(world: World) -> None:
+    """But for rounding; the answer is greedy, so the likeliest token stands in each place."""
+    asked = {"temperature": 0, "stream": False, "logprobs": 1, "baseModel": MODEL}
+
+    def complete(**fields: Any) -> dict[str, Any]:
+        answer = world.client.request("POST", COMPLETIONS, json={**asked, **fields}, timeout=ANSWER_TIMEOUT_S)
+        choice: dict[str, Any] = answer.json()["choices"][0]
+        return choice
+
+    prompt = "1, 2, 3, 4, 5,"
+    made = complete(prompt=prompt, maxTokens=12)
+    read = complete(prompt=prompt + made["text"], maxTokens=0, echo=True)
+    assert read["text"] == prompt + made["text"]
+    count = len(prompt)  # a token each
+    answered, told = made["logprobs"], read["logprobs"]
+    assert "".join(told["tokens"]) == read["text"]
+    assert told["tokens"][count:] == answered["tokens"]
+    assert told["token_logprobs"][count:] == pytest.approx(answered["token_logprobs"], abs=0.1)
+    assert (told["token_logprobs"][0], told["top_logprobs"][0]) == (None, None)
+    assert [max(top, key=top.get) for top in answered["top_logprobs"]] == answered["tokens"]
+    assert told["text_offset"][count:] == [count + offset for offset in answered["text_offset"]]
+
+
+def test_several_answers_to_a_question(world: World) -> None:
+    """Each another one, with the tokens of its text; the first is the only answer to the same question."""
+    fields = {"temperature": 1.2, "maxTokens": 12, "seed": 7, "logprobs": True, "top_logprobs": 2}
+    body = world.ask("Tell me a story about a dog.", n=3, **fields).json()
+    texts = [choice["message"]["content"] for choice in body["choices"]]
+    assert len(set(texts)) == 3
+    assert texts[0] == world.text("Tell me a story about a dog.", **fields)
+    assert body["usage"]["completion_tokens"] <= 36
+    for choice, text in zip(body["choices"], texts, strict=True):
+        tokens = choice["logprobs"]["content"]
+        assert bytes(byte for token in tokens for byte in token["bytes"]).decode() == text
+        assert [len(token["top_logprobs"]) for token in tokens] == [2] * len(tokens)
+
+
 def test_an_answer_ends_before_a_stop(world: World) -> None:
     """Of a chat and of a text that goes on; it counts as ended, not as cut."""
     whole = world.text("Count from one to ten.")

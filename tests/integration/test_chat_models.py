@@ -41,6 +41,7 @@ class FakeRow:
     count: int
     adapter: str | None = None
     alone: bool = False
+    echo: Any = None
     done: bool = False
     last: int | None = None
     made: list[int] = attrs.Factory(list)
@@ -366,7 +367,7 @@ def written(base: Any, request: ChatRequest, text: str) -> list[dict[str, Any]]:
 
     said: list[dict[str, Any]] = []
     engine = Engine(lambda **fields: said.append({name: value for name, value in fields.items() if name != "id"}))
-    row = engine._row(Question(1, "", None, request), request, _Lane(base, Batch(base)))
+    [row] = engine._choices(Question(1, "", None, request), request, _Lane(base, Batch(base))).rows
     for token in [*base.prompts.tokens(text), base.tokenizer.eos_token_id]:
         if row.done:
             break
@@ -441,14 +442,13 @@ def test_reasoning_may_be_cut_off(load: Callable[[], Any]) -> None:
 
 def test_a_constrained_answer_has_no_reasoning(load: Callable[[], Any]) -> None:
     """The constraint holds from the first token; reasoning that the prompt opens is closed, as in training."""
-    from arkor.backend.inference_worker.engine import Question, _prompt
+    from arkor.backend.inference_worker.answering import prompt_ids
 
     base = load()
     use_template(base, THINKING)
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "so"}]
     [learnt] = ChatEncoder(base.tokenizer).encode(turns)
-    request = ask(structuredOutputs={"choice": ["so"]})
-    asked = _prompt(Question(1, "", None, request), request, base)
+    asked = prompt_ids(ask(structuredOutputs={"choice": ["so"]}), base, {}, escape_special_tokens=False)
     assert base.tokenizer.decode(asked).endswith("assistant: <think>\n\n</think>\n\n")
     assert base.tokenizer.decode(learnt.input_ids).startswith(f"{base.tokenizer.decode(asked)}so")
     said = written(base, ask(structuredOutputs={"choice": ["so"]}), "so")

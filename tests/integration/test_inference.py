@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from arkor import Callbacks, ChatResponse, CheckpointContext, CloudApiClient, HuggingFaceDataset, Scope, Trainer
+from arkor import (
+    Callbacks,
+    ChatResponse,
+    CheckpointContext,
+    CloudApiClient,
+    HuggingFaceDataset,
+    Scope,
+    TokenLogprob,
+    Trainer,
+)
 from arkor.errors import (
     Aborted,
     ArkorError,
@@ -250,6 +259,55 @@ def test_a_text_is_continued(routed_cloud: Cloud) -> None:
         "stream": True,
     }
     assert base["baseModel"] == "m"
+
+
+def test_several_answers_come_by_their_index(routed_cloud: Cloud, client: CloudApiClient, scope: Scope) -> None:
+    """Iterating gives the first one alone, ``deltas`` all of them, and ``choices`` each as a whole."""
+    routed_cloud.features = {"logprobs"}
+    tokens = {"content": [{"token": "lo", "logprob": -0.5, "bytes": [108, 111], "top_logprobs": []}]}
+    frames = [
+        chunk("Hel"),
+        chunk("Ho", index=1),
+        chunk("lo", logprobs=tokens),
+        chunk(index=1, finish_reason="length"),
+        chunk(finish_reason="stop"),
+        DONE,
+    ]
+    routed_cloud.says(*[Stream(frames=frames)] * 2)
+    with ask(client, scope, n=2, logprobs=True) as answer:
+        assert list(answer) == ["Hel", "lo"]
+        assert (answer.text, answer.finish_reason) == ("Hello", "stop")
+        assert [(choice.index, choice.text, choice.finish_reason) for choice in answer.choices] == [
+            (0, "Hello", "stop"),
+            (1, "Ho", "length"),
+        ]
+        assert answer.logprobs == [TokenLogprob("lo", -0.5, b"lo")]
+        assert answer.choices[1].logprobs == []
+    with ask(client, scope, n=2, logprobs=True) as answer:
+        assert [(delta.index, delta.content) for delta in answer.deltas()] == [(0, "Hel"), (1, "Ho"), (0, "lo")]
+    assert routed_cloud.calls("POST", CHAT)[0].json() == {
+        "messages": MESSAGES,
+        "baseModel": "m",
+        "n": 2,
+        "logprobs": True,
+        "stream": True,
+    }
+    body = {"choices": [{"index": 1, "text": "b"}, {"index": 0, "text": "a"}]}
+    routed_cloud.says(Answer(body=body))
+    assert [choice.text for choice in ask(client, scope, n=2, stream=False).choices] == ["a", "b"]
+
+
+def test_an_option_of_a_newer_backend_is_not_sent_to_an_older_one(
+    routed_cloud: Cloud, client: CloudApiClient, scope: Scope
+) -> None:
+    """The error names it; a question without it is asked."""
+    routed_cloud.features = {"inference"}
+    with pytest.raises(UnsupportedByBackend, match=r"the options logprobs, n of a question.*It runs an older arkor"):
+        ask(client, scope, n=2, logprobs=True)
+    assert routed_cloud.calls("POST", CHAT) == []
+    routed_cloud.says(Stream(frames=HELLO))
+    answer = ask(client, scope, n=1)
+    assert (answer.text, [choice.text for choice in answer.choices], answer.logprobs) == ("Hello", ["Hello"], [])
 
 
 def test_a_completion_that_cannot_be_asked_for_is_not_sent(

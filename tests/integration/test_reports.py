@@ -124,7 +124,7 @@ def test_another_template_is_noticed(
 
 @pytest.mark.parametrize(
     ("scale", "cause"),
-    [(0.5, "acts too weakly"), (0.0, "the adapter changes nothing"), (-1.0, "not those of the training")],
+    [(0.5, "acts too weakly"), (0.0, "the adapter changes nothing"), (-8.0, "is not the one that was trained")],
     ids=["half its scale", "no effect", "other weights"],
 )
 def test_another_adapter_is_noticed(

@@ -13,7 +13,8 @@ TIMESTAMP = "2026-01-01T00:00:00.000Z"
 def chunk(content: str | None = None, **fields: Any) -> bytes:
     """Return a chunk of a streamed answer, in chat completions form; ``fields`` join its choice."""
     delta = {"content": content} if content is not None else fields.pop("delta", {})
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta, **fields}]}).encode() + b"\n\n"
+    choice = {"index": 0, "delta": delta, "logprobs": None, **fields}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
 
 
 def text_chunk(text: str, finish_reason: str | None = None) -> bytes:

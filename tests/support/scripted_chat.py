@@ -3,6 +3,8 @@
 ``python -m tests.support.scripted_chat``. Messages, and prompts of completions, are ``<behaviour>[:<argument>]``:
 
 - ``say:TEXT``: answers with the text, a word at a time.
+- ``likely:TEXT``: as ``say``, and every word is a token with a log-probability of -0.75; ``a`` has -0.5.
+- ``choices``: each answer is its index, and the last one ends first.
 - ``think:TEXT``: thinks the text and answers with it.
 - ``call``: calls a function.
 - ``refuse``: 400.
@@ -34,6 +36,12 @@ def say(**fields: Any) -> None:
     sys.stdout.flush()
 
 
+def likely(word: str, offset: int) -> dict[str, Any]:
+    """Return a token as the chat process tells it."""
+    top = [{"bytes": list(b"a"), "logprob": -0.5}]
+    return {"bytes": list(word.encode()), "logprob": -0.75, "top": top, "offset": offset}
+
+
 def answer(line: dict[str, Any]) -> None:
     """Behave."""
     request = line["request"]
@@ -54,6 +62,13 @@ def answer(line: dict[str, Any]) -> None:
         if behaviour == "break":
             say(id=number, error={"status": 500, "message": "scripted failure"})
         return
+    if behaviour == "choices":
+        usage = {"prompt_tokens": 3, "completion_tokens": request["n"], "total_tokens": 3 + request["n"]}
+        for index in reversed(range(request["n"])):
+            say(id=number, index=index, delta=str(index))
+            end = {"finishReason": "length"}
+            say(id=number, index=index, **({"ended": end} if index else {"done": {**end, "usage": usage}}))
+        return
     if behaviour == "think":
         say(id=number, reasoning=argument)
     if behaviour == "call":
@@ -66,10 +81,12 @@ def answer(line: dict[str, Any]) -> None:
         "threads": str(_threads[-1:]),
         "call": "",
     }
-    text = texts.get(behaviour, argument if behaviour in {"say", "think"} else '{"category": "technical"}')
+    text = texts.get(behaviour, argument if behaviour in {"say", "likely", "think"} else '{"category": "technical"}')
     words = [f"{word} " for word in text.split(" ")[:-1]] + [text.split(" ")[-1]]
+    offset = 0
     for word in filter(None, words):
-        say(id=number, delta=word)
+        say(id=number, delta=word, **({"logprobs": [likely(word, offset)]} if behaviour == "likely" else {}))
+        offset += len(word)
     usage = {"prompt_tokens": 3, "completion_tokens": len(words), "total_tokens": 3 + len(words)}
     say(id=number, done={"finishReason": "tool_calls" if behaviour == "call" else "stop", "usage": usage})
 

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import resource
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from arkor.backend.evaluation_worker.rows import choose, job_rows
 from arkor.backend.evaluation_worker.served import check_served
 from arkor.backend.evaluation_worker.server_line import KeptAnswers, ServerLine, ask_all
 from arkor.backend.evaluations.task import REPORT_FILE, REPORT_KIND, Task
-from arkor.backend.inference.pipes import Pipes
+from arkor.backend.inference import side_process
 from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.failures import explain
 from arkor.backend.training_worker.limits.device import prepare_environment
@@ -26,9 +25,7 @@ from arkor.evaluation.building import build_report
 from arkor.evaluation.report import EvaluationReport
 from arkor.serving.refusal import Refusal
 from arkor.system.files import write_atomically
-from arkor.system.limits import limit
 
-_NICENESS = 5
 _MEMORY_GIB = 8
 
 log = logging.getLogger("arkor.evaluation")
@@ -101,12 +98,7 @@ def run(task: Task, line: ServerLine) -> None:
 
 def main() -> None:
     """Read the task, and do it."""
-    os.nice(_NICENESS)
-    limit(resource.RLIMIT_CORE, 0)
-    limit(resource.RLIMIT_DATA, _MEMORY_GIB * 1024**3)
-    pipes = Pipes.claim()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole URLs, with their signatures
+    pipes = side_process.begin(_MEMORY_GIB)
     lines = iter(pipes)
     task, line = Task.from_line(next(lines)), ServerLine(pipes.say)
     threading.Thread(target=_hear, args=(line, lines), daemon=True).start()

@@ -22,6 +22,7 @@ from arkor.protocol.evaluations import HELD_OUT
 from arkor.protocol.record import TrainingRecord
 
 _MOST_NAMED = 100  # of the rows that are left out
+_UPLOADED = frozenset({"dataset", "eval_dataset"})  # what rows are called whose name stayed with the client
 _CHOICE_SEED = 0
 _DIGEST_BYTES = 12  # a million rows have none in common by chance
 
@@ -90,7 +91,7 @@ def choose(task: Task, rows: Rows) -> Chosen:
     return Chosen(
         asked,
         RowsAsked(
-            source=asked_of.source,
+            source="" if asked_of.source in _UPLOADED else asked_of.source,
             is_held_out=task.options.rows == HELD_OUT,
             available=len(asked_of.rows),
             asked=len(asked),

@@ -27,6 +27,10 @@ from arkor.protocol.evaluations import ADAPTER, BASE
 TOLERANCES = {"bfloat16": 2e-2, "float32": 1e-3}  # nats a token
 MOST_ROWS = 500
 _MOST_PROMPTS = 64
+_NOTHING_LEFT = (
+    "of the held-out rows nothing is left within the length of the training: the chat template or the tokenizer of the "
+    "model has changed since"
+)
 
 
 @attrs.frozen
@@ -56,6 +60,10 @@ def check_served(task: Task, rows: Rows, tokenizer: Any, line: ServerLine) -> Se
     if task.trained_loss is None or not 0 < len(rows.eval.rows) <= MOST_ROWS:
         return None
     answers, whole = _trained_on(task, rows, tokenizer)
+    if not answers:
+        return ServedCheck(
+            rows=len(rows.eval.rows), trained=task.trained_loss, difference=task.trained_loss, cause=_NOTHING_LEFT
+        )
     served = _loss(line, answers, ADAPTER)
     difference, tolerance = abs(served.loss - task.trained_loss), TOLERANCES[served.dtype]
     found = ServedCheck(
@@ -76,10 +84,8 @@ def check_served(task: Task, rows: Rows, tokenizer: Any, line: ServerLine) -> Se
 
 def _trained_on(task: Task, rows: Rows, tokenizer: Any) -> tuple[list[_Answer], frozenset[int]]:
     """Return the tokens that the trainer's loss counted, and the numbers of the rows whose last answer is whole."""
-    settings = {} if task.record is None else task.record.settings
-    longest = settings.get("maxLength") or task.config.max_length
     cut = task.config.excess_length or ("drop" if task.config.max_length is None else "truncate")
-    config = attrs.evolve(task.config, max_length=longest, excess_length=cut)
+    config = attrs.evolve(task.config, max_length=task.max_length, excess_length=cut)
     held_out = Rows(attrs.evolve(rows.train, rows=rows.train.rows[:0]), rows.eval)
     chunks: list[Chunk] = []
     fit_rows(held_out, tokenizer, config, Lengths(), take=lambda _part, chunk: chunks.append(chunk))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +24,56 @@ from arkor.backend.store import Store
 from arkor.backend.store.evaluations import Claimed
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
-from arkor.protocol.evaluations import ADAPTER, BASE, checkpoint_name
-from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus
+from arkor.protocol.evaluations import ADAPTER, BASE
+from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, checkpoint_name
 from arkor.protocol.metrics import EVAL_METRICS
+from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
 from arkor.serving.refusal import Refusal
 from arkor.system.files import make_private_folder
+from arkor.text import first_line
 
 log = logging.getLogger("arkor.backend")
 
 _EVAL_LOSS = next(metric for metric in EVAL_METRICS if metric.name == "eval_loss")
-_RETRY_S = 1.0  # after an error of its own, such as a full disk
+_LOOK_S = 1.0  # between two looks at whether what was postponed can be made now
 
 
 class EvaluationService:
     """Makes the evaluations. Thread-safe.
 
     One thread does it. An evaluation that was under way when the backend stopped is queued again, and keeps its
-    answers so far.
+    answers so far. A check that nobody asked for waits until nothing trains: it would take memory from a training.
 
     Args:
         settings: where the files are.
         store: the evaluations.
         inference: answers the questions.
         targets: finds the models.
+        is_training: says whether any job trains now.
     """
 
-    def __init__(self, settings: Settings, store: Store, inference: Inference, targets: Targets) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        inference: Inference,
+        targets: Targets,
+        is_training: Callable[[], bool],
+    ) -> None:
         self._settings = settings
         self._store = store
         self._inference = inference
         self._targets = targets
+        self._is_training = is_training
         self._wake = threading.Condition()
-        self._news = self._stopping = False
+        self._news = self._stopping = self._postpones = False
         self._awaited: frozenset[str] = frozenset()  # jobs whose end lets an evaluation begin
         self._current: tuple[str, EvaluationRun] | None = None
         self._thread = threading.Thread(target=self._loop, name="evaluations", daemon=True)
 
     def start(self) -> None:
         """Take over what an earlier backend process left, and begin to work."""
-        self._store.evaluations.requeue_running()
         self._news = True
         self._thread.start()
 
@@ -114,29 +124,47 @@ class EvaluationService:
             current[1].stop()
 
     def _loop(self) -> None:
+        leaves_running = True  # an earlier process may have
         while self._await_news():
             try:
+                if leaves_running:
+                    self._store.evaluations.requeue_running()
+                    leaves_running = False
                 self._awaited = self._store.evaluations.awaited_jobs()  # before the look, so that no end is missed
-                while not self._stopping and (claimed := self._store.evaluations.claim()) is not None:
+                while not self._stopping and (claimed := self._claim()) is not None:
                     self._make(claimed)
-            except OperationalError as exc:  # the disk is full, say: it is tried again
-                log.warning("The evaluations wait, because nothing can be stored: %s", exc)
-                with self._wake:
-                    self._wake.wait_for(lambda: self._stopping, _RETRY_S)
-                self.look()
+            except Exception as exc:  # the disk is full, say: it is tried again
+                known = isinstance(exc, OperationalError)
+                log.warning("The evaluations wait, because nothing can be stored: %s", exc, exc_info=not known)
+                self._postpones = leaves_running = True
+
+    def _claim(self) -> Claimed | None:
+        is_training = self._is_training()
+        claimed = self._store.evaluations.claim(checks=not is_training)
+        self._postpones = claimed is None and is_training and self._store.evaluations.has_work()
+        return claimed
 
     def _await_news(self) -> bool:
         with self._wake:
-            self._wake.wait_for(lambda: self._news or self._stopping)
+            self._wake.wait_for(lambda: self._news or self._stopping, _LOOK_S if self._postpones else None)
             self._news = False
             return not self._stopping
 
     def _make(self, claimed: Claimed) -> None:
-        """Make an evaluation, and store how it ended."""
+        """Make an evaluation, and store how it ended.
+
+        Raises:
+            OperationalError: nothing can be stored now.
+        """
         try:
             ended = self._made(claimed)
-        except (Refusal, OSError) as exc:
-            ended = Ended(failure=exc.error if isinstance(exc, Refusal) else f"It could not be made: {exc}")
+        except Refusal as exc:
+            ended = Ended(failure=exc.error)
+        except OperationalError:
+            raise
+        except Exception as exc:  # one evaluation must not end the others
+            log.exception("Evaluation %s could not be made", claimed.id)
+            ended = Ended(failure=f"It could not be made: {first_line(exc)}")
         finally:
             with self._wake:
                 self._current = None
@@ -201,7 +229,7 @@ class EvaluationService:
         options = claimed.options
         started = self._store.events.last(claimed.job_id, "training.started")
         completed = self._store.events.last(claimed.job_id, "training.completed")
-        record = wire.mapping(started.get("metadata")).get("record")
+        metadata = wire.mapping(started.get("metadata"))
         return Task(
             id=claimed.id,
             job_id=claimed.job_id,
@@ -217,13 +245,21 @@ class EvaluationService:
             artifacts_folder=self._settings.job_folder(claimed.job_id) / "artifacts",
             artifact=f"report-{claimed.id.removeprefix('eval_')}",
             allow_private_urls=self._settings.allow_private_urls,
-            record=TrainingRecord.from_wire(record),
+            record=TrainingRecord.from_wire(metadata.get("record")),
+            max_length=_max_length(config, Receipt.from_wire(metadata.get("receipt"))),
             trained_loss=_trained_loss(wire.mapping(completed.get("metrics"))),
             created_at=claimed.created_at,
         )
 
     def _folder(self, job_id: str, evaluation_id: str) -> Path:
         return self._settings.job_folder(job_id) / "evaluations" / evaluation_id
+
+
+def _max_length(config: JobConfig, receipt: Receipt | None) -> int | None:
+    """Return how long the training let an example be, in tokens; None if it cut and dropped nothing."""
+    if receipt is None or not (config.max_length or receipt.truncated.count or receipt.dropped.count):
+        return config.max_length
+    return receipt.max_length
 
 
 def _trained_loss(metrics: Mapping[str, Any]) -> float | None:

@@ -1,6 +1,6 @@
 """What the server asks of the process, and the two ways in which the process speaks with it.
 
-The server sends the task first, as one JSON object on a line, with the fields of ``Task`` in wire names. Then it
+The server sends the task first, as one JSON object on a line, with the fields of ``Task``. Then it
 replies to what the process asks, in any order::
 
     {"reply": n, "answer": {"text", "calls", "finishReason"}}    of an ``ask``
@@ -56,6 +56,7 @@ class Task:
         artifact: the archive's name, without ``.tar``.
         allow_private_urls: whether rows may come from hosts that are not on the public internet.
         record: what made the adapter; None if the job did not say.
+        max_length: how long the training let an example be, in tokens; None if it cut and dropped nothing.
         trained_loss: what the trainer measured on the held-out rows, in nats a token; None if it did not.
         created_at: when the evaluation was asked for, ISO 8601, UTC.
     """
@@ -75,6 +76,7 @@ class Task:
     artifact: str
     allow_private_urls: bool
     record: TrainingRecord | None
+    max_length: int | None
     trained_loss: float | None
     created_at: str
 

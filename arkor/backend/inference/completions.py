@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from arkor.backend.inference.logprobs import TokenLine, chat_logprobs, completion_logprobs
 from arkor.serving.refusal import Refusal
 
 DONE = "data: [DONE]\n\n"
@@ -21,6 +22,24 @@ KEEP_ALIVE = ": still there\n\n"
 
 Event = Mapping[str, Any]
 """What the chat process says about an answer, see ``arkor.backend.inference.pipes``."""
+
+
+@attrs.define
+class _Gathered:
+    """What was said of one choice."""
+
+    reasoning: str = ""
+    text: str = ""
+    calls: list[dict[str, Any]] = attrs.Factory(list)
+    tokens: list[TokenLine] = attrs.Factory(list)
+    finish_reason: str | None = None
+
+    def take(self, event: Event) -> None:
+        self.reasoning += event.get("reasoning", "")
+        self.text += event.get("delta", "")
+        self.calls += event.get("toolCalls", [])
+        self.tokens += event.get("logprobs", [])
+        self.finish_reason = _finish_reason(event) or self.finish_reason
 
 
 @attrs.frozen
@@ -31,15 +50,18 @@ class Completion:
         model: the name of the model that answers.
         id: the answer's.
         created: unix seconds.
+        n: how many choices it has, at least 1.
+        has_logprobs: whether log-probabilities are told.
     """
 
     model: str
     id: str = attrs.field(factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = attrs.field(factory=lambda: int(time.time()))
+    n: int = attrs.field(default=1, kw_only=True)
+    has_logprobs: bool = attrs.field(default=False, kw_only=True)
 
     _whole_kind: ClassVar[str] = "chat.completion"
     _chunk_kind: ClassVar[str] = "chat.completion.chunk"
-    _opening: ClassVar[Sequence[Event]] = ({"opening": True},)
 
     def whole(self, events: Iterable[Event | None]) -> dict[str, Any]:
         """Return the JSON body of an answer that is sent at once.
@@ -47,19 +69,17 @@ class Completion:
         Raises:
             Refusal: it failed.
         """
-        reasoning, text, calls, done = "", "", [], None
+        gathered, usage = [_Gathered() for _ in range(self.n)], None
         for event in events:
             if event is None:
                 continue
             check(event)
-            reasoning += event.get("reasoning", "")
-            text += event.get("delta", "")
-            calls += event.get("toolCalls", [])
-            done = event.get("done")
-        if done is None:
+            gathered[event.get("index", 0)].take(event)
+            usage = event["done"]["usage"] if "done" in event else usage
+        if usage is None:
             raise Refusal(499, "The client has left.")
-        choice = _choice(self._said(text, reasoning, calls), done["finishReason"])
-        return {**self._head(self._whole_kind), "choices": [choice], "usage": done["usage"]}
+        choices = [self._whole_choice(index, choice) for index, choice in enumerate(gathered)]
+        return {**self._head(self._whole_kind), "choices": choices, "usage": usage}
 
     def stream(self, events: Iterable[Event | None], *, with_usage: bool = True) -> Iterator[str]:
         """Yield the frames of an answer that is sent as it is made.
@@ -68,25 +88,29 @@ class Completion:
             events: None where there was nothing for a while.
             with_usage: whether the token counts are told, in a chunk without a choice before the end.
         """
-        for event in itertools.chain(self._opening, events):
+        for event in itertools.chain(self._openings(), events):
             if event is None:
                 yield KEEP_ALIVE
             elif "error" in event:
                 yield _frame({"error": {"message": event["error"]["message"]}})
                 return
-            elif "done" in event:
-                yield self._chunk(self._piece({}), event["done"]["finishReason"])
-                if with_usage:
-                    yield _frame({**self._head(self._chunk_kind), "choices": [], "usage": event["done"]["usage"]})
-                yield DONE
             elif "accepted" not in event:
-                yield self._chunk(self._piece(event))
+                yield self._chunk(event)
+                if "done" in event:
+                    if with_usage:
+                        yield _frame({**self._head(self._chunk_kind), "choices": [], "usage": event["done"]["usage"]})
+                    yield DONE
 
-    def _said(self, text: str, reasoning: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    def _openings(self) -> list[Event]:
+        """Return what is said before anything is made."""
+        return [{"index": index, "opening": True} for index in range(self.n)]
+
+    def _said(self, choice: _Gathered) -> dict[str, Any]:
         """Return what a choice of a whole answer says."""
-        message: dict[str, Any] = {"role": "assistant", "content": None if calls and not text else text}
-        message |= {"reasoning_content": reasoning} if reasoning else {}
-        return {"message": message | ({"tool_calls": calls} if calls else {})}
+        content = None if choice.calls and not choice.text else choice.text
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        message |= {"reasoning_content": choice.reasoning} if choice.reasoning else {}
+        return {"message": message | ({"tool_calls": choice.calls} if choice.calls else {})}
 
     def _piece(self, event: Event) -> dict[str, Any]:
         """Return what a choice of a chunk says."""
@@ -100,8 +124,18 @@ class Completion:
             }
         return {"delta": {"content": event["delta"]} if "delta" in event else {}}
 
-    def _chunk(self, said: Mapping[str, Any], finish_reason: str | None = None) -> str:
-        return _frame({**self._head(self._chunk_kind), "choices": [_choice(said, finish_reason)]})
+    def _logprobs(self, tokens: Sequence[TokenLine]) -> dict[str, Any]:
+        """Return the log-probabilities of a choice's tokens."""
+        return chat_logprobs(tokens)
+
+    def _whole_choice(self, index: int, choice: _Gathered) -> dict[str, Any]:
+        logprobs = self._logprobs(choice.tokens) if self.has_logprobs else None
+        return _choice(index, self._said(choice), logprobs, choice.finish_reason)
+
+    def _chunk(self, event: Event) -> str:
+        logprobs = self._logprobs(event["logprobs"]) if "logprobs" in event else None
+        choice = _choice(event.get("index", 0), self._piece(event), logprobs, _finish_reason(event))
+        return _frame({**self._head(self._chunk_kind), "choices": [choice]})
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
@@ -119,17 +153,30 @@ class TextCompletion(Completion):
 
     _whole_kind: ClassVar[str] = "text_completion"
     _chunk_kind: ClassVar[str] = "text_completion"
-    _opening: ClassVar[Sequence[Event]] = ()
 
-    def _said(self, text: str, reasoning: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"text": text}
+    def _openings(self) -> list[Event]:
+        return []
+
+    def _said(self, choice: _Gathered) -> dict[str, Any]:
+        return {"text": choice.text}
 
     def _piece(self, event: Event) -> dict[str, Any]:
         return {"text": event.get("delta", "")}
 
+    def _logprobs(self, tokens: Sequence[TokenLine]) -> dict[str, Any]:
+        return completion_logprobs(tokens)
 
-def _choice(said: Mapping[str, Any], finish_reason: str | None) -> dict[str, Any]:
-    return {"index": 0, **said, "logprobs": None, "finish_reason": finish_reason}
+
+def _choice(
+    index: int, said: Mapping[str, Any], logprobs: Mapping[str, Any] | None, finish_reason: str | None
+) -> dict[str, Any]:
+    return {"index": index, **said, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _finish_reason(event: Event) -> str | None:
+    """Return why a choice ended, if this is its end."""
+    reason: str | None = (event.get("ended") or event.get("done") or {}).get("finishReason")
+    return reason
 
 
 def _frame(body: Mapping[str, Any]) -> str:

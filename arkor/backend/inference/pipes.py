@@ -12,17 +12,22 @@ From the server::
 Each question also has ``isBackground``, whether all others come first, and ``dtype``, the number type of
 the model, or null for the one that it answers best in.
 
-To the server, about the answer with that id::
+To the server, about the answer with that id; ``index`` is 0, or of several answers to the question which one::
 
     {"id", "accepted": {"promptTokens"}}     it will be answered: nothing in it was refused
-    {"id", "reasoning": "text"}              more of its reasoning
-    {"id", "delta": "text"}                  more of its text
-    {"id", "toolCalls": [{…}]}               the functions it calls, in chat completions form
+    {"id", "index", "reasoning": "text"}     more of its reasoning
+    {"id", "index", "delta": "text"}         more of its text; with "logprobs": [TOKEN, …] where they are wanted
+    {"id", "index", "toolCalls": [{…}]}      the functions it calls, in chat completions form
+    {"id", "index", "ended": {"finishReason"}}  the end of one of several answers, while others go on
+    {"id", "index", "done": {"finishReason", "usage"}}  the end of the last one; token counts of all of them
     {"id", "rendered": {"ids"}}              its end: the prompt's tokens
     {"id", "scored": {"logprob", "tokens", "dtype"}}  its end: the sum of the natural logarithms, how many tokens these
                                              are, and the number type of the model
-    {"id", "done": {"finishReason", "usage"}}  its end; token counts
     {"id", "error": {"status", "message"}}   its end, or why it cannot be answered
+
+A TOKEN is ``{"bytes", "logprob", "top": [{"bytes", "logprob"}], "offset"}``: the bytes of its text, the natural
+logarithm of its probability or null, the likeliest ones in its place, and how many characters of the text are before
+it.
 
 This is between two halves of one program, of one version: nobody else speaks it, and it is not checked.
 """

@@ -24,14 +24,18 @@ DEFAULT_MAX_TOKENS = 512
 MAX_PROMPT_CHARS = 1_000_000
 MAX_STOPS = 4  # as OpenAI's API takes
 MAX_STOP_CHARS = 1000
+MAX_CHOICES = 8  # as many as a batch has rows
+MAX_TOP_LOGPROBS = 20  # of a chat, as OpenAI's API takes
+MAX_LOGPROBS = 5  # of a completion, as OpenAI's API takes
 SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1  # what torch.Generator takes
 
 _COMMON_FIELDS = (
     *("temperature", "topP", "maxTokens", "seed", "stream", "streamOptions"),
     *("stop", "responseFormat", "structuredOutputs", "adapter", "baseModel"),
+    *("logprobs", "n"),
 )
-CHAT_FIELDS = frozenset((*_COMMON_FIELDS, "messages", "tools", "toolChoice"))
-COMPLETION_FIELDS = frozenset((*_COMMON_FIELDS, "prompt"))
+CHAT_FIELDS = frozenset((*_COMMON_FIELDS, "messages", "tools", "toolChoice", "topLogprobs"))
+COMPLETION_FIELDS = frozenset((*_COMMON_FIELDS, "prompt", "echo"))
 _ALIASES = {"max_completion_tokens": "maxTokens"}
 # Of OpenAI's calls: they change nothing in the answer.
 _HARMLESS = frozenset(
@@ -42,11 +46,9 @@ _HARMLESS = frozenset(
 )
 # Of OpenAI's calls: understood at the value that asks for nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
+    "top_logprobs": (0,),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "logit_bias": ({},),
     "stop": ([], ""),
     "best_of": (1,),
@@ -74,6 +76,10 @@ class ChatRequest:
         stop: texts that end the answer where one of them would begin.
         tools: what the model may call, or None.
         constraint: what the answer is held to, or None.
+        logprobs: how many of the likeliest tokens are told at each place, 0 to 20, beside the log-probability of the
+            chosen one; None tells nothing.
+        n: how many answers are made, 1 to 8.
+        echo: whether the prompt stands before the answer; then max_tokens may be 0.
     """
 
     messages: list[Message] = attrs.field(factory=list)
@@ -85,6 +91,9 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     tools: Tools | None = None
     constraint: Constraint | None = None
+    logprobs: int | None = None
+    n: int = 1
+    echo: bool = False
 
     @property
     def is_constrained(self) -> bool:
@@ -141,7 +150,10 @@ def read_request(fields: Mapping[str, Any]) -> ChatRequest:
         raise Refusal(400, "tools cannot be combined with a constrained answer: leave out one of them.")
     messages = normalise(fields.get("messages"))
     _check_size(messages, tools)
-    return _checked(ChatRequest(messages=messages, tools=tools, constraint=constraint, **_sampling(fields)))
+    likelihoods = _logprobs_of_chat(fields)
+    return _checked(
+        ChatRequest(messages=messages, tools=tools, constraint=constraint, logprobs=likelihoods, **_sampling(fields))
+    )
 
 
 def read_completion(fields: Mapping[str, Any]) -> ChatRequest:
@@ -159,16 +171,40 @@ def read_completion(fields: Mapping[str, Any]) -> ChatRequest:
     if len(prompt) > MAX_PROMPT_CHARS:
         raise Refusal(400, f"prompt: has {len(prompt)} characters, and at most {MAX_PROMPT_CHARS} are taken.")
     constraint = read_constraint(fields.get("responseFormat"), fields.get("structuredOutputs"))
-    return _checked(ChatRequest(prompt=prompt, constraint=constraint, **_sampling(fields)))
+    likelihoods, echo = _logprobs_of_completion(fields), _flag(fields, "echo")
+    sampling = _sampling(fields, fewest_tokens=0 if echo else 1)
+    return _checked(ChatRequest(prompt=prompt, constraint=constraint, logprobs=likelihoods, echo=echo, **sampling))
 
 
-def _sampling(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _logprobs_of_chat(fields: Mapping[str, Any]) -> int | None:
+    count = read_whole_number(fields.get("topLogprobs", 0), "topLogprobs", 0, MAX_TOP_LOGPROBS)
+    if _flag(fields, "logprobs"):
+        return count
+    if count:
+        raise Refusal(400, "topLogprobs: needs logprobs, with the value true.")
+    return None
+
+
+def _logprobs_of_completion(fields: Mapping[str, Any]) -> int | None:
+    count = fields.get("logprobs", False)
+    return None if count is False else read_whole_number(count, "logprobs", 0, MAX_LOGPROBS)
+
+
+def _flag(fields: Mapping[str, Any], name: str) -> bool:
+    value = fields.get(name, False)
+    if not isinstance(value, bool):
+        raise Refusal(400, f"{name}: must be true or false, not {value!r:.100}.")
+    return value
+
+
+def _sampling(fields: Mapping[str, Any], fewest_tokens: int = 1) -> dict[str, Any]:
     return {
         "temperature": _number(fields, "temperature", 1.0, "0 or more", lambda value: value >= 0),
         "top_p": _number(fields, "topP", 1.0, "above 0 and at most 1", lambda value: 0 < value <= 1),
-        "max_tokens": read_whole_number(fields.get("maxTokens", DEFAULT_MAX_TOKENS), "maxTokens", 1),
+        "max_tokens": read_whole_number(fields.get("maxTokens", DEFAULT_MAX_TOKENS), "maxTokens", fewest_tokens),
         "seed": read_whole_number(fields["seed"], "seed", SMALLEST_SEED, LARGEST_SEED) if "seed" in fields else None,
         "stop": _stops(fields.get("stop", ())),
+        "n": read_whole_number(fields.get("n", 1), "n", 1, MAX_CHOICES),
     }
 
 

@@ -15,6 +15,8 @@ from arkor.backend.processes.core_sharing import Shares, share
 from arkor.backend.settings import Settings
 from arkor.serving.refusal import Refusal
 
+_BACKGROUND_IDLE_S = 10.0  # after which the process leaves that no chat has used: a training may want its memory
+
 
 class Inference:
     """Answers chats with a process of its own, which is started for the first one. Thread-safe.
@@ -29,6 +31,7 @@ class Inference:
         self._is_training = is_training
         self._lock = threading.Lock()
         self._open = self._background = 0
+        self._has_chatted = False  # since the process was started
         self._process: ChatProcess | None = None
         self._told_threads: int | None = None
         self._leaving: threading.Timer | None = None
@@ -113,6 +116,7 @@ class Inference:
                 self._background += 1
             elif self._open < self._settings.chat_cap:
                 self._open += 1
+                self._has_chatted = True
             else:
                 cap = self._settings.chat_cap
                 raise Refusal(503, f"All {cap} chats of this backend are taken.", headers={"Retry-After": "1"})
@@ -126,7 +130,8 @@ class Inference:
             self._open -= not is_background
             if self._open or self._background or self._closed or self._process is None:
                 return
-            self._leaving = threading.Timer(self._settings.chat_idle_s, self._unload)
+            patience_s = self._settings.chat_idle_s if self._has_chatted else _BACKGROUND_IDLE_S
+            self._leaving = threading.Timer(min(patience_s, self._settings.chat_idle_s), self._unload)
             self._leaving.daemon = True
             self._leaving.start()
 
@@ -136,6 +141,7 @@ class Inference:
             if self._open or self._background or self._process is None:
                 return
             process, self._process = self._process, None
+            self._has_chatted = False
         process.close()
 
     def _ask(self, question: Mapping[str, Any]) -> Answer:

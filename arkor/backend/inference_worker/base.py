@@ -44,6 +44,7 @@ class Base:
         adapters: what it was fine-tuned to.
         context: how many tokens a prompt and its answer may have together; None where the model does not say.
         stop_ids: the tokens that end an answer.
+        is_joinable: whether its caches are keys and values only, so that they can be cut and joined.
         max_rows: how many answers can be made at the same time.
 
     Raises:
@@ -66,8 +67,8 @@ class Base:
         self.grammars = Grammars(self.tokenizer, text.vocab_size, self.stop_ids)
         self.adapters = Adapters(self._model)
         # Only a cache that is keys and values can be put together from those of several rows.
-        self._is_joinable = set(getattr(text, "layer_types", None) or ["full_attention"]) <= _ATTENTION
-        self.max_rows = MAX_ROWS if self._is_joinable else 1
+        self.is_joinable = set(getattr(text, "layer_types", None) or ["full_attention"]) <= _ATTENTION
+        self.max_rows = MAX_ROWS if self.is_joinable else 1
         log.info("%s loaded in %s in %.1f s", path, self.dtype, time.monotonic() - began)
 
     @functools.cached_property
@@ -79,15 +80,19 @@ class Base:
         """Return an empty cache for one row."""
         # Made without a config, its layers keep all positions, also where the model attends to the last few only:
         # those layers, cut at different positions, could not be joined. The attention mask still hides the rest.
-        return DynamicCache() if self._is_joinable else DynamicCache(config=self._model.config)
+        return DynamicCache() if self.is_joinable else DynamicCache(config=self._model.config)
 
-    def check_length(self, prompt_tokens: int) -> None:
+    def check_length(self, prompt_tokens: int, max_tokens: int = 1) -> None:
         """Check that a prompt leaves room for an answer.
+
+        Args:
+            prompt_tokens: how many tokens it has.
+            max_tokens: how many the answer may have; it needs room for one of them.
 
         Raises:
             Refusal: 400, it does not.
         """
-        if self.context is not None and prompt_tokens >= self.context:
+        if self.context is not None and prompt_tokens + min(max_tokens, 1) > self.context:
             raise Refusal(
                 400,
                 f"The prompt has {prompt_tokens} tokens, and the model's context is {self.context}, the answer "

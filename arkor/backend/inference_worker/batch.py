@@ -14,6 +14,8 @@ import torch
 from transformers import DynamicCache
 
 from arkor.backend.inference_worker.base import Base
+from arkor.backend.inference_worker.caches import cache_of, joined, narrowed, pairs, repeated, widened
+from arkor.backend.inference_worker.last_prompt import LastPrompt
 from arkor.backend.inference_worker.rows import Row
 
 # How many tokens of prompts are read between two tokens of the answers: a long prompt is read in pieces, so that the
@@ -33,8 +35,9 @@ class Batch:
         self._forget()
 
     def _forget(self) -> None:
-        self._reading: list[Row] = []
-        self._read_cache: DynamicCache | None = None  # of the first row in _reading
+        self._reading: list[Sequence[Row]] = []  # those in one share a prompt
+        self._read_cache: DynamicCache | None = None  # of the first prompt in _reading
+        self._last_prompt = LastPrompt()
         self._rows: list[Row] = []
         self._padding: list[int] = []
         self._cache: DynamicCache | None = None
@@ -44,11 +47,16 @@ class Batch:
     def rows(self) -> list[Row]:
         """The answers that are not done."""
         alone = [row for row, _ in self._alone]
-        return [row for row in (*self._rows, *alone, *self._reading) if not row.done]
+        reading = [row for rows in self._reading for row in rows]
+        return [row for row in (*self._rows, *alone, *reading) if not row.done]
 
-    def add(self, row: Row) -> None:
-        """Take an answer in."""
-        self._reading.append(row)
+    def add(self, *rows: Row) -> None:
+        """Take answers to the same prompt in; it is read once.
+
+        Args:
+            rows: with the same prompt, adapter and company; more than one only where caches can be joined.
+        """
+        self._reading.append(rows)
 
     def clear(self) -> list[Row]:
         """Let go of every answer; return those that were not done."""
@@ -70,24 +78,44 @@ class Batch:
             self._step(advance)
         for row, cache in self._alone:
             self._step_alone(row, cache, advance)
+        if not self.rows:
+            self._last_prompt.forget()
 
     def _read(self, advance: Callable[[Row, torch.Tensor], None], room: int) -> int:
         """Read on in the first prompt; return how many tokens that were."""
-        row, cache = self._reading[0], self._read_cache or self._base.new_cache()
+        rows = self._reading[0]
+        row, cache = rows[0], self._read_cache or self._begun(rows[0])
         start = cache.get_seq_length()
         piece = row.prompt[start : start + (PIECE_TOKENS if row.alone else room)]
-        logits = self._base.forward([piece], cache, [row.adapter], once=True)
+        if row.echo is not None and row.echo.needs_logits:
+            logits = self._base.forward_all(piece, cache, row.adapter, range(len(piece)))
+            row.echo.take(logits)
+        else:
+            logits = self._base.forward([piece], cache, [row.adapter], once=True)
         self._read_cache = cache
         if start + len(piece) < len(row.prompt):
             return len(piece)
         self._reading.pop(0)
         self._read_cache = None
-        advance(row, logits[0])
-        if not row.done and row.alone:
-            self._alone.append((row, cache))
-        elif not row.done:
-            self._join(row, cache)
+        if self._base.is_joinable:
+            self._last_prompt.keep(row.prompt, row.adapter, pairs(cache))
+        for row in rows:
+            advance(row, logits[-1])
+        self._place([row for row in rows if not row.done], cache)
         return len(piece)
+
+    def _begun(self, row: Row) -> DynamicCache:
+        """Return the cache that a prompt is read into: with its beginning if the prompt before had the same one."""
+        reads_all = row.alone or (row.echo is not None and row.echo.needs_logits)
+        shared = None if reads_all else self._last_prompt.beginning(row.prompt, row.adapter)
+        return self._base.new_cache() if shared is None else cache_of(shared)
+
+    def _place(self, rows: Sequence[Row], cache: DynamicCache) -> None:
+        """Let answers go on behind their prompt."""
+        if rows and not rows[0].alone:
+            self._join(rows, cache)
+        elif rows:
+            self._alone += [(rows[0], cache), *((row, cache_of(pairs(cache))) for row in rows[1:])]
 
     def _step(self, advance: Callable[[Row, torch.Tensor], None]) -> None:
         assert self._cache is not None  # there are rows
@@ -107,20 +135,22 @@ class Batch:
         logits = self._base.forward([[row.last or 0]], cache, [row.adapter], once=has_company)
         advance(row, logits[0])
 
-    def _join(self, row: Row, cache: DynamicCache) -> None:
+    def _join(self, rows: Sequence[Row], cache: DynamicCache) -> None:
+        count = len(rows)
         if self._cache is None:
-            self._rows, self._padding, self._cache = [row], [0], cache
+            self._rows, self._padding = list(rows), [0] * count
+            self._cache = cache if count == 1 else cache_of(repeated(pairs(cache), count))
             return
         own, new = self._cache.get_seq_length(), cache.get_seq_length()
         width = max(own, new)
-        self._cache = _joined(_widened(self._cache, width - own), _widened(cache, width - new))
-        self._padding = [padding + width - own for padding in self._padding] + [width - new]
-        self._rows.append(row)
+        self._cache = joined(widened(self._cache, width - own), repeated(widened(cache, width - new), count))
+        self._padding = [padding + width - own for padding in self._padding] + [width - new] * count
+        self._rows += rows
 
     def _drop_done(self) -> None:
-        if self._reading and self._reading[0].done:
+        if self._reading and _all_done(self._reading[0]):
             self._read_cache = None
-        self._reading = [row for row in self._reading if not row.done]
+        self._reading = [rows for rows in self._reading if not _all_done(rows)]
         self._alone = [(row, cache) for row, cache in self._alone if not row.done]
         kept = [place for place, row in enumerate(self._rows) if not row.done]
         if len(kept) == len(self._rows):
@@ -129,41 +159,8 @@ class Batch:
         self._padding = [self._padding[place] for place in kept]
         spare = min(self._padding, default=0)
         self._padding = [padding - spare for padding in self._padding]
-        self._cache = _kept(self._cache, kept, spare) if self._cache is not None and kept else None
+        self._cache = narrowed(self._cache, kept, spare) if self._cache is not None and kept else None
 
 
-Pairs = Sequence[tuple[torch.Tensor, torch.Tensor] | None]
-"""Of each layer the keys and the values, (batch, heads, time, width of a head); None for a layer that keeps none."""
-
-
-def _pairs(cache: DynamicCache) -> Pairs:
-    return [(layer.keys, layer.values) if layer.is_initialized else None for layer in cache.layers]
-
-
-def _cache_of(pairs: Pairs) -> DynamicCache:
-    cache = DynamicCache()
-    for number, pair in enumerate(pairs):
-        if pair is not None:
-            cache.update(*pair, number)
-    return cache
-
-
-def _widened(cache: DynamicCache, by: int) -> Pairs:
-    """Put places that mean nothing before every row."""
-    pad = torch.nn.functional.pad
-    before = (0, 0, by, 0)
-    return [pair and (pad(pair[0], before), pad(pair[1], before)) for pair in _pairs(cache)]
-
-
-def _joined(upper: Pairs, lower: Pairs) -> DynamicCache:
-    return _cache_of(
-        [
-            first and second and (torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]]))
-            for first, second in zip(upper, lower, strict=True)
-        ]
-    )
-
-
-def _kept(cache: DynamicCache, rows: Sequence[int], spare: int) -> DynamicCache:
-    """Keep some rows, without the first places."""
-    return _cache_of([pair and (pair[0][rows, :, spare:], pair[1][rows, :, spare:]) for pair in _pairs(cache)])
+def _all_done(rows: Sequence[Row]) -> bool:
+    return all(row.done for row in rows)

@@ -14,21 +14,12 @@ from typing import Any
 import attrs
 import torch
 
-from arkor.backend.inference.detokenizer import Detokenizer
-from arkor.backend.inference.prompts import ToolStyle
 from arkor.backend.inference.request import ChatRequest
+from arkor.backend.inference_worker.answering import make_choices, prompt_ids
 from arkor.backend.inference_worker.base import Base, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
-from arkor.backend.inference_worker.outputs import (
-    CallOutput,
-    Output,
-    PlainOutput,
-    ReasoningParser,
-    StopTexts,
-    TaggedOutput,
-)
+from arkor.backend.inference_worker.choices import Choices
 from arkor.backend.inference_worker.rows import Row, Say
-from arkor.backend.inference_worker.sampling import Sampler
 from arkor.backend.inference_worker.scoring import Scoring, fault
 from arkor.backend.models.hardware import available_bytes
 from arkor.backend.settings import GIB
@@ -81,24 +72,33 @@ class _Lane:
 
     base: Base
     batch: Batch
-    ids: dict[Any, Row | Scoring] = attrs.Factory(dict)
+    ids: dict[Any, Choices | Scoring] = attrs.Factory(dict)
 
     @property
     def adapters(self) -> set[str]:
         """The adapters that are in use."""
-        return {row.adapter for row in self.ids.values() if row.adapter is not None}
+        return {item.adapter for item in self.ids.values() if item.adapter is not None}
 
-    def has_room(self, *, background: bool) -> bool:
-        """Whether one more answer can be made: those that nobody waits for have places of their own."""
+    def has_room(self, count: int, *, background: bool) -> bool:
+        """Whether so many more answers can be made: those that nobody waits for have places of their own."""
         rows = self.batch.rows
         if self.base.max_rows == 1:
             return not rows
         most = MAX_BACKGROUND if background else self.base.max_rows
-        return sum(row.is_background == background for row in rows) < most
+        return sum(row.is_background == background for row in rows) + count <= most
+
+    def fill(self) -> None:
+        """Give the batch the answers that have a place: of a model that makes one at a time, one after the other."""
+        for choices in (item for item in self.ids.values() if isinstance(item, Choices)):
+            if self.base.max_rows > 1 and choices.unread:
+                self.batch.add(*choices.unread)
+                choices.unread = []
+            elif choices.unread and not self.batch.rows:
+                self.batch.add(choices.unread.pop(0))
 
     def next_scoring(self) -> Scoring | None:
         """Return the first tokens that are not scored yet, or None."""
-        return next((row for row in self.ids.values() if isinstance(row, Scoring) and not row.done), None)
+        return next((item for item in self.ids.values() if isinstance(item, Scoring) and not item.done), None)
 
 
 class Engine:
@@ -154,9 +154,9 @@ class Engine:
     def _cancel(self, question_id: Any) -> None:
         self._waiting = deque(question for question in self._waiting if question.id != question_id)
         for lane in self._lanes.values():
-            row = lane.ids.pop(question_id, None)
-            if row is not None:
-                row.done = True
+            item = lane.ids.pop(question_id, None)
+            if item is not None:
+                item.stop()
 
     def _admit(self) -> None:
         """Let in whatever there is room for: the background last, otherwise first come, first served for each model."""
@@ -175,7 +175,7 @@ class Engine:
                 self._fail(question.id, Refusal(500, f"The model failed: {_first_line(exc)}"))
 
     def _begin(self, question: Question) -> bool:
-        """Turn a question into a row; return whether there was room."""
+        """Begin to answer a question; return whether there was room."""
         lane = self._lane(question)
         if lane is None:
             return False
@@ -186,12 +186,10 @@ class Engine:
         if question.renders:
             self._say(id=question.id, rendered={"ids": _prompt(question, question.request, lane.base)})
             return True
-        if not lane.has_room(background=question.is_background):
+        if not lane.has_room(question.request.n, background=question.is_background):
             return False
-        row = self._row(question, question.request, lane)
-        lane.ids[question.id] = row
-        row.say(accepted={"promptTokens": len(row.prompt)})
-        lane.batch.add(row)
+        lane.ids[question.id] = self._choices(question, question.request, lane)
+        lane.fill()
         return True
 
     def _lane(self, question: Question) -> _Lane | None:
@@ -233,47 +231,28 @@ class Engine:
             )
         return len(self._lanes) < self._max_bases
 
-    def _row(self, question: Question, request: ChatRequest, lane: _Lane) -> Row:
-        base = lane.base
-        prompt = _prompt(question, request, base)
-        base.check_length(len(prompt))
-        tagged = base.prompts.tool_style is ToolStyle.TAGGED
-        matcher = base.grammars.for_constraint(request.constraint) if request.constraint is not None else None
-        if request.tools is not None and request.tools.choice == "required":
-            matcher = base.grammars.for_call(request.tools, tagged=tagged)
-        may_reason = request.prompt is None and not request.is_constrained
-        marks = base.prompts.reasoning_marks if may_reason else None
-        room = request.max_tokens if base.context is None else min(request.max_tokens, base.context - len(prompt))
-        adapter = self._adapter(question, lane)
-        return Row(
-            partial(self._say, id=question.id),
-            prompt=prompt,
-            adapter=adapter,
-            max_tokens=room,
-            stop_ids=base.stop_ids,
-            detokenizer=Detokenizer(base.tokenizer, str(marks or "")),
-            sampler=_sampler(request),
-            reasoning=ReasoningParser(marks, base.tokenizer.decode(prompt)),
-            output=_output(request, tagged=tagged),
-            stops=StopTexts(request.stop),
-            matcher=matcher,
-            alone=request.seed is not None or base.adapters.is_lone(adapter),
-            is_background=question.is_background,
-        )
+    def _choices(self, question: Question, request: ChatRequest, lane: _Lane) -> Choices:
+        prompt = _prompt(question, request, lane.base)
+        lane.base.check_length(len(prompt), request.max_tokens)
+        say, adapter = partial(self._say, id=question.id), self._adapter(question, lane)
+        choices = make_choices(say, request, prompt, lane.base, adapter, is_background=question.is_background)
+        say(accepted={"promptTokens": len(prompt)})
+        return choices
 
     def _turn(self, lane: _Lane) -> None:
         try:
             lane.batch.turn(self._advance)
+            lane.fill()
             scoring = lane.next_scoring()
             if scoring is not None:
                 scoring.step()
         except Exception as exc:  # out of memory, say: the answers under way are lost, the next ones need not be
             log.exception("The model failed")
             lane.batch.clear()
-            for row in (row for row in lane.ids.values() if not row.done):
-                row.done = True
-                row.say(error={"status": 500, "message": f"The model failed: {_first_line(exc)}"})
-        lane.ids = {question_id: row for question_id, row in lane.ids.items() if not row.done}
+            for item in (item for item in lane.ids.values() if not item.done):
+                item.stop()
+                item.say(error={"status": 500, "message": f"The model failed: {_first_line(exc)}"})
+        lane.ids = {question_id: item for question_id, item in lane.ids.items() if not item.done}
 
     def _advance(self, row: Row, logits_V: torch.Tensor) -> None:  # noqa: N803
         if row.done:
@@ -297,23 +276,8 @@ def _load(path: str, dtype: str | None) -> Base:
 
 
 def _prompt(question: Question, request: ChatRequest, base: Base) -> list[int]:
-    options = question.template_options
-    if request.prompt is not None:
-        return base.prompts.raw_tokens(request.prompt)
-    prompts = base.escaped_prompts if question.escape_special_tokens else base.prompts
-    text = prompts.prompt(request.messages, request.tools, options)
-    return prompts.tokens(prompts.without_reasoning(text, options) if request.is_constrained else text)
-
-
-def _sampler(request: ChatRequest) -> Sampler:
-    generator = None if request.seed is None else torch.Generator().manual_seed(request.seed)
-    return Sampler(temperature=request.temperature, top_p=request.top_p, generator=generator)
-
-
-def _output(request: ChatRequest, *, tagged: bool) -> Output:
-    if request.tools is None or request.tools.choice == "none":
-        return PlainOutput()
-    return TaggedOutput() if tagged else CallOutput()
+    escapes = question.escape_special_tokens
+    return prompt_ids(request, base, question.template_options, escape_special_tokens=escapes)
 
 
 def _first_line(exc: Exception) -> str:

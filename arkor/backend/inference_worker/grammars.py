@@ -5,7 +5,9 @@ llguidance does it. What it cannot enforce it refuses, instead of passing over i
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import llguidance.hf
@@ -61,6 +63,18 @@ class Grammars:
         lark = call_grammar(Tools(functions, tools.choice), tagged=tagged)
         return self._matcher(LLMatcher.grammar_from_lark(lark), "A tool's parameters")
 
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of a token's text; a special token has one too, and some tokens are part of a character."""
+        return self._bytes_of(token)
+
+    @functools.cached_property
+    def _bytes_of(self) -> Callable[[int], bytes]:
+        try:
+            vocabulary = self._vocabulary()
+        except ValueError:  # llguidance knows byte-level tokenizers, and those that fall back to bytes
+            return lambda token: str(self._tokenizer.decode([token])).encode()
+        return lambda token: bytes(vocabulary.decode_bytes([token]))
+
     def _matcher(self, grammar: str, what: str) -> Matcher:
         is_error, problems = LLMatcher.validate_grammar_with_warnings(grammar, self._vocabulary())
         if is_error:
@@ -106,6 +120,10 @@ class Matcher:
         self._matcher.consume_token(token)
         self._check()
         return bool(self._matcher.is_stopped())
+
+    def copy(self) -> Matcher:
+        """Return another one that has come as far."""
+        return Matcher(self._matcher.deep_copy(), self._vocab_size)
 
     def _check(self) -> None:
         if self._matcher.is_error():

@@ -27,6 +27,11 @@ class ReasoningParser:
         self._is_reasoning = marks is not None and prompt.rstrip().endswith(marks.opens)
         self._drops_blanks = self._is_reasoning
 
+    @property
+    def held(self) -> int:
+        """How many characters it holds back."""
+        return len(self._held)
+
     def feed(self, text: str) -> tuple[str, str]:
         """Take more text; return what is certain now of the reasoning, and of the rest."""
         self._held += text
@@ -108,6 +113,11 @@ class StopTexts:
 class Output(Protocol):
     """Takes in the text of one answer as it is made."""
 
+    @property
+    def held(self) -> int:
+        """How many characters it holds back."""
+        ...
+
     def feed(self, text: str) -> str:
         """Take more text; return what of it, and of what was held back, is shown."""
         ...
@@ -119,6 +129,8 @@ class Output(Protocol):
 
 class PlainOutput:
     """Text, and nothing else."""
+
+    held = 0
 
     def feed(self, text: str) -> str:
         """Show all of it."""
@@ -134,6 +146,11 @@ class CallOutput:
 
     def __init__(self) -> None:
         self._text = ""
+
+    @property
+    def held(self) -> int:
+        """All of it."""
+        return len(self._text)
 
     def feed(self, text: str) -> str:
         """Show nothing."""
@@ -152,6 +169,11 @@ class TaggedOutput:
     def __init__(self) -> None:
         self._held = ""
         self._calls: list[dict[str, Any]] = []
+
+    @property
+    def held(self) -> int:
+        """What is, or may become, a call."""
+        return len(self._held)
 
     def feed(self, text: str) -> str:
         """Hold back from a mark, or what may become one, to the end of the call."""

@@ -39,6 +39,10 @@ class Scoring:
         self._read = 0
         self._sum = 0.0
 
+    def stop(self) -> None:
+        """Read no further, and tell nothing."""
+        self.done = True
+
     def step(self) -> None:
         """Read a piece; after the last one, tell the result."""
         end = min(self._read + PIECE_TOKENS, len(self._ids) - 1)  # nothing follows the last token

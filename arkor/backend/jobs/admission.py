@@ -1,6 +1,6 @@
-"""Whether this backend can do what a job asks, decided before the job exists.
+"""Whether this backend can do what a job or an evaluation asks, decided before it exists.
 
-Protocol: docs/protocol.md, "Jobs": the 422 of ``POST /v1/jobs``.
+Protocol: docs/protocol.md, "Jobs" and "Evaluations": the 422 of ``POST /v1/jobs`` and of ``…/evaluations``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 
 from arkor.backend import models
 from arkor.backend.addresses import WAYS_OUT, is_public, literal_address
-from arkor.backend.inference.targets import FoundAdapter
+from arkor.backend.inference.targets import FoundAdapter, find_adapter
 from arkor.backend.jobs import supported
 from arkor.backend.jobs.base_adapters import find_base, going_on_from
 from arkor.backend.settings import Settings
@@ -21,8 +21,11 @@ from arkor.backend.store import Store
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.tenants import Project
 from arkor.errors import ConfigError, ModelError
+from arkor.evaluation.scorers import named_scorers
 from arkor.protocol.checks import NAME
 from arkor.protocol.config import JobConfig, sources_of
+from arkor.protocol.evaluations import EvaluationOptions
+from arkor.protocol.jobs import AdapterRef
 from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
 
@@ -67,6 +70,8 @@ def admit(
         Refusal: 422, it names the field or the model and says what to do.
     """
     parsed = admit_settings(config, project, store.datasets, settings)
+    if parsed.evaluation is not None:
+        admit_evaluation(parsed.evaluation, project, store, settings)
     try:
         base = find_base(parsed.base_adapter, project, store, settings)
         if base is not None:
@@ -96,16 +101,31 @@ def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datase
     return parsed
 
 
-def admit_source(
-    field: str, source: Mapping[str, Any], project: Project, datasets: Datasets, settings: Settings
-) -> None:
-    """Check a source of rows that is not a job's.
+def admit_evaluation(given: Mapping[str, Any], project: Project, store: Store, settings: Settings) -> EvaluationOptions:
+    """Check the options of an evaluation.
+
+    Args:
+        given: in wire names, as the client sent them.
+        project: whose evaluation it would be.
+        store: the uploaded data sets, and the jobs.
+        settings: where the jobs' folders are, and which URLs are allowed.
 
     Raises:
-        ConfigError: there are no such rows, or they may not be fetched; it names the field.
+        Refusal: 422, it names the option and says what to do; 404, 409 or 410, as for a chat with that adapter.
     """
-    supported.check_source(field, source)
-    _check_there(field, source, project, datasets, settings)
+    try:
+        options = EvaluationOptions.from_wire(given)
+        if options.scorers is not None:
+            named_scorers(options.scorers)
+        if options.source is not None:
+            supported.check_source("rows", options.source)
+            _check_there("rows", options.source, project, store.datasets, settings)
+    except ConfigError as exc:
+        raise Refusal(422, str(exc)) from exc
+    against = AdapterRef.from_wire(options.against)
+    if against is not None:
+        find_adapter(against, project, store, settings)
+    return options
 
 
 def _check_there(

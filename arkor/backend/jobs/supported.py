@@ -16,7 +16,6 @@ from arkor.data.columns import check_columns
 from arkor.data.formats import FORMATS, name_list
 from arkor.data.hub_names import check_hub_name
 from arkor.errors import ConfigError
-from arkor.evaluation.scorers import named_scorers
 from arkor.protocol import wire
 from arkor.protocol.checks import FLAG, Json, whole
 from arkor.protocol.config import JobConfig
@@ -203,11 +202,7 @@ def _check_evaluation(config: JobConfig) -> None:
     if config.evaluation is None:
         return
     options = EvaluationOptions.from_wire(config.evaluation)
-    if options.scorers is not None:
-        named_scorers(options.scorers)
-    if options.source is not None:
-        check_source("evaluation", options.source)
-    elif options.limit and not holds_out(config):
+    if options.source is None and options.limit and not holds_out(config):
         raise ConfigError("evaluation", "needs rows that are held out: set eval_dataset or dataset_split, or name rows")
     steps = [step for step in options.checkpoints if config.save_steps is None or step % config.save_steps]
     if steps:

@@ -5,13 +5,15 @@ Protocol: docs/protocol.md, "Addressing a backend": tokens and scope.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import current_app, request
 
 from arkor.backend.backend import Backend
+from arkor.backend.store.idempotency import KeyReused
 from arkor.backend.store.tenants import Identity, Org, Project
 from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.json_rules import JsonError, read_json
@@ -135,6 +137,19 @@ def idempotency_key() -> str | None:
     if key is not None and not 1 <= len(key) <= _MAX_KEY_CHARS:
         raise Refusal(400, f"Idempotency-Key must have 1 to {_MAX_KEY_CHARS} characters.")
     return key
+
+
+@contextlib.contextmanager
+def refusing_reused_keys() -> Iterator[None]:
+    """Refuse a request whose key came with another one before.
+
+    Raises:
+        Refusal: 409.
+    """
+    try:
+        yield
+    except KeyReused:
+        raise Refusal(409, "This Idempotency-Key came with another request before.") from None
 
 
 def json_object() -> dict[str, Any]:

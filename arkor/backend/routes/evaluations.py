@@ -9,9 +9,15 @@ from typing import Any
 
 from flask import Blueprint, Response, send_file
 
-from arkor.backend.evaluations.admission import admit_evaluation
-from arkor.backend.routes.access import backend, idempotency_key, json_object, require_job, require_project
-from arkor.backend.store.evaluations import EvaluationKeyReused
+from arkor.backend.jobs.admission import admit_evaluation
+from arkor.backend.routes.access import (
+    backend,
+    idempotency_key,
+    json_object,
+    refusing_reused_keys,
+    require_job,
+    require_project,
+)
 from arkor.protocol.evaluations import Evaluation
 from arkor.protocol.jobs import JobStatus
 from arkor.serving.refusal import Refusal
@@ -26,10 +32,8 @@ def create(job_id: str) -> tuple[dict[str, Any], int]:
     options = admit_evaluation(json_object(), project, serving.store, serving.settings)
     if job.is_terminal and job.status != JobStatus.COMPLETED:
         raise Refusal(409, f"Job {job.id} was {job.status}, so it has no adapter to evaluate.")
-    try:
+    with refusing_reused_keys():
         made, is_new = serving.store.evaluations.create(job.id, options, idempotency_key())
-    except EvaluationKeyReused:
-        raise Refusal(409, "This Idempotency-Key came with another request before.") from None
     serving.evaluations.look()
     return {"evaluation": made.to_wire()}, 201 if is_new else 200
 

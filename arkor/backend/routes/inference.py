@@ -39,7 +39,7 @@ def chat() -> Response | dict[str, Any]:
     """Answer in chat completions form, as the answer is made or at its end."""
     project, fields = require_project(), spelled(json_object(), CHAT_FIELDS)
     target = backend().targets.find(fields, project)
-    return _respond(target, read_request(fields), fields, Completion(target.name))
+    return _respond(target, read_request(fields), fields, Completion)
 
 
 @blueprint.post("/v1/inference/completions")
@@ -47,11 +47,11 @@ def complete() -> Response | dict[str, Any]:
     """Go on with a text, without a chat template, in the form of OpenAI's completions."""
     project, fields = require_project(), spelled(json_object(), COMPLETION_FIELDS)
     target = backend().targets.find(fields, project)
-    return _respond(target, read_completion(fields), fields, TextCompletion(target.name))
+    return _respond(target, read_completion(fields), fields, TextCompletion)
 
 
 def _respond(
-    target: Target, asked: ChatRequest, fields: dict[str, Any], completion: Completion
+    target: Target, asked: ChatRequest, fields: dict[str, Any], form: type[Completion]
 ) -> Response | dict[str, Any]:
     """Let a model answer, in the form that the request wants.
 
@@ -59,7 +59,7 @@ def _respond(
         target: who answers.
         asked: what is asked.
         fields: the request's; ``stream`` and ``streamOptions`` are read.
-        completion: makes the answer's JSON.
+        form: what makes the answer's JSON.
 
     Raises:
         Refusal: the question is refused, or the answer failed before anything of it was sent.
@@ -68,6 +68,7 @@ def _respond(
     if not isinstance(stream, bool):
         raise Refusal(400, f"stream: must be true or false, not {stream!r:.100}.")
     with_usage = wire.mapping(fields.get("streamOptions")).get("include_usage") is not False
+    completion = form(target.name, n=asked.n, has_logprobs=asked.logprobs is not None)
     opened = contextlib.ExitStack()
     try:
         answer = opened.enter_context(backend().inference.ask(target, asked))

@@ -11,9 +11,16 @@ from typing import Any
 from flask import Blueprint
 
 from arkor.backend.jobs.admission import check_name
-from arkor.backend.routes.access import backend, idempotency_key, json_object, require_job, require_project
+from arkor.backend.routes.access import (
+    backend,
+    idempotency_key,
+    json_object,
+    refusing_reused_keys,
+    require_job,
+    require_project,
+)
 from arkor.backend.routes.pages import answer, good_cursor, requested_page
-from arkor.backend.store.jobs import DatasetGone, KeyReused, NewJob
+from arkor.backend.store.jobs import DatasetGone, NewJob
 from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
@@ -117,9 +124,8 @@ def _try_again(reason: str) -> Refusal:
 def _queued(make: Callable[[], tuple[TrainingJob, bool]]) -> tuple[dict[str, Any], int]:
     """Answer with a job that was made now, or before by the same request."""
     try:
-        job, is_new = make()
-    except KeyReused:
-        raise Refusal(409, "This Idempotency-Key came with another request before.") from None
+        with refusing_reused_keys():
+            job, is_new = make()
     except DatasetGone as gone:
         setting = python_name(gone.field)
         raise Refusal(422, f"{setting}: the data set was deleted a moment ago: upload it again") from None

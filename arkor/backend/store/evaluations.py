@@ -5,8 +5,6 @@ Protocol: docs/protocol.md, "Evaluations".
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from arkor.backend.store.database import Database, new_id, now
 from arkor.backend.store.events import register_artifacts
+from arkor.backend.store.idempotency import KeyReused, request_hash
 from arkor.backend.store.schema import evaluations, jobs, projects
 from arkor.backend.store.tenants import Project
 from arkor.protocol.evaluations import Evaluation, EvaluationOptions
@@ -26,16 +25,12 @@ _FAILED_ENDS = (JobStatus.FAILED.value, JobStatus.CANCELLED.value)
 _CLAIMABLE = (
     select(
         *(evaluations.c.id, evaluations.c.options, evaluations.c.created_at),
-        *(jobs.c.id, jobs.c.status, jobs.c.name, jobs.c.config, jobs.c.prompt_form),
+        *(jobs.c.id, jobs.c.status, jobs.c.config, jobs.c.prompt_form),
         *(projects.c.id, projects.c.org_id, projects.c.slug, projects.c.name),
     )
     .join(jobs, jobs.c.id == evaluations.c.job_id)
     .join(projects, projects.c.id == jobs.c.project_id)
 )
-
-
-class EvaluationKeyReused(Exception):
-    """An idempotency key came with another request than the first time."""
 
 
 @attrs.frozen
@@ -46,7 +41,6 @@ class Claimed:
         id: the evaluation.
         job_id: its job, which has completed.
         project: whose job that is.
-        job_name: what the job is called.
         config: the job's settings in wire names.
         prompt_form: how the job's rows were trained; None if that is not known.
         options: what is asked for.
@@ -56,7 +50,6 @@ class Claimed:
     id: str
     job_id: str
     project: Project
-    job_name: str
     config: Mapping[str, Any] = attrs.field(hash=False)
     prompt_form: str | None
     options: EvaluationOptions
@@ -96,15 +89,15 @@ class Evaluations:
             The evaluation, and whether it is new.
 
         Raises:
-            EvaluationKeyReused: the key named another request before.
+            KeyReused: the key named another request before.
         """
-        hashed = hashlib.sha256(json.dumps(options.to_wire(), sort_keys=True).encode()).hexdigest()
+        hashed = request_hash(options.to_wire())
         with self._database.write() as connection:
             if key is not None:
                 known = (evaluations.c.job_id == job_id, evaluations.c.idempotency_key == key)
                 row = connection.execute(select(evaluations).where(*known)).mappings().one_or_none()
                 if row is not None and row["request_hash"] != hashed:
-                    raise EvaluationKeyReused
+                    raise KeyReused
                 if row is not None:
                     return _evaluation(row), False
             made = queue_evaluation(connection, job_id, options, key=key, hashed=hashed)
@@ -161,8 +154,11 @@ class Evaluations:
         with self._database.write() as connection:
             _change(connection, evaluation_id, {"done": done, "total": total})
 
-    def claim(self) -> Claimed | None:
+    def claim(self, *, checks: bool = True) -> Claimed | None:
         """Take the oldest queued evaluation whose job has completed; end those whose job never will.
+
+        Args:
+            checks: whether one that makes the check alone may be taken.
 
         Returns:
             The evaluation, which is running from now on; None if there is none.
@@ -175,6 +171,8 @@ class Evaluations:
         with self._database.write() as connection:
             for row in connection.execute(query).mappings().all():
                 if row[jobs.c.status] not in _FAILED_ENDS:
+                    if not checks and EvaluationOptions.from_wire(row[evaluations.c.options]).is_check_only:
+                        continue
                     begun = {"status": JobStatus.RUNNING.value, "started_at": now(), "done": 0, "total": 0}
                     _change(connection, row[evaluations.c.id], begun)
                     return _claimed(row)
@@ -184,7 +182,7 @@ class Evaluations:
         return None
 
     def requeue_running(self) -> None:
-        """Queue the evaluations again that an earlier backend process did not end."""
+        """Queue the evaluations again that are marked as running, when none of them is."""
         running = evaluations.c.status == JobStatus.RUNNING.value
         with self._database.write() as connection:
             connection.execute(update(evaluations).where(running).values(status=JobStatus.QUEUED.value))
@@ -230,7 +228,6 @@ def _claimed(row: RowMapping) -> Claimed:
         options=EvaluationOptions.from_wire(row[evaluations.c.options]),
         created_at=row[evaluations.c.created_at],
         job_id=row[jobs.c.id],
-        job_name=row[jobs.c.name],
         config=row[jobs.c.config],
         prompt_form=row[jobs.c.prompt_form],
         project=Project(*(row[projects.c[name]] for name in ("id", "org_id", "slug", "name"))),

@@ -5,8 +5,6 @@ Protocol: docs/protocol.md, "Jobs".
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ from arkor.backend.store.database import Database, new_id, now
 from arkor.backend.store.evaluations import queue_evaluation
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
+from arkor.backend.store.idempotency import KeyReused, request_hash
 from arkor.backend.store.pages import read_page
 from arkor.backend.store.queue import PAUSED_BY_USER, pause, unpause
 from arkor.backend.store.schema import datasets, jobs
@@ -58,12 +57,7 @@ class NewJob:
     def request_hash(self) -> str:
         """SHA-256 of what was asked for, to tell a repeat from another request under the same key."""
         asked = [self.name, self.config] if self.resumed_from is None else [self.resumed_from.job_id]
-        canonical = json.dumps(asked, sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-class KeyReused(Exception):
-    """An idempotency key came with another request than the first time."""
+        return request_hash(asked)
 
 
 class DatasetGone(Exception):

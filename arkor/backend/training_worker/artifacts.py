@@ -27,11 +27,6 @@ FINAL_NAME = "adapter"
 _CHECKPOINT_TAR = re.compile(r"checkpoint-([0-9]+)\.tar")
 
 
-def checkpoint_name(step: int) -> str:
-    """Return the name of the artifact that a checkpoint becomes."""
-    return f"checkpoint-{step}"
-
-
 def pack_adapter(source: Path, folder: Path, name: str, made_by: Provenance, step: int | None = None) -> Artifact:
     """Pack an adapter; the tar appears under its name only when it is whole and on the disk.
 

@@ -15,7 +15,6 @@ import itertools
 import logging
 import math
 import os
-import resource
 import sys
 import threading
 from collections import Counter
@@ -23,8 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arkor.backend.inference import side_process
 from arkor.backend.inference.detokenizer import Detokenizer
-from arkor.backend.inference.pipes import Pipes
 from arkor.backend.training_worker.examples.chunks import Chunk
 from arkor.backend.training_worker.examples.data import FittedRows, check_loss, fit_rows
 from arkor.backend.training_worker.examples.tokenize import IGNORED
@@ -46,14 +45,12 @@ from arkor.protocol.previews import (
     RowPreview,
     TokenSummary,
 )
-from arkor.system.limits import limit
 
 LIMITS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 MOST_LIMITS = 5
 MOST_TOKENS_AROUND = 50_000
 _ROUND = (1, 2, 5)  # times a power of ten: sizes of ranges that people read easily
 _MEMORY_GIB = 4
-_NICENESS = 5  # below trainings, and still quick enough for a person who waits
 _TOO_MUCH_MEMORY = f"The rows take more than {_MEMORY_GIB} GiB of memory to be shown: check a part of them."
 
 log = logging.getLogger("arkor.preview")
@@ -254,12 +251,7 @@ def _problem(rows: FittedRows, config: JobConfig) -> str | None:
 
 def main() -> None:
     """Read the task, and print the answer."""
-    os.nice(_NICENESS)
-    limit(resource.RLIMIT_CORE, 0)
-    limit(resource.RLIMIT_DATA, _MEMORY_GIB * 1024**3)
-    pipes = Pipes.claim()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole URLs, with their signatures
+    pipes = side_process.begin(_MEMORY_GIB)
     lines = iter(pipes)
     task = next(lines)
     threading.Thread(target=_leave_with_the_server, args=(lines,), daemon=True).start()

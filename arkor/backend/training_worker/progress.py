@@ -21,6 +21,7 @@ from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Position, StopReason, StopSwitch
 from arkor.errors import ArkorError
+from arkor.protocol.jobs import checkpoint_name
 from arkor.protocol.metrics import METRICS
 
 # What a job that is killed may lose, and has to compute again.
@@ -147,7 +148,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         if step in self._published:
             return
         self._published.add(step)
-        name = artifacts.checkpoint_name(step)
+        name = checkpoint_name(step)
         artifact = artifacts.pack_adapter(folder, self._spec.artifacts_dir, name, self._made_by, step)
         self._reporter.send("checkpoint.saved", step=step, artifacts=[artifact.to_wire()])
 

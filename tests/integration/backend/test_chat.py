@@ -122,6 +122,43 @@ def test_the_counts_can_be_left_out(ask: Callable[..., requests.Response]) -> No
         assert not any('"choices": []' in line for line in frames(answer))
 
 
+def test_logprobs_come_in_openai_form(ask: Callable[..., requests.Response], client: Client, model: str) -> None:
+    """In one piece and streamed; the chat process is asked for as many of the likeliest tokens as the request wants."""
+    a = {"token": "a", "logprob": -0.5, "bytes": [97]}
+    tokens = [
+        {"token": word, "logprob": -0.75, "bytes": list(word.encode()), "top_logprobs": [a]} for word in ("x ", "y")
+    ]
+    asked = {"logprobs": True, "top_logprobs": 1}
+    assert ask("likely:x y", **asked).json()["choices"][0]["logprobs"] == {"content": tokens}
+    with ask("likely:x y", stream=True, **asked) as answer:
+        chunks = [json.loads(line.removeprefix("data: ")) for line in list(frames(answer))[:-2]]
+    told = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    assert told == [None, {"content": tokens[:1]}, {"content": tokens[1:]}, None]
+    assert question(ask, **asked)["request"]["logprobs"] == 1
+    whole = complete(client, "likely:x y", baseModel=model, logprobs=1, echo=True).json()["choices"][0]["logprobs"]
+    assert whole == {
+        "tokens": ["x ", "y"],
+        "token_logprobs": [-0.75, -0.75],
+        "top_logprobs": [{"a": -0.5, "x ": -0.75}, {"a": -0.5, "y": -0.75}],
+        "text_offset": [0, 2],
+    }
+
+
+def test_several_choices_come_by_their_index(ask: Callable[..., requests.Response], client: Client, model: str) -> None:
+    """In one piece in their order, and in a stream as they are made."""
+    body = ask("choices", n=3).json()
+    assert [(one["index"], one["message"]["content"]) for one in body["choices"]] == [(0, "0"), (1, "1"), (2, "2")]
+    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+    lines = list(frames(complete(client, "choices", baseModel=model, n=2, stream=True)))
+    choices = [choice for line in lines[:-1] for choice in json.loads(line.removeprefix("data: "))["choices"]]
+    assert [(one["index"], one["text"], one["finish_reason"]) for one in choices] == [
+        (1, "1", None),
+        (1, "", "length"),
+        (0, "0", None),
+        (0, "", "length"),
+    ]
+
+
 def test_calls_come_in_openai_form(ask: Callable[..., requests.Response]) -> None:
     """In one piece and streamed."""
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}

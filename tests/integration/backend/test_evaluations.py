@@ -165,6 +165,22 @@ def test_a_setting_of_the_job_asks_for_one(client: Client, config: dict[str, Any
     assert found == {"asked": [{"limit": 3}], "check": [{"limit": 0, "retention": False}], "dry": []}
 
 
+def test_the_check_waits_until_nothing_trains(start: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
+    """It would take memory from the training; an evaluation that somebody asked for does not wait."""
+    backend = start(max_parallel=2)
+    client = backend.client()
+    training = client.submit("gated:1", config).json()["job"]["id"]
+    backend.worker_pid(training)
+    job_id = client.submit("complete:1", {**config, "datasetSplit": {"evalFraction": 0.5}}).json()["job"]["id"]
+    client.wait_for(job_id, "completed")
+    asked = post(client, job_id).json()["evaluation"]
+    assert ended(client, job_id, asked["id"])["status"] == "completed"
+    (check, _) = client.get(f"/v1/jobs/{job_id}/evaluations").json()["evaluations"]
+    assert check["status"] == "queued"
+    backend.allow(training, 1)
+    assert ended(client, job_id, check["id"])["status"] == "completed"
+
+
 def test_the_check_can_be_turned_off(start: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
     """By who runs the backend; one that a job asks for is made all the same."""
     backend = start(no_check_served=True)
@@ -174,6 +190,23 @@ def test_the_check_can_be_turned_off(start: Callable[..., BackendProcess], confi
     assert client.get(f"/v1/jobs/{job_id}/evaluations").json() == {"evaluations": []}
     job_id = client.submit("complete:1", {**held_out, "evaluation": {}}).json()["job"]["id"]
     assert len(client.get(f"/v1/jobs/{job_id}/evaluations").json()["evaluations"]) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scorers": ["exakt"]},
+        {"rows": {"type": "dataset", "id": "0" * 64}},
+        {"rows": {"type": "blob", "url": "http://127.0.0.1/rows"}},
+    ],
+)
+def test_a_job_whose_evaluation_could_not_be_made_is_refused(
+    client: Client, config: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """Before hours of training, not after them."""
+    held_out = {**config, "datasetSplit": {"evalFraction": 0.5}}
+    answer = client.submit("complete:1", {**held_out, "evaluation": options})
+    assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (422, next(iter(options)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from arkor.client.chat import question_body
+from arkor.client.chat import newer_options, question_body
 from arkor.errors import ConfigError, UnknownOption
 from arkor.protocol.jobs import AdapterRef
 
@@ -68,6 +68,14 @@ def test_only_what_was_given_travels_and_contents_keep_their_keys() -> None:
         ({"max_tokens": 1.5}, "max_tokens"),
         ({"seed": 1.5}, "seed"),
         ({"seed": True}, "seed"),
+        ({"n": 0}, "n"),
+        ({"n": 9}, "n"),
+        ({"n": True}, "n"),
+        ({"logprobs": 1}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": False, "top_logprobs": 2}, "top_logprobs"),
         ({"seed": "4"}, "seed"),
         ({"seed": 2**64}, "seed"),
         ({"seed": -(2**63) - 1}, "seed"),
@@ -101,12 +109,54 @@ def test_a_question_that_contradicts_itself_is_named(options: dict[str, Any], fi
         {"temperature": 0, "top_p": 1},
         {"temperature": 1, "seed": 0},
         {"seed": -(2**63)},
+        {"n": 8, "logprobs": True, "top_logprobs": 20},
+        {"n": 1, "logprobs": False, "top_logprobs": 0},
+        {"n": None, "logprobs": None, "top_logprobs": None},
         {"seed": 2**64 - 1},
     ],
 )
 def test_good_questions_pass(options: dict[str, Any]) -> None:
     """An open schema is fine where nothing strict was asked for; values of an enum are no schemas."""
     assert question_body("chat", ADAPTER, None, {"messages": MESSAGES, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "reason"),
+    [
+        ({"logprobs": 6}, "logprobs", "must be a whole number from 0 to 5, not 6"),
+        ({"logprobs": True}, "logprobs", "must be a whole number from 0 to 5, not True"),
+        ({"echo": 1}, "echo", "must be True or False, not 1"),
+        ({"max_tokens": 0}, "max_tokens", "must be a whole number, 1 or more, not 0"),
+        ({"echo": True, "max_tokens": -1}, "max_tokens", "must be a whole number, 0 or more, not -1"),
+    ],
+)
+def test_a_completion_that_contradicts_itself_is_named(options: dict[str, Any], field: str, reason: str) -> None:
+    """With the value that was seen."""
+    with pytest.raises(ConfigError, match=reason) as caught:
+        question_body("completions", ADAPTER, None, {"prompt": "a", **options})
+    assert caught.value.field == field
+
+
+def test_a_prompt_alone_can_be_asked_for() -> None:
+    """With its tokens: no answer is made then."""
+    body = question_body("completions", None, "m", {"prompt": "a", "echo": True, "logprobs": 0, "max_tokens": 0})
+    assert body == {"prompt": "a", "baseModel": "m", "stream": True, "echo": True, "logprobs": 0, "maxTokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({}, []),
+        ({"n": 1, "logprobs": False, "echo": False}, []),
+        ({"n": None, "logprobs": None}, []),
+        ({"logprobs": 0}, ["logprobs"]),
+        ({"n": 2, "logprobs": True, "topLogprobs": 3}, ["logprobs", "topLogprobs", "n"]),
+        ({"echo": True}, ["echo"]),
+    ],
+)
+def test_the_options_of_newer_backends_are_known(body: dict[str, Any], names: list[str]) -> None:
+    """Those that ask for something; the others go to any backend."""
+    assert newer_options(body) == names
 
 
 def test_the_message_with_half_a_character_is_named() -> None:

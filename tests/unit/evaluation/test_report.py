@@ -122,6 +122,36 @@ def test_functions_of_the_user_are_added() -> None:
     assert [score.name for score in made.scores] == ["exact_match"]
 
 
+def test_a_metric_that_a_function_returns_for_some_answers_counts_where_all_have_it() -> None:
+    """One that no row has for all candidates is no score."""
+
+    def found(_expected: str, answer: str) -> dict[str, float]:
+        return {"said": 1.0, "yes" if answer == "yes" else "no": 1.0}
+
+    more = report(wins=2, losses=0, ties=3).with_scorers(found)
+    assert [(score.name, score.values) for score in more.scores[1:]] == [
+        ("said", {"base": 1.0, "adapter": 1.0}),
+        ("yes", {"base": 1.0, "adapter": 1.0}),
+    ]
+    assert more.scores[2].comparisons[0].ties == 3
+    assert more.to_html()
+
+
+@pytest.mark.parametrize("functions", [[lambda _e, _a: 1, lambda _e, _a: 0], [lambda _e, _a: {"exact_match": 1}]])
+def test_two_scores_of_one_name_are_refused(functions: list[Any]) -> None:
+    """Also one that a built-in scorer has."""
+    with pytest.raises(ConfigError, match=r"a score of the report is called '.*' already: give the function another"):
+        report().with_scorers(*functions)
+
+
+def test_what_is_better_is_what_was_measured() -> None:
+    """Words of the verdict do not count."""
+    made = attrs.evolve(report(0, 10, 10), verdict="better: it is not")
+    assert not made.is_better
+    assert 'class="verdict worse"' in made.to_html()
+    assert not attrs.evolve(made, scores=[]).is_better
+
+
 def test_the_page_shows_answers_as_text_and_needs_nothing_else() -> None:
     """What a model writes is no HTML, and no control character reaches a terminal."""
     cases = [attrs.evolve(case(1, EVIL, "yes"), messages=[{"role": "user", "content": EVIL}])]

@@ -43,7 +43,7 @@ export async function ask(api, question, answer, { controller, onText }) {
 
   function take(said) {
     if (said?.error) throw new ApiError(500, String(said.error.message ?? said.error));
-    const choice = said?.choices?.[0];
+    const choice = said?.choices?.find?.((one) => !one?.index); // of several answers the first one is shown
     answer.finishReason = choice?.finish_reason ?? answer.finishReason;
     answer.tokens = said?.usage?.completion_tokens ?? answer.tokens;
     const piece = choice?.delta ?? choice?.message;

@@ -55,6 +55,7 @@ def task(
         artifact="report-1",
         allow_private_urls=False,
         record=None,
+        max_length=None,
         trained_loss=None,
         created_at="",
         **paths,

@@ -65,7 +65,13 @@ def test_a_prompt_is_taken_as_it_is() -> None:
         ({"prompt": "a" * (MAX_PROMPT_CHARS + 1)}, "prompt: has 1000001 characters, and at most 1000000 are taken."),
         ({"prompt": "a", "messages": ASK}, "messages: this backend cannot do that; leave it out."),
         ({"prompt": "a", "tools": [TIME]}, "tools: this backend cannot do that; leave it out."),
-        ({"prompt": "a", "echo": True}, "echo: this backend cannot do that; leave it out."),
+        ({"prompt": "a", "echo": 1}, "echo: must be true or false, not 1."),
+        ({"prompt": "a", "max_tokens": 0}, "maxTokens: must be a whole number, 1 or more, not 0."),
+        ({"prompt": "a", "echo": True, "max_tokens": -1}, "maxTokens: must be a whole number, 0 or more, not -1."),
+        ({"prompt": "a", "logprobs": 6}, "logprobs: must be a whole number, 0 to 5, not 6."),
+        ({"prompt": "a", "logprobs": True}, "logprobs: must be a whole number, 0 to 5, not True."),
+        ({"prompt": "a", "top_logprobs": 2}, "top_logprobs: this backend cannot do that; leave it out."),
+        ({"prompt": "a", "n": 0}, "n: must be a whole number, 1 to 8, not 0."),
         ({"prompt": "a", "temperature": -1}, "temperature: must be a number, 0 or more, not -1."),
     ],
 )
@@ -74,6 +80,37 @@ def test_a_completion_that_cannot_be_made_is_refused(fields: dict[str, Any], rea
     with pytest.raises(Refusal) as caught:
         complete(**fields)
     assert (caught.value.status, caught.value.error) == (400, reason)
+
+
+@pytest.mark.parametrize(
+    ("fields", "logprobs", "n", "echo"),
+    [
+        ({}, None, 1, False),
+        ({"logprobs": False, "n": 1, "echo": False}, None, 1, False),
+        ({"logprobs": 0, "n": 8}, 0, 8, False),
+        ({"logprobs": 5, "echo": True, "max_tokens": 0}, 5, 1, True),
+    ],
+)
+def test_a_completion_may_have_logprobs_choices_and_its_prompt(
+    fields: dict[str, Any], logprobs: int | None, n: int, echo: bool
+) -> None:
+    """A number of likeliest tokens, of which none is one too."""
+    request = complete(prompt="a", **fields)
+    assert (request.logprobs, request.n, request.echo) == (logprobs, n, echo)
+
+
+@pytest.mark.parametrize(
+    ("fields", "logprobs"),
+    [
+        ({"logprobs": False, "top_logprobs": 0}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": 20}, 20),
+        ({"logprobs": True, "topLogprobs": 3}, 3),
+    ],
+)
+def test_a_chat_may_have_logprobs(fields: dict[str, Any], logprobs: int | None) -> None:
+    """And the likeliest tokens beside the chosen ones."""
+    assert read(**fields).logprobs == logprobs
 
 
 def test_both_spellings_and_nulls_are_understood() -> None:
@@ -99,6 +136,7 @@ def test_a_request_survives_the_pipe() -> None:
         read(),
         complete(prompt="a"),
         complete(prompt="a", stop=["b", "c"]),
+        complete(prompt="a", logprobs=0, n=3, echo=True),
         read(tools=[WEATHER], toolChoice="required"),
         read(responseFormat={"type": "json_object"}),
     ):
@@ -125,7 +163,13 @@ def test_a_request_survives_the_pipe() -> None:
         ),
         ({"seed": -(2**63) - 1}, "seed"),
         ({"max_tokens": 2**63}, "maxTokens: must be a whole number, 1 or more, not"),
-        ({"n": 2}, "n: this backend cannot do that"),
+        ({"n": 9}, "n: must be a whole number, 1 to 8, not 9."),
+        ({"n": 1.5}, "n: must be a whole number, 1 to 8"),
+        ({"logprobs": 1}, "logprobs: must be true or false, not 1."),
+        ({"logprobs": True, "top_logprobs": 21}, "topLogprobs: must be a whole number, 0 to 20, not 21."),
+        ({"top_logprobs": 2}, "topLogprobs: needs logprobs, with the value true."),
+        ({"logprobs": False, "top_logprobs": 2}, "topLogprobs: needs logprobs, with the value true."),
+        ({"echo": True}, "echo: this backend cannot do that; leave it out."),
         ({"stop": 3}, "stop: must be a text, or a list of up to 4, each with 1 to 1000 characters"),
         ({"stop": ["END", ""]}, "stop: must be a text"),
         ({"stop": ["END", 3]}, "stop: must be a text"),

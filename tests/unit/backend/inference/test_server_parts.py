@@ -164,6 +164,76 @@ def test_a_completion_is_streamed_as_text() -> None:
         completion.whole([{"error": {"status": 500, "message": "boom"}}])
 
 
+TOKENS = [
+    {"bytes": [0xF0, 0x9F], "logprob": None, "top": [], "offset": 0},
+    {"bytes": list(b"x"), "logprob": -1.5, "top": [{"bytes": list(b"y"), "logprob": -0.5}], "offset": 1},
+    {"bytes": [0xC3], "logprob": -0.1, "top": [{"bytes": [0xC3], "logprob": -0.1}], "offset": 2},
+]
+
+
+def test_tokens_of_a_chat_have_openais_form() -> None:
+    """Bytes that are part of a character are spelt out."""
+    events: list[Any] = [{"index": 0, "delta": "x", "logprobs": TOKENS[1:]}, DONE_EVENT]
+    content = [
+        {
+            "token": "x",
+            "logprob": -1.5,
+            "bytes": [0x78],
+            "top_logprobs": [{"token": "y", "logprob": -0.5, "bytes": [0x79]}],
+        },
+        {
+            "token": "\\xc3",
+            "logprob": -0.1,
+            "bytes": [0xC3],
+            "top_logprobs": [{"token": "\\xc3", "logprob": -0.1, "bytes": [0xC3]}],
+        },
+    ]
+    [choice] = Completion("m", has_logprobs=True).whole(events)["choices"]
+    assert choice["logprobs"] == {"content": content}
+    chunks = [json.loads(frame.removeprefix("data: ")) for frame in list(Completion("m").stream(events))[:3]]
+    assert [chunk["choices"][0]["logprobs"] for chunk in chunks] == [None, {"content": content}, None]
+    assert Completion("m", has_logprobs=True).whole([DONE_EVENT])["choices"][0]["logprobs"] == {"content": []}
+
+
+def test_tokens_of_a_completion_have_openais_form() -> None:
+    """The chosen token is among the likeliest ones, and the first of a prompt has none."""
+    events: list[Any] = [{"delta": "x", "logprobs": TOKENS[:1]}, {"delta": "x", "logprobs": TOKENS[1:]}, DONE_EVENT]
+    [choice] = TextCompletion("m", has_logprobs=True).whole(events)["choices"]
+    assert choice["logprobs"] == {
+        "tokens": ["bytes:\\xf0\\x9f", "x", "bytes:\\xc3"],
+        "token_logprobs": [None, -1.5, -0.1],
+        "top_logprobs": [None, {"y": -0.5, "x": -1.5}, {"bytes:\\xc3": -0.1}],
+        "text_offset": [0, 1, 2],
+    }
+
+
+def test_choices_are_told_by_their_index() -> None:
+    """In their order at once; as they come in a stream, each with its own beginning and end."""
+    events: list[Any] = [
+        {"accepted": {"promptTokens": 1}},
+        {"index": 1, "delta": "b"},
+        {"index": 0, "delta": "a"},
+        {"index": 1, "ended": {"finishReason": "length"}},
+        {"index": 0, **DONE_EVENT},
+    ]
+    body = Completion("m", n=2).whole(events)
+    told = [(choice["index"], choice["message"]["content"], choice["finish_reason"]) for choice in body["choices"]]
+    assert told == [(0, "a", "stop"), (1, "b", "length")]
+    frames = list(Completion("m", n=2).stream(events))
+    chunks = [json.loads(frame.removeprefix("data: ")) for frame in frames[:-2]]
+    assert [
+        (choice["index"], choice["delta"], choice["finish_reason"]) for [choice] in [c["choices"] for c in chunks]
+    ] == [
+        (0, {"role": "assistant", "content": ""}, None),
+        (1, {"role": "assistant", "content": ""}, None),
+        (1, {"content": "b"}, None),
+        (0, {"content": "a"}, None),
+        (1, {}, "length"),
+        (0, {}, "stop"),
+    ]
+    assert frames[-1] == DONE
+
+
 def test_the_end_of_a_process_is_described() -> None:
     """With its log, and what to expect."""
     text = describe_chat_exit(-9, "the last words")
