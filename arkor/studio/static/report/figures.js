@@ -18,15 +18,27 @@ export function interval({ low, high }) {
   return `${hundredths(low)} to ${hundredths(high)}`;
 }
 
+/** What the verdict is about: the first score, of the adapter if it is among the candidates. */
+export function mainComparison(scores) {
+  const found = scores[0]?.comparisons ?? [];
+  return found.find(({ candidate }) => candidate === "adapter") ?? found[0] ?? null;
+}
+
+/** `better`, `worse` or `same`: what a comparison looks like. */
+export function kindOf(comparison) {
+  return ["better", "worse"].includes(comparison?.verdict) ? comparison.verdict : "same";
+}
+
 /** Whether the adapter that answers is the one that was trained. */
 export function checkWords({ served, trained, tokens, isSame, cause }) {
   const losses = `loss ${loss(served)} served, ${loss(trained)} trained (${many(Number(tokens) || 0, "token")})`;
   return isSame ? `served is trained: ${losses}` : `the served adapter is not the trained one: ${losses}; ${cause ?? ""}`;
 }
 
-/** How many rows were asked: `50 of 80 held-out rows of dataset`. */
+/** How many rows were asked: `50 of 80 held-out rows of rows.jsonl`. */
 export function askedWords({ asked, available, isHeldOut, source }) {
-  return `${figure(Number(asked) || 0)} of ${figure(Number(available) || 0)} ${isHeldOut ? "held-out rows" : "rows"} of ${source}`;
+  const of = source ? ` of ${source}` : "";
+  return `${figure(Number(asked) || 0)} of ${figure(Number(available) || 0)} ${isHeldOut ? "held-out rows" : "rows"}${of}`;
 }
 
 function loss(value) {

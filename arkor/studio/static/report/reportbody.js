@@ -5,7 +5,7 @@ import { h, setText } from "../dom.js";
 import { capital, time } from "../format.js";
 import { createCases } from "./cases.js";
 import { createConfusion } from "./confusion.js";
-import { askedWords } from "./figures.js";
+import { askedWords, kindOf, mainComparison } from "./figures.js";
 import { createScores } from "./scores.js";
 
 const MOST_NAMED = 10; // of the rows that were left out
@@ -34,7 +34,7 @@ function panel(name, title, ...content) {
     h("div", { class: "panel-head" }, h("h2", { id: `report-${name}` }, title)), content);
 }
 
-function verdictPanel({ verdict, rows, createdAt, model, maxTokens }, jobId, save) {
+function verdictPanel({ verdict, scores = [], rows, createdAt, model, maxTokens }, jobId, save) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const button = h("button", { class: "button button-small", type: "button", onclick: keep }, "Save as HTML");
   async function keep() {
@@ -49,15 +49,10 @@ function verdictPanel({ verdict, rows, createdAt, model, maxTokens }, jobId, sav
   const facts = [model, createdAt && time(createdAt), maxTokens && `answers of at most ${maxTokens} tokens`].filter(Boolean);
   return h("section", { class: "panel", "aria-labelledby": "report-verdict" },
     h("div", { class: "panel-head" }, h("h2", { id: "report-verdict" }, "Report"), button), problem,
-    verdict && h("p", { class: `verdict verdict-${kindOf(verdict)}` }, capital(verdict)),
+    verdict && h("p", { class: `verdict verdict-${kindOf(mainComparison(scores))}` }, capital(verdict)),
     rows && h("p", null, askedWords(rows), "."),
     h("ul", { class: "receipt-warnings" }, rows && leftOut(rows, jobId)),
     h("p", { class: "quiet" }, facts.join(" · ")));
-}
-
-function kindOf(verdict) {
-  const kind = verdict.split(":")[0];
-  return kind === "better" || kind === "worse" ? kind : "same";
 }
 
 function leftOut({ leaked = [], sameQuestion = [], leftOut: others = [], isHeldOut }, jobId) {

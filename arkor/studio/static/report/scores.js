@@ -2,7 +2,7 @@
 
 import { h, svg } from "../dom.js";
 import { capital, figure } from "../format.js";
-import { interval, percent, points } from "./figures.js";
+import { interval, kindOf, percent, points } from "./figures.js";
 
 const BAR = 160; // units of the drawing: from -100 to +100 points
 const HEIGHT = 12;
@@ -26,19 +26,20 @@ function rowOf(score, one, columns, against, isNamed) {
     percent(score.values?.[one.candidate]),
     [h("span", { class: "difference" }, h("b", null, points(one.difference)), ` (${interval(one)})`), drawing(one)],
     `${figure(one.wins ?? 0)} better, ${figure(one.losses ?? 0)} worse, ${figure(one.ties ?? 0)} alike`,
-    h("span", { class: `mark ${MARKS[one.verdict] ?? "mark-same"}` }, one.verdict),
+    h("span", { class: `mark ${MARKS[kindOf(one)]}` }, one.verdict),
   ];
   return h("tr", { role: "row" },
     h("th", { scope: "row", role: "rowheader", "data-label": columns[0] }, capital(String(score.label || score.name || "–"))),
     cells.map((content, at) => h("td", { role: "cell", "data-label": columns[at + 1], class: "figure" }, content)));
 }
 
-const MARKS = { better: "mark-good", worse: "mark-bad" };
+const MARKS = { better: "mark-good", worse: "mark-bad", same: "mark-same" };
 
-function drawing({ low, high, difference, verdict }) {
+function drawing(one) {
+  const { low, high, difference } = one;
   const at = (share) => (BAR / 2) * (1 + Math.min(1, Math.max(-1, Number(share) || 0)));
   const middle = HEIGHT / 2;
-  return svg("svg", { class: `interval interval-${verdict === "better" || verdict === "worse" ? verdict : "same"}`,
+  return svg("svg", { class: `interval interval-${kindOf(one)}`,
     viewBox: `0 0 ${BAR} ${HEIGHT}`, width: BAR, height: HEIGHT, "aria-hidden": "true" },
   svg("line", { class: "interval-scale", x1: 0, y1: middle, x2: BAR, y2: middle }),
   svg("line", { class: "interval-zero", x1: BAR / 2, y1: 0, x2: BAR / 2, y2: HEIGHT }),
