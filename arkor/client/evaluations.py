@@ -78,9 +78,12 @@ class EvaluationCalls(CapabilityCalls):
             NotFound: the job has none of that id.
             CloudApiError: 410, the report is no longer on the backend's disk.
         """
+        return EvaluationReport.from_wire(self.evaluation_report_json(scope, job_id, evaluation_id))
+
+    def evaluation_report_json(self, scope: Scope, job_id: str, evaluation_id: str) -> dict[str, Any]:
+        """Return the report of a completed evaluation as the backend sent it. Raises as ``evaluation_report`` does."""
         self.require("evaluations", _WHAT)
-        segments = ("v1", "jobs", job_id, "evaluations", evaluation_id, "report")
-        return EvaluationReport.from_wire(self._json("GET", *segments, scope=scope))
+        return self._json("GET", "v1", "jobs", job_id, "evaluations", evaluation_id, "report", scope=scope)
 
 
 def _evaluation(body: dict[str, Any]) -> Evaluation:

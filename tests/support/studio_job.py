@@ -24,6 +24,7 @@ class ScriptedJob:
     Attributes:
         wire: the job, as GET /api/jobs/<id> has it.
         artifacts: what it has left.
+        evaluations: those that it has, the newest last.
         opened: after which id each stream was asked to go on.
         streams: how many are open.
         refuses: whether a new stream is a 503.
@@ -46,6 +47,7 @@ class ScriptedJob:
             **fields,
         }
         self.artifacts: list[dict[str, Any]] = []
+        self.evaluations: list[dict[str, Any]] = []
         self.opened: list[str | None] = []
         self.streams = 0
         self.refuses = self.silent = False

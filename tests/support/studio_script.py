@@ -267,6 +267,7 @@ class ScriptedStudio:
             "metrics": job.metrics,
             "metrics.csv": lambda: job.table().encode(),
             "artifacts": lambda: {"artifacts": job.artifacts},
+            "evaluations": lambda: {"evaluations": job.evaluations},
         }
         if start == "GET " and quoted and part in parts:
             return Answer(parts[part]())
@@ -368,7 +369,8 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.gate is not None:
             answer.gate.wait()
         if isinstance(answer.body, bytes):
-            return self._send(answer.status, "text/csv", answer.body, _attached("job.csv"))
+            kept = ("text/html", "report.html") if path.endswith(".html") else ("text/csv", "job.csv")
+            return self._send(answer.status, kept[0], answer.body, _attached(kept[1]))
         body = answer.body
         if most is not None and "jobs" in body:
             body = {"jobs": body["jobs"][:most], "more": len(body["jobs"]) > most}

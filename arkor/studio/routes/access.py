@@ -11,11 +11,14 @@ from flask import Response, current_app, g, request
 from arkor.client.client import CloudApiClient
 from arkor.http import deprecation
 from arkor.protocol.jobs import Scope
+from arkor.serving.refusal import Refusal
 from arkor.studio.disconnects import HasLeft
 from arkor.studio.state import Studio
 from arkor.studio.upstream import PATIENCE_S
 
 EXTENSION = "arkor-studio"
+MOST_KEY_CHARS = 200
+_KEY = re.compile(rf"[A-Za-z0-9-]{{1,{MOST_KEY_CHARS}}}")
 
 T = TypeVar("T")
 
@@ -52,6 +55,15 @@ def add_notices(response: Response) -> Response:
     for name, value in heard().items():
         response.headers[name] = re.sub(r"[\x00-\x1f\x7f]", " ", value)  # no browser takes an answer with these
     return response
+
+
+def idempotency_key() -> str:
+    """Return the key in the body; a page sends the same one until it has an answer."""
+    body = request.get_json(silent=True)
+    key = body.get("idempotencyKey") if isinstance(body, dict) else None
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise Refusal(400, f"idempotencyKey: must be a text of 1 to {MOST_KEY_CHARS} letters, digits and hyphens")
+    return key
 
 
 def has_left() -> HasLeft:

@@ -20,14 +20,12 @@ from arkor.studio.curve import FEWEST_POINTS
 from arkor.studio.disconnects import cut_visibly
 from arkor.studio.history import csv_lines
 from arkor.studio.redact import shown
-from arkor.studio.routes.access import ask, ask_project, studio
+from arkor.studio.routes.access import ask, ask_project, idempotency_key, studio
 
 POINTS = 2000
 MOST_POINTS = 20_000
 LISTED = 500
 MOST_LISTED = 100_000
-MOST_KEY_CHARS = 200
-_KEY = re.compile(rf"[A-Za-z0-9-]{{1,{MOST_KEY_CHARS}}}")
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -128,7 +126,7 @@ def unpause(job_id: str) -> dict[str, Any]:
 @blueprint.post("/api/jobs/<job_id>/resume")
 def resume(job_id: str) -> dict[str, Any]:
     """Ask the backend for a new job that goes on from the last checkpoint of another one, and describe the new job."""
-    key = _idempotency_key()
+    key = idempotency_key()
 
     def resumed(client: CloudApiClient, scope: Scope) -> dict[str, Any]:
         return _shown(client.resume_job(scope, job_id, idempotency_key=key), scope)
@@ -147,15 +145,6 @@ def _whole_number(name: str, default: int, least: int, most: int) -> int:
     if not (given.isascii() and given.isdigit() and len(given) <= 9):
         raise Refusal(400, f"{name}: must be a whole number from {least} to {most}, not {given!r:.50}")
     return min(max(int(given), least), most)
-
-
-def _idempotency_key() -> str:
-    """Return the key in the body; a page sends the same one until it has an answer."""
-    body = request.get_json(silent=True)
-    key = body.get("idempotencyKey") if isinstance(body, dict) else None
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
-        raise Refusal(400, f"idempotencyKey: must be a text of 1 to {MOST_KEY_CHARS} letters, digits and hyphens")
-    return key
 
 
 def _artifacts(client: CloudApiClient, scope: Scope, job_id: str) -> list[dict[str, Any]]:

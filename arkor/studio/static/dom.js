@@ -15,6 +15,14 @@ export function h(tag, props, ...children) {
   return element;
 }
 
+/** An element of a drawing. */
+export function svg(tag, props, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(props ?? {})) element.setAttribute(name, value);
+  append(element, children);
+  return element;
+}
+
 /** Put other children in the place of those that an element has. */
 export function replace(element, ...children) {
   element.replaceChildren();

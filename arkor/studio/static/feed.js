@@ -77,3 +77,14 @@ export function createFeed(load, everyMs) {
 
   return { subscribe, refresh, get state() { return state; } };
 }
+
+/** Listen to a feed that may be left by its own listener: it tells its state at once. Returns what ends it. */
+export function subscribe(feed, listener) {
+  let left = false;
+  const unsubscribe = feed.subscribe((state) => left || listener(state));
+  return () => {
+    if (left) return;
+    left = true;
+    unsubscribe();
+  };
+}

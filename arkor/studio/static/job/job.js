@@ -4,12 +4,17 @@ import { createArtifacts } from "./artifacts.js";
 import { MOST_POINTS } from "./curve.js";
 import { h, replace } from "../dom.js";
 import { createEventLog, lineOf } from "./eventlog.js";
-import { createFeed } from "../feed.js";
+import { createEvaluations } from "../report/evaluations.js";
+import { createFeed, subscribe } from "../feed.js";
 import { createFreshness } from "../freshness.js";
 import { createHead } from "./jobhead.js";
 import { createLossPanel } from "./losspanel.js";
 import { isOver, jobName } from "../record.js";
+import { createReport } from "../report/report.js";
+import { createServedLine } from "../report/servedline.js";
 import { followEvents } from "./stream.js";
+import { createTabs } from "../tabs.js";
+import { addressOf, readView } from "./view.js";
 
 const JOB_EVERY_MS = 5000;
 const STREAM_ERROR = "[stream error]";
@@ -29,17 +34,33 @@ export function mount(root, context, { id, query }) {
   const ends = [];
 
   const head = createHead(context, id, onAnswer);
-  const panel = createLossPanel(context, id, query);
+  const view = readView(query, id);
+  const panel = createLossPanel(context, id, view);
   const log = createEventLog();
   const artifacts = createArtifacts(context, id, (list) => head.left(list));
   const stale = createFreshness("the job");
   const staleEvents = createFreshness("its events");
-  root.append(head.element, stale.element, staleEvents.element, panel.element,
+  const evaluations = createEvaluations(context, id);
+  const served = createServedLine();
+  const report = createReport(context, id, evaluations);
+  head.about.append(served.element);
+  evaluations.subscribe((state) => served.update(state.evaluations));
+  const training = [head.about, staleEvents.element, panel.element,
     h("div", { class: "job-below" },
       h("section", { class: "panel log-panel", "aria-labelledby": "log-title" },
         h("div", { class: "panel-head" }, h("h2", { id: "log-title" }, "Events")), log.element),
-      artifacts.element));
-  ends.push(head.close, panel.close, log.close);
+      artifacts.element)];
+  const tabs = createTabs("Views of the job", [{ id: "training", label: "Training", content: training },
+    { id: "report", label: "Report", content: report.element }], view.tab, onTab);
+  root.append(head.element, stale.element, ...tabs.elements);
+  ends.push(head.close, panel.close, log.close, report.close, evaluations.close);
+  report.show(view.tab === "report");
+
+  function onTab(tab) {
+    view.tab = tab;
+    context.readdress(addressOf(id, view));
+    report.show(tab === "report");
+  }
 
   /** Take in what is known of the job; an answer that is older than its end does not bring it back. */
   function learn(change) {
@@ -47,6 +68,8 @@ export function mount(root, context, { id, query }) {
     job = { id, ...job, ...change };
     head.update(job);
     panel.named(String(job.name ?? ""));
+    evaluations.jobIs(job);
+    report.jobIs(job);
     if (isOver(job)) panel.ended();
     context.title(jobName({ id, ...job }));
     if (announced && announced !== job.status) context.announce(`The job is ${job.status}.`);
@@ -150,15 +173,4 @@ export function mount(root, context, { id, query }) {
   }
 
   return leave;
-}
-
-// A feed tells its state at once, also before there is anything to leave.
-function subscribe(feed, listener) {
-  let left = false;
-  const unsubscribe = feed.subscribe((state) => left || listener(state));
-  return () => {
-    if (left) return;
-    left = true;
-    unsubscribe();
-  };
 }

@@ -13,9 +13,8 @@ import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 const TICK_MS = 1000;
 const DISK_FULL = "the disk is full"; // begins the reason of a pause that ends by itself
 
-/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `completed(metrics)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`. `onAnswer` is that of `createActions`. */
+/** The head: `update(job)`, `reached(step)`, `started(metadata)`, `completed(metrics)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`, and `about`: what there is to say of it. `onAnswer` is that of `createActions`. */
 export function createHead(context, jobId, onAnswer) {
-  const { about } = context;
   const title = h("h1", null, jobId);
   const status = createStatus();
   const mark = createMark();
@@ -33,9 +32,10 @@ export function createHead(context, jobId, onAnswer) {
   const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
   const list = h("ul", { class: "job-facts", hidden: true },
     Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
+  const about = h("div", { class: "job-about" }, preparing.element, outcome, list, receipt.element, more);
   const element = h("div", { class: "job-head" },
     h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, rows, tryIt, actions.elements)),
-    error, paused, actions.problem, origin, preparing.element, outcome, list, receipt.element, more);
+    error, paused, actions.problem, origin);
   let job = null;
   let step = null;
   let planned = null;
@@ -103,17 +103,18 @@ export function createHead(context, jobId, onAnswer) {
     if (tryIt.hidden) return;
     const query = new URLSearchParams({ job: job.id });
     if (!isFinal) query.set("step", last.step);
-    const reason = about.lacks("inference");
+    const reason = context.about.lacks("inference");
     setAttribute(tryIt, "href", reason ? null : `#/playground?${query}`);
     setAttribute(tryIt, "aria-disabled", reason ? "true" : null);
     setAttribute(tryIt, "role", reason ? "link" : null);
     setAttribute(tryIt, "title", reason ?? (isFinal ? "Talk to what it trained" : `Talk to its checkpoint of step ${last.step}`));
   }
 
-  const leaveAbout = about.subscribe(offerToTry);
+  const leaveAbout = context.about.subscribe(offerToTry);
   const clock = setInterval(() => document.hidden || drawFacts(), TICK_MS);
   return {
     element,
+    about,
     update,
     reached(now) {
       step = now;

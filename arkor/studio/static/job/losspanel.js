@@ -9,15 +9,14 @@ import { capital, number } from "../format.js";
 import { METRICS } from "./metrics.js";
 import { loadPlotly } from "./plotly.js";
 import { jobName } from "../record.js";
-import { addressOf, MOST_SMOOTHING, readView } from "./view.js";
+import { addressOf, MOST_SMOOTHING } from "./view.js";
 
 const LAST_ROWS = 20;
 const COLUMNS = [["step", "Step"], ...METRICS.map(({ name, label }) => [name, capital(label)])];
 
-/** The panel: `begin(points)`, `push(event)`, `reset()`, `named(name)`, `close()`, `element`. `query` is the address's. */
-export function createLossPanel({ api, announce, jobs, readdress }, jobId, query) {
+/** The panel: `begin(points)`, `push(event)`, `reset()`, `named(name)`, `close()`, `element`. `shown` is the view of `readView`. */
+export function createLossPanel({ api, announce, jobs, readdress }, jobId, shown) {
   const run = { id: jobId, name: "", curve: new Curve() };
-  const shown = readView(query, jobId);
 
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const unsaved = h("p", { class: "problem", role: "alert", hidden: true });

@@ -1,4 +1,5 @@
-// What a job's chart shows, as part of the page's address: a reload, or somebody who gets the link, sees the same.
+// What a job's view shows: which tab, and what of the chart. It is part of the page's address: a reload, or somebody
+// who gets the link, sees the same.
 
 import { MOST_RUNS, RATES } from "./figure.js";
 import { jobHref } from "../jobs/jobtable.js";
@@ -10,13 +11,14 @@ const RANGE = /^(-?\d+(?:\.\d+)?(?:e-?\d+)?)\.\.(-?\d+(?:\.\d+)?(?:e-?\d+)?)$/;
 const WHOLE_RANGE = /^\d{1,15}\.\.\d{1,15}$/;
 
 /**
- * Read a view from an address: `{log, smoothing, rates, steps, loss, compare}`, with `steps` and `loss` each a range or
+ * Read a view from an address: `{tab, log, smoothing, rates, steps, loss, compare}`, with `steps` and `loss` each a range or
  * null for all, and `compare` the ids of other jobs. What is unknown or broken is passed over.
  */
 export function readView(query, jobId) {
   const [smoothing, steps] = ["smoothing", "steps"].map((name) => query.get(name) ?? "");
   const others = new Set(query.getAll("compare").filter((id) => id && id !== jobId));
   return {
+    tab: query.get("tab") === "report" ? "report" : "training",
     log: query.get("axis") === "log",
     smoothing: SMOOTHING.test(smoothing) ? Number(smoothing) : 0,
     rates: Object.keys(RATES).filter((name) => query.getAll("rate").includes(name)),
@@ -27,8 +29,9 @@ export function readView(query, jobId) {
 }
 
 /** Return the address of a job's view. */
-export function addressOf(jobId, { log, smoothing, rates, steps, loss, compare }) {
+export function addressOf(jobId, { tab, log, smoothing, rates, steps, loss, compare }) {
   const query = new URLSearchParams();
+  if (tab !== "training") query.set("tab", tab);
   if (log) query.set("axis", "log");
   if (smoothing) query.set("smoothing", smoothing);
   for (const name of rates) query.append("rate", name);

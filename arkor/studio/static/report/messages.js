@@ -1,0 +1,51 @@
+// What was asked and answered, as text: nothing of it can become part of the page.
+
+import { h, setText } from "../dom.js";
+import { visible } from "../data/rowtext.js";
+import { figure } from "../format.js";
+
+const MOST_CHARS = 600;
+const MOST_LINES = 12;
+
+/** A text; a long one is folded, with a button that shows all of it. */
+export function createText(text) {
+  const shown = visible(text);
+  const short = shorten(shown);
+  const body = h("div", { class: "said" }, short);
+  if (short === shown) return body;
+  let isWhole = false;
+  const more = `Show all ${figure(shown.length)} characters`;
+  const button = h("button", { class: "button button-small", type: "button", "aria-expanded": "false", onclick() {
+    isWhole = !isWhole;
+    setText(body, isWhole ? shown : short);
+    setText(button, isWhole ? "Show less" : more);
+    button.setAttribute("aria-expanded", String(isWhole));
+  } }, more);
+  return h("div", { class: "folded" }, body, button);
+}
+
+/** The content of a message as one text. */
+export function contentOf({ content }) {
+  if (typeof content === "string") return content;
+  return Array.isArray(content) ? content.map((part) => (typeof part?.text === "string" ? part.text : "")).join("") : "";
+}
+
+/** Function calls in chat completions form, each as a text. */
+export function callsOf(calls) {
+  return (Array.isArray(calls) ? calls : []).map((call) => {
+    const { name, arguments: given } = call?.function ?? call ?? {};
+    return `${name ?? "–"}(${typeof given === "string" ? given : JSON.stringify(given ?? {})})`;
+  });
+}
+
+/** A text and calls as elements; `nothing` is said where there is neither. */
+export function createSaid(text, calls, nothing) {
+  const parts = [...(text ? [createText(text)] : []), ...callsOf(calls).map((call) => h("code", { class: "call" }, createText(call)))];
+  return parts.length ? parts : h("span", { class: "quiet" }, nothing);
+}
+
+function shorten(text) {
+  const lines = text.split("\n", MOST_LINES).join("\n");
+  const cut = lines.length > MOST_CHARS ? lines.slice(0, MOST_CHARS).replace(/[\ud800-\udbff]$/, "") : lines;
+  return cut === text ? text : `${cut}…`;
+}
