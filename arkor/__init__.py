@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         DeploymentKey as DeploymentKey,
         DeploymentTarget as DeploymentTarget,
     )
+    from arkor.client.judge import judge as judge
     from arkor.client.project import (
         ProjectState as ProjectState,
         read_state as read_state,
@@ -183,6 +184,7 @@ _HOMES = {
     ),
     "arkor.client.chat": ("ChatOptions", "ChatResponse", "CompletionOptions"),
     "arkor.client.choices": ("ChatChoice", "ChatDelta", "TokenLogprob"),
+    "arkor.client.judge": ("judge",),
     "arkor.http.deprecation": ("Notice", "last_notice", "on_notice"),
     "arkor.client.result": ("TrainingFailed", "TrainingResult"),
     "arkor.client.stream": ("ReconnectPolicy",),

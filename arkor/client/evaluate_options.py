@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from arkor.data.datasets import Dataset
-from arkor.evaluation.scorers import ScoringFunction
+from arkor.evaluation.own_scores import OwnScorer
 from arkor.options import unknown_option
 from arkor.protocol.evaluations import Evaluation
 from arkor.protocol.jobs import AdapterRef
@@ -26,8 +26,9 @@ class EvaluateOptions(TypedDict, total=False):
         rows: ``held_out`` (the default), the rows that the job held out; or a data set, or a path for ``LocalDataset``.
         limit: the most rows that are asked, 0 to 1000; 50 by default. They are chosen at random, the same ones each
             time.
-        scorers: names of built-in scorers, and functions of your own, ``f(expected, answer)``, which return a number
-            from 0 to 1, or True or False, and run in this process. By default the built-in scorers that fit the rows.
+        scorers: names of built-in scorers; functions of your own, ``f(expected, answer)``, which return a number from 0
+            to 1, or True or False; and a ``judge``. The latter two run in this process. By default the built-in scorers
+            that fit the rows.
         against: what the adapter is compared with: ``base`` (the default), or the adapter of another job with the same
             model: its id, or an ``AdapterRef``.
         checkpoints: steps of checkpoints that answer too, at most 8.
@@ -42,7 +43,7 @@ class EvaluateOptions(TypedDict, total=False):
 
     rows: Dataset | Mapping[str, Any] | str | Path
     limit: int
-    scorers: Sequence[str | ScoringFunction] | None
+    scorers: Sequence[str | OwnScorer] | None
     against: AdapterRef | Mapping[str, Any] | str
     checkpoints: Sequence[int]
     max_tokens: int | None

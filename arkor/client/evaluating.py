@@ -21,9 +21,10 @@ from arkor.client.reconnect import until_answered
 from arkor.client.stream import ReconnectPolicy
 from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import Dataset, LocalDataset, opened, parse_dataset
-from arkor.errors import Aborted, ConfigError, EvaluationFailed, NotFound, WaitTimeout
+from arkor.errors import Aborted, ArkorError, ConfigError, EvaluationFailed, NotFound, WaitTimeout
+from arkor.evaluation.own_scores import OwnScorer, with_own
 from arkor.evaluation.report import EvaluationReport
-from arkor.evaluation.scorers import ScoringFunction
+from arkor.evaluation.scorer import Scorer
 from arkor.http.abort import AbortScope, Deadline
 from arkor.protocol.evaluations import HELD_OUT, Evaluation, EvaluationOptions
 from arkor.protocol.jobs import AdapterRef, JobStatus, Scope
@@ -62,11 +63,17 @@ class Evaluator:
             Aborted, WaitTimeout: the abort event was set, or the timeout passed; the evaluation goes on.
         """
         check_known(options)
-        names, functions = _split(options.get("scorers"))
+        names, own = _split(options.get("scorers"))
         with self._limits(options) as limits:
             made = self._create(job_id, options, names, limits)
             report = self._report_of(made, limits, options.get("on_progress"))
-        return report.with_scorers(*functions) if functions else report
+            try:
+                return with_own(report, own, limits)
+            except ArkorError as exc:
+                *fields, message = exc.args
+                kept = f"The report is kept without these scores: 'arkor report {job_id}' shows it."
+                exc.args = (*fields, f"{message}. {kept}")
+                raise
 
     def report(self, job_id: str, options: EvaluateOptions) -> EvaluationReport:
         """Return the newest report of a job; wait for it, if its evaluation has not ended.
@@ -158,16 +165,17 @@ class Evaluator:
 _TRAVELLING = ("limit", "checkpoints", "max_tokens", "retention", "check")
 
 
-def _split(scorers: Any) -> tuple[list[str] | None, list[ScoringFunction]]:
-    """Return the names of built-in scorers, or None for those that fit the rows, and the caller's own functions."""
+def _split(scorers: Any) -> tuple[list[str] | None, list[OwnScorer]]:
+    """Return the names of built-in scorers, or None for those that fit the rows, and the caller's own scorers."""
     if scorers is None:
         return None, []
     if isinstance(scorers, str) or not isinstance(scorers, Sequence):
         raise ConfigError("scorers", f"must be a list of names and functions, not {scorers!r:.100}")
     for scorer in scorers:
-        if not isinstance(scorer, str) and not callable(scorer):
+        if not isinstance(scorer, str | Scorer) and not callable(scorer):
             raise ConfigError("scorers", f"has {scorer!r:.100}, which is neither a name nor a function")
-    return [one for one in scorers if isinstance(one, str)] or None, [one for one in scorers if callable(one)]
+    own = [one for one in scorers if not isinstance(one, str)]
+    return [one for one in scorers if isinstance(one, str)] or None, own
 
 
 def _against(given: AdapterRef | Mapping[str, Any] | str) -> str | dict[str, Any]:

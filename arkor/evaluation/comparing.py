@@ -14,15 +14,15 @@ from arkor.evaluation.statistics import SAME, interval_of, mean_interval, verdic
 
 def scored(cases: Sequence[Case], scorers: Sequence[Scorer]) -> list[Case]:
     """Return rows with what scorers say of their answers, beside the scores that they have."""
-    found = []
-    for case in cases:
-        scores = {name: dict(by) for name, by in case.scores.items()}
-        for scorer in scorers:
-            for who, answer in case.answers.items():
-                for metric, value in scorer.score(case, answer).items():
-                    scores.setdefault(metric, {})[who] = value
-        found.append(attrs.evolve(case, scores=scores))
-    return found
+    scores = [{name: dict(by) for name, by in case.scores.items()} for case in cases]
+    places = [(place, who) for place, case in enumerate(cases) for who in case.answers]
+    pairs = [(cases[place], cases[place].answers[who]) for place, who in places]
+    for scorer in scorers:
+        found = [scorer.score(*pair) for pair in pairs] if scorer.score_all is None else scorer.score_all(pairs)
+        for (place, who), metrics in zip(places, found, strict=True):
+            for metric, value in metrics.items():
+                scores[place].setdefault(metric, {})[who] = value
+    return [attrs.evolve(case, scores=own) for case, own in zip(cases, scores, strict=True)]
 
 
 def compared(cases: Sequence[Case], scorer: Scorer, candidates: Sequence[str]) -> list[Score]:
@@ -35,7 +35,7 @@ def compared(cases: Sequence[Case], scorer: Scorer, candidates: Sequence[str]) -
     """
     of_rows = {one: scorer.of_rows(cases, one) for one in candidates}
     found = []
-    for metric, label in scorer.labels.items():
+    for metric, label in scorer.labels_for(cases).items():
         is_mean = metric not in of_rows[candidates[0]]
         score = mean_score(cases, metric if is_mean else next(iter(scorer.labels)), label, scorer.name, candidates)
         if score is not None and not is_mean:

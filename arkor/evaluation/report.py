@@ -21,7 +21,9 @@ from arkor.system.files import write_atomically
 from arkor.text import one_line
 
 if TYPE_CHECKING:
-    from arkor.evaluation.scorers import ScoringFunction
+    import threading
+
+    from arkor.evaluation.own_scores import OwnScorer
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -42,22 +44,30 @@ class EvaluationReport(Findings):
         main = main_comparison(self.scores)
         return main is not None and main.verdict == BETTER
 
-    def with_scorers(self, *functions: ScoringFunction) -> EvaluationReport:
-        """Return the report with the scores of functions of your own, which run here, on the answers that it has.
+    def with_scorers(
+        self, *scorers: OwnScorer, timeout: float | None = None, abort_event: threading.Event | None = None
+    ) -> EvaluationReport:
+        """Return the report with the scores of scorers of your own, which run here, on the answers that it has.
 
         Args:
-            functions: each takes the expected answer and the one that came, and returns a number from 0 to 1, True or
-                False, or a mapping of names to these.
+            scorers: functions, each of which takes the expected answer and the one that came, and returns a number
+                from 0 to 1, True or False, or a mapping of names to these; or a ``judge``.
+            timeout: seconds for the whole call; a function that is running comes to its end.
+            abort_event: ends the call when set, likewise.
 
         Raises:
             ArkorError: a function raised, or returned something else; the row is named.
+            ConfigError: the report has a score of that name.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed.
 
         Example:
             ``report.with_scorers(lambda expected, answer: expected in answer)``
         """
         from arkor.evaluation.own_scores import with_own
+        from arkor.http.abort import AbortScope, Deadline
 
-        return with_own(self, functions)
+        with AbortScope(abort_event, Deadline(timeout)) as limits:
+            return with_own(self, scorers, limits)
 
     def to_html(self) -> str:
         """Return the report as one page of HTML, which needs nothing else."""

@@ -6,39 +6,21 @@ A scorer is found from the expected answers, or named. Protocol: docs/protocol.m
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from arkor.errors import ArkorError, ConfigError
+from arkor.errors import ConfigError
 from arkor.evaluation import overlap, values
 from arkor.evaluation.cases import Answered, Case
+from arkor.evaluation.json_answers import JsonAnswers
 from arkor.evaluation.labels import Labels
 from arkor.evaluation.scorer import Scorer
 from arkor.options import nearest_name
-from arkor.protocol import wire
 
 _LONG_ANSWER = 8  # words: the median answer of rows for which a part of the right words is worth something
-
-ScoringFunction = Callable[[str, str], Any]
-"""A scorer of the user's own: takes the expected answer and the one that came; returns a number from 0 to 1, True or
-False, or a mapping of names to these."""
 
 
 def _exact(case: Case, answer: Answered) -> Mapping[str, float]:
     return {"exact_match": float(values.collapsed(case.expected) == values.collapsed(answer.text))}
-
-
-def _json(case: Case, answer: Answered) -> Mapping[str, float]:
-    expected, found = values.json_object(case.expected), values.json_object(answer.text)
-    if expected is None:
-        return {}
-    right = values.right_fields(expected, found or {})
-    share = right / len(expected) if expected else float(found == {})
-    return {
-        "json_fields": share,
-        "json_exact": float(found is not None and right == len(expected) == len(found)),
-        "json_valid": float(found is not None),
-    }
 
 
 def _numbers(case: Case, answer: Answered) -> Mapping[str, float]:
@@ -55,11 +37,7 @@ def _calls(case: Case, answer: Answered) -> Mapping[str, float]:
 
 
 EXACT = Scorer("exact", {"exact_match": "exactly right"}, _exact)
-JSON = Scorer(
-    "json",
-    {"json_fields": "fields right", "json_exact": "all fields right", "json_valid": "valid JSON"},
-    _json,
-)
+JSON = JsonAnswers()
 NUMBERS = Scorer("numbers", {"number_match": "right number"}, _numbers)
 CALLS = Scorer("calls", {"call_exact": "right call", "call_name": "right function"}, _calls)
 OVERLAP = Scorer("overlap", {"chrf": "chrF", "rouge_l": "ROUGE-L"}, overlap.score)
@@ -99,29 +77,3 @@ def named_scorers(names: Sequence[str]) -> list[Scorer]:
             advice = f"did you mean {nearest}?" if nearest else f"there are {', '.join(SCORERS)}"
             raise ConfigError("scorers", f"there is no scorer {name!r:.100}; {advice}")
     return [SCORERS[name] for name in dict.fromkeys(names)]
-
-
-def own_scorer(function: ScoringFunction) -> Scorer:
-    """Return a function of the user's as a scorer.
-
-    Args:
-        function: see ``ScoringFunction``. What it raises becomes an ArkorError that names the row.
-    """
-    name = str(getattr(function, "__name__", type(function).__name__))
-
-    def score(case: Case, answer: Answered) -> Mapping[str, float]:
-        try:
-            said = function(case.expected, answer.text)
-        except Exception as exc:
-            raise ArkorError(f"Scorer {name} failed on row {case.row}: {type(exc).__name__}: {exc}") from exc
-        found = said if isinstance(said, Mapping) else {name: said}
-        return {str(metric): _checked(value, name, case) for metric, value in found.items()}
-
-    return Scorer(name, {name: name}, score)
-
-
-def _checked(value: Any, name: str, case: Case) -> float:
-    number = float(value) if isinstance(value, bool) else wire.number(value)
-    if number is None or not 0 <= number <= 1:
-        raise ArkorError(f"Scorer {name} returned {value!r:.100} for row {case.row}: it must be from 0 to 1")
-    return number

@@ -65,9 +65,9 @@ def json_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def right_fields(expected: Mapping[str, Any], found: Mapping[str, Any]) -> int:
-    """Return how many of the expected fields have the right value."""
-    return sum(name in found and _is_same(value, found[name]) for name, value in expected.items())
+def right_fields(expected: Mapping[str, Any], found: Mapping[str, Any]) -> set[str]:
+    """Return the expected fields that have the right value."""
+    return {name for name, value in expected.items() if name in found and _is_same(value, found[name])}
 
 
 def plain_calls(calls: Iterable[Mapping[str, Any]]) -> list[tuple[str, Any]]:

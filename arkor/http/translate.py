@@ -101,7 +101,7 @@ def _was_sent(exc: BaseException) -> bool:
 
 
 def error_of(response: requests.Response, base_url: str) -> CloudApiError:
-    """Return the error of an answer: its JSON ``error``, else its body, else its status."""
+    """Return the error of an answer: its JSON ``error``, or the ``message`` in it, else its body, else its status."""
     with translated(base_url):
         body = _without_token(response.text.strip(), response)
     try:
@@ -109,6 +109,7 @@ def error_of(response: requests.Response, base_url: str) -> CloudApiError:
     except (ValueError, RecursionError):
         parsed = None
     said = parsed.get("error") if isinstance(parsed, dict) else None
+    said = said.get("message") if isinstance(said, dict) else said  # as in OpenAI's API
     status = response.status_code
     if status == 426:
         message = _upgrade_message(parsed if isinstance(parsed, dict) else {})

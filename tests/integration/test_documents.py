@@ -19,6 +19,8 @@ import requests
 from arkor import recipe_for
 from arkor.cli import cli
 from tests.support.backend import ROOT, BackendProcess, own_backend
+from tests.support.cloud import Cloud
+from tests.support.contract import Answer
 
 TIMEOUT_S = 30.0
 
@@ -162,11 +164,16 @@ def test_the_scripts_about_training_run_as_they_stand(backend: BackendProcess, p
     assert (project / "adapters" / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_the_script_about_evaluation_runs_as_it_stands(backend: BackendProcess, project: Path) -> None:
-    """A training ends with a report, in which a function of the script's own has scored; the page is written."""
+def test_the_script_about_evaluation_runs_as_it_stands(
+    backend: BackendProcess, project: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training ends with a report, scored by a function of its own and by a judge; a page is written."""
+    monkeypatch.setenv("JUDGE_URL", f"{cloud.url}/v1")
+    judged = Answer(body={"choices": [{"message": {"content": '{"reason": "It is short.", "score": 3}'}}]})
+    cloud.answer("POST", "/v1/chat/completions", *[judged] * 14)
     verdict, *scores = run_snippets("docs/evaluation.md", project).splitlines()
     assert verdict.startswith("better: +100 points exactly right, 95 % interval ")
-    assert scores == ["exact_match 0.0 1.0", "short 1.0 1.0"]
+    assert scores == ["exact_match 0.0 1.0", "short 1.0 1.0", "judge {'base': 0.5, 'adapter': 0.5}"]
     assert "<h1>Evaluation of job_" in (project / "report.html").read_text()
 
 
@@ -184,7 +191,7 @@ def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, pr
 
 def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: Path) -> None:
     """The script behind ``make demo``: falling losses, the status, and where the adapter is."""
-    for name in ("src", "data", "demo.py", "evaluate.py"):
+    for name in ("src", "data", "demo.py"):
         (project / name).symlink_to(ROOT / "examples" / "triage" / name)
     printed = run_python("demo.py", "here", cwd=project)
     assert "step 60  loss 0.017" in printed
@@ -192,7 +199,8 @@ def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: P
     assert "finished with status=completed" in printed
     assert f"Adapter: {project / 'here' / 'adapter'}" in printed
     assert "Asked the checkpoint of step 60: {'category': 'technical'}" in printed
-    assert re.search(r"^valid JSON +20 +20$", printed, re.MULTILINE)
+    assert re.search(r"^better: \+100 points exactly right, 95 % interval ", printed, re.MULTILINE)
+    assert f"Report: {project / 'here' / 'report.html'}" in printed
 
 
 def test_the_probes_that_are_shown_are_answered(backend: BackendProcess) -> None:

@@ -20,8 +20,10 @@ from arkor.backend.inference import side_process
 from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.failures import explain
 from arkor.backend.training_worker.limits.device import prepare_environment
+from arkor.backend.training_worker.rows.load import Rows
 from arkor.errors import ArkorError, DatasetError
 from arkor.evaluation.building import build_report
+from arkor.evaluation.parts import ServedCheck
 from arkor.evaluation.report import EvaluationReport
 from arkor.serving.refusal import Refusal
 from arkor.system.files import write_atomically
@@ -44,7 +46,7 @@ def evaluate(task: Task, line: ServerLine) -> EvaluationReport:
     rows = job_rows(task)
     chosen = choose(task, rows) if task.options.limit else None
     tokenizer = load_tokenizer(task.model_path)
-    check = check_served(task, rows, tokenizer, line) if task.options.check else None
+    check = _check(task, rows, tokenizer, line) if task.options.check else None
     questions = Questions(task, tokenizer, () if chosen is None else chosen.asked)
     kept = KeptAnswers(task.folder / "answers.jsonl")
     total = len(questions.asked)
@@ -63,6 +65,12 @@ def evaluate(task: Task, line: ServerLine) -> EvaluationReport:
         max_tokens=questions.max_tokens,
         created_at=task.created_at,
     )
+
+
+def _check(task: Task, rows: Rows, tokenizer: Any, line: ServerLine) -> ServedCheck | None:
+    if task.known_check is not None:
+        return ServedCheck.from_wire(task.known_check)
+    return check_served(task, rows, tokenizer, line)
 
 
 def keep(task: Task, report: EvaluationReport) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 from sqlalchemy.exc import OperationalError
 
+from arkor.backend.evaluations.known_checks import KnownChecks, files_of
 from arkor.backend.evaluations.run import Ended, EvaluationRun
 from arkor.backend.evaluations.task import REPORT_FILE, Task
 from arkor.backend.inference.service import Inference
@@ -66,6 +67,7 @@ class EvaluationService:
         self._inference = inference
         self._targets = targets
         self._is_training = is_training
+        self._checks = KnownChecks()
         self._wake = threading.Condition()
         self._news = self._stopping = self._postpones = False
         self._awaited: frozenset[str] = frozenset()  # jobs whose end lets an evaluation begin
@@ -185,8 +187,12 @@ class EvaluationService:
             if self._stopping or self._store.evaluations.status(claimed.id) != JobStatus.RUNNING:
                 return Ended()
             self._current = (claimed.id, run)
-        task = self._task(claimed, folder, targets)
-        return run.make(task.to_line(), lambda done, total: self._store.evaluations.progress(claimed.id, done, total))
+        task, files = self._task(claimed, folder, targets), files_of(targets[ADAPTER])
+        task = attrs.evolve(task, known_check=self._checks.find(claimed.job_id, files))
+        ended = run.make(task.to_line(), lambda done, total: self._store.evaluations.progress(claimed.id, done, total))
+        if ended.report is not None and ended.report["check"]:
+            self._checks.keep(claimed.job_id, files, ended.report["check"])
+        return ended
 
     def _complete(self, claimed: Claimed, report: Mapping[str, Any]) -> None:
         artifact = report.get("artifact")

@@ -59,6 +59,7 @@ class Task:
         max_length: how long the training let an example be, in tokens; None if it cut and dropped nothing.
         trained_loss: what the trainer measured on the held-out rows, in nats a token; None if it did not.
         created_at: when the evaluation was asked for, ISO 8601, UTC.
+        known_check: what is known of the adapter that answers, as a report has it; None if it has to be checked.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Task:
     max_length: int | None
     trained_loss: float | None
     created_at: str
+    known_check: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
 
     def to_line(self) -> dict[str, Any]:
         """Return it as the JSON object that travels."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import attrs
 import pytest
 
 from arkor.errors import ArkorError, ConfigError
 from arkor.evaluation.cases import Answered, Case
+from arkor.evaluation.comparing import compared, scored
+from arkor.evaluation.json_answers import MOST_FIELDS
 from arkor.evaluation.labels import OTHER, Labels, confusion, macro_f1
-from arkor.evaluation.scorers import SCORERS, find_scorers, named_scorers, own_scorer
+from arkor.evaluation.own_scores import own_scorer
+from arkor.evaluation.scorers import SCORERS, find_scorers, named_scorers
 
 
 def case(expected: str = "", answer: str = "", row: int = 1, **more: Any) -> Case:
@@ -71,8 +76,31 @@ def test_thousands_and_fractions_are_numbers() -> None:
 def test_json_is_scored_by_its_fields(answer: str, fields: float, exact: int, valid: int) -> None:
     """By value: in any order, numbers in any form, true is not 1; a field too many is not all right."""
     expected = '{"c": [1, {"d": true}], "b": "x", "a": 1}'
-    found = {"json_fields": pytest.approx(fields), "json_exact": exact, "json_valid": valid}
-    assert scores("json", expected, answer) == found
+    found = scores("json", expected, answer)
+    assert {name: found[name] for name in SCORERS["json"].labels} == {
+        "json_fields": pytest.approx(fields),
+        "json_exact": exact,
+        "json_valid": valid,
+    }
+
+
+def test_each_field_of_json_has_a_score() -> None:
+    """Those that most rows expect, in their order there; rows without a field do not count for it."""
+    rows = [
+        Case(row=1, expected='{"kind": "a", "size": 3}'),
+        Case(row=2, expected=json.dumps({"kind": "b", **{f"rare {number}": 0 for number in range(20)}})),
+        Case(row=3, expected='{"size": 4}'),
+    ]
+    assert list(SCORERS["json"].labels_for(rows).items())[3:6] == [
+        ("json_field.kind", "right kind"),
+        ("json_field.size", "right size"),
+        ("json_field.rare 0", "right rare 0"),
+    ]
+    assert len(SCORERS["json"].labels_for(rows)) == 3 + MOST_FIELDS
+    answers = {"base": Answered(text="no"), "adapter": Answered(text='{"kind": "a", "size": 4}')}
+    cases = scored([attrs.evolve(row, answers=answers) for row in rows], [SCORERS["json"]])
+    values = {score.name: score.values for score in compared(cases, SCORERS["json"], ["base", "adapter"])}
+    assert values["json_field.kind"] == values["json_field.size"] == {"base": 0, "adapter": 0.5}
 
 
 def test_calls_are_compared_by_name_and_arguments() -> None:

@@ -36,7 +36,7 @@ def task(
     **options: Any,
 ) -> Task:
     """Return an evaluation of a job with these rows; ``asked`` are rows of its own."""
-    paths = {}
+    paths: dict[str, Any] = {}
     for name, rows in {"dataset": train, "eval_dataset": held_out, "rows": asked}.items():
         path = folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
