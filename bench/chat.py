@@ -1,6 +1,6 @@
 """Chats through a running backend, each beside bare transformers in the same run: ``python bench/chat.py``.
 
-It needs the ``local`` extra, two quiet cores and about four minutes. It trains a little first, for an adapter. Bare
+It needs the ``local`` extra, two quiet cores and about eight minutes. It trains a little first, for an adapter. Bare
 transformers is ``generate`` in a process of its own, with the same model, number type, prompts and threads; the two
 take turns, so that a busy machine slows both.
 """
@@ -41,6 +41,8 @@ CASES = {  # rows, and which of them use the adapter
     "eight answers, adapter": (8, tuple(range(8))),
     "eight answers, half of them with the adapter": (8, (0, 2, 4, 6)),
 }
+TICKETS = Path(__file__).parents[1] / "examples" / "triage" / "data" / "tickets.jsonl"
+ASKED = 10  # rows of a report
 HEADERS = {"X-Arkor-Client": "arkor/bench"}
 
 
@@ -74,11 +76,22 @@ class Ours:
         """Start a job on rows as long as the triage example's."""
         turn = "The invoice of last month is wrong, and nobody answers my letters. " * 3
         rows = [{"messages": [{"role": r, "content": turn} for r in ("user", "assistant")]} for _ in range(64)]
-        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        source = self.upload("".join(json.dumps(row) + "\n" for row in rows).encode())
+        config = {"model": MODEL, "datasetSource": source, **config}
+        return str(self.call("POST", "/v1/jobs", json={"name": "bench", "config": config}).json()["job"]["id"])
+
+    def upload(self, data: bytes) -> dict[str, str]:
+        """Have rows on the backend, and return what names them."""
         name = hashlib.sha256(data).hexdigest()
         self.call("PUT", f"/v1/datasets/{name}", data=data)
-        config = {"model": MODEL, "datasetSource": {"type": "dataset", "id": name}, **config}
-        return str(self.call("POST", "/v1/jobs", json={"name": "bench", "config": config}).json()["job"]["id"])
+        return {"type": "dataset", "id": name}
+
+    def evaluate(self, job_id: str, **options: Any) -> None:
+        """Have a report made, and wait for it."""
+        path, pause = f"/v1/jobs/{job_id}/evaluations", threading.Event()
+        path += f"/{self.call('POST', path, json=options).json()['evaluation']['id']}"
+        while self.call("GET", path).json()["evaluation"]["status"] != "completed":
+            pause.wait(0.1)
 
     def events(self, job_id: str) -> Iterator[tuple[float, str]]:
         """Yield each event's type, with the time at which it came."""
@@ -93,10 +106,14 @@ class Ours:
             unpack(archive, target)
         return str(target)
 
-    def chat(self, prompt: str, job_id: str | None = None, tokens: int = TOKENS) -> int:
+    def chat(self, prompt: str, job_id: str | None = None) -> int:
         """Ask; return how many tokens the answer had."""
+        return self.answer([{"role": "user", "content": prompt}], job_id)
+
+    def answer(self, messages: list[dict[str, str]], job_id: str | None) -> int:
+        """Have a conversation answered; return how many tokens the answer had."""
         where = {"adapter": {"kind": "final", "jobId": job_id}} if job_id else {"baseModel": MODEL}
-        body = {"messages": [{"role": "user", "content": prompt}], "temperature": 0, "maxTokens": tokens, **where}
+        body = {"messages": messages, "temperature": 0, "maxTokens": TOKENS, **where}
         last = b""
         with self.call("POST", "/v1/inference/chat", json=body, stream=True) as answer:
             for line in answer.iter_lines(chunk_size=1):
@@ -148,10 +165,13 @@ def serve_bare(adapter: str) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from arkor.backend.inference_worker.base import served_dtype
+
     path = str(models_dir() / MODEL)
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
-    plain = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).eval()
-    base = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)
+    dtype = served_dtype(path)
+    plain = AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval()
+    base = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
     model = PeftModel.from_pretrained(base, adapter, adapter_name="a", autocast_adapter_dtype=False).eval()
 
     def rate(rows: int, adapted: list[int]) -> float:
@@ -222,6 +242,24 @@ def compare(ours: Ours, bare: Bare, job_id: str) -> None:
     click.echo(f"llguidance: {token_ms:.2f} ms a token ({share:.1f} % of a bare token), {making_ms:.1f} ms a schema")
 
 
+def reports(ours: Ours, job_id: str) -> None:
+    """The rows of a report, of base and adapter, beside the same questions one after the other."""
+    lines = TICKETS.read_bytes().splitlines(keepends=True)[-ASKED:]
+    conversations = [json.loads(line)["messages"][:-1] for line in lines]
+    options = {"rows": ours.upload(b"".join(lines)), "maxTokens": TOKENS, "retention": False, "check": False}
+    together, in_turn = [], []
+    for _ in range(ROUNDS):
+        began = time.monotonic()
+        ours.evaluate(job_id, **options)
+        together.append(time.monotonic() - began)
+        began = time.monotonic()
+        for messages in conversations:
+            ours.answer(messages, None)
+            ours.answer(messages, job_id)
+        in_turn.append(time.monotonic() - began)
+    show(f"a report of {ASKED} rows (beside one question at a time)", together, in_turn, "s")
+
+
 def while_training(ours: Ours) -> None:
     """A training and a chat: each alone, then both, the cores shared as the backend does."""
     alone = [ours.rate(1, (), "") for _ in range(ROUNDS)]
@@ -271,6 +309,7 @@ def main(adapter: str | None) -> None:
         bare = Bare(ours.adapter_folder(job_id, Path(name) / "adapter"))
         stack.callback(bare.close)
         compare(ours, bare, job_id)
+        reports(ours, job_id)
         while_training(ours)
 
 

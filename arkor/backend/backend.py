@@ -46,6 +46,7 @@ FEATURES = (
     "resume-jobs",
     "evaluations",
     "logprobs",
+    "best-score",
 )
 
 

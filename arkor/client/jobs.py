@@ -16,7 +16,7 @@ from arkor.client.position import EVENT_ID
 from arkor.errors import ConfigError, NotFound
 from arkor.http.transport import path
 from arkor.protocol import wire
-from arkor.protocol.config import JobConfig
+from arkor.protocol.config import BEST_BY_ANSWERS, JobConfig
 from arkor.protocol.jobs import Scope, TrainingJob
 
 MOST_LISTED = 5
@@ -70,6 +70,8 @@ class JobCalls(CapabilityCalls):
         for setting, feature in _NEED_FEATURE.items():
             if getattr(config, setting) not in (None, False):
                 self.require(feature, setting)
+        if config.metric_for_best_model in BEST_BY_ANSWERS:
+            self.require("best-score", f"metric_for_best_model={config.metric_for_best_model!r}")
 
     def get_job(self, scope: Scope, job_id: str) -> TrainingJob:
         """Return a job. Raises NotFound where there is none of that id in the project."""

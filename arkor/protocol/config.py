@@ -31,7 +31,13 @@ ALL_LINEAR = "all-linear"
 DTYPES = ("bfloat16", "float16", "float32")
 SAMPLING_STRATEGIES = ("random", "sequential", "group_by_length")
 FIRST_WEIGHTS = (True, False, "gaussian", "orthogonal")
-BEST_BY = tuple(metric.trainer_key for metric in EVAL_METRICS)
+# What makes an evaluation the best: measured on the tokens of held-out rows, or a score of the answers to them.
+BEST_BY_TOKENS = tuple(metric.trainer_key for metric in EVAL_METRICS if metric.name != "eval_score")
+BEST_BY_ANSWERS = (
+    *("exact_match", "accuracy", "f1", "json_fields", "json_exact", "json_valid", "number_match"),
+    *("chrf", "rouge_l", "call_exact", "call_name"),
+)
+BEST_BY = (*BEST_BY_TOKENS, *(name.removeprefix("eval_") for name in BEST_BY_TOKENS), *BEST_BY_ANSWERS)
 DROPPABLE = ("content", "reasoning_content", "tool_calls", "tools")
 EXCESS_LENGTHS = ("truncate", "drop", "error")
 # What transformers, and the backend, pass to a chat template themselves.
@@ -336,9 +342,10 @@ class JobConfig:
         value=False,
     )
     metric_for_best_model: str | None = _setting(
-        one_of(*BEST_BY, *(name.removeprefix("eval_") for name in BEST_BY)),
-        "what makes an evaluation the best: its `eval_loss`, or `eval_mean_token_accuracy`, the share of the counted "
-        "tokens that are the model's likeliest ones",
+        one_of(*BEST_BY),
+        "what makes an evaluation the best: its `eval_loss`; `eval_mean_token_accuracy`, the share of the counted "
+        "tokens that are the model's likeliest ones; or a score that a report has, of the answers to at most 50 "
+        "held-out rows",
         value="eval_loss",
     )
     greater_is_better: bool | None = _setting(

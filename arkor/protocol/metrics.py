@@ -71,6 +71,7 @@ class LogMetrics:
         grad_norm: L2 norm of the gradient before it was scaled down, dimensionless.
         eval_mean_token_accuracy: share of the counted tokens of the held-out rows that are the model's likeliest ones,
             0 to 1.
+        eval_score: the score of answers to held-out rows that ``metric_for_best_model`` names, 0 to 1.
     """
 
     step: int = 0
@@ -84,6 +85,9 @@ class LogMetrics:
     grad_norm: float | None = _metric("gradient norm", trainer_key="grad_norm", form=".3g", chart="request")
     eval_mean_token_accuracy: float | None = _metric(
         "eval accuracy", unit="share of the tokens", trainer_key="eval_mean_token_accuracy", form=".3f", chart="request"
+    )
+    eval_score: float | None = _metric(
+        "eval score", unit="share of what is right", trainer_key="eval_score", form=".3f", chart="request"
     )
 
 

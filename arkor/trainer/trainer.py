@@ -86,9 +86,10 @@ class Trainer(NotPickled):
         eval_steps: steps between two evaluations, 1 to 1e9; by default there is one at the end, if rows are held out.
         load_best_model_at_end: whether the final adapter is that of the best evaluation; by default it is that of the
             last step. Needs ``eval_steps`` and rows that are held out.
-        metric_for_best_model: what makes an evaluation the best: ``eval_loss`` (the default), or
-            ``eval_mean_token_accuracy``, the share of the counted tokens that are the model's likeliest ones. You may
-            leave out the prefix ``eval_``.
+        metric_for_best_model: what makes an evaluation the best: ``eval_loss`` (the default);
+            ``eval_mean_token_accuracy``, the share of the counted tokens that are the model's likeliest ones; or a
+            score that a report has, such as ``json_fields``. For a score the model answers at most 50 held-out rows at
+            each evaluation. You may leave out the prefix ``eval_``.
         greater_is_better: whether a greater value of that is better; by default False for the loss, else True.
         early_stopping_patience: evaluations in a row that are no better than the best one before them, 1 to 1e6, until
             the training stops and the job completes. By default it does not stop early. Needs ``eval_steps``.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
+from arkor.errors import ConfigError
 from arkor.protocol.config import JobConfig
 from tests.support.attempts import UPLOADED, Events, attempt
 
@@ -73,6 +74,24 @@ def test_the_final_adapter_is_that_of_the_best_evaluation(run: Run) -> None:
     events = run(FALLING, **BEST)
     check_best(events, 6, 1.0)
     assert "endReason" not in events.sent[-1]["metrics"]
+
+
+def test_the_best_evaluation_may_be_the_one_with_the_best_answers(run: Run) -> None:
+    """The model answers held-out rows each time; the first of the best scores counts."""
+    events = run(RISING, metric_for_best_model="chrf", **BEST)
+    scores = {event["step"]: event["evalScore"] for event in events.sent if "evalScore" in event}
+    best = max(scores, key=lambda step: (scores[step], -step))
+    assert list(scores) == [2, 4, 6]
+    assert 0 < scores[best] <= 1
+    metrics = events.sent[-1]["metrics"]
+    assert (metrics["bestStep"], metrics["bestEvalScore"]) == (best, scores[best])
+    assert events.sent[0]["metadata"]["trainRows"] > 0  # the answers left nothing behind that a training minds
+
+
+def test_a_score_that_the_rows_do_not_have_is_refused(run: Run) -> None:
+    """Before the first step."""
+    with pytest.raises(ConfigError, match="metric_for_best_model: the held-out rows have no json_fields"):
+        run(FALLING, metric_for_best_model="json_fields", **BEST)
 
 
 def test_it_may_be_an_earlier_one(run: Run) -> None:

@@ -97,9 +97,9 @@ def load(folder: Path) -> Callable[[], Any]:
     """Load the model anew, in float32: then a batch rounds as a single row does."""
 
     def load() -> Any:
-        from arkor.backend.inference_worker.base import Base
+        from arkor.backend.inference_worker.base import LoadedBase
 
-        base = Base(str(folder))
+        base = LoadedBase(str(folder))
         base._model.float()
         return base
 
@@ -217,10 +217,10 @@ def test_a_row_that_is_to_be_alone_is_the_same_in_company(
     folder: Path, adapter: Callable[[int], str], monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """To the last bit of its logits, in bfloat16, with prompts that are read in pieces and adapters that change."""
-    from arkor.backend.inference_worker.base import Base
+    from arkor.backend.inference_worker.base import LoadedBase
 
     monkeypatch.setattr("arkor.backend.inference_worker.batch.PIECE_TOKENS", piece)
-    base = Base(str(folder))
+    base = LoadedBase(str(folder))
     names = [None, *[base.adapters.load(str(seed), adapter(seed), ()) for seed in (1, 2)]]
 
     def rows(*, alone: bool) -> list[FakeRow]:

@@ -63,6 +63,9 @@ def trained(backend: BackendProcess, tmp_path_factory: pytest.TempPathFactory) -
         project_dir=folder,
         learning_rate=3e-2,
         num_train_epochs=12,
+        eval_steps=36,
+        metric_for_best_model="exact_match",
+        load_best_model_at_end=True,
         lora={"r": 8, "alpha": 16},
     )
     return trainer.wait(timeout=300, check=True)
@@ -103,6 +106,9 @@ def test_a_report_names_the_leaked_row_and_finds_the_trained_adapter(trained: Tr
     assert report.check.is_same, report.check
     assert report.check.tokens == 6 * 6  # with the mark that opens the answer, and the one that ends it
     assert trained.report().to_wire() == report.to_wire()
+    scores = [log.eval_score for log in trained.metrics() if log.eval_score is not None]
+    assert len(scores) == 2
+    assert report.scores[0].values["adapter"] == max(scores)  # the chat engine answers as the trainer measured
 
 
 def test_another_template_is_noticed(

@@ -38,12 +38,12 @@ def expected(folder: Path, ids: list[int], start: int) -> float:
 )
 def test_tokens_are_scored_in_pieces_as_at_once(model_folder: Path, count: int, start: int) -> None:
     """Wherever the pieces of a long text end."""
-    from arkor.backend.inference_worker.base import Base
+    from arkor.backend.inference_worker.base import LoadedBase
     from arkor.backend.inference_worker.scoring import Scoring
 
     said: list[dict[str, Any]] = []
     ids = words(count)
-    scoring = Scoring(lambda **fields: said.append(fields), Base(str(model_folder), "float32"), None, ids, start)
+    scoring = Scoring(lambda **fields: said.append(fields), LoadedBase(str(model_folder), "float32"), None, ids, start)
     while not scoring.done:
         scoring.step()
     (found,) = said

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from arkor.backend.evaluation_worker.questions import Questions
-from arkor.backend.evaluation_worker.rows import choose, job_rows
+from arkor.backend.evaluation_worker.rows import choose_for, job_rows
 from arkor.backend.evaluation_worker.served import check_served
 from arkor.backend.evaluation_worker.server_line import KeptAnswers, ServerLine, ask_all
 from arkor.backend.evaluations.task import REPORT_FILE, REPORT_KIND, Task
@@ -44,7 +44,7 @@ def evaluate(task: Task, line: ServerLine) -> EvaluationReport:
     from arkor.backend.training_worker.model import load_tokenizer
 
     rows = job_rows(task)
-    chosen = choose(task, rows) if task.options.limit else None
+    chosen = choose_for(task, rows) if task.options.limit else None
     tokenizer = load_tokenizer(task.model_path)
     check = _check(task, rows, tokenizer, line) if task.options.check else None
     questions = Questions(task, tokenizer, () if chosen is None else chosen.asked)

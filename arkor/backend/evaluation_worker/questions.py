@@ -39,7 +39,7 @@ class Questions:
         self._rows = rows
         self._candidates = task.candidates
         self._tool_style = Prompts(tokenizer).tool_style
-        self.max_tokens = task.options.max_tokens or _room(tokenizer, rows)
+        self.max_tokens = task.options.max_tokens or room(tokenizer, rows)
         self._retention = retention_questions() if _asks_retention(task, tokenizer) else []
         self.asked = [*self._of_rows(), *self._of_retention()]
 
@@ -81,7 +81,7 @@ class Questions:
     def _of_rows(self) -> list[Asked]:
         found = []
         for row in self._rows:
-            request = {**self._request(row), "temperature": 0, "maxTokens": self.max_tokens}
+            request = request_of(row, self._tool_style, self.max_tokens)
             size = len(row.prompt or "") + sum(len(str(turn)) for turn in row.question.messages)
             found += [Asked(_key(str(row.number), one), one, request, size) for one in self._candidates]
         return found
@@ -93,18 +93,6 @@ class Questions:
             request = {"messages": messages, "temperature": 0, "maxTokens": _RETENTION_TOKENS}
             found += [Asked(_key(one.id, who), who, request, len(one.question)) for who in self._of_two]
         return found
-
-    def _request(self, row: AskedRow) -> dict[str, Any]:
-        if row.prompt is not None:
-            return {"prompt": row.prompt}
-        offered = {"tools": row.question.tools, **self._choice(row)} if row.question.tools else {}
-        return {"messages": row.question.messages, **offered}
-
-    def _choice(self, row: AskedRow) -> dict[str, str]:
-        """Return how a model is offered its tools: as it was in training."""
-        if self._tool_style is ToolStyle.TAGGED:
-            return {}
-        return {"toolChoice": "required" if row.question.expected_calls else "none"}
 
     def _answers(self, name: str, candidates: Sequence[str], replies: Replies) -> dict[str, Answered]:
         """Return what each candidate answered; nothing, if one of them was refused the question."""
@@ -122,7 +110,24 @@ def _answered(answer: Mapping[str, Any]) -> Answered:
     return Answered(text=answer["text"], calls=tuple(answer["calls"]), finish_reason=answer["finishReason"])
 
 
-def _room(tokenizer: Any, rows: Sequence[AskedRow]) -> int:
+def request_of(row: AskedRow, tool_style: ToolStyle, max_tokens: int) -> dict[str, Any]:
+    """Return the question that a row asks, as the fields of a chat, or of a completion.
+
+    Args:
+        row: the row.
+        tool_style: the model's; its tools are offered as in training.
+        max_tokens: longest answer in tokens.
+    """
+    limits = {"temperature": 0, "maxTokens": max_tokens}
+    if row.prompt is not None:
+        return {"prompt": row.prompt, **limits}
+    offered: dict[str, Any] = {"tools": row.question.tools} if row.question.tools else {}
+    if row.question.tools and tool_style is not ToolStyle.TAGGED:
+        offered["toolChoice"] = "required" if row.question.expected_calls else "none"
+    return {"messages": row.question.messages, **offered, **limits}
+
+
+def room(tokenizer: Any, rows: Sequence[AskedRow]) -> int:
     """Return how long an answer may be: twice the longest expected one, within bounds."""
     texts = [row.question.expected + "".join(map(str, row.question.expected_calls)) for row in rows]
     longest = max((len(tokenizer(text)["input_ids"]) for text in texts), default=0)

@@ -67,32 +67,40 @@ def job_rows(task: Task) -> Rows:
     return load_rows(spec, sources=sources)
 
 
-def choose(task: Task, rows: Rows) -> Chosen:
-    """Choose the rows that are asked.
+def choose_for(task: Task, rows: Rows) -> Chosen:
+    """Choose the rows that an evaluation asks. See ``choose``."""
+    named = None if task.options.rows == HELD_OUT else _named_rows(task)
+    return choose(rows, named, limit=task.options.limit, is_raw=task.prompt_form == "raw")
+
+
+def choose(rows: Rows, named: RowSet | None, *, limit: int, is_raw: bool) -> Chosen:
+    """Choose rows to ask, without those that the training had.
 
     Args:
-        task: the evaluation.
         rows: those of the job.
+        named: the rows to choose from; None for those that the job held out.
+        limit: how many at most, 0 or more.
+        is_raw: whether the training saw plain text.
 
     Raises:
         DatasetError: there are no such rows, or none of them asks anything.
     """
-    asked_of = rows.eval if task.options.rows == HELD_OUT else _named_rows(task)
+    asked_of = rows.eval if named is None else named
     if not len(asked_of.rows):
         raise DatasetError(rows.train.source, "the job held no rows out: name the rows to ask, or train with some")
-    candidates, left_out = _questions(asked_of, is_raw=task.prompt_form == "raw")
+    candidates, left_out = _questions(asked_of, is_raw=is_raw)
     if not candidates:
         raise DatasetError(asked_of.source, "has no row that asks anything: plain text has no answer to compare")
     seen = _Seen.of(rows.train, candidates)
     fresh = [row for row in candidates if _digest(row.question) not in seen.rows]
-    asked = _sample(fresh, task.options.limit)
-    if not asked and task.options.limit:
+    asked = _sample(fresh, limit)
+    if not asked and limit:
         raise DatasetError(asked_of.source, f"all of its {len(candidates)} rows are rows that the job trained on")
     return Chosen(
         asked,
         RowsAsked(
             source="" if asked_of.source in _UPLOADED else asked_of.source,
-            is_held_out=task.options.rows == HELD_OUT,
+            is_held_out=named is None,
             available=len(asked_of.rows),
             asked=len(asked),
             leaked=_shared(candidates, seen.rows, _digest)[:_MOST_NAMED],

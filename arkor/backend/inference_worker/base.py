@@ -7,11 +7,12 @@ import logging
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from arkor.backend.inference.prompts import Prompts
 from arkor.backend.inference_worker.adapters import Adapters
@@ -29,12 +30,25 @@ _AMPLE = 4  # times what a model takes in float32
 _ATTENTION = frozenset({"full_attention", "sliding_attention"})
 
 
+class UsesAdapters(Protocol):
+    """Says which rows of a call use which adapter."""
+
+    def use(self, rows: Sequence[str | None], *, once: bool = False) -> None:
+        """As ``Adapters.use``."""
+
+    def is_lone(self, name: str | None) -> bool:
+        """As ``Adapters.is_lone``."""
+        ...
+
+
 class Base:
     """A base model, its tokenizer and its adapters. Not thread-safe.
 
     Args:
-        path: a folder, or the id of a model in the hub's cache.
-        dtype: the number type of its weights, as torch names it; None for the one that it answers best in.
+        model: of transformers.
+        tokenizer: of transformers.
+        adapters: what it was fine-tuned to.
+        dtype: the number type of its weights, as torch names it.
 
     Attributes:
         dtype: the number type of its weights.
@@ -46,30 +60,26 @@ class Base:
         stop_ids: the tokens that end an answer.
         is_joinable: whether its caches are keys and values only, so that they can be cut and joined.
         max_rows: how many answers can be made at the same time.
-
-    Raises:
-        OSError, ValueError: it cannot be loaded.
     """
 
-    def __init__(self, path: str, dtype: str | None = None) -> None:
-        began = time.monotonic()
-        config = AutoConfig.from_pretrained(path)
-        self.dtype = dtype or served_dtype(path)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer = AutoTokenizer.from_pretrained(path)
-        self._model = (
-            AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, self.dtype)).to(self._device).eval()
-        )
-        text = config.get_text_config()
+    def __init__(self, model: Any, tokenizer: Any, adapters: UsesAdapters, dtype: str) -> None:
+        self._model = model
+        self._device = model.device
+        self.dtype = dtype
+        self.tokenizer = tokenizer
+        self.adapters = adapters
+        text = model.config.get_text_config()
         self.context: int | None = getattr(text, "max_position_embeddings", None)
         self.prompts = Prompts(self.tokenizer, context=self.context)
         self.stop_ids = _stop_ids(self._model, self.tokenizer) | self.prompts.end_ids
         self.grammars = Grammars(self.tokenizer, text.vocab_size, self.stop_ids)
-        self.adapters = Adapters(self._model)
         # Only a cache that is keys and values can be put together from those of several rows.
         self.is_joinable = set(getattr(text, "layer_types", None) or ["full_attention"]) <= _ATTENTION
         self.max_rows = MAX_ROWS if self.is_joinable else 1
-        log.info("%s loaded in %s in %.1f s", path, self.dtype, time.monotonic() - began)
+
+    def without_gradients(self) -> AbstractContextManager[None]:
+        """Return what the model is called in."""
+        return torch.inference_mode()  # type: ignore[no-any-return]
 
     @functools.cached_property
     def escaped_prompts(self) -> Prompts:
@@ -99,7 +109,6 @@ class Base:
                 "included: shorten the messages.",
             )
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed
     def forward(
         self,
         ids_B_T: Sequence[Sequence[int]],  # noqa: N803
@@ -132,11 +141,11 @@ class Base:
         if padding is not None and any(padding):
             places = torch.arange(cache.get_seq_length() + ids.shape[1], device=self._device)
             how["attention_mask"] = (places[None, :] >= torch.tensor(padding, device=self._device)[:, None]).long()
-        output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **how)
+        with self.without_gradients():
+            output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **how)
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed
     def forward_all(
         self,
         ids_T: Sequence[int],  # noqa: N803
@@ -157,9 +166,36 @@ class Base:
         """
         self.adapters.use([adapter], once=True)
         ids, places = (torch.tensor(values, device=self._device, dtype=torch.long) for values in (ids_T, kept))
-        output = self._model(input_ids=ids[None], past_key_values=cache, use_cache=True, logits_to_keep=places)
+        with self.without_gradients():
+            output = self._model(input_ids=ids[None], past_key_values=cache, use_cache=True, logits_to_keep=places)
         logits: torch.Tensor = output.logits[0].float()
         return logits
+
+
+class LoadedBase(Base):
+    """A base model that is loaded for chats.
+
+    Args:
+        path: a folder, or the id of a model in the hub's cache.
+        dtype: the number type of its weights, as torch names it; None for the one that it answers best in.
+
+    Attributes:
+        adapters: those that it has loaded.
+
+    Raises:
+        OSError, ValueError: it cannot be loaded.
+    """
+
+    adapters: Adapters
+
+    def __init__(self, path: str, dtype: str | None = None) -> None:
+        began = time.monotonic()
+        dtype = dtype or served_dtype(path)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).to(device).eval()
+        super().__init__(model, tokenizer, Adapters(model), dtype)
+        log.info("%s loaded in %s in %.1f s", path, dtype, time.monotonic() - began)
 
 
 def served_dtype(path: str) -> str:

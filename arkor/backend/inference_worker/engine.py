@@ -16,7 +16,7 @@ import torch
 
 from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference_worker.answering import make_choices, prompt_ids
-from arkor.backend.inference_worker.base import Base, memory_bytes
+from arkor.backend.inference_worker.base import Base, LoadedBase, memory_bytes
 from arkor.backend.inference_worker.batch import Batch
 from arkor.backend.inference_worker.choices import Choices
 from arkor.backend.inference_worker.rows import Row, Say
@@ -70,7 +70,7 @@ class Question:
 class _Lane:
     """A base model and the answers it is making."""
 
-    base: Base
+    base: LoadedBase
     batch: Batch
     ids: dict[Any, Choices | Scoring] = attrs.Factory(dict)
 
@@ -267,9 +267,9 @@ class Engine:
         self._say(id=question_id, error={"status": exc.status, "message": exc.error})
 
 
-def _load(path: str, dtype: str | None) -> Base:
+def _load(path: str, dtype: str | None) -> LoadedBase:
     try:
-        return Base(path, dtype)
+        return LoadedBase(path, dtype)
     except (OSError, ValueError) as exc:
         log.exception("A model cannot be loaded")
         raise Refusal(500, f"The model {path} cannot be loaded: {_first_line(exc)}") from exc

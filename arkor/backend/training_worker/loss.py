@@ -9,7 +9,7 @@ of a small model is a third of the work, and less than half of the tokens count,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,11 +40,16 @@ class _Sums:
 
 
 class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
-    """An ``SFTTrainer`` for one device, whose evaluations weigh each counted token the same."""
+    """An ``SFTTrainer`` for one device, whose evaluations weigh each counted token the same.
+
+    Attributes:
+        score: measures the answers of the model as it is, in an evaluation; None if it is not asked for.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._evaluated = _Sums()
+        self.score: Callable[[], float] | None = None
 
     def evaluation_loop(self, *arguments: Any, metric_key_prefix: str = "eval", **options: Any) -> Any:
         """Evaluate.
@@ -58,6 +63,9 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         if self._evaluated.tokens:
             output.metrics[f"{metric_key_prefix}_loss"] = self._evaluated.loss / self._evaluated.tokens
             output.metrics[f"{metric_key_prefix}_{_ACCURACY}"] = self._evaluated.correct / self._evaluated.tokens
+        if self.score is not None:
+            with self.compute_loss_context_manager():
+                output.metrics[f"{metric_key_prefix}_score"] = self.score()
         return_free_memory()
         return output
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from arkor.backend.training_worker.limits.device import Device
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.protocol.config import SETTINGS, JobConfig
+from arkor.protocol.config import BEST_BY_ANSWERS, SETTINGS, JobConfig
 
 DRY_RUN_STEPS = 2
 _EVAL_BATCH_FACTOR = 2  # no gradients are kept
@@ -94,8 +94,16 @@ def best_by(config: JobConfig) -> tuple[str, bool]:
 
     The prefix may be left out, as in transformers.
     """
+    if score_of(config) is not None:
+        return "eval_score", config.greater_is_better is not False
     metric = "eval_" + config.value("metric_for_best_model").removeprefix("eval_")
     return metric, metric != "eval_loss" if config.greater_is_better is None else config.greater_is_better
+
+
+def score_of(config: JobConfig) -> str | None:
+    """Return the score of answers by which evaluations are compared; None if they are compared by tokens."""
+    metric = config.metric_for_best_model
+    return metric if metric in BEST_BY_ANSWERS else None
 
 
 def computes_twice(config: JobConfig, device: Device) -> bool:

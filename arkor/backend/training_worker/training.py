@@ -17,6 +17,7 @@ from arkor.backend import models
 from arkor.backend.jobs import checkpoints
 from arkor.backend.training_worker import artifacts, model, settings
 from arkor.backend.training_worker.advice import advice
+from arkor.backend.training_worker.answers import AnswerScore
 from arkor.backend.training_worker.best import Best, Rule
 from arkor.backend.training_worker.examples.cache import ExampleCache
 from arkor.backend.training_worker.examples.data import Data, prepare_data
@@ -28,7 +29,7 @@ from arkor.backend.training_worker.preparing import PreparingReport
 from arkor.backend.training_worker.progress import Progress, replay
 from arkor.backend.training_worker.provenance import Provenance, provenance_of
 from arkor.backend.training_worker.reporter import Reporter
-from arkor.backend.training_worker.rows.load import fetch_rows
+from arkor.backend.training_worker.rows.load import fetch_rows, load_rows
 from arkor.backend.training_worker.rows.phases import tell_nobody
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
@@ -67,6 +68,12 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
     if not memory.is_ample:
         trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
+    score = settings.score_of(spec.config)
+    if score is not None and data.eval:
+        rows, is_raw = load_rows(spec, sources=sources), data.prompt_form == "raw"
+        trainer.score = AnswerScore(
+            score, trainer.model, tokenizer, spec.config, rows, is_raw=is_raw, check=stop.check
+        ).measure
     base = models.origin_of(spec.config.model, model_path)
     made_by = provenance_of(spec, base, tokenizer, device, data, **sources.described())
     best = Best(Rule.of(spec.config), spec.checkpoints_dir / checkpoints.BEST, made_by)

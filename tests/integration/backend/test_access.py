@@ -51,6 +51,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "resume-jobs",
             "evaluations",
             "logprobs",
+            "best-score",
         ],
     }
 

@@ -15,6 +15,7 @@ from arkor.evaluation.json_answers import MOST_FIELDS
 from arkor.evaluation.labels import OTHER, Labels, confusion, macro_f1
 from arkor.evaluation.own_scores import own_scorer
 from arkor.evaluation.scorers import SCORERS, find_scorers, named_scorers
+from arkor.protocol.config import BEST_BY_ANSWERS
 
 
 def case(expected: str = "", answer: str = "", row: int = 1, **more: Any) -> Case:
@@ -101,6 +102,11 @@ def test_each_field_of_json_has_a_score() -> None:
     cases = scored([attrs.evolve(row, answers=answers) for row in rows], [SCORERS["json"]])
     values = {score.name: score.values for score in compared(cases, SCORERS["json"], ["base", "adapter"])}
     assert values["json_field.kind"] == values["json_field.size"] == {"base": 0, "adapter": 0.5}
+
+
+def test_every_score_can_make_an_evaluation_the_best() -> None:
+    """The settings of a job know the names of the scorers' metrics, which they cannot import."""
+    assert sorted(BEST_BY_ANSWERS) == sorted(name for scorer in SCORERS.values() for name in scorer.labels)
 
 
 def test_calls_are_compared_by_name_and_arguments() -> None:

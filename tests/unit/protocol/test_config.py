@@ -12,7 +12,7 @@ import pytest
 
 from arkor.client.stream import ReconnectPolicy
 from arkor.errors import ConfigError
-from arkor.protocol.config import JobConfig, LoraConfig
+from arkor.protocol.config import BEST_BY, JobConfig, LoraConfig
 from arkor.protocol.wire import wire_name
 from arkor.text import short_repr
 
@@ -109,9 +109,9 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "excess_length": (["truncate", "drop", "error"], ["cut", "", 3, True, ["drop"]], "one of truncate, drop, error"),
     "load_best_model_at_end": ([True, False], NOT_FLAG, "True or False"),
     "metric_for_best_model": (
-        ["eval_loss", "loss", "eval_mean_token_accuracy", "mean_token_accuracy"],
-        ["accuracy", "", 3, True],
-        "one of eval_loss, eval_mean_token_accuracy, loss, mean_token_accuracy",
+        ["eval_loss", "loss", "eval_mean_token_accuracy", "mean_token_accuracy", "json_fields", "f1"],
+        ["acuracy", "", 3, True],
+        f"one of {', '.join(BEST_BY)}",
     ),
     "greater_is_better": ([True, False], NOT_FLAG, "True or False"),
     "early_stopping_patience": ([1, 10**6], [0, -1, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from arkor.backend.evaluation_worker.rows import choose, job_rows
+from arkor.backend.evaluation_worker.rows import choose_for, job_rows
 from arkor.backend.evaluations.task import Task
 from arkor.errors import DatasetError
 from arkor.evaluation.parts import LeftOut, SharedRow
@@ -64,7 +64,7 @@ def task(
 
 def chosen(made: Task) -> Any:
     """Return the rows that an evaluation asks."""
-    return choose(made, job_rows(made))
+    return choose_for(made, job_rows(made))
 
 
 FORMS: dict[str, Callable[[str, str], dict[str, Any]]] = {

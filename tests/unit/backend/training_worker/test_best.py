@@ -57,6 +57,8 @@ def test_a_greater_value_is_better_if_the_rule_says_so() -> None:
         ({}, "eval_loss", False),
         ({"metric_for_best_model": "loss"}, "eval_loss", False),
         ({"metric_for_best_model": "mean_token_accuracy"}, "eval_mean_token_accuracy", True),
+        ({"metric_for_best_model": "json_fields"}, "eval_score", True),
+        ({"metric_for_best_model": "f1", "greater_is_better": False}, "eval_score", False),
         ({"metric_for_best_model": "eval_mean_token_accuracy"}, "eval_mean_token_accuracy", True),
         ({"greater_is_better": True}, "eval_loss", True),
         (
