@@ -12,6 +12,7 @@ It needs the ``local`` extra, trains on this machine's own backend, and takes ab
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import shutil
@@ -21,7 +22,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -35,10 +36,14 @@ from arkor.backend.jobs.job_folder import uploaded_rows
 from arkor.backend.models.catalogue import models_dir
 from arkor.backend.settings import Settings
 from arkor.backend.training_worker.model import load_tokenizer
+from arkor.evaluation.parts import ServedCheck
 from arkor.evaluation.statistics import BETTER, mean_interval, verdict_of
 from arkor.protocol.config import JobConfig
 from arkor.protocol.evaluations import ADAPTER, BASE, EvaluationOptions
 from arkor.serving.refusal import Refusal
+
+if TYPE_CHECKING:
+    from arkor.backend.evaluation_worker.server_line import ServerLine
 
 MODEL = "smollm2-135m"
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -79,87 +84,106 @@ def same_quality() -> bool:
     return good
 
 
+class Chats:
+    """The chat engine, in this process. What was asked once is not computed again."""
+
+    def __init__(self) -> None:
+        self._engine = Engine(self._hear)
+        self._replies: list[Future[Any]] = []
+        self._known: dict[str, Future[Any]] = {}
+        threading.Thread(target=self._engine.run, daemon=True).start()
+
+    def ask(self, kind: str, base: str, adapter: str | None, dtype: str, **fields: Any) -> Future[Any]:
+        """Ask for the score of tokens, or for a rendered prompt; see ``ServerLine.send``."""
+        key = json.dumps([kind, base, adapter, dtype, fields])
+        if key not in self._known:
+            self._known[key] = reply = Future[Any]()
+            self._replies.append(reply)
+            question = Question(
+                len(self._replies) - 1,
+                base,
+                None if adapter is None else (adapter, adapter),
+                read_request(fields["request"]) if kind == "render" else None,
+                score=(fields["ids"], fields["start"]) if kind == "score" else None,
+                renders=kind == "render",
+                dtype=dtype,
+            )
+            self._engine.ask(question)
+        return self._known[key]
+
+    def _hear(self, **said: Any) -> None:
+        reply = self._replies[said["id"]]
+        if "error" in said:
+            reply.set_exception(Refusal(said["error"]["status"], said["error"]["message"]))
+        elif "rendered" in said:
+            reply.set_result({"rendered": said["rendered"]["ids"]})
+        else:
+            reply.set_result(said)
+
+
 class Line:
-    """The chat engine, in this process, as the process of an evaluation asks the server.
+    """The engine, as the process of an evaluation asks the server.
 
     Args:
-        engine: answers.
-        replies: what it said, by the questions' numbers.
+        chats: the engine.
         base: the base model's folder.
         adapter: the adapter's folder.
         dtype: the number type of what is asked in none.
     """
 
-    def __init__(self, engine: Engine, replies: dict[int, Future[Any]], base: Path, adapter: Path, dtype: str) -> None:
-        self._engine, self._replies = engine, replies
-        self._base, self._adapter, self._dtype = str(base), (str(adapter), str(adapter)), dtype
+    def __init__(self, chats: Chats, base: Path, adapter: Path, dtype: str) -> None:
+        self._chats, self._base, self._adapter, self._dtype = chats, str(base), str(adapter), dtype
 
-    def send(self, kind: str, *, candidate: str, **fields: Any) -> Future[Mapping[str, Any]]:
+    def send(self, kind: str, *, candidate: str, dtype: str | None = None, **fields: Any) -> Future[Mapping[str, Any]]:
         """Ask; see ``ServerLine.send``."""
-        number, reply = len(self._replies), Future[Any]()
-        self._replies[number] = reply
-        question = Question(
-            number,
-            self._base,
-            self._adapter if candidate == ADAPTER else None,
-            read_request(fields["request"]) if kind == "render" else None,
-            score=(fields["ids"], fields["start"]) if kind == "score" else None,
-            renders=kind == "render",
-            dtype=fields.get("dtype") or self._dtype,
-        )
-        self._engine.ask(question)
-        return reply
+        adapter = self._adapter if candidate == ADAPTER else None
+        return self._chats.ask(kind, self._base, adapter, dtype or self._dtype, **fields)
+
+
+class Checks:
+    """Checks of 20 checkpoints of a training.
+
+    Args:
+        folder: for what is written.
+    """
+
+    ways = ("as it is", "another template", "another adapter", "half the scale")
+
+    def __init__(self, folder: Path) -> None:
+        split = {"eval_fraction": 0.025}
+        self._folder, self._chats, self._base = folder, Chats(), models_dir() / MODEL
+        self._result = train(TICKETS, seed=3, dataset_split=split, eval_steps=EVERY, save_steps=EVERY)
+        self._losses = {log.step: log.eval_loss for log in self._result.metrics() if log.eval_loss is not None}
+        self._adapters = {path.name: path for path in self._result.download(folder / "checkpoints")}
+        questions = LocalDataset(LABELS, columns={"question": "prompt", "intent": "completion"})
+        self._other = next(iter(train(questions, max_steps=20, dataset_split=split).download(folder / "other")))
+        self._other_base = with_other_template(self._base, folder)
+
+    def make(self, way: str, step: int, dtype: str) -> ServedCheck:
+        """Check the checkpoint of a step, as it is or in a way that is wrong."""
+        right = self._adapters[f"checkpoint-{step}"]
+        base = self._other_base if way == "another template" else self._base
+        adapter = self._other if way == "another adapter" else right
+        adapter = with_half_the_scale(right, self._folder) if way == "half the scale" else adapter
+        loss = self._losses[step]
+        assert loss is not None  # it was evaluated
+        task, line = task_of(self._result, base, self._folder, loss), Line(self._chats, base, adapter, dtype)
+        found = check_served(task, job_rows(task), load_tokenizer(str(base)), cast("ServerLine", line))
+        assert found is not None  # rows are held out
+        return found
 
 
 def served() -> bool:
-    """Check 20 checkpoints, each as it is and in three ways that are wrong; say whether all were told apart."""
-    split = {"eval_fraction": 0.05}
-    result = train(TICKETS, seed=3, dataset_split=split, eval_steps=EVERY, save_steps=EVERY)
-    questions = LocalDataset(LABELS, columns={"question": "prompt", "intent": "completion"})
-    other = train(questions, max_steps=20, dataset_split=split)
-    losses = {log.step: log.eval_loss for log in result.metrics() if log.eval_loss is not None}
-    replies: dict[int, Future[Any]] = {}
-
-    def heard(id: int, **said: Any) -> None:  # the engine's word
-        if "error" in said:
-            replies[id].set_exception(Refusal(said["error"]["status"], said["error"]["message"]))
-        elif "rendered" in said:
-            replies[id].set_result({"rendered": said["rendered"]["ids"]})
-        elif "scored" in said:
-            replies[id].set_result(said)
-
-    engine = Engine(heard)
-    threading.Thread(target=engine.run, daemon=True).start()
-    good = True
+    """Make the checks; say whether all were right."""
+    steps, good = range(EVERY, STEPS + 1, EVERY), True
     with tempfile.TemporaryDirectory() as name:
-        folder, base = Path(name), models_dir() / MODEL
-        wrong_base, wrong_adapter = with_other_template(base, folder), next(iter(other.download(folder / "other")))
-        folders = {path.name: path for path in result.download(folder / "checkpoints")}
-        for dtype in TOLERANCES:
-            same = dict.fromkeys(("as it is", "another template", "another adapter", "half the scale"), 0)
-            farthest = 0.0
-            for step in range(EVERY, STEPS + 1, EVERY):
-                adapter = folders[f"checkpoint-{step}"]
-                ways = {
-                    "as it is": (base, adapter),
-                    "another template": (wrong_base, adapter),
-                    "another adapter": (base, wrong_adapter),
-                    "half the scale": (base, with_half_the_scale(adapter, folder)),
-                }
-                for way, files in ways.items():
-                    task = task_of(result, files[0], folder, losses[step])
-                    line: Any = Line(engine, replies, *files, dtype)
-                    found = check_served(task, job_rows(task), load_tokenizer(str(files[0])), line)
-                    assert found is not None
-                    same[way] += found.is_same
-                    farthest = max(farthest, found.difference) if way == "as it is" else farthest
-            for way, count in same.items():
-                click.echo(f"{dtype:9} {way:17} the same {count:2} of {STEPS // EVERY}")
-                good &= count == (STEPS // EVERY if way == "as it is" else 0)
-            click.echo(
-                f"{dtype:9} farthest apart, as it is: {farthest:.2e} nats a token; tolerance {TOLERANCES[dtype]}"
-            )
-    engine.close()
+        checks = Checks(Path(name))
+        for dtype, way in itertools.product(TOLERANCES, Checks.ways):
+            found = [checks.make(way, step, dtype) for step in steps]
+            count, apart = sum(one.is_same for one in found), [one.difference for one in found]
+            good &= count == (len(steps) if way == Checks.ways[0] else 0)
+            between = f"{min(apart):.1e} to {max(apart):.1e} nats a token apart"
+            click.echo(f"{dtype:9} {way:17} the same {count:2} of {len(steps)}, {between}")
     return good
 
 

@@ -7,16 +7,15 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.evaluation_worker.rows import AskedRow
 from arkor.backend.evaluation_worker.server_line import Asked
 from arkor.backend.evaluations.task import Task
-from arkor.backend.inference.prompts import Prompts, ToolStyle
+from arkor.backend.inference.prompts import Prompts
+from arkor.backend.training_worker.rows.asked import AskedRow, request_of, room
 from arkor.evaluation.cases import Answered, Case
 from arkor.evaluation.parts import LeftOut, RowsAsked
 from arkor.evaluation.retention import RetentionQuestion, questions as retention_questions
 from arkor.protocol.evaluations import ADAPTER
 
-_SHORTEST, _LONGEST = 16, 512  # tokens of an answer, if nobody says how long one may be
 _RETENTION_TOKENS = 32
 
 Replies = Mapping[str, Mapping[str, Any]]
@@ -108,30 +107,6 @@ def _key(name: str, candidate: str) -> str:
 
 def _answered(answer: Mapping[str, Any]) -> Answered:
     return Answered(text=answer["text"], calls=tuple(answer["calls"]), finish_reason=answer["finishReason"])
-
-
-def request_of(row: AskedRow, tool_style: ToolStyle, max_tokens: int) -> dict[str, Any]:
-    """Return the question that a row asks, as the fields of a chat, or of a completion.
-
-    Args:
-        row: the row.
-        tool_style: the model's; its tools are offered as in training.
-        max_tokens: longest answer in tokens.
-    """
-    limits = {"temperature": 0, "maxTokens": max_tokens}
-    if row.prompt is not None:
-        return {"prompt": row.prompt, **limits}
-    offered: dict[str, Any] = {"tools": row.question.tools} if row.question.tools else {}
-    if row.question.tools and tool_style is not ToolStyle.TAGGED:
-        offered["toolChoice"] = "required" if row.question.expected_calls else "none"
-    return {"messages": row.question.messages, **offered, **limits}
-
-
-def room(tokenizer: Any, rows: Sequence[AskedRow]) -> int:
-    """Return how long an answer may be: twice the longest expected one, within bounds."""
-    texts = [row.question.expected + "".join(map(str, row.question.expected_calls)) for row in rows]
-    longest = max((len(tokenizer(text)["input_ids"]) for text in texts), default=0)
-    return min(max(_SHORTEST, 2 * longest), _LONGEST)
 
 
 def _asks_retention(task: Task, tokenizer: Any) -> bool:

@@ -10,12 +10,11 @@ from typing import Any
 import attrs
 import torch
 
-from arkor.backend.evaluation_worker.questions import request_of, room
-from arkor.backend.evaluation_worker.rows import AskedRow, choose
 from arkor.backend.inference.request import ChatRequest, read_completion, read_request
 from arkor.backend.inference_worker.answering import make_choices, prompt_ids
 from arkor.backend.inference_worker.base import Base
 from arkor.backend.inference_worker.batch import Batch
+from arkor.backend.training_worker.rows.asked import AskedRow, choose, request_of, room
 from arkor.backend.training_worker.rows.load import Rows
 from arkor.errors import ConfigError
 from arkor.evaluation.cases import Answered, Case
