@@ -43,7 +43,7 @@ from arkor.protocol.evaluations import ADAPTER, BASE, EvaluationOptions
 from arkor.serving.refusal import Refusal
 
 if TYPE_CHECKING:
-    from arkor.backend.evaluation_worker.server_line import ServerLine
+    from arkor.backend.task_worker.server_line import ServerLine
 
 MODEL = "smollm2-135m"
 EXAMPLES = Path(__file__).parents[1] / "examples"

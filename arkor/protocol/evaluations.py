@@ -14,7 +14,8 @@ from arkor.errors import ConfigError
 from arkor.options import known_options, unknown_option
 from arkor.protocol import wire
 from arkor.protocol.checks import FLAG, Check, whole
-from arkor.protocol.jobs import TERMINAL_STATUSES, AdapterRef, JobStatus
+from arkor.protocol.jobs import AdapterRef
+from arkor.protocol.tasks import JobTask
 from arkor.text import short_repr
 
 HELD_OUT = "held_out"
@@ -147,10 +148,6 @@ def evaluation_to_wire(given: Any) -> dict[str, Any] | None:
     return EvaluationOptions.from_wire(options).to_wire()
 
 
-def _count(value: Any) -> int:
-    return wire.whole_number(value) or 0
-
-
 def _options(value: Any) -> EvaluationOptions:
     """Read the options that a backend sends back; those of a newer version stand for the defaults."""
     if isinstance(value, EvaluationOptions):
@@ -162,51 +159,11 @@ def _options(value: Any) -> EvaluationOptions:
 
 
 @attrs.frozen(kw_only=True)
-class Evaluation:
-    """An evaluation, as the backend describes it.
+class Evaluation(JobTask):
+    """An evaluation, as the backend describes it; ``JobTask`` has its attributes.
 
     Attributes:
-        id: the backend's id.
-        job_id: the job whose adapter is evaluated.
-        status: ``queued`` (also until the job has completed), ``running``, ``completed``, ``failed`` or ``cancelled``.
         options: what was asked for.
-        done: answers so far, 0 or more.
-        total: all answers that are needed; 0 until that is known.
-        error: why it failed or was cancelled, or None.
-        verdict: what the report says first, once it is completed; empty if only the check was made.
-        check: whether the served adapter is the trained one, as the report has it; empty if that was not checked.
-        artifact: the name of the artifact with the report; None if there is none.
-        created_at: ISO 8601, UTC.
-        started_at: ISO 8601, UTC, or None.
-        completed_at: ISO 8601, UTC, or None: when it ended, however it ended.
-        extra: fields this version does not know.
     """
 
-    id: str = attrs.field(converter=wire.text)
-    job_id: str = attrs.field(default="", converter=wire.text)
-    status: str = attrs.field(default=JobStatus.QUEUED.value, converter=wire.text)
     options: EvaluationOptions = attrs.field(factory=EvaluationOptions, converter=_options)
-    done: int = attrs.field(default=0, converter=_count)
-    total: int = attrs.field(default=0, converter=_count)
-    error: str | None = attrs.field(default=None, converter=wire.optional_text)
-    verdict: str = attrs.field(default="", converter=wire.text)
-    check: Mapping[str, Any] = attrs.field(factory=dict, converter=wire.mapping, hash=False)
-    artifact: str | None = attrs.field(default=None, converter=wire.optional_text)
-    created_at: str = attrs.field(default="", converter=wire.text)
-    started_at: str | None = attrs.field(default=None, converter=wire.optional_text)
-    completed_at: str | None = attrs.field(default=None, converter=wire.optional_text)
-    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether it has ended: completed, failed or cancelled."""
-        return self.status in TERMINAL_STATUSES
-
-    @classmethod
-    def from_wire(cls, body: Mapping[str, Any]) -> Evaluation:
-        """Read an evaluation as the backend sent it."""
-        return cls(**wire.known_fields(cls, {"id": "", **body}))
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the evaluation as the JSON object that travels."""
-        return {**wire.to_wire(self), "options": self.options.to_wire()}

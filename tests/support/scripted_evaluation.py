@@ -61,12 +61,12 @@ def report(task: Task) -> None:
     content = json.dumps(made.to_wire()).encode()
     (task.folder / REPORT_FILE).write_bytes(content)
     if task.options.is_check_only:
-        say(report={"verdict": "", "check": None})
+        say(made={"verdict": "", "check": None})
         return
     tar = task.artifacts_folder / f"{task.artifact}.tar"
     tar.write_bytes(content)
     artifact = Artifact(name=task.artifact, kind=REPORT_KIND, size_bytes=len(content), sha256=sha256_of(tar))
-    say(report={"verdict": made.verdict, "check": None, "artifact": artifact.to_wire()})
+    say(made={"verdict": made.verdict, "check": None, "artifact": artifact.to_wire()})
 
 
 def main() -> None:

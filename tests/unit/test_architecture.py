@@ -36,12 +36,12 @@ BACKEND_FLOORS = (
     ("backend.training_worker.examples", "backend.training_worker.limits"),
     (
         *("backend.jobs", "backend.inference_worker", "backend.training_worker"),
-        *("backend.evaluations", "backend.evaluation_worker"),
+        *("backend.tasks", "backend.task_worker", "backend.evaluations", "backend.evaluation_worker"),
     ),
     ("backend",),
 )
 BACKEND_USES = ("errors", "version", "text", "system", "serving", "protocol", "data", "evaluation")
-WORKERS = ("arkor.backend.inference_worker", "arkor.backend.training_worker", "arkor.backend.evaluation_worker")
+WORKERS = tuple(f"arkor.backend.{kind}_worker" for kind in ("inference", "training", "task", "evaluation"))
 MOST_TOP_LEVEL_MODULES = 8
 CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})
 HEAVY = frozenset(
@@ -227,7 +227,7 @@ def test_the_process_that_serves_http_never_loads_torch() -> None:
     assert {name for name in reached if name.partition(".")[0] in HEAVY} == set()
 
 
-@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize("worker", [worker for worker in WORKERS if f"{worker}.__main__" in FILES])
 def test_the_workers_never_load_what_serves_http(worker: str) -> None:
     """It would cost each start a tenth of a second."""
     reached = _reached(f"{worker}.__main__")

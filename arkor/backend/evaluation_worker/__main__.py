@@ -1,36 +1,26 @@
-"""``python -m arkor.backend.evaluation_worker``: make one report; ``evaluations.task`` has what is said either way."""
+"""``python -m arkor.backend.evaluation_worker``: make one report; ``tasks.run`` has what is said either way."""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
-import os
-import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from arkor.backend.evaluation_worker.questions import Questions
 from arkor.backend.evaluation_worker.rows import choose_for, job_rows
 from arkor.backend.evaluation_worker.served import check_served
-from arkor.backend.evaluation_worker.server_line import KeptAnswers, ServerLine, ask_all
 from arkor.backend.evaluations.task import REPORT_FILE, REPORT_KIND, Task
-from arkor.backend.inference import side_process
+from arkor.backend.task_worker.process import serve
+from arkor.backend.task_worker.server_line import KeptAnswers, ServerLine, ask_all
 from arkor.backend.training_worker import artifacts
-from arkor.backend.training_worker.failures import explain
-from arkor.backend.training_worker.limits.device import prepare_environment
 from arkor.backend.training_worker.rows.load import Rows
-from arkor.errors import ArkorError, DatasetError
 from arkor.evaluation.building import build_report
 from arkor.evaluation.parts import ServedCheck
 from arkor.evaluation.report import EvaluationReport
-from arkor.serving.refusal import Refusal
 from arkor.system.files import write_atomically
 
 _MEMORY_GIB = 8
-
-log = logging.getLogger("arkor.evaluation")
 
 
 def evaluate(task: Task, line: ServerLine) -> EvaluationReport:
@@ -90,36 +80,11 @@ def keep(task: Task, report: EvaluationReport) -> dict[str, Any]:
     return {**told, "artifact": {**made.to_wire(), "kind": REPORT_KIND}}
 
 
-def run(task: Task, line: ServerLine) -> None:
-    """Make a report, and tell the server how that ended."""
-    try:
-        line.tell(report=keep(task, evaluate(task, line)))
-    except Refusal as exc:
-        line.tell(failure=exc.error)
-    except DatasetError as exc:
-        line.tell(failure=str(exc))
-    except Exception as exc:  # libraries raise anything; the log has all of it
-        if not isinstance(exc, ArkorError):
-            log.exception("The evaluation failed")
-        line.tell(failure=explain(exc, task.folder))
-
-
-def main() -> None:
-    """Read the task, and do it."""
-    pipes = side_process.begin(_MEMORY_GIB)
-    lines = iter(pipes)
-    task, line = Task.from_line(next(lines)), ServerLine(pipes.say)
-    threading.Thread(target=_hear, args=(line, lines), daemon=True).start()
-    prepare_environment(1)
-    run(task, line)
-
-
-def _hear(line: ServerLine, lines: Iterator[Mapping[str, Any]]) -> None:
-    line.hear(lines)
-    os._exit(1)  # the server is gone
+def work(told: Mapping[str, Any], line: ServerLine) -> dict[str, Any]:
+    """Make a report, and return what the server is told of it."""
+    task = Task.from_line(told)
+    return keep(task, evaluate(task, line))
 
 
 if __name__ == "__main__":
-    main()
-    sys.stderr.flush()
-    os._exit(0)  # taking the libraries down in order lasts 1.5 s
+    serve(work, _MEMORY_GIB)

@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.evaluation_worker.server_line import Asked
 from arkor.backend.evaluations.task import Task
 from arkor.backend.inference.prompts import Prompts
+from arkor.backend.task_worker.server_line import Asked
 from arkor.backend.training_worker.rows.asked import AskedRow, request_of, room
 from arkor.evaluation.cases import Answered, Case
 from arkor.evaluation.parts import LeftOut, RowsAsked

@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.evaluation_worker.server_line import ServerLine
 from arkor.backend.evaluations.task import Task
+from arkor.backend.task_worker.server_line import ServerLine
 from arkor.backend.training_worker.examples.chunks import Chunk
 from arkor.backend.training_worker.examples.data import fit_rows
 from arkor.backend.training_worker.examples.tokenize import IGNORED

@@ -1,1 +1,1 @@
-"""Evaluations, the server's side: their queue, and the process that makes one, whose questions are answered here."""
+"""Evaluations, the server side: their queue, and what the process that makes one is told."""

@@ -1,50 +1,41 @@
-"""The queue of evaluations: one is made at a time, after its job has completed.
+"""The queue of evaluations.
 
 Protocol: docs/protocol.md, "Evaluations".
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
-from sqlalchemy.exc import OperationalError
 
-from arkor.backend.evaluations.known_checks import KnownChecks, files_of
-from arkor.backend.evaluations.run import Ended, EvaluationRun
+from arkor.backend.evaluations.known_checks import Files, KnownChecks, files_of
 from arkor.backend.evaluations.task import REPORT_FILE, Task
 from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Target, Targets, ready_model
 from arkor.backend.jobs.job_folder import uploaded_rows
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
-from arkor.backend.store.evaluations import Claimed
+from arkor.backend.store.tasks import Claimed
+from arkor.backend.tasks.queue import TaskQueue
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
-from arkor.protocol.evaluations import ADAPTER, BASE
-from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, checkpoint_name
+from arkor.protocol.evaluations import ADAPTER, BASE, Evaluation, EvaluationOptions
+from arkor.protocol.jobs import AdapterRef, checkpoint_name
 from arkor.protocol.metrics import EVAL_METRICS
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
-from arkor.serving.refusal import Refusal
-from arkor.system.files import make_private_folder
-from arkor.text import first_line
-
-log = logging.getLogger("arkor.backend")
 
 _EVAL_LOSS = next(metric for metric in EVAL_METRICS if metric.name == "eval_loss")
-_LOOK_S = 1.0  # between two looks at whether what was postponed can be made now
 
 
-class EvaluationService:
+class EvaluationService(TaskQueue[EvaluationOptions, Evaluation]):
     """Makes the evaluations. Thread-safe.
 
-    One thread does it. An evaluation that was under way when the backend stopped is queued again, and keeps its
-    answers so far. A check that nobody asked for waits until nothing trains: it would take memory from a training.
+    An evaluation that is made again keeps its answers so far. A check that nobody asked for waits until nothing trains:
+    it would take memory from a training.
 
     Args:
         settings: where the files are.
@@ -62,148 +53,32 @@ class EvaluationService:
         targets: Targets,
         is_training: Callable[[], bool],
     ) -> None:
+        super().__init__("evaluations", settings.evaluation_module, store.evaluations, inference)
         self._settings = settings
         self._store = store
-        self._inference = inference
         self._targets = targets
         self._is_training = is_training
         self._checks = KnownChecks()
-        self._wake = threading.Condition()
-        self._news = self._stopping = self._postpones = False
-        self._awaited: frozenset[str] = frozenset()  # jobs whose end lets an evaluation begin
-        self._current: tuple[str, EvaluationRun] | None = None
-        self._thread = threading.Thread(target=self._loop, name="evaluations", daemon=True)
+        self._files: Files = ()  # of the adapter that the one under way checks
 
-    def start(self) -> None:
-        """Take over what an earlier backend process left, and begin to work."""
-        self._news = True
-        self._thread.start()
+    def may_begin(self, options: EvaluationOptions) -> bool:
+        """Say whether such an evaluation may be made now."""
+        return not (options.is_check_only and self._is_training())
 
-    def heard_of(self, job_id: str) -> None:
-        """Hear that something was stored for a job: it may have ended."""
-        if job_id in self._awaited:
-            self.look()
-
-    def look(self) -> None:
-        """Hear that an evaluation was queued."""
-        with self._wake:
-            self._news = True
-            self._wake.notify_all()
-
-    def cancel(self, evaluation_id: str, reason: str = "It was cancelled.") -> bool:
-        """End an evaluation; return False if it has ended already."""
-        is_cancelled = self._store.evaluations.cancel(evaluation_id, reason)
-        self._stop_current(evaluation_id)
-        return is_cancelled
-
-    def cancel_all(self, job_id: str) -> None:
-        """End the evaluations of a job that is to be deleted, and wait until none of them writes any more."""
-        for evaluation in self._store.evaluations.list(job_id):
-            if not evaluation.is_terminal:
-                self.cancel(evaluation.id, "Its job was deleted.")
-            with self._wake:
-                self._wake.wait_for(lambda: self._current is None or self._current[0] != evaluation.id)  # noqa: B023
+    def folder(self, job_id: str, task_id: str) -> Path:
+        """Return the folder of an evaluation."""
+        return self._settings.job_folder(job_id) / "evaluations" / task_id
 
     def report_path(self, job_id: str, evaluation_id: str) -> Path:
         """Return where the report of an evaluation is, as JSON."""
-        return self._folder(job_id, evaluation_id) / REPORT_FILE
+        return self.folder(job_id, evaluation_id) / REPORT_FILE
 
-    def stop(self) -> None:
-        """Make nothing more; an evaluation that is under way is queued again."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify_all()
-            current = self._current
-        if current is not None:
-            current[1].stop()
-        if self._thread.is_alive():
-            self._thread.join()
+    def has_made(self, claimed: Claimed[EvaluationOptions], made: Mapping[str, Any]) -> None:
+        """Remember what was found of the adapter."""
+        if made["check"]:
+            self._checks.keep(claimed.job_id, self._files, made["check"])
 
-    def _stop_current(self, evaluation_id: str) -> None:
-        with self._wake:
-            current = self._current
-        if current is not None and current[0] == evaluation_id:
-            current[1].stop()
-
-    def _loop(self) -> None:
-        leaves_running = True  # an earlier process may have
-        while self._await_news():
-            try:
-                if leaves_running:
-                    self._store.evaluations.requeue_running()
-                    leaves_running = False
-                self._awaited = self._store.evaluations.awaited_jobs()  # before the look, so that no end is missed
-                while not self._stopping and (claimed := self._claim()) is not None:
-                    self._make(claimed)
-            except Exception as exc:  # the disk is full, say: it is tried again
-                known = isinstance(exc, OperationalError)
-                log.warning("The evaluations wait, because nothing can be stored: %s", exc, exc_info=not known)
-                self._postpones = leaves_running = True
-
-    def _claim(self) -> Claimed | None:
-        is_training = self._is_training()
-        claimed = self._store.evaluations.claim(checks=not is_training)
-        self._postpones = claimed is None and is_training and self._store.evaluations.has_work()
-        return claimed
-
-    def _await_news(self) -> bool:
-        with self._wake:
-            self._wake.wait_for(lambda: self._news or self._stopping, _LOOK_S if self._postpones else None)
-            self._news = False
-            return not self._stopping
-
-    def _make(self, claimed: Claimed) -> None:
-        """Make an evaluation, and store how it ended.
-
-        Raises:
-            OperationalError: nothing can be stored now.
-        """
-        try:
-            ended = self._made(claimed)
-        except Refusal as exc:
-            ended = Ended(failure=exc.error)
-        except OperationalError:
-            raise
-        except Exception as exc:  # one evaluation must not end the others
-            log.exception("Evaluation %s could not be made", claimed.id)
-            ended = Ended(failure=f"It could not be made: {first_line(exc)}")
-        finally:
-            with self._wake:
-                self._current = None
-                self._wake.notify_all()
-        if self._stopping and ended.report is None:
-            self._store.evaluations.requeue(claimed.id)
-        elif ended.report is not None:
-            self._complete(claimed, ended.report)
-        else:
-            self._store.evaluations.fail(claimed.id, ended.failure or "It was stopped.")
-
-    def _made(self, claimed: Claimed) -> Ended:
-        folder = self._folder(claimed.job_id, claimed.id)
-        make_private_folder(folder)
-        targets = self._found(claimed)
-        run = EvaluationRun(self._settings.evaluation_module, folder, self._inference, targets)
-        with self._wake:
-            if self._stopping or self._store.evaluations.status(claimed.id) != JobStatus.RUNNING:
-                return Ended()
-            self._current = (claimed.id, run)
-        task, files = self._task(claimed, folder, targets), files_of(targets[ADAPTER])
-        task = attrs.evolve(task, known_check=self._checks.find(claimed.job_id, files))
-        ended = run.make(task.to_line(), lambda done, total: self._store.evaluations.progress(claimed.id, done, total))
-        if ended.report is not None and ended.report["check"]:
-            self._checks.keep(claimed.job_id, files, ended.report["check"])
-        return ended
-
-    def _complete(self, claimed: Claimed, report: Mapping[str, Any]) -> None:
-        artifact = report.get("artifact")
-        self._store.evaluations.complete(
-            claimed.id,
-            verdict=report["verdict"],
-            check=report["check"],
-            artifact=None if artifact is None else Artifact.from_wire(artifact),
-        )
-
-    def _found(self, claimed: Claimed) -> dict[str, Target]:
+    def models(self, claimed: Claimed[EvaluationOptions]) -> dict[str, Target]:
         """Return the models by the names of the candidates, the one first that the others are compared with.
 
         Raises:
@@ -227,23 +102,27 @@ class EvaluationService:
             first = {f"{against.job_id}:{against.step or 'final'}": adapter(against)}
         return {**first, BASE: base, ADAPTER: final, **others}
 
-    def _base(self, claimed: Claimed) -> str:
+    def _base(self, claimed: Claimed[EvaluationOptions]) -> str:
         return ready_model(str(claimed.config["model"]), self._settings.model_root)
 
-    def _task(self, claimed: Claimed, folder: Path, targets: dict[str, Target]) -> Task:
+    def task(
+        self, claimed: Claimed[EvaluationOptions], folder: Path, models: Mapping[str, Target]
+    ) -> Mapping[str, Any]:
+        """Return what the process is told, see ``evaluations.task``."""
+        self._files = files_of(models[ADAPTER])
         config = JobConfig.from_wire(claimed.config)
         options = claimed.options
         started = self._store.events.last(claimed.job_id, "training.started")
         completed = self._store.events.last(claimed.job_id, "training.completed")
         metadata = wire.mapping(started.get("metadata"))
-        return Task(
+        task = Task(
             id=claimed.id,
             job_id=claimed.job_id,
             config=config,
             prompt_form=claimed.prompt_form,
             options=options,
-            candidates=[name for name in targets if name != BASE or options.against == BASE],
-            model_path=targets[BASE].base,
+            candidates=[name for name in models if name != BASE or options.against == BASE],
+            model_path=models[BASE].base,
             dataset_path=uploaded_rows(self._settings, config.dataset_source),
             eval_dataset_path=uploaded_rows(self._settings, config.eval_dataset_source),
             rows_path=uploaded_rows(self._settings, options.source),
@@ -255,10 +134,9 @@ class EvaluationService:
             max_length=_max_length(config, Receipt.from_wire(metadata.get("receipt"))),
             trained_loss=_trained_loss(wire.mapping(completed.get("metrics"))),
             created_at=claimed.created_at,
+            known_check=self._checks.find(claimed.job_id, self._files),
         )
-
-    def _folder(self, job_id: str, evaluation_id: str) -> Path:
-        return self._settings.job_folder(job_id) / "evaluations" / evaluation_id
+        return task.to_line()
 
 
 def _max_length(config: JobConfig, receipt: Receipt | None) -> int | None:

@@ -1,23 +1,7 @@
 """What the server asks of the process, and the two ways in which the process speaks with it.
 
-The server sends the task first, as one JSON object on a line, with the fields of ``Task``. Then it
-replies to what the process asks, in any order::
-
-    {"reply": n, "answer": {"text", "calls", "finishReason"}}    of an ``ask``
-    {"reply": n, "scored": {"logprob", "tokens", "dtype"}}       of a ``score``
-    {"reply": n, "rendered": [ids]}                              of a ``render``
-    {"reply": n, "error": {"status", "message"}}                 of any of them
-
-The process says::
-
-    {"ask": n, "candidate", "request": {…}}                   the fields of a chat, or of a completion with ``prompt``
-    {"score": n, "candidate", "ids": [...], "start", "dtype"}  the log-likelihood of the ids from ``start`` on
-    {"render": n, "candidate", "request": {…}}                the ids of the prompt that the chat would send
-    {"progress": [done, total]}
-    {"report": {"verdict", "check", "artifact"}}              the end: what the files in the folder hold
-    {"failure": "text"}                                       the end: why there is no report
-
-This is between two halves of one program, of one version: it is not checked.
+The server sends the task first, as one JSON object on a line, with the fields of ``Task``. ``tasks.run`` has what is
+said then.
 """
 
 from __future__ import annotations

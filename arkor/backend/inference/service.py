@@ -60,7 +60,15 @@ class Inference:
             yield answer
 
     @contextlib.contextmanager
-    def score(self, target: Target, ids: Sequence[int], start: int, dtype: str | None) -> Iterator[Answer]:
+    def score(
+        self,
+        target: Target,
+        ids: Sequence[int],
+        start: int,
+        *,
+        dtype: str | None = None,
+        tells_likeliest: bool = False,
+    ) -> Iterator[Answer]:
         """Ask how likely a model finds tokens; in the background, see ``ask``.
 
         Args:
@@ -68,8 +76,10 @@ class Inference:
             ids: the tokens.
             start: the first one that counts, 1 or more.
             dtype: the number type of the model, ``bfloat16`` or ``float32``; None for the one that it answers in.
+            tells_likeliest: whether the likeliest token in each place is told too.
         """
-        asked = {"score": {"ids": list(ids), "start": start}, "dtype": dtype}
+        score = {"ids": list(ids), "start": start, "tellsLikeliest": tells_likeliest}
+        asked = {"score": score, "dtype": dtype}
         with self._open_for(asked, target, is_background=True) as answer:
             yield answer
 

@@ -23,12 +23,23 @@ class Scoring:
         adapter: the adapter's name within the base, or None.
         ids: token ids, at least two.
         start: the first token that counts, 1 or more; all behind it count too.
+        tells_likeliest: whether the likeliest token in the place of each is told too, and by how much it is likelier
+            than the next one.
 
     Attributes:
         done: whether all is read, or nobody waits for it any more.
     """
 
-    def __init__(self, say: Say, base: Base, adapter: str | None, ids: Sequence[int], start: int) -> None:
+    def __init__(
+        self,
+        say: Say,
+        base: Base,
+        adapter: str | None,
+        ids: Sequence[int],
+        start: int,
+        *,
+        tells_likeliest: bool = False,
+    ) -> None:
         self.say = say
         self.adapter = adapter
         self.done = False
@@ -38,6 +49,7 @@ class Scoring:
         self._cache: DynamicCache = base.new_cache()
         self._read = 0
         self._sum = 0.0
+        self._likeliest: list[list[Any]] | None = [] if tells_likeliest else None
 
     def stop(self) -> None:
         """Read no further, and tell nothing."""
@@ -54,11 +66,24 @@ class Scoring:
             targets = torch.tensor(self._ids[first + 1 : end + 1], device=logits.device)
             chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])
             self._sum += float(chosen.double().sum())
+            if self._likeliest is not None:
+                self._likeliest += likeliest(logits)
         self._read = end
         if end == len(self._ids) - 1:
             self.done = True
             tokens = len(self._ids) - self._start
-            self.say(scored={"logprob": self._sum, "tokens": tokens, "dtype": self._base.dtype})
+            told = {} if self._likeliest is None else {"likeliest": self._likeliest}
+            self.say(scored={"logprob": self._sum, "tokens": tokens, "dtype": self._base.dtype, **told})
+
+
+def likeliest(logits_T_V: torch.Tensor) -> list[list[Any]]:  # noqa: N803
+    """Return the likeliest token behind each place, and by how much it is likelier than the next one, in nats.
+
+    Args:
+        logits_T_V: the model's output, float32, (time, vocabulary).
+    """
+    values, ids = logits_T_V.topk(2, dim=-1)
+    return [[token, first - second] for token, (first, second) in zip(ids[:, 0].tolist(), values.tolist(), strict=True)]
 
 
 def fault(ids: Any, start: Any, context: int | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What the backend remembers: identities, projects, jobs, events, data sets, artifacts, evaluations."""
+"""What the backend remembers: identities, projects, jobs, events, data sets, artifacts, evaluations, exports."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from arkor.backend.store.database import Database
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.deletions import Deletions
-from arkor.backend.store.evaluations import Evaluations
 from arkor.backend.store.events import Events
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.jobs import Jobs
 from arkor.backend.store.queue import Queue
 from arkor.backend.store.reports import Reports
+from arkor.backend.store.tasks import EVALUATIONS, EXPORTS, Tasks
 from arkor.backend.store.tenants import Tenants
 
 
@@ -31,7 +31,8 @@ class Store:
         self.jobs = Jobs(self._database, feed)
         self.queue = Queue(self._database, feed)
         self.events = Events(self._database)
-        self.evaluations = Evaluations(self._database)
+        self.evaluations = Tasks(self._database, EVALUATIONS)
+        self.exports = Tasks(self._database, EXPORTS)
         self.reports = Reports(self._database, feed)
         self.datasets = Datasets(self._database, datasets_folder)
         self.deletions = Deletions(self._database, feed)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, delete, func, or_, select
 
 from arkor.backend.store.database import Database, forget
 from arkor.backend.store.feed import Feed
-from arkor.backend.store.schema import artifacts, attempts, datasets, evaluations, events, jobs
+from arkor.backend.store.schema import artifacts, attempts, datasets, evaluations, events, exports, jobs
 from arkor.protocol.config import SOURCES, sources_of
 
 
@@ -53,7 +53,7 @@ class Deletions:
             made = connection.execute(select(artifacts.c.sha256).where(artifacts.c.job_id == job_id)).scalars().all()
             asked = select(evaluations.c.options).where(evaluations.c.job_id == job_id)
             evaluated = connection.execute(asked).scalars().all()
-            for table in (events, attempts, artifacts, evaluations):
+            for table in (events, attempts, artifacts, evaluations, exports):
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
             forget(connection)

@@ -12,13 +12,13 @@ import attrs
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from arkor.backend.store.database import Database, new_id, now
-from arkor.backend.store.evaluations import queue_evaluation
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.idempotency import KeyReused, request_hash
 from arkor.backend.store.pages import read_page
 from arkor.backend.store.queue import PAUSED_BY_USER, pause, unpause
 from arkor.backend.store.schema import datasets, jobs
+from arkor.backend.store.tasks import EVALUATIONS, queue_task
 from arkor.backend.store.tenants import Project
 from arkor.protocol.config import sources_of
 from arkor.protocol.evaluations import EvaluationOptions
@@ -128,7 +128,7 @@ class Jobs:
             }
             connection.execute(insert(jobs).values(**values, **internal))
             for options in evaluations:
-                queue_evaluation(connection, values["id"], options)
+                queue_task(connection, EVALUATIONS, values["id"], options)
         return TrainingJob(**values, resumed_from=new.resumed_from), True
 
     def find_repeat(self, project: Project, new: NewJob) -> TrainingJob | None:

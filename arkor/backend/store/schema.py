@@ -21,7 +21,7 @@ from sqlalchemy import (
     false,
 )
 
-VERSION = 6  # of the tables below, kept in SQLite's user_version
+VERSION = 7  # of the tables below, kept in SQLite's user_version
 
 metadata = MetaData()
 
@@ -50,6 +50,7 @@ UPGRADES = {
         "ALTER TABLE jobs ADD COLUMN resumed_from_step INTEGER",
     ),
     5: (),  # a new table alone
+    6: (),  # likewise
 }
 
 orgs = Table(
@@ -166,25 +167,32 @@ artifacts = Table(
     Column("sha256", String, nullable=False),
 )
 
-evaluations = Table(
-    "evaluations",
-    metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),  # the order of creation
-    Column("id", String, nullable=False, unique=True),
-    Column("job_id", ForeignKey("jobs.id"), nullable=False),
-    Column("status", String, nullable=False),
-    Column("options", JSON, nullable=False),
-    Column("done", Integer, nullable=False, server_default="0"),
-    Column("total", Integer, nullable=False, server_default="0"),
-    Column("error", Text),
-    Column("verdict", Text),
-    Column("check", JSON),
-    Column("artifact", String),
-    Column("created_at", String, nullable=False),
-    Column("started_at", String),
-    Column("completed_at", String),
-    Column("idempotency_key", String),
-    Column("request_hash", String, nullable=False, server_default=""),
-    UniqueConstraint("job_id", "idempotency_key"),
-    Index("evaluations_by_status", "status", "number"),
-)
+
+def _tasks(name: str) -> Table:
+    """Return a table of work on what jobs have made; see ``store.tasks``."""
+    return Table(
+        name,
+        metadata,
+        Column("number", Integer, primary_key=True, autoincrement=True),  # the order of creation
+        Column("id", String, nullable=False, unique=True),
+        Column("job_id", ForeignKey("jobs.id"), nullable=False),
+        Column("status", String, nullable=False),
+        Column("options", JSON, nullable=False),
+        Column("done", Integer, nullable=False, server_default="0"),
+        Column("total", Integer, nullable=False, server_default="0"),
+        Column("error", Text),
+        Column("verdict", Text),
+        Column("check", JSON),
+        Column("artifact", String),
+        Column("created_at", String, nullable=False),
+        Column("started_at", String),
+        Column("completed_at", String),
+        Column("idempotency_key", String),
+        Column("request_hash", String, nullable=False, server_default=""),
+        UniqueConstraint("job_id", "idempotency_key"),
+        Index(f"{name}_by_status", "status", "number"),
+    )
+
+
+evaluations = _tasks("evaluations")
+exports = _tasks("exports")

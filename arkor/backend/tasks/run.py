@@ -1,4 +1,23 @@
-"""One evaluation under way: its process, and the replies to what it asks."""
+"""One piece of work under way: its process, and the replies to what it asks.
+
+The server sends the task first, as one JSON object on a line. Then it replies to what the process asks, in any order::
+
+    {"reply": n, "answer": {"text", "calls", "finishReason"}}    of an ``ask``
+    {"reply": n, "scored": {"logprob", "tokens", "dtype"}}       of a ``score``; see ``inference.pipes``
+    {"reply": n, "rendered": [ids]}                              of a ``render``
+    {"reply": n, "error": {"status", "message"}}                 of any of them
+
+The process says::
+
+    {"ask": n, "candidate", "request": {…}}                   the fields of a chat, or of a completion with ``prompt``
+    {"score": n, "candidate", "ids", "start", "dtype", "tellsLikeliest"}  how likely the ids from ``start`` on are
+    {"render": n, "candidate", "request": {…}}                the ids of the prompt that the chat would send
+    {"progress": [done, total]}
+    {"made": {"verdict", "check", "artifact"}}                the end: what was found and made
+    {"failure": "text"}                                       the end: why there is nothing
+
+This is between two halves of one program, of one version: it is not checked.
+"""
 
 from __future__ import annotations
 
@@ -33,25 +52,25 @@ log = logging.getLogger("arkor.backend")
 
 @attrs.frozen
 class Ended:
-    """How an evaluation's process ended.
+    """How a process ended.
 
     Attributes:
-        report: what it says of its report; None if it made none.
-        failure: why it made none; None if it did, or was stopped.
+        made: what it says of what it made; None if it made nothing.
+        failure: why it made nothing; None if it did, or was stopped.
     """
 
-    report: Mapping[str, Any] | None = None
+    made: Mapping[str, Any] | None = None
     failure: str | None = None
 
 
-class EvaluationRun:
-    """An evaluation's process. ``stop`` is thread-safe.
+class TaskRun:
+    """The process that does a piece of work. ``stop`` is thread-safe.
 
     Args:
         module: the process's module.
-        folder: the evaluation's folder; the process's log goes there.
+        folder: the piece's folder; the process's log goes there.
         inference: answers.
-        targets: the models, by the names of the candidates.
+        targets: the models that it may ask, by their names.
     """
 
     def __init__(self, module: str, folder: Path, inference: Inference, targets: Mapping[str, Target]) -> None:
@@ -67,14 +86,14 @@ class EvaluationRun:
         """Start the process, reply to it, and return how it ended.
 
         Args:
-            task: what it is told, see ``evaluations.task``.
-            progress: called with the number of answers so far, and of all.
+            task: what it is told.
+            progress: called with how much is done so far, and with all of it.
 
         Raises:
             OSError: the process cannot be started.
         """
-        log_path = self._folder / "evaluation.log"
-        with log_path.open("wb") as log_file, ThreadPoolExecutor(AT_ONCE, "evaluation") as pool:
+        log_path = self._folder / "process.log"
+        with log_path.open("wb") as log_file, ThreadPoolExecutor(AT_ONCE, "replies") as pool:
             process = subprocess.Popen(
                 module_command(self._module),
                 stdin=subprocess.PIPE,
@@ -110,8 +129,8 @@ class EvaluationRun:
         with process.stdout as lines:
             for line in lines:
                 said = json.loads(line)
-                if "report" in said:
-                    return Ended(report=said["report"])
+                if "made" in said:
+                    return Ended(made=said["made"])
                 if "failure" in said:
                     return Ended(failure=said["failure"])
                 if "progress" in said:
@@ -126,8 +145,8 @@ class EvaluationRun:
             reply = self._made(lambda: getattr(self, f"_{kind}")(said))
         except Refusal as exc:
             reply = {"error": {"status": exc.status, "message": exc.error}}
-        except Exception as exc:  # the evaluation fails, and says so
-            log.exception("A question of an evaluation failed")
+        except Exception as exc:  # the work fails, and says so
+            log.exception("A question of %s failed", self._folder.name)
             reply = {"error": {"status": 500, "message": f"{type(exc).__name__}: {exc}"}}
         self._tell({"reply": said[kind], **reply})
 
@@ -154,7 +173,8 @@ class EvaluationRun:
 
     def _score(self, said: Mapping[str, Any]) -> dict[str, Any]:
         target = self._targets[said["candidate"]]
-        with self._inference.score(target, said["ids"], said["start"], dtype=said["dtype"]) as answer:
+        how = {"dtype": said.get("dtype"), "tells_likeliest": said.get("tellsLikeliest", False)}
+        with self._inference.score(target, said["ids"], said["start"], **how) as answer:
             while True:
                 event = self._next(answer)
                 if "scored" in event:
@@ -171,7 +191,7 @@ class EvaluationRun:
         """Return what the chat process says next.
 
         Raises:
-            Refusal: the question failed, or the evaluation stops.
+            Refusal: the question failed, or the work stops.
         """
         while not self._stopping.is_set():
             event = answer.next(_LOOK_S)
@@ -180,7 +200,7 @@ class EvaluationRun:
                 raise Refusal(event["error"]["status"], event["error"]["message"])
             if event is not None:
                 return event
-        raise Refusal(503, "The evaluation stops.")
+        raise Refusal(503, "It stops.")
 
     def _tell(self, line: Mapping[str, Any]) -> None:
         assert self._process is not None

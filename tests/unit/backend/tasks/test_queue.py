@@ -1,4 +1,4 @@
-"""The queue of evaluations goes on, whatever happens to one of them."""
+"""The queue of work goes on, whatever happens to one of them."""
 
 from __future__ import annotations
 

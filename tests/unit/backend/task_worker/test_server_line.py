@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from arkor.backend.evaluation_worker.server_line import Asked, KeptAnswers, ServerLine, ask_all
+from arkor.backend.task_worker.server_line import Asked, KeptAnswers, ServerLine, ask_all
 from arkor.serving.refusal import Refusal
 
 ASKED = [Asked(f"row {number}", "base", {"prompt": str(number)}, size=9 - number) for number in range(4)]

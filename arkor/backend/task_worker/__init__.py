@@ -1,0 +1,1 @@
+"""What the processes have in common that work on what jobs have made."""

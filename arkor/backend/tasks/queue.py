@@ -1,0 +1,205 @@
+"""The queue of one kind of work on what jobs have made: one piece is done at a time, after its job has completed.
+
+Protocol: docs/protocol.md, "Evaluations", "Exports".
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic
+
+from sqlalchemy.exc import OperationalError
+
+from arkor.backend.inference.service import Inference
+from arkor.backend.inference.targets import Target
+from arkor.backend.store.tasks import Asked, Claimed, Shown, Tasks
+from arkor.backend.tasks.run import Ended, TaskRun
+from arkor.protocol.jobs import Artifact, JobStatus
+from arkor.serving.refusal import Refusal
+from arkor.system.files import make_private_folder
+from arkor.text import first_line
+
+log = logging.getLogger("arkor.backend")
+
+_LOOK_S = 1.0  # between two looks at whether what was postponed can be done now
+
+
+class TaskQueue(abc.ABC, Generic[Asked, Shown]):
+    """Does the work of one kind. Thread-safe.
+
+    One thread does it. A piece that was under way when the backend stopped is queued again, and keeps what its folder
+    has.
+
+    Args:
+        name: of the thread and of the log.
+        module: of the process that does a piece.
+        tasks: the work, in the database.
+        inference: answers the questions of that process.
+    """
+
+    def __init__(self, name: str, module: str, tasks: Tasks[Asked, Shown], inference: Inference) -> None:
+        self._name = name
+        self._module = module
+        self._tasks = tasks
+        self._inference = inference
+        self._wake = threading.Condition()
+        self._news = self._stopping = self._postpones = False
+        self._awaited: frozenset[str] = frozenset()  # jobs whose end lets a piece begin
+        self._current: tuple[str, TaskRun] | None = None
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+
+    @abc.abstractmethod
+    def folder(self, job_id: str, task_id: str) -> Path:
+        """Return the folder of a piece."""
+
+    @abc.abstractmethod
+    def models(self, claimed: Claimed[Asked]) -> Mapping[str, Target]:
+        """Return the models that the process may ask, by their names.
+
+        Raises:
+            Refusal: one of them cannot be had.
+        """
+
+    @abc.abstractmethod
+    def task(self, claimed: Claimed[Asked], folder: Path, models: Mapping[str, Target]) -> Mapping[str, Any]:
+        """Return what the process is told."""
+
+    def may_begin(self, _options: Asked) -> bool:
+        """Say whether such a piece may be done now."""
+        return True
+
+    def has_made(self, claimed: Claimed[Asked], made: Mapping[str, Any]) -> None:
+        """Hear what a process made, before that is stored."""
+
+    def start(self) -> None:
+        """Take over what an earlier backend process left, and begin to work."""
+        self._news = True
+        self._thread.start()
+
+    def heard_of(self, job_id: str) -> None:
+        """Hear that something was stored for a job: it may have ended."""
+        if job_id in self._awaited:
+            self.look()
+
+    def look(self) -> None:
+        """Hear that a piece was queued."""
+        with self._wake:
+            self._news = True
+            self._wake.notify_all()
+
+    def cancel(self, task_id: str, reason: str = "It was cancelled.") -> bool:
+        """End a piece; return False if it has ended already."""
+        is_cancelled = self._tasks.cancel(task_id, reason)
+        self._stop_current(task_id)
+        return is_cancelled
+
+    def cancel_all(self, job_id: str) -> None:
+        """End the pieces of a job that is to be deleted, and wait until none of them writes any more."""
+        for task in self._tasks.list(job_id):
+            if not task.is_terminal:
+                self.cancel(task.id, "Its job was deleted.")
+            with self._wake:
+                self._wake.wait_for(lambda: self._current is None or self._current[0] != task.id)  # noqa: B023
+
+    def stop(self) -> None:
+        """Do nothing more; a piece that is under way is queued again."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+            current = self._current
+        if current is not None:
+            current[1].stop()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _stop_current(self, task_id: str) -> None:
+        with self._wake:
+            current = self._current
+        if current is not None and current[0] == task_id:
+            current[1].stop()
+
+    def _loop(self) -> None:
+        leaves_running = True  # an earlier process may have
+        while self._await_news():
+            try:
+                if leaves_running:
+                    self._tasks.requeue_running()
+                    leaves_running = False
+                self._awaited = self._tasks.awaited_jobs()  # before the look, so that no end is missed
+                while not self._stopping and (claimed := self._claim()) is not None:
+                    self._do(claimed)
+            except Exception as exc:  # the disk is full, say: it is tried again
+                known = isinstance(exc, OperationalError)
+                log.warning("The %s wait, because nothing can be stored: %s", self._name, exc, exc_info=not known)
+                self._postpones = leaves_running = True
+
+    def _claim(self) -> Claimed[Asked] | None:
+        postponed = False
+
+        def may_begin(options: Asked) -> bool:
+            nonlocal postponed
+            may = self.may_begin(options)
+            postponed |= not may
+            return may
+
+        claimed = self._tasks.claim(may_begin)
+        self._postpones = claimed is None and postponed
+        return claimed
+
+    def _await_news(self) -> bool:
+        with self._wake:
+            self._wake.wait_for(lambda: self._news or self._stopping, _LOOK_S if self._postpones else None)
+            self._news = False
+            return not self._stopping
+
+    def _do(self, claimed: Claimed[Asked]) -> None:
+        """Do a piece, and store how it ended.
+
+        Raises:
+            OperationalError: nothing can be stored now.
+        """
+        try:
+            ended = self._done(claimed)
+        except Refusal as exc:
+            ended = Ended(failure=exc.error)
+        except OperationalError:
+            raise
+        except Exception as exc:  # one piece must not end the others
+            log.exception("%s could not be made", claimed.id)
+            ended = Ended(failure=f"It could not be made: {first_line(exc)}")
+        finally:
+            with self._wake:
+                self._current = None
+                self._wake.notify_all()
+        if self._stopping and ended.made is None:
+            self._tasks.requeue(claimed.id)
+        elif ended.made is not None:
+            self._complete(claimed, ended.made)
+        else:
+            self._tasks.fail(claimed.id, ended.failure or "It was stopped.")
+
+    def _done(self, claimed: Claimed[Asked]) -> Ended:
+        folder = self.folder(claimed.job_id, claimed.id)
+        make_private_folder(folder)
+        models = self.models(claimed)
+        run = TaskRun(self._module, folder, self._inference, models)
+        with self._wake:
+            if self._stopping or self._tasks.status(claimed.id) != JobStatus.RUNNING:
+                return Ended()
+            self._current = (claimed.id, run)
+        told = self.task(claimed, folder, models)
+        return run.make(told, lambda done, total: self._tasks.progress(claimed.id, done, total))
+
+    def _complete(self, claimed: Claimed[Asked], made: Mapping[str, Any]) -> None:
+        self.has_made(claimed, made)
+        artifact = made.get("artifact")
+        self._tasks.complete(
+            claimed.id,
+            verdict=made["verdict"],
+            check=made["check"],
+            artifact=None if artifact is None else Artifact.from_wire(artifact),
+        )
