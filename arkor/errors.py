@@ -18,6 +18,7 @@
     ├── WaitTimeout              the deadline passed (also a TimeoutError)
     ├── TrainingFailed           raise_for_status() on a job that did not complete (in client/result.py)
     ├── EvaluationFailed         an evaluation that ended without a report
+    ├── ExportFailed             an export that ended without a folder
     ├── ConfigError              a setting out of its range (also a ValueError)
     │   └── UnknownOption        an option that does not exist (also a TypeError)
     ├── DatasetError             rows that cannot be trained on (also a ValueError)
@@ -207,8 +208,33 @@ class EvaluationFailed(ArkorError):
         self.reason = reason
 
     def __str__(self) -> str:
-        how = "was cancelled" if self.status == "cancelled" else "failed"
-        return f"Evaluation {self.evaluation_id} of job {self.job_id} {how}: {self.reason or 'no reason is known'}"
+        return _end_of(f"Evaluation {self.evaluation_id} of job {self.job_id}", self.status, self.reason)
+
+
+class ExportFailed(ArkorError):
+    """An export ended without a folder.
+
+    Attributes:
+        export_id: the export.
+        job_id: its job.
+        status: ``failed`` or ``cancelled``.
+        reason: why, in the backend's words; may be empty.
+    """
+
+    def __init__(self, export_id: str, job_id: str, status: str, reason: str) -> None:
+        super().__init__(export_id, job_id, status, reason)
+        self.export_id = export_id
+        self.job_id = job_id
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return _end_of(f"Export {self.export_id} of job {self.job_id}", self.status, self.reason)
+
+
+def _end_of(what: str, status: str, reason: str) -> str:
+    how = "was cancelled" if status == "cancelled" else "failed"
+    return f"{what} {how}: {reason or 'no reason is known'}"
 
 
 class UnknownOption(ConfigError, TypeError):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from arkor.backend.activity import Activity
 from arkor.backend.evaluations.service import EvaluationService
 from arkor.backend.event_streams import EventStreams
+from arkor.backend.exports.service import ExportService
 from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Targets
 from arkor.backend.jobs.creating import Creator
@@ -47,6 +48,7 @@ FEATURES = (
     "evaluations",
     "logprobs",
     "best-score",
+    "exports",
 )
 
 
@@ -86,6 +88,7 @@ class Backend:
         self.evaluations = EvaluationService(
             settings, self.store, self.inference, self.targets, self.scheduler.is_training
         )
+        self.exports = ExportService(settings, self.store, self.inference, self.targets)
         self.feed.listen(self._pass_on)
         self.stopping = False
 
@@ -94,6 +97,7 @@ class Backend:
         self.scheduler.start()
         self.deleter.remove_left_behind()  # after the workers of deleted jobs have been ended
         self.evaluations.start()
+        self.exports.start()
 
     def is_idle(self, seconds: float) -> bool:
         """Whether for that long nobody has asked for anything, and there is nothing to do."""
@@ -109,16 +113,18 @@ class Backend:
         self.pulls.close()
         self.row_checks.close()
         self.previews.close()
-        self.evaluations.stop()  # before the chats: their end is no failure of an evaluation
+        for work in (self.evaluations, self.exports):
+            work.stop()  # before the chats: their end is no failure of an evaluation
         self.inference.close()
         self.scheduler.stop()
 
     def _pass_on(self, job_id: str) -> None:
         self.streams.publish(job_id)
-        self.evaluations.heard_of(job_id)
+        for work in (self.evaluations, self.exports):
+            work.heard_of(job_id)
 
     def _has_work(self) -> bool:
-        return self.store.queue.has_work() or self.store.evaluations.has_work()
+        return any(work.has_work() for work in (self.store.queue, self.store.evaluations, self.store.exports))
 
     def close(self) -> None:
         """Close the database. Nothing may use the backend afterwards."""

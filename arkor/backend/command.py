@@ -66,6 +66,7 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option("--chat", "chat_module", hidden=True)
 @click.option("--preview", "preview_module", hidden=True)
 @click.option("--evaluation", "evaluation_module", hidden=True)
+@click.option("--export", "export_module", hidden=True)
 @click.option("--preview-cap", type=_COUNT, hidden=True)
 @click.option("--chat-cap", type=_COUNT, hidden=True)
 @click.option("--stream-cap", type=_COUNT, hidden=True)

@@ -36,6 +36,7 @@ class Settings:
         preview_cap: previews made at the same time, at least 1; beyond it a 503.
         preview_limit_s: seconds after which a preview is given up.
         evaluation_module: what ``python -m`` runs to make a report.
+        export_module: what ``python -m`` runs to make an export.
         checks_served: whether a job with held-out rows is followed by a check that the adapter that answers is the one
             that was trained.
         ping_s: seconds between two signs of life on a silent event stream.
@@ -72,6 +73,7 @@ class Settings:
     preview_cap: int = 2
     preview_limit_s: float = 3600.0
     evaluation_module: str = "arkor.backend.evaluation_worker"
+    export_module: str = "arkor.backend.export_worker"
     checks_served: bool = True
     ping_s: float = 5.0
     lease_s: float = 15.0

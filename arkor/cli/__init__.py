@@ -28,6 +28,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "evaluate": "Find out whether a job's adapter is better than its base model.",
         "report": "Print the newest report of a job.",
         "download": "Download a job's adapter and checkpoints.",
+        "export": "Make a folder of it that other programs load.",
     },
     "Models and data": {
         "chat": "Chat with a trained adapter or a base model.",
@@ -75,12 +76,11 @@ def cli(debug: bool) -> None:
     \b
     Exit codes:
       0    completed
-      1    the job or the evaluation failed or was cancelled
+      1    the job, evaluation or export failed or was cancelled
       2    usage, entry, build or data error
       3    no answer, not logged in, not permitted, or no project
       124  timeout
-      130  interrupted (Ctrl-C)
-      129, 143  ended by SIGHUP (a closed terminal), SIGTERM
+      130  interrupted (Ctrl-C); 129, 143: ended by SIGHUP, SIGTERM
     """
 
 

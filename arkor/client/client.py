@@ -28,6 +28,7 @@ from arkor.client.chat import (
 from arkor.client.deployments import DeploymentCalls
 from arkor.client.downloads import download
 from arkor.client.evaluations import EvaluationCalls
+from arkor.client.exports import ExportCalls
 from arkor.client.history import HistoryCalls
 from arkor.client.previews import PreviewCalls
 from arkor.client.uploads import upload
@@ -93,7 +94,7 @@ class ModelStatus:
         return cls(**wire.known_fields(cls, {"id": "", **body}))
 
 
-class CloudApiClient(DeploymentCalls, EvaluationCalls, HistoryCalls, PreviewCalls):
+class CloudApiClient(DeploymentCalls, EvaluationCalls, ExportCalls, HistoryCalls, PreviewCalls):
     """One backend, spoken to under one identity.
 
     Args:

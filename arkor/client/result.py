@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from arkor.client.chat import ChatOptions, ChatResponse, CompletionOptions
     from arkor.client.evaluate_options import EvaluateOptions
+    from arkor.client.exporting import ExportSettings
     from arkor.evaluation.report import EvaluationReport
     from arkor.protocol.job_metrics import Metrics
     from arkor.protocol.receipt import Receipt
@@ -53,6 +54,9 @@ Download = Callable[[str, Artifact, Path, "Progress | None"], Path]
 Evaluate = Callable[[str, str, "EvaluateOptions"], "EvaluationReport"]
 """Makes the call of a name, ``evaluate`` or ``report``, for a job, with options."""
 
+Export = Callable[[str, "ExportSettings"], Path]
+"""Exports a job, with settings."""
+
 
 @attrs.frozen
 class TrainingResult:
@@ -73,6 +77,7 @@ class TrainingResult:
         default=None, kw_only=True, repr=False, eq=False
     )
     _evaluate: Evaluate | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    _export: Export | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     @property
     def status(self) -> str:
@@ -191,6 +196,31 @@ class TrainingResult:
             ``result.report(timeout=600).save("report.html")``
         """
         return self._reported("report", options)
+
+    def export(self, **settings: Unpack[ExportSettings]) -> Path:
+        """Have the backend make a folder that other programs load, and fetch it.
+
+        What was made is loaded by its own engine and compared with what chats get; a folder that answers otherwise is
+        not handed out. Its ``README.md`` says what it is, and how to use it.
+
+        Args:
+            settings: what it is to be, see ``arkor.client.exporting.ExportSettings``. ``to`` is required.
+
+        Returns:
+            The folder, in ``dest``.
+
+        Raises:
+            UnknownOption, ConfigError: a setting is none, or out of its range; nothing was sent.
+            ExportFailed: it could not be made, answers otherwise than chats, or was cancelled.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed; the export goes on.
+            UnsupportedByBackend: the backend makes no exports.
+
+        Example:
+            ``folder = result.export(to="merged")``
+        """
+        if self._export is None:
+            raise ArkorError("This result was not made by a trainer: attach one with Trainer.attach(job_id).")
+        return self._export(self.job.id, settings)
 
     def _reported(self, call: str, options: EvaluateOptions) -> EvaluationReport:
         if self._evaluate is None:

@@ -15,7 +15,7 @@ from requests import Response
 from arkor.client.client import CloudApiClient
 from arkor.client.position import Offer, StreamPosition
 from arkor.client.reconnect import until_answered
-from arkor.client.result import Download, Evaluate, TrainingResult
+from arkor.client.result import Download, Evaluate, Export, TrainingResult
 from arkor.client.stream import EventStream, ReconnectPolicy
 from arkor.errors import StreamError
 from arkor.http.abort import AbortScope, Deadline
@@ -76,6 +76,7 @@ class JobRecord:
         receipt: Callable[[str], Receipt | None],
         record: Callable[[str], TrainingRecord | None],
         evaluate: Evaluate,
+        export: Export,
     ) -> None:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
@@ -87,6 +88,7 @@ class JobRecord:
         self._receipt = receipt
         self._record = record
         self._evaluate = evaluate
+        self._export = export
 
     @property
     def result(self) -> TrainingResult | None:
@@ -148,6 +150,7 @@ class JobRecord:
             receipt=self._receipt,
             record=self._record,
             evaluate=self._evaluate,
+            export=self._export,
         )
         self._ending = (self.position.offered, result)
 

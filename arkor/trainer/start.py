@@ -19,6 +19,7 @@ from arkor.client.chat import ChatResponse
 from arkor.client.client import CloudApiClient
 from arkor.client.evaluate_options import EvaluateOptions
 from arkor.client.evaluating import Evaluator
+from arkor.client.exporting import Exporter, ExportSettings
 from arkor.client.position import StreamPosition
 from arkor.client.project import ensure_project, find_project
 from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound
@@ -329,6 +330,7 @@ class Starter:
             receipt=self._receipt,
             record=self._made_from,
             evaluate=self._evaluate,
+            export=self._export,
         )
 
     def _download(self, job_id: str, artifact: Artifact, dest: Path, on_progress: Progress | None) -> Path:
@@ -348,6 +350,10 @@ class Starter:
         evaluator = Evaluator(client=client, scope=scope, folder=self._project_dir, abort_event=self.abort_event)
         calls = {"evaluate": evaluator.evaluate, "report": evaluator.report}
         return calls[call](job_id, options)
+
+    def _export(self, job_id: str, settings: ExportSettings) -> Path:
+        client, scope = self.connect()
+        return Exporter(client=client, scope=scope, abort_event=self.abort_event).export(job_id, settings)
 
     def _made_from(self, job_id: str) -> TrainingRecord | None:
         client, scope = self.connect()

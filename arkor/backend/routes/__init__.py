@@ -7,6 +7,7 @@ from arkor.backend.routes import (
     auth,
     datasets,
     evaluations,
+    exports,
     health,
     inference,
     internal,
@@ -20,7 +21,7 @@ from arkor.backend.routes import (
 BLUEPRINTS = tuple(
     module.blueprint
     for module in (
-        *(health, auth, projects, jobs, stream, datasets, artifacts, models, inference, previews, evaluations),
+        *(health, auth, projects, jobs, stream, datasets, artifacts, models, inference, previews, evaluations, exports),
         internal,
     )
 )

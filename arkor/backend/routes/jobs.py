@@ -98,7 +98,8 @@ def delete(job_id: str) -> tuple[str, int]:
     if not job.is_terminal:
         raise Refusal(409, f"Job {job.id} is {job.status}: cancel it first.")
     _check_worker_left(job)
-    serving.evaluations.cancel_all(job.id)
+    for work in (serving.evaluations, serving.exports):
+        work.cancel_all(job.id)
     serving.deleter.delete(job.id)
     return "", 204
 

@@ -75,6 +75,9 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
     def has_made(self, claimed: Claimed[Asked], made: Mapping[str, Any]) -> None:
         """Hear what a process made, before that is stored."""
 
+    def tidy(self, folder: Path) -> None:
+        """Remove what a piece that has ended, or is to be done again, leaves in its folder and nobody needs."""
+
     def start(self) -> None:
         """Take over what an earlier backend process left, and begin to work."""
         self._news = True
@@ -172,6 +175,7 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
             log.exception("%s could not be made", claimed.id)
             ended = Ended(failure=f"It could not be made: {first_line(exc)}")
         finally:
+            self.tidy(self.folder(claimed.job_id, claimed.id))
             with self._wake:
                 self._current = None
                 self._wake.notify_all()

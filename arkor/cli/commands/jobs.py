@@ -23,6 +23,7 @@ from arkor.text import one_line
 
 if TYPE_CHECKING:
     from arkor.protocol.evaluations import Evaluation
+    from arkor.protocol.exports import Export
 
 LONGEST_FACT = 2000
 SHOWN = 50
@@ -120,6 +121,8 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
     for found in client.list_evaluations(scope, job.id):
         for text in _told(found):
             click.echo(one_line(text, LONGEST_FACT))
+    for export in client.list_exports(scope, job.id):
+        click.echo(one_line(_exported(export), LONGEST_FACT))
     if started is not None and started.receipt is not None:
         click.echo("rows")
         advised = (f"Advice: {text}" for text in started.advice)
@@ -152,6 +155,12 @@ def _told(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.check:
         check = ServedCheck.from_wire(evaluation.check)
         yield str(check) if check.is_same else f"Warning: {check}"
+
+
+def _exported(export: Export) -> str:
+    """Return what there is to say of an export in a line."""
+    what = f"Export to {export.options.to}: {export.status}"
+    return f"{what}, {export.verdict or export.error}" if export.verdict or export.error else what
 
 
 def _print_facts(facts: dict[str, str | None]) -> None:

@@ -113,6 +113,17 @@ def room(tokenizer: Any, rows: Sequence[AskedRow]) -> int:
     return min(max(_SHORTEST, 2 * longest), _LONGEST)
 
 
+def ask_of(rows: RowSet, limit: int, *, is_raw: bool) -> list[AskedRow]:
+    """Return at most so many of some rows as questions, the same ones each time; those that ask nothing are left out.
+
+    Args:
+        rows: the rows.
+        limit: how many at most.
+        is_raw: whether the training saw plain text.
+    """
+    return _sample(_questions(rows, is_raw=is_raw)[0], limit)
+
+
 def _questions(rows: RowSet, *, is_raw: bool) -> tuple[list[AskedRow], list[LeftOut]]:
     asked, left_out = [], []
     for item in rows.rows:
