@@ -16,6 +16,7 @@ import itertools
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -31,7 +32,6 @@ from arkor.backend.evaluation_worker.rows import job_rows
 from arkor.backend.evaluation_worker.served import TOLERANCES, check_served
 from arkor.backend.evaluations.task import Task
 from arkor.backend.inference.request import read_request
-from arkor.backend.inference_worker.engine import Engine, Question
 from arkor.backend.jobs.job_folder import uploaded_rows
 from arkor.backend.models.catalogue import models_dir
 from arkor.backend.settings import Settings
@@ -85,47 +85,58 @@ def same_quality() -> bool:
 
 
 class Chats:
-    """The chat engine, in this process. What was asked once is not computed again."""
+    """A chat process. What was asked once is not computed again."""
 
     def __init__(self) -> None:
-        self._engine = Engine(self._hear)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "arkor.backend.inference_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         self._replies: list[Future[Any]] = []
         self._known: dict[str, Future[Any]] = {}
-        threading.Thread(target=self._engine.run, daemon=True).start()
+        threading.Thread(target=self._hear, daemon=True).start()
 
     def ask(self, kind: str, base: str, adapter: str | None, dtype: str, **fields: Any) -> Future[Any]:
         """Ask for the score of tokens, or for a rendered prompt; see ``ServerLine.send``."""
         key = json.dumps([kind, base, adapter, dtype, fields])
         if key not in self._known:
-            self._known[key] = reply = Future[Any]()
-            self._replies.append(reply)
-            question = Question(
-                len(self._replies) - 1,
-                base,
-                None if adapter is None else (adapter, adapter),
-                read_request(fields["request"]) if kind == "render" else None,
-                score=(fields["ids"], fields["start"]) if kind == "score" else None,
+            self._known[key] = Future[Any]()
+            self._replies.append(self._known[key])
+            request = read_request(fields["request"]).to_line() if kind == "render" else None
+            score = {**fields, "tellsLikeliest": False} if kind == "score" else None
+            self._say(
+                id=len(self._replies) - 1,
+                base=base,
+                adapter=adapter and {"name": adapter, "path": adapter},
+                request=request,
+                score=score,
                 renders=kind == "render",
                 dtype=dtype,
             )
-            self._engine.ask(question)
         return self._known[key]
 
-    def _hear(self, **said: Any) -> None:
-        reply = self._replies[said["id"]]
-        if "error" in said:
-            reply.set_exception(Refusal(said["error"]["status"], said["error"]["message"]))
-        elif "rendered" in said:
-            reply.set_result({"rendered": said["rendered"]["ids"]})
-        else:
-            reply.set_result(said)
+    def _say(self, **line: Any) -> None:
+        assert self._process.stdin is not None  # PIPE
+        usual = {"templateOptions": {}, "escapeSpecialTokens": False, "isBackground": True}
+        self._process.stdin.write(json.dumps({**usual, **line}).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _hear(self) -> None:
+        assert self._process.stdout is not None  # PIPE
+        for said in map(json.loads, self._process.stdout):
+            reply = self._replies[said["id"]]
+            if "error" in said:
+                reply.set_exception(Refusal(said["error"]["status"], said["error"]["message"]))
+            elif "rendered" in said:
+                reply.set_result({"rendered": said["rendered"]["ids"]})
+            elif "scored" in said:
+                reply.set_result(said)
 
 
 class Line:
-    """The engine, as the process of an evaluation asks the server.
+    """The chat process, as the process of an evaluation asks the server.
 
     Args:
-        chats: the engine.
+        chats: the chat process.
         base: the base model's folder.
         adapter: the adapter's folder.
         dtype: the number type of what is asked in none.
@@ -144,19 +155,19 @@ class Checks:
     """Checks of 20 checkpoints of a training.
 
     Args:
+        chats: the chat process.
         folder: for what is written.
+        result: the training.
+        other: another training, whose adapter is the wrong one.
     """
 
     ways = ("as it is", "another template", "another adapter", "half the scale")
 
-    def __init__(self, folder: Path) -> None:
-        split = {"eval_fraction": 0.025}
-        self._folder, self._chats, self._base = folder, Chats(), models_dir() / MODEL
-        self._result = train(TICKETS, seed=3, dataset_split=split, eval_steps=EVERY, save_steps=EVERY)
-        self._losses = {log.step: log.eval_loss for log in self._result.metrics() if log.eval_loss is not None}
-        self._adapters = {path.name: path for path in self._result.download(folder / "checkpoints")}
-        questions = LocalDataset(LABELS, columns={"question": "prompt", "intent": "completion"})
-        self._other = next(iter(train(questions, max_steps=20, dataset_split=split).download(folder / "other")))
+    def __init__(self, chats: Chats, folder: Path, result: TrainingResult, other: TrainingResult) -> None:
+        self._chats, self._folder, self._base, self._result = chats, folder, models_dir() / MODEL, result
+        self._losses = {log.step: log.eval_loss for log in result.metrics() if log.eval_loss is not None}
+        self._adapters = {path.name: path for path in result.download(folder / "checkpoints")}
+        self._other = next(iter(other.download(folder / "other")))
         self._other_base = with_other_template(self._base, folder)
 
     def make(self, way: str, step: int, dtype: str) -> ServedCheck:
@@ -174,10 +185,19 @@ class Checks:
 
 
 def served() -> bool:
+    """Train, and make the checks; say whether all were right."""
+    split = {"eval_fraction": 0.025}
+    result = train(TICKETS, seed=3, dataset_split=split, eval_steps=EVERY, save_steps=EVERY)
+    questions = LocalDataset(LABELS, columns={"question": "prompt", "intent": "completion"})
+    other = train(questions, max_steps=20, dataset_split=split)
+    return all_right(Chats(), result, other)
+
+
+def all_right(chats: Chats, result: TrainingResult, other: TrainingResult) -> bool:
     """Make the checks; say whether all were right."""
     steps, good = range(EVERY, STEPS + 1, EVERY), True
     with tempfile.TemporaryDirectory() as name:
-        checks = Checks(Path(name))
+        checks = Checks(chats, Path(name), result, other)
         for dtype, way in itertools.product(TOLERANCES, Checks.ways):
             found = [checks.make(way, step, dtype) for step in steps]
             count, apart = sum(one.is_same for one in found), [one.difference for one in found]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from arkor.client.chat import ChatOptions, ChatResponse, CompletionOptions
     from arkor.client.evaluate_options import EvaluateOptions
-    from arkor.client.exporting import ExportSettings
+    from arkor.client.export_settings import ExportSettings
     from arkor.evaluation.report import EvaluationReport
     from arkor.protocol.job_metrics import Metrics
     from arkor.protocol.receipt import Receipt

@@ -170,6 +170,9 @@ class Artifact:
         return wire.to_wire(self)
 
 
+FINAL_NAME = "adapter"  # of the artifact with the final adapter
+
+
 def checkpoint_name(step: int) -> str:
     """Return the name of the artifact that a checkpoint becomes: ``checkpoint-20``."""
     return f"checkpoint-{step}"

@@ -19,7 +19,8 @@ from arkor.client.chat import ChatResponse
 from arkor.client.client import CloudApiClient
 from arkor.client.evaluate_options import EvaluateOptions
 from arkor.client.evaluating import Evaluator
-from arkor.client.exporting import Exporter, ExportSettings
+from arkor.client.export_settings import ExportSettings
+from arkor.client.exporting import Exporter
 from arkor.client.position import StreamPosition
 from arkor.client.project import ensure_project, find_project
 from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound

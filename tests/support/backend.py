@@ -87,6 +87,7 @@ class BackendProcess:
             "chat": "tests.support.scripted_chat",
             "preview": "tests.support.scripted_preview",
             "evaluation": "tests.support.scripted_evaluation",
+            "export": "tests.support.scripted_export",
             **self._options,
         }
         for name, value in options.items():

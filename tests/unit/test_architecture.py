@@ -37,11 +37,12 @@ BACKEND_FLOORS = (
     (
         *("backend.jobs", "backend.inference_worker", "backend.training_worker"),
         *("backend.tasks", "backend.task_worker", "backend.evaluations", "backend.evaluation_worker"),
+        *("backend.exports", "backend.export_worker"),
     ),
     ("backend",),
 )
 BACKEND_USES = ("errors", "version", "text", "system", "serving", "protocol", "data", "evaluation")
-WORKERS = tuple(f"arkor.backend.{kind}_worker" for kind in ("inference", "training", "task", "evaluation"))
+WORKERS = tuple(f"arkor.backend.{kind}_worker" for kind in ("inference", "training", "task", "evaluation", "export"))
 MOST_TOP_LEVEL_MODULES = 8
 CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})
 HEAVY = frozenset(

@@ -36,12 +36,12 @@ _OTHER_PROMPT = (
     "Row {row} is another prompt to the export than to a chat: its chat template or tokenizer is not that of the model."
 )
 _NO_END = (
-    "The export does not end its answers: chats end that of row {row} with token {token} ({text!r}), which is none of the "
-    "export's end tokens."
+    "The export does not end its answers: chats end that of row {row} with token {token} ({text!r}), which is none of "
+    "the export's end tokens."
 )
 _OTHER_MODEL = (
-    "The export is not the model that chats get: at {same} of {counted} places the likeliest token is the same, and {least:.0%} "
-    "are needed."
+    "The export is not the model that chats get: the likeliest token is the same at {same} of {counted} places, and "
+    "{least:.0%} of them are needed."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,30 @@ _SHARD = "4GB"
 
 
 def make(task: Task) -> None:
-    """Make the folder, in place of what an earlier try left.
+    """Make the folder, which is not there yet.
 
     Raises:
         ArkorError: the memory or the disk is too small, or the weights are no numbers.
         OSError: the disk is full.
     """
-    shutil.rmtree(task.made, ignore_errors=True)
     task.made.mkdir(mode=0o700)
     tokenizer = AutoTokenizer.from_pretrained(task.model_path)
     if task.options.to == ADAPTER:
-        for file in task.adapter_path.iterdir():
-            shutil.copyfile(file, task.made / file.name)
+        _copy(task)
     else:
         _merge(task, tokenizer)
-        shutil.copyfile(task.adapter_path / "arkor.json", task.made / "arkor.json")
+        _copy(task, only="arkor.json")
     tokenizer.save_pretrained(task.made)
+
+
+def _copy(task: Task, only: str | None = None) -> None:
+    """Copy the files of the job's archive, or one of them."""
+    with tarfile.open(task.adapter_tar) as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            if content is not None and only in {None, member.name}:
+                with (task.made / member.name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
 
 
 def _merge(task: Task, tokenizer: Any) -> None:

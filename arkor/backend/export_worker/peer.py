@@ -5,7 +5,7 @@ FOLDER is a whole model, or an adapter for the model of BASE. Standard input is 
     {"messages": [...], "tools": [...] | null, "prompt": "text" | null, "options": {…}, "ids": [...], "start": n}
 
 Standard output is ``{"stops": [ids], "rows": [{"prompt": [ids], "likeliest": [[id, margin], ...]}, ...]}``: the tokens
-that end an answer; the tokens of each question; and behind each place from ``start`` on the likeliest token, and by how
+that end an answer; the tokens of each question; and in each place from ``start`` on the likeliest token, and by how
 much it is likelier than the next one, in nats. Nothing of arkor renders or computes here but ``likeliest``.
 """
 
@@ -35,7 +35,7 @@ def answer(folder: str, base: str | None, questions: list[dict[str, Any]]) -> di
     for asked in questions:
         ids = torch.tensor([asked["ids"]])
         with torch.inference_mode():
-            logits = model(input_ids=ids, use_cache=False).logits[0, asked["start"] - 1 :].float()
+            logits = model(input_ids=ids, use_cache=False).logits[0, asked["start"] - 1 : -1].float()
         rows.append({"prompt": _prompt(tokenizer, asked), "likeliest": likeliest(logits)})
     stops = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
     return {"stops": sorted(stops), "rows": rows}

@@ -21,7 +21,7 @@ from arkor.backend.tasks.queue import TaskQueue
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
 from arkor.protocol.exports import Export, ExportOptions
-from arkor.protocol.jobs import AdapterRef
+from arkor.protocol.jobs import FINAL_NAME, AdapterRef, checkpoint_name
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
 from arkor.serving.refusal import Refusal
@@ -68,7 +68,7 @@ class ExportService(TaskQueue[ExportOptions, Export]):
         config = JobConfig.from_wire(claimed.config)
         metadata = wire.mapping(self._store.events.last(claimed.job_id, "training.started").get("metadata"))
         metrics = wire.mapping(self._store.events.last(claimed.job_id, "training.completed").get("metrics"))
-        options = claimed.options
+        options, artifacts = claimed.options, self._settings.job_folder(claimed.job_id) / "artifacts"
         return Task(
             id=claimed.id,
             job_id=claimed.job_id,
@@ -78,10 +78,11 @@ class ExportService(TaskQueue[ExportOptions, Export]):
             options=options,
             model_path=models[MODEL].base,
             adapter_path=Path(adapter[1]),
+            adapter_tar=artifacts / f"{FINAL_NAME if options.step is None else checkpoint_name(options.step)}.tar",
             dataset_path=uploaded_rows(self._settings, config.dataset_source),
             eval_dataset_path=uploaded_rows(self._settings, config.eval_dataset_source),
             folder=folder,
-            artifacts_folder=self._settings.job_folder(claimed.job_id) / "artifacts",
+            artifacts_folder=artifacts,
             artifact=f"export-{options.to}-{claimed.id.removeprefix('export_')}",
             allow_private_urls=self._settings.allow_private_urls,
             record=TrainingRecord.from_wire(metadata.get("record")),

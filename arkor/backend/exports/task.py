@@ -30,7 +30,8 @@ class Task:
         prompt_form: how the job's rows were trained: ``chat`` or ``raw``; None if that is not known.
         options: what is asked for.
         model_path: what transformers loads the base model from.
-        adapter_path: the folder with the adapter.
+        adapter_path: the folder with the adapter's weights.
+        adapter_tar: the adapter's archive, as the job left it.
         dataset_path: the job's uploaded rows, or None if they come from elsewhere.
         eval_dataset_path: the same of its held-out rows.
         folder: the export's folder.
@@ -51,6 +52,7 @@ class Task:
     options: ExportOptions
     model_path: str
     adapter_path: Path
+    adapter_tar: Path
     dataset_path: str | None
     eval_dataset_path: str | None
     folder: Path
@@ -75,6 +77,7 @@ class Task:
             "config": self.config.to_wire(),
             "options": self.options.to_wire(),
             "adapter_path": str(self.adapter_path),
+            "adapter_tar": str(self.adapter_tar),
             "folder": str(self.folder),
             "artifacts_folder": str(self.artifacts_folder),
             "record": self.record and self.record.to_wire(),
@@ -88,6 +91,7 @@ class Task:
             "config": JobConfig.from_wire(line["config"]),
             "options": ExportOptions.from_wire(line["options"]),
             "adapter_path": Path(line["adapter_path"]),
+            "adapter_tar": Path(line["adapter_tar"]),
             "folder": Path(line["folder"]),
             "artifacts_folder": Path(line["artifacts_folder"]),
             "record": TrainingRecord.from_wire(line["record"]),

@@ -76,7 +76,7 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
         """Hear what a process made, before that is stored."""
 
     def tidy(self, folder: Path) -> None:
-        """Remove what a piece that has ended, or is to be done again, leaves in its folder and nobody needs."""
+        """Remove what nobody needs of a piece that has ended, or is begun again."""
 
     def start(self) -> None:
         """Take over what an earlier backend process left, and begin to work."""
@@ -189,6 +189,7 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
     def _done(self, claimed: Claimed[Asked]) -> Ended:
         folder = self.folder(claimed.job_id, claimed.id)
         make_private_folder(folder)
+        self.tidy(folder)  # this backend may have been killed in the middle of it
         models = self.models(claimed)
         run = TaskRun(self._module, folder, self._inference, models)
         with self._wake:

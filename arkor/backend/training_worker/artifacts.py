@@ -22,7 +22,6 @@ from arkor.protocol.jobs import Artifact
 from arkor.system.files import replacing, sha256_of
 
 _CONFIG, WEIGHTS, _RECORD = ARCHIVED_FILES = ("adapter_config.json", "adapter_model.safetensors", "arkor.json")
-FINAL_NAME = "adapter"
 
 _CHECKPOINT_TAR = re.compile(r"checkpoint-([0-9]+)\.tar")
 

@@ -14,7 +14,7 @@ from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.backend.training_worker.settings import best_by
 from arkor.protocol.config import JobConfig
-from arkor.protocol.jobs import Artifact
+from arkor.protocol.jobs import FINAL_NAME, Artifact
 from arkor.protocol.metrics import EVAL_METRICS
 
 _LOSS = "eval_loss"  # in the log of transformers' trainer
@@ -158,7 +158,7 @@ class Best:
         file = self._folder / f"{_name(self._standing.step)}.tar"
         if not self._rule.keeps_adapter or not file.is_file():
             return None
-        return artifacts.copy(file, folder, artifacts.FINAL_NAME)
+        return artifacts.copy(file, folder, FINAL_NAME)
 
     def metrics(self, last_step: int, max_steps: int, *, is_kept: bool) -> dict[str, Any]:
         """Return what the job's last event says of it.

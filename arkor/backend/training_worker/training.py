@@ -34,7 +34,7 @@ from arkor.backend.training_worker.rows.phases import tell_nobody
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
 from arkor.errors import ArkorError
-from arkor.protocol.jobs import Artifact
+from arkor.protocol.jobs import FINAL_NAME, Artifact
 from arkor.system.folder_cache import FolderCache
 
 
@@ -189,7 +189,7 @@ class _Attempt:
     def _pack_last(self) -> Artifact:
         with tempfile.TemporaryDirectory(dir=self._spec.job_dir, prefix=".adapter.") as folder:
             self._trainer.model.save_pretrained(folder)
-            return artifacts.pack_adapter(Path(folder), self._spec.artifacts_dir, artifacts.FINAL_NAME, self._made_by)
+            return artifacts.pack_adapter(Path(folder), self._spec.artifacts_dir, FINAL_NAME, self._made_by)
 
     def _metrics(self, *, is_best: bool) -> dict[str, Any]:
         state = self._trainer.state

@@ -15,7 +15,7 @@ from arkor.cli.options import duration, local_option, project_of
 from arkor.text import one_line
 
 if TYPE_CHECKING:
-    from arkor.client.exporting import ExportSettings
+    from arkor.client.export_settings import ExportSettings
     from arkor.protocol.exports import Export
 
 
@@ -80,7 +80,7 @@ def export(
         "step": step,
         "dtype": dtype,
         "check": check,
-        "dest": dest,  # type: ignore[typeddict-item]
+        "dest": dest,
         "timeout": timeout,
         "on_progress": shown.update,
     }

@@ -52,6 +52,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "evaluations",
             "logprobs",
             "best-score",
+            "exports",
         ],
     }
 

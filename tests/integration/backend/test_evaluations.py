@@ -142,7 +142,7 @@ def test_it_waits_for_its_job(client: Client, shared: BackendProcess, config: di
     cancelled = ended(client, other, made["id"])
     assert (cancelled["status"], cancelled["error"]) == (
         "cancelled",
-        "The job was cancelled, so there is no adapter to evaluate.",
+        "The job was cancelled, so there is no adapter.",
     )
     assert post(client, other).status_code == 409
 
