@@ -177,6 +177,11 @@ def test_the_script_about_evaluation_runs_as_it_stands(
     assert "<h1>Evaluation of job_" in (project / "report.html").read_text()
 
 
+def test_the_script_about_exports_runs_as_it_stands(backend: BackendProcess, project: Path) -> None:
+    """A training ends with a folder."""
+    assert run_snippets("docs/use-it-elsewhere.md", project) == "['README.md']\n"
+
+
 def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
     """An abort and another wait, a remembered job, a loop over events, and a job that need not be resumed."""
     printed = run_snippets("docs/waiting.md", project)

@@ -136,7 +136,7 @@ def other_base(folder: Path) -> None:
     """Put other weights into the base model."""
     file = folder / "model.safetensors"
     found = load_file(file)
-    found["model.embed_tokens.weight"] = found["model.embed_tokens.weight"].flip(0).contiguous()
+    found["lm_head.weight"] = found["lm_head.weight"].flip(0).contiguous()
     save_file(found, file, {"format": "pt"})
 
 
