@@ -92,7 +92,7 @@ class Exporter:
                 limits.pause(POLL_S)
                 export = self._patiently(functools.partial(self._get, export), limits)
         except (Aborted, WaitTimeout) as exc:
-            exc.args = (f"{exc} Export {export.id} goes on: 'arkor jobs show {export.job_id}' shows how far it is.",)
+            exc.args = (f"{exc} Export {export.id} goes on: 'arkor jobs show {export.job_id}' says how far it is.",)
             raise
         if on_progress is not None:
             on_progress(export)

@@ -14,6 +14,9 @@ import attrs
 from arkor.errors import ArkorError
 from arkor.protocol import wire
 
+ADAPTER_KIND = "adapter"  # of the artifacts that a training leaves
+FINAL_NAME = "adapter"  # of the artifact with the final adapter
+
 
 class JobStatus(str, enum.Enum):
     """The statuses a job goes through; each compares equal to its wire name."""
@@ -139,7 +142,7 @@ class Artifact:
 
     Attributes:
         name: unique within the job.
-        kind: ``adapter``.
+        kind: ``adapter``, of checkpoints too; ``report`` or ``export``.
         step: the optimizer step it was saved at, or None for the final one.
         size_bytes: size of the download.
         sha256: of the download, lowercase hex.
@@ -147,7 +150,7 @@ class Artifact:
     """
 
     name: str = attrs.field(default="", converter=wire.text)
-    kind: str = attrs.field(default="adapter", converter=wire.text)
+    kind: str = attrs.field(default=ADAPTER_KIND, converter=wire.text)
     step: int | None = attrs.field(default=None, converter=wire.whole_number)
     size_bytes: int | None = attrs.field(default=None, converter=wire.whole_number)
     sha256: str | None = attrs.field(default=None, converter=wire.optional_text)
@@ -168,9 +171,6 @@ class Artifact:
     def to_wire(self) -> dict[str, Any]:
         """Return the artifact as the JSON object that travels."""
         return wire.to_wire(self)
-
-
-FINAL_NAME = "adapter"  # of the artifact with the final adapter
 
 
 def checkpoint_name(step: int) -> str:
