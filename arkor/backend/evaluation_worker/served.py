@@ -76,10 +76,10 @@ def check_served(task: Task, rows: Rows, tokenizer: Any, line: ServerLine) -> Se
         tolerance=tolerance,
         is_same=difference <= tolerance,
     )
-    differs = _other_prompt(task, rows, answers, whole, line)
+    differs = _other_template(task, tokenizer) or _other_prompt(task, rows, answers, whole, line)
     if found.is_same and differs is None:
         return found
-    return attrs.evolve(found, is_same=False, cause=differs or _cause(task, answers, found, tokenizer, line))
+    return attrs.evolve(found, is_same=False, cause=differs or _cause(answers, found, line))
 
 
 def _trained_on(task: Task, rows: Rows, tokenizer: Any) -> tuple[list[_Answer], frozenset[int]]:
@@ -141,6 +141,14 @@ def _loss(line: ServerLine, answers: Sequence[_Answer], candidate: str, dtype: s
     return _Loss(-sum(item["logprob"] for item in scored) / max(1, tokens), tokens, scored[0]["dtype"])
 
 
+def _other_template(task: Task, tokenizer: Any) -> str | None:
+    """Say whether the model's chat template was changed; the loss alone may be nearly the same by chance."""
+    trained = None if task.record is None else task.record.chat_template_sha256
+    if trained is None or trained == template_hash(tokenizer.chat_template):
+        return None
+    return "the chat template of the model is not the one that the training had"
+
+
 def _other_prompt(
     task: Task, rows: Rows, answers: Sequence[_Answer], whole: Collection[int], line: ServerLine
 ) -> str | None:
@@ -164,11 +172,8 @@ def _other_prompt(
     return None
 
 
-def _cause(task: Task, answers: Sequence[_Answer], found: ServedCheck, tokenizer: Any, line: ServerLine) -> str:
+def _cause(answers: Sequence[_Answer], found: ServedCheck, line: ServerLine) -> str:
     """Say what most likely makes the losses differ."""
-    record = task.record
-    if record is not None and record.chat_template_sha256 != template_hash(tokenizer.chat_template):
-        return "the chat template of the model is not the one that the training had"
     exact = found.served if found.dtype == "float32" else _loss(line, answers, ADAPTER, "float32").loss
     if abs(exact - found.trained) <= TOLERANCES["float32"]:
         return "in float32 the losses are the same, so the number type makes the difference: bfloat16 is too coarse"
