@@ -10,6 +10,7 @@ from pathlib import Path
 from arkor import Event, TrainingLogEvent, run_trainer
 
 ASKED = 20  # of the 60 tickets that the training holds out
+MAX_TOKENS = 96  # of an answer: the base model would go on and on
 
 os.environ.setdefault("ARKOR_CLOUD_API_URL", "local")
 
@@ -29,6 +30,6 @@ for adapter in result.download(folder):
     size = sum(file.stat().st_size for file in adapter.iterdir())
     print(f"Adapter: {adapter} ({size / 2**20:.1f} MiB)")
 print(f"\nThe base model and the adapter answer {ASKED} held-out tickets, and 40 general questions …", flush=True)
-report = result.evaluate(limit=ASKED)
+report = result.evaluate(limit=ASKED, max_tokens=MAX_TOKENS)
 print(report)
 print(f"Report: {report.save(folder / 'report.html')}")
