@@ -100,6 +100,7 @@ def test_an_export_answers_as_chats_do(trained: TrainingResult, tmp_path: Path, 
     assert said == trained.chat(messages=asked, temperature=0, max_tokens=20).text
     card = (folder / "README.md").read_text()
     assert "# Words by heart" in card
+    assert "| learned | 24 rows to train on, 6 held out: 24 answers, " in card
     assert re.search(
         r"\| check \| answers as chats do: the likeliest token is the same at (\d+) of \1 places of 6 rows", card
     )

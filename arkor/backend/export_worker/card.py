@@ -43,7 +43,7 @@ def _facts(task: Task, check: Mapping[str, Any] | None) -> Iterator[str]:
         hashed = task.record.rows.get("sha256") or task.record.rows.get("fingerprint")
         yield f"| rows | {_source(task)}{f', SHA-256 {hashed}' if hashed else ''} |"
     if receipt is not None:
-        yield f"| learned | {one_line(str(receipt).splitlines()[0], 300)} |"
+        yield f"| learned | {one_line(receipt.line(), 300)} |"
     if task.loss is not None:
         yield f"| loss on the held-out rows | {task.loss:.4f} nats a token |"
     if task.report:

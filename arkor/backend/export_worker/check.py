@@ -79,7 +79,7 @@ def check(task: Task, line: ServerLine) -> dict[str, Any]:
         DatasetError: the job's rows cannot be had any more.
     """
     tokenizer = AutoTokenizer.from_pretrained(task.model_path)
-    asked = [_ask(task, row, tokenizer, line) for row in _rows(task, tokenizer)]
+    asked = _ask(_rows(task, tokenizer), tokenizer, line)
     scored = [
         line.send("score", candidate=MODEL, ids=one.ids, start=len(one.prompt), tellsLikeliest=True) for one in asked
     ]
@@ -126,14 +126,19 @@ def _rows(task: Task, tokenizer: Any) -> list[AskedRow]:
     return found
 
 
-def _ask(task: Task, row: AskedRow, tokenizer: Any, line: ServerLine) -> _Asked:
-    style, longest = Prompts(tokenizer).tool_style, min(_LONGEST, room(tokenizer, [row]))
-    request = request_of(row, style, longest)
-    prompt = line.send("render", candidate=MODEL, request=request).result()["rendered"]
-    answer = line.send("ask", candidate=MODEL, request=request).result()["answer"]
-    ids = [*prompt, *tokenizer(answer["text"], add_special_tokens=False)["input_ids"]]
+def _ask(rows: Sequence[AskedRow], tokenizer: Any, line: ServerLine) -> list[_Asked]:
+    """Have the chat engine answer all rows, many at a time."""
+    style, longest = Prompts(tokenizer).tool_style, min(_LONGEST, room(tokenizer, rows))
+    requests = [request_of(row, style, longest) for row in rows]
+    prompts = [line.send("render", candidate=MODEL, request=request) for request in requests]
+    answers = [line.send("ask", candidate=MODEL, request=request) for request in requests]
     end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    return _Asked(row, request, prompt, [*ids, *end], answer["finishReason"] == "stop")
+    asked = []
+    for row, request, prompt, answer in zip(rows, requests, prompts, answers, strict=True):
+        ids, said = prompt.result()["rendered"], answer.result()["answer"]
+        text = tokenizer(said["text"], add_special_tokens=False)["input_ids"]
+        asked.append(_Asked(row, request, ids, [*ids, *text, *end], said["finishReason"] == "stop"))
+    return asked
 
 
 def _peer(task: Task, asked: Sequence[_Asked]) -> dict[str, Any]:
