@@ -95,7 +95,7 @@ def check(task: Task, line: ServerLine) -> dict[str, Any]:
         if margin > MARGIN
     ]
     same = sum(mine == other for mine, other in pairs)
-    if same < LEAST_SAME * len(pairs):
+    if not pairs or same < LEAST_SAME * len(pairs):
         raise ArkorError(_OTHER_MODEL.format(same=same, counted=len(pairs), least=LEAST_SAME))
     engine = f"transformers {importlib.metadata.version('transformers')}"
     return {"rows": len(asked), "tokens": len(pairs), "same": same, "margin": MARGIN, "engine": engine}
