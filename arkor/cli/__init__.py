@@ -28,7 +28,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "evaluate": "Find out whether a job's adapter is better than its base model.",
         "report": "Print the newest report of a job.",
         "download": "Download a job's adapter and checkpoints.",
-        "export": "Make a folder of it that other programs load.",
+        "export": "Make a folder of a job's adapter that other programs load.",
     },
     "Models and data": {
         "chat": "Chat with a trained adapter or a base model.",

@@ -32,6 +32,7 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "WaitTimeout": errors.WaitTimeout("words"),
     "TrainingFailed": TrainingFailed(RESULT),
     "EvaluationFailed": errors.EvaluationFailed("eval_1", "job_1", "failed", "words"),
+    "ExportFailed": errors.ExportFailed("export_1", "job_1", "cancelled", ""),
     "ConfigError": errors.ConfigError("max_steps", "must be 1 or more, not -1"),
     "UnknownOption": errors.UnknownOption(
         "max_step", "Trainer has no such option; did you mean max_steps?", "max_steps"

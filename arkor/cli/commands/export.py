@@ -57,7 +57,7 @@ def export(
     timeout: float | None,
     local: bool,
 ) -> None:
-    """Make what a job trained into a folder that other programs load.
+    """Make a folder of a job's adapter that other programs load.
 
     The backend makes it, and compares it with what chats get: a folder that answers otherwise is not handed out. Its
     README.md says what it is, and how to use it. Ctrl-C stops waiting; the export goes on.
