@@ -40,8 +40,7 @@ def _facts(task: Task, check: Mapping[str, Any] | None) -> Iterator[str]:
     yield from ("| | |", "|---|---|")
     yield f"| base model | {base['id']}{', revision ' + base['revision'] if base['revision'] else ''} |"
     if task.record is not None:
-        hashed = task.record.rows.get("sha256") or task.record.rows.get("fingerprint")
-        yield f"| rows | {_source(task)}{f', SHA-256 {hashed}' if hashed else ''} |"
+        yield f"| rows | {_rows(task.record.rows)} |"
     if receipt is not None:
         yield f"| learned | {one_line(receipt.line(), 300)} |"
     if task.loss is not None:
@@ -58,10 +57,13 @@ def _facts(task: Task, check: Mapping[str, Any] | None) -> Iterator[str]:
     yield from ("```", "")
 
 
-def _source(task: Task) -> str:
-    assert task.record is not None
-    rows = task.record.rows
-    return one_line(wire.text(rows.get("name")) or wire.text(rows.get("type")) or "rows")
+def _rows(rows: Mapping[str, Any]) -> str:
+    """Return the source of rows in words, and what tells them from others."""
+    if rows.get("type") == "dataset":
+        return one_line(f"uploaded, SHA-256 {rows.get('id')}")
+    known = {"SHA-256": rows.get("sha256"), "revision": rows.get("revision"), "fingerprint": rows.get("fingerprint")}
+    facts = [f"{name} {value}" for name, value in known.items() if value]
+    return one_line(", ".join([wire.text(rows.get("name")) or "rows", *facts]))
 
 
 def _use(task: Task) -> Iterator[str]:
