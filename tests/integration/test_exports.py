@@ -63,6 +63,9 @@ def trained(backend: BackendProcess, tmp_path_factory: pytest.TempPathFactory) -
     """A job that learnt lines by heart, with a checkpoint."""
     folder = tmp_path_factory.mktemp("rows")
     model = write_small_model(folder / "model")
+    weights = load_file(model / "model.safetensors")
+    weights["lm_head.weight"] *= 50  # so that some tokens are much likelier than others
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
     (folder / "rows.jsonl").write_text("".join(json.dumps(line(number)) + "\n" for number in range(WORDS)))
     trainer = Trainer(
         name="Words by heart",
@@ -102,7 +105,7 @@ def test_an_export_answers_as_chats_do(trained: TrainingResult, tmp_path: Path, 
     assert "# Words by heart" in card
     assert "| learned | 24 rows to train on, 6 held out: 24 answers, " in card
     assert re.search(
-        r"\| check \| answers as chats do: the likeliest token is the same at (\d+) of \1 places of 6 rows", card
+        r"\| check \| answers as chats do: the likeliest token is the same at ([1-9]\d*) of \1 places of 6 rows", card
     )
     assert json.loads((folder / "arkor.json").read_text())["settings"]["learningRate"] == 0.03
 
