@@ -20,7 +20,7 @@ from arkor.backend.store import Store
 from arkor.backend.store.tenants import Project
 from arkor.errors import ModelError
 from arkor.protocol import wire
-from arkor.protocol.jobs import TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
+from arkor.protocol.jobs import ADAPTER_KIND, TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
 from arkor.serving.refusal import Refusal
 
 
@@ -147,9 +147,9 @@ def find_adapter(wanted: AdapterRef, project: Project, store: Store, settings: S
 
 
 def _artifact(job: TrainingJob, wanted: AdapterRef, store: Store) -> Artifact:
-    found = store.events.artifacts(job.id)
+    found = [artifact for artifact in store.events.artifacts(job.id) if artifact.kind == ADAPTER_KIND]
     for artifact in found:
-        if artifact.step == wanted.step and artifact.kind == "adapter":
+        if artifact.step == wanted.step:
             return artifact
     what = "final adapter" if wanted.step is None else f"checkpoint of step {wanted.step}"
     yet = "" if job.status in TERMINAL_STATUSES else " yet"
