@@ -6,51 +6,35 @@ Protocol: docs/protocol.md, "Evaluations".
 from __future__ import annotations
 
 import contextlib
-import functools
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
-from arkor.client.client import CloudApiClient
 from arkor.client.evaluate_options import EvaluateOptions, Progress, check_known
-from arkor.client.reconnect import until_answered
-from arkor.client.stream import ReconnectPolicy
+from arkor.client.waiting import Waiter
 from arkor.data.checked import CheckedDataset
 from arkor.data.datasets import Dataset, LocalDataset, opened, parse_dataset
-from arkor.errors import Aborted, ArkorError, ConfigError, EvaluationFailed, NotFound, WaitTimeout
+from arkor.errors import ArkorError, ConfigError, EvaluationFailed, NotFound
 from arkor.evaluation.own_scores import OwnScorer, with_own
 from arkor.evaluation.report import EvaluationReport
 from arkor.evaluation.scorer import Scorer
-from arkor.http.abort import AbortScope, Deadline
+from arkor.http.abort import AbortScope
 from arkor.protocol.evaluations import HELD_OUT, Evaluation, EvaluationOptions
-from arkor.protocol.jobs import AdapterRef, JobStatus, Scope
-
-POLL_S = 0.5
-
-T = TypeVar("T")
+from arkor.protocol.jobs import AdapterRef, JobStatus
 
 
 @attrs.frozen(kw_only=True)
-class Evaluator:
+class Evaluator(Waiter):
     """Evaluates jobs of one project.
 
     Attributes:
-        client: the backend.
-        scope: the project.
         folder: where relative paths start.
-        policy: when to ask again while the backend is away.
-        abort_event: ends a call that has no abort event of its own, or None.
     """
 
-    client: CloudApiClient
-    scope: Scope
     folder: Path
-    policy: ReconnectPolicy = attrs.field(factory=ReconnectPolicy)
-    abort_event: threading.Event | None = None
 
     def evaluate(self, job_id: str, options: EvaluateOptions) -> EvaluationReport:
         """Have a job evaluated, and wait for the report.
@@ -64,7 +48,7 @@ class Evaluator:
         """
         check_known(options)
         names, own = _split(options.get("scorers"))
-        with self._limits(options) as limits:
+        with self.limits(options.get("timeout"), options.get("abort_event")) as limits:
             made = self._create(job_id, options, names, limits)
             report = self._report_of(made, limits, options.get("on_progress"))
             try:
@@ -86,7 +70,7 @@ class Evaluator:
             NotFound: nobody has asked for an evaluation.
             As ``evaluate`` otherwise.
         """
-        with self._limits(options) as limits:
+        with self.limits(options.get("timeout"), options.get("abort_event")) as limits:
             newest = self.newest(job_id, limits)
             return self._report_of(newest, limits, options.get("on_progress"))
 
@@ -97,21 +81,11 @@ class Evaluator:
             NotFound: there is none.
         """
         self.client.require("evaluations", "evaluations")
-        found = self._patiently(lambda: self.client.list_evaluations(self.scope, job_id), limits)
+        found = self.patiently(lambda: self.client.list_evaluations(self.scope, job_id), limits)
         asked = [one for one in found if not one.options.is_check_only]
         if not asked:
             raise NotFound(404, f"Job {job_id} has no report: 'arkor evaluate {job_id}' makes one.")
         return asked[-1]
-
-    @contextlib.contextmanager
-    def _limits(self, options: EvaluateOptions) -> Iterator[AbortScope]:
-        event = options.get("abort_event") or self.abort_event
-        with (
-            AbortScope(event, Deadline(options.get("timeout"))) as limits,
-            limits.noticing_the_end(),
-            limits.active(),
-        ):
-            yield limits
 
     def _create(
         self, job_id: str, options: EvaluateOptions, names: Sequence[str] | None, limits: AbortScope
@@ -123,7 +97,7 @@ class Evaluator:
         with self._sent(options.get("rows", HELD_OUT)) as rows:
             asked = attrs.evolve(asked, rows=rows)
         key = uuid.uuid4().hex
-        return self._patiently(
+        return self.patiently(
             lambda: self.client.create_evaluation(self.scope, job_id, asked, idempotency_key=key), limits
         )
 
@@ -142,24 +116,12 @@ class Evaluator:
 
     def _report_of(self, evaluation: Evaluation, limits: AbortScope, on_progress: Progress | None) -> EvaluationReport:
         """Wait until an evaluation has ended, and return its report."""
-        with _saying_that_it_goes_on(evaluation):
-            while not evaluation.is_terminal:
-                if on_progress is not None:
-                    on_progress(evaluation)
-                limits.pause(POLL_S)
-                evaluation = self._patiently(functools.partial(self._get, evaluation), limits)
-            if on_progress is not None:
-                on_progress(evaluation)
+        goes_on = f"Evaluation {evaluation.id} goes on: 'arkor report {evaluation.job_id}' waits for it."
+        evaluation = self.ended(evaluation, self.client.get_evaluation, limits, on_progress, goes_on=goes_on)
         if evaluation.status != JobStatus.COMPLETED:
             raise EvaluationFailed(evaluation.id, evaluation.job_id, evaluation.status, evaluation.error or "")
         where = (self.scope, evaluation.job_id, evaluation.id)
-        return self._patiently(lambda: self.client.evaluation_report(*where), limits)
-
-    def _get(self, evaluation: Evaluation) -> Evaluation:
-        return self.client.get_evaluation(self.scope, evaluation.job_id, evaluation.id)
-
-    def _patiently(self, ask: Callable[[], T], limits: AbortScope) -> T:
-        return until_answered(ask, policy=self.policy, limits=limits, check_alive=self.client.check_alive)
+        return self.patiently(lambda: self.client.evaluation_report(*where), limits)
 
 
 _TRAVELLING = ("limit", "checkpoints", "max_tokens", "retention", "check")
@@ -184,12 +146,3 @@ def _against(given: AdapterRef | Mapping[str, Any] | str) -> str | dict[str, Any
     if isinstance(given, str):
         return given if given == "base" else AdapterRef("final", given).to_wire()
     return dict(given)
-
-
-@contextlib.contextmanager
-def _saying_that_it_goes_on(evaluation: Evaluation) -> Iterator[None]:
-    try:
-        yield
-    except (Aborted, WaitTimeout) as exc:
-        exc.args = (f"{exc} Evaluation {evaluation.id} goes on: 'arkor report {evaluation.job_id}' waits for it.",)
-        raise

@@ -5,47 +5,26 @@ Protocol: docs/protocol.md, "Exports".
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from arkor.client.client import CloudApiClient
 from arkor.client.export_settings import ExportSettings
-from arkor.client.reconnect import until_answered
-from arkor.client.stream import ReconnectPolicy
-from arkor.errors import Aborted, ArkorError, ExportFailed, WaitTimeout
-from arkor.http.abort import AbortScope, Deadline
+from arkor.client.waiting import Waiter
+from arkor.errors import ArkorError, ExportFailed
 from arkor.options import unknown_option
 from arkor.protocol.exports import Export, ExportOptions
-from arkor.protocol.jobs import JobStatus, Scope
-
-POLL_S = 0.5
-
+from arkor.protocol.jobs import JobStatus
 
 _TRAVELLING = ("to", "step", "dtype", "check")
 
 
 @attrs.frozen(kw_only=True)
-class Exporter:
-    """Exports the jobs of one project.
-
-    Attributes:
-        client: the backend.
-        scope: the project.
-        policy: when to ask again while the backend is away.
-        abort_event: ends a call that has no abort event of its own, or None.
-    """
-
-    client: CloudApiClient
-    scope: Scope
-    policy: ReconnectPolicy = attrs.field(factory=ReconnectPolicy)
-    abort_event: threading.Event | None = None
+class Exporter(Waiter):
+    """Exports the jobs of one project."""
 
     def export(self, job_id: str, settings: ExportSettings) -> Path:
         """Have a job exported, wait for it, and fetch it.
@@ -66,49 +45,20 @@ class Exporter:
                 raise unknown_option("An export", name, ExportSettings.__annotations__)
         options = ExportOptions.from_wire({name: given[name] for name in _TRAVELLING if name in given})
         self.client.require("exports", "exports")
-        with self._limits(settings) as limits:
+        with self.limits(settings.get("timeout"), settings.get("abort_event")) as limits:
             key = uuid.uuid4().hex
-            made = self._patiently(
+            made = self.patiently(
                 lambda: self.client.create_export(self.scope, job_id, options, idempotency_key=key), limits
             )
-            ended = self._ended(made, limits, settings.get("on_progress"))
+            goes_on = f"Export {made.id} goes on: 'arkor jobs show {job_id}' says how far it is."
+            ended = self.ended(made, self.client.get_export, limits, settings.get("on_progress"), goes_on=goes_on)
             return self._fetched(ended, Path(settings.get("dest", "exports")))
 
-    @contextlib.contextmanager
-    def _limits(self, settings: ExportSettings) -> Iterator[AbortScope]:
-        event = settings.get("abort_event") or self.abort_event
-        with (
-            AbortScope(event, Deadline(settings.get("timeout"))) as limits,
-            limits.noticing_the_end(),
-            limits.active(),
-        ):
-            yield limits
-
-    def _ended(self, export: Export, limits: AbortScope, on_progress: Callable[[Export], object] | None) -> Export:
-        try:
-            while not export.is_terminal:
-                if on_progress is not None:
-                    on_progress(export)
-                limits.pause(POLL_S)
-                export = self._patiently(functools.partial(self._get, export), limits)
-        except (Aborted, WaitTimeout) as exc:
-            exc.args = (f"{exc} Export {export.id} goes on: 'arkor jobs show {export.job_id}' says how far it is.",)
-            raise
-        if on_progress is not None:
-            on_progress(export)
+    def _fetched(self, export: Export, dest: Path) -> Path:
         if export.status != JobStatus.COMPLETED:
             raise ExportFailed(export.id, export.job_id, export.status, export.error or "")
-        return export
-
-    def _fetched(self, export: Export, dest: Path) -> Path:
         found = self.client.list_artifacts(self.scope, export.job_id)
         artifact = next((one for one in found if one.name == export.artifact), None)
         if artifact is None:
             raise ArkorError(f"The archive of export {export.id} is no longer on the backend: export again.")
         return self.client.download_artifact(self.scope, export.job_id, artifact, dest)
-
-    def _get(self, export: Export) -> Export:
-        return self.client.get_export(self.scope, export.job_id, export.id)
-
-    def _patiently(self, ask: Callable[[], Export], limits: AbortScope) -> Export:
-        return until_answered(ask, policy=self.policy, limits=limits, check_alive=self.client.check_alive)
