@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from arkor import LocalDataset, LoraConfig, Trainer, TrainingResult
-from arkor.backend.evaluation_worker.rows import job_rows
 from arkor.backend.evaluation_worker.served import TOLERANCES, check_served
 from arkor.backend.evaluations.task import Task
 from arkor.backend.inference.request import read_request
 from arkor.backend.jobs.job_folder import uploaded_rows
 from arkor.backend.models.catalogue import models_dir
 from arkor.backend.settings import Settings
+from arkor.backend.task_worker.rows import job_rows
 from arkor.backend.training_worker.model import load_tokenizer
 from arkor.evaluation.parts import ServedCheck
 from arkor.evaluation.statistics import BETTER, mean_interval, verdict_of

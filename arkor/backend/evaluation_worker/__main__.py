@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from arkor.backend.evaluation_worker.questions import Questions
-from arkor.backend.evaluation_worker.rows import choose_for, job_rows
+from arkor.backend.evaluation_worker.rows import choose_for
 from arkor.backend.evaluation_worker.served import check_served
 from arkor.backend.evaluations.task import REPORT_FILE, REPORT_KIND, Task
 from arkor.backend.task_worker.process import serve
+from arkor.backend.task_worker.rows import job_rows
 from arkor.backend.task_worker.server_line import KeptAnswers, ServerLine, ask_all
 from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.rows.load import Rows

@@ -17,10 +17,9 @@ from transformers import AutoTokenizer
 
 from arkor.backend.exports.task import MODEL, Task
 from arkor.backend.inference.prompts import Prompts, ToolStyle
+from arkor.backend.task_worker.rows import job_rows
 from arkor.backend.task_worker.server_line import ServerLine
 from arkor.backend.training_worker.rows.asked import AskedRow, ask_of, request_of, room
-from arkor.backend.training_worker.rows.load import load_rows
-from arkor.backend.training_worker.rows.spec import RowsSpec
 from arkor.errors import ArkorError
 from arkor.protocol.exports import ADAPTER, MERGED
 from arkor.system.files import read_end
@@ -110,14 +109,7 @@ def words(found: Mapping[str, Any]) -> str:
 
 
 def _rows(task: Task, tokenizer: Any) -> list[AskedRow]:
-    spec = RowsSpec(
-        config=task.config,
-        dataset_path=task.dataset_path,
-        eval_dataset_path=task.eval_dataset_path,
-        job_dir=task.folder,
-        allow_private_urls=task.allow_private_urls,
-    )
-    rows = load_rows(spec)
+    rows = job_rows(task)
     found = ask_of(rows.eval if len(rows.eval.rows) else rows.train, ROWS, is_raw=task.prompt_form == "raw")
     if Prompts(tokenizer).tool_style is not ToolStyle.TAGGED:  # arkor shows such a model its tools in its own way
         found = [row for row in found if not row.question.tools]

@@ -10,8 +10,9 @@ from typing import Any
 import attrs
 import pytest
 
-from arkor.backend.evaluation_worker.rows import choose_for, job_rows
+from arkor.backend.evaluation_worker.rows import choose_for
 from arkor.backend.evaluations.task import Task
+from arkor.backend.task_worker.rows import job_rows
 from arkor.errors import DatasetError
 from arkor.evaluation.parts import LeftOut, SharedRow
 from arkor.protocol.config import JobConfig
