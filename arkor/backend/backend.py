@@ -21,6 +21,7 @@ from arkor.backend.row_checks import RowChecks
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
+from arkor.backend.tasks.queue import Parts
 from arkor.system.files import make_private_folder
 
 NAME = "arkor-local"
@@ -85,10 +86,9 @@ class Backend:
         self.previews = Previews(settings)
         self.activity = Activity()
         self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
-        self.evaluations = EvaluationService(
-            settings, self.store, self.inference, self.targets, self.scheduler.is_training
-        )
-        self.exports = ExportService(settings, self.store, self.inference, self.targets)
+        parts = Parts(settings=settings, store=self.store, inference=self.inference, targets=self.targets)
+        self.evaluations = EvaluationService(parts, self.scheduler.is_training)
+        self.exports = ExportService(parts)
         self.feed.listen(self._pass_on)
         self.stopping = False
 

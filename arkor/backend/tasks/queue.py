@@ -12,20 +12,69 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic
 
+import attrs
 from sqlalchemy.exc import OperationalError
 
 from arkor.backend.inference.service import Inference
-from arkor.backend.inference.targets import Target
+from arkor.backend.inference.targets import Target, Targets
+from arkor.backend.jobs.job_folder import uploaded_rows
+from arkor.backend.settings import Settings
+from arkor.backend.store import Store
 from arkor.backend.store.tasks import Asked, Claimed, Shown, Tasks
 from arkor.backend.tasks.run import Ended, TaskRun
+from arkor.backend.tasks.task import WorkTask
+from arkor.protocol import wire
+from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Artifact, JobStatus
+from arkor.protocol.metrics import EVAL_METRICS
+from arkor.protocol.receipt import Receipt
+from arkor.protocol.record import TrainingRecord
 from arkor.serving.refusal import Refusal
 from arkor.system.files import make_private_folder
 from arkor.text import first_line
 
 log = logging.getLogger("arkor.backend")
 
+_EVAL_LOSS = next(metric for metric in EVAL_METRICS if metric.name == "eval_loss")
 _LOOK_S = 1.0  # between two looks at whether what was postponed can be done now
+
+
+@attrs.frozen(kw_only=True)
+class Parts:
+    """The parts of a backend that such work needs.
+
+    Attributes:
+        settings: where the files are.
+        store: the jobs.
+        inference: answers the questions of the processes.
+        targets: finds the models.
+    """
+
+    settings: Settings
+    store: Store
+    inference: Inference
+    targets: Targets
+
+
+@attrs.frozen
+class Told:
+    """What the database says of the job of a piece.
+
+    Attributes:
+        receipt: what became of the rows; None if the job did not say.
+        metrics: of the end of its training, in wire names.
+        common: the fields of the ``WorkTask`` that all kinds of work fill alike.
+    """
+
+    receipt: Receipt | None
+    metrics: Mapping[str, Any] = attrs.field(hash=False)
+    common: Mapping[str, Any] = attrs.field(hash=False)
+
+    @property
+    def eval_loss(self) -> float | None:
+        """The loss of the held-out rows with the adapter that was kept, in nats a token; None if there is none."""
+        best, last = _EVAL_LOSS.best_wire_name, _EVAL_LOSS.wire_name
+        return wire.number(self.metrics.get(best, self.metrics.get(last)))
 
 
 class TaskQueue(abc.ABC, Generic[Asked, Shown]):
@@ -35,26 +84,22 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
     has.
 
     Args:
-        name: of the thread and of the log.
+        name: what the work is called; its folders are in one of that name in the job's folder.
         module: of the process that does a piece.
         tasks: the work, in the database.
-        inference: answers the questions of that process.
+        parts: the parts of the backend that it needs.
     """
 
-    def __init__(self, name: str, module: str, tasks: Tasks[Asked, Shown], inference: Inference) -> None:
+    def __init__(self, name: str, module: str, tasks: Tasks[Asked, Shown], parts: Parts) -> None:
         self._name = name
         self._module = module
         self._tasks = tasks
-        self._inference = inference
+        self._parts = parts
         self._wake = threading.Condition()
         self._news = self._stopping = self._postpones = False
         self._awaited: frozenset[str] = frozenset()  # jobs whose end lets a piece begin
         self._current: tuple[str, TaskRun] | None = None
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
-
-    @abc.abstractmethod
-    def folder(self, job_id: str, task_id: str) -> Path:
-        """Return the folder of a piece."""
 
     @abc.abstractmethod
     def models(self, claimed: Claimed[Asked]) -> Mapping[str, Target]:
@@ -65,8 +110,14 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
         """
 
     @abc.abstractmethod
-    def task(self, claimed: Claimed[Asked], folder: Path, models: Mapping[str, Target]) -> Mapping[str, Any]:
-        """Return what the process is told."""
+    def task(self, claimed: Claimed[Asked], told: Told, models: Mapping[str, Target]) -> WorkTask:
+        """Return what the process is told.
+
+        Args:
+            claimed: the piece.
+            told: what the job's events say.
+            models: see ``models``.
+        """
 
     def may_begin(self, _options: Asked) -> bool:
         """Say whether such a piece may be done now."""
@@ -77,6 +128,10 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
 
     def tidy(self, folder: Path) -> None:
         """Remove what nobody needs of a piece that has ended, or is begun again."""
+
+    def folder(self, job_id: str, task_id: str) -> Path:
+        """Return the folder of a piece."""
+        return self._parts.settings.job_folder(job_id) / self._name / task_id
 
     def start(self) -> None:
         """Take over what an earlier backend process left, and begin to work."""
@@ -191,13 +246,35 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
         make_private_folder(folder)
         self.tidy(folder)  # this backend may have been killed in the middle of it
         models = self.models(claimed)
-        run = TaskRun(self._module, folder, self._inference, models)
+        run = TaskRun(self._module, folder, self._parts.inference, models)
         with self._wake:
             if self._stopping or self._tasks.status(claimed.id) != JobStatus.RUNNING:
                 return Ended()
             self._current = (claimed.id, run)
-        told = self.task(claimed, folder, models)
-        return run.make(told, lambda done, total: self._tasks.progress(claimed.id, done, total))
+        task = self.task(claimed, self._told(claimed, folder), models)
+        return run.make(task.to_line(), lambda done, total: self._tasks.progress(claimed.id, done, total))
+
+    def _told(self, claimed: Claimed[Asked], folder: Path) -> Told:
+        started = self._parts.store.events.last(claimed.job_id, "training.started")
+        completed = self._parts.store.events.last(claimed.job_id, "training.completed")
+        metadata, config = wire.mapping(started.get("metadata")), JobConfig.from_wire(claimed.config)
+        return Told(
+            receipt=Receipt.from_wire(metadata.get("receipt")),
+            metrics=wire.mapping(completed.get("metrics")),
+            common={
+                "id": claimed.id,
+                "job_id": claimed.job_id,
+                "config": config,
+                "prompt_form": claimed.prompt_form,
+                "options": claimed.options,
+                "dataset_path": uploaded_rows(self._parts.settings, config.dataset_source),
+                "eval_dataset_path": uploaded_rows(self._parts.settings, config.eval_dataset_source),
+                "folder": folder,
+                "artifacts_folder": self._parts.settings.job_folder(claimed.job_id) / "artifacts",
+                "allow_private_urls": self._parts.settings.allow_private_urls,
+                "record": TrainingRecord.from_wire(metadata.get("record")),
+            },
+        )
 
     def _complete(self, claimed: Claimed[Asked], made: Mapping[str, Any]) -> None:
         self.has_made(claimed, made)
