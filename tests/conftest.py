@@ -117,3 +117,14 @@ def routed_cloud(arkor_cloud: Cloud, project: Path) -> Cloud:
     ensure_project(client, project)
     client.close()
     return arkor_cloud
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: a very small model is slower with more, above all beside other work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backend import ROOT, BackendProcess, own_backend
+from tests.support.commands import run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,3 +38,14 @@ def backend(home: Path) -> Iterator[BackendProcess]:
     """This user's own backend with scripted workers, running where ``--local`` looks for it."""
     with own_backend(home) as running:
         yield running
+
+
+@pytest.fixture
+def job(backend: BackendProcess, project: Path) -> str:
+    """The project's job, which has completed with two checkpoints."""
+    from tests.cli.test_local import write_project  # its tests are collected with this file
+
+    write_project(project, "complete:2", save_steps=1)
+    ended = run("start", "--local", "--json")
+    assert ended.code == 0, ended.err
+    return str(json.loads(ended.out.splitlines()[0])["jobId"])

@@ -15,15 +15,6 @@ from tests.support.eventually import eventually
 HOLD, CRASH = 1, 2  # tokens: see tests.support.scripted_evaluation
 
 
-@pytest.fixture
-def job(backend: BackendProcess, project: Path) -> str:
-    """The project's job, which has completed."""
-    write_project(project, "complete:2", save_steps=1)
-    ended = run("start", "--local", "--json")
-    assert ended.code == 0, ended.err
-    return str(json.loads(ended.out.splitlines()[0])["jobId"])
-
-
 def test_a_report_is_printed_written_and_printed_again(job: str, project: Path) -> None:
     """Of the job that completed last; jobs show has its verdict."""
     ended = run("evaluate", "--limit", "5", "--step", "1", "-o", "report.html", "--local")

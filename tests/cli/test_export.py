@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import pytest
-
-from tests.cli.test_local import write_project
 from tests.support.backend import BackendProcess
 from tests.support.commands import Command, run
 from tests.support.eventually import eventually
-
-
-@pytest.fixture
-def job(backend: BackendProcess, project: Path) -> str:
-    """The project's job, which has completed."""
-    write_project(project, "complete:2", save_steps=1)
-    ended = run("start", "--local", "--json")
-    assert ended.code == 0, ended.err
-    return str(json.loads(ended.out.splitlines()[0])["jobId"])
 
 
 def test_an_export_is_made_and_fetched(job: str, project: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ from arkor.serving.refusal import Refusal
 from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
 
-pytestmark = [pytest.mark.training, pytest.mark.filterwarnings("default")]  # the libraries' own warnings
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("default"),  # the libraries' own warnings
+]
 
 PROMPTS = [list(range(100, 100 + length)) for length in (5, 40, 3, 17, 33, 9)]
 LENGTHS = [12, 4, 16, 5, 9, 7]
@@ -58,17 +62,6 @@ class ExactRow(FakeRow):
     def advance(self, logits: Any) -> None:
         super().advance(logits)
         self.made.append(float(logits.max()))  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A model this small is slower with more, above all beside other work."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

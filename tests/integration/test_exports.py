@@ -21,6 +21,7 @@ from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
 from arkor.protocol.exports import ExportOptions
 from tests.support.backend import BackendProcess
+from tests.support.by_heart import SETTINGS, line, real_backend, write_lines
 from tests.support.engine_line import EngineLine
 from tests.support.small_model import write_small_model
 
@@ -37,23 +38,10 @@ pytestmark = [
 WORDS = 30
 
 
-def line(number: int) -> dict[str, Any]:
-    """Return a row that asks for a word, which is followed by the same three."""
-    said = f"w{number} w1 w2 w3"
-    return {"messages": [{"role": "user", "content": f"say w{number}"}, {"role": "assistant", "content": said}]}
-
-
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
-    """A backend that trains, chats and exports; its chat process leaves as soon as nobody asks."""
-    real = {
-        "worker": "arkor.backend.training_worker",
-        "chat": "arkor.backend.inference_worker",
-        "export": "arkor.backend.export_worker",
-        "chat_idle": 0.2,
-        "no_check_served": True,
-    }
-    backend = BackendProcess(tmp_path_factory.mktemp("exports"), **real).start()
+    """A backend whose processes are real."""
+    backend = real_backend(tmp_path_factory.mktemp("exports"))
     yield backend
     backend.close()
 
@@ -66,18 +54,14 @@ def trained(backend: BackendProcess, tmp_path_factory: pytest.TempPathFactory) -
     weights = load_file(model / "model.safetensors")
     weights["lm_head.weight"] *= 50  # so that some tokens are much likelier than others
     save_file(weights, model / "model.safetensors", {"format": "pt"})
-    (folder / "rows.jsonl").write_text("".join(json.dumps(line(number)) + "\n" for number in range(WORDS)))
     trainer = Trainer(
         name="Words by heart",
         model=str(model),
-        dataset=folder / "rows.jsonl",
-        dataset_split={"eval_fraction": 0.2},
+        dataset=write_lines(folder / "rows.jsonl", range(WORDS)),
         backend=backend.url,
         project_dir=folder,
-        learning_rate=3e-2,
-        num_train_epochs=12,
         save_steps=36,
-        lora={"r": 8, "alpha": 16},
+        **SETTINGS,
     )
     return trainer.wait(timeout=300, check=True)
 

@@ -5,17 +5,16 @@ The model is real and very small; its process, the trainer and the process that 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from arkor import EvaluationReport, Trainer, TrainingResult
 from tests.support.backend import BackendProcess
+from tests.support.by_heart import SETTINGS, real_backend, write_lines
 from tests.support.eventually import eventually
 from tests.support.small_model import write_small_model
 
@@ -25,23 +24,10 @@ WORDS = 30
 LEAKED = 24  # this held-out line is also one to train on
 
 
-def line(number: int) -> dict[str, Any]:
-    """Return a row that asks for a word, which is followed by the same three."""
-    said = f"w{number} w1 w2 w3"
-    return {"messages": [{"role": "user", "content": f"say w{number}"}, {"role": "assistant", "content": said}]}
-
-
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
-    """A backend that trains, chats and makes reports; its chat process leaves as soon as nobody asks."""
-    real = {
-        "worker": "arkor.backend.training_worker",
-        "chat": "arkor.backend.inference_worker",
-        "evaluation": "arkor.backend.evaluation_worker",
-        "chat_idle": 0.2,
-        "no_check_served": True,
-    }
-    backend = BackendProcess(tmp_path_factory.mktemp("reports"), **real).start()
+    """A backend whose processes are real."""
+    backend = real_backend(tmp_path_factory.mktemp("reports"))
     yield backend
     backend.close()
 
@@ -53,20 +39,16 @@ def trained(backend: BackendProcess, tmp_path_factory: pytest.TempPathFactory) -
     model = write_small_model(folder / "model")
     numbers = [*range(WORDS)]
     numbers[LEAKED] = 3
-    (folder / "rows.jsonl").write_text("".join(json.dumps(line(number)) + "\n" for number in numbers))
     trainer = Trainer(
         name="words",
         model=str(model),
-        dataset=folder / "rows.jsonl",
-        dataset_split={"eval_fraction": 0.2},
+        dataset=write_lines(folder / "rows.jsonl", numbers),
         backend=backend.url,
         project_dir=folder,
-        learning_rate=3e-2,
-        num_train_epochs=12,
         eval_steps=36,
         metric_for_best_model="exact_match",
         load_best_model_at_end=True,
-        lora={"r": 8, "alpha": 16},
+        **SETTINGS,
     )
     return trainer.wait(timeout=300, check=True)
 

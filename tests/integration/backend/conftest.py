@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.backend import BackendProcess, Client
+from tests.support.job_tasks import complete
 from tests.support.tiny_model import write_tiny_model
 
 
@@ -54,3 +55,9 @@ def prepare(tmp_path: Path) -> Iterator[Callable[..., BackendProcess]]:
 def start(prepare: Callable[..., BackendProcess]) -> Callable[..., BackendProcess]:
     """Start a backend of the test's own; its options are keyword arguments."""
     return lambda **options: prepare(**options).start()
+
+
+@pytest.fixture
+def trained(client: Client, shared: BackendProcess, config: dict[str, Any]) -> str:
+    """A job that completed, with a checkpoint; its worker has left."""
+    return complete(client, shared, config)

@@ -7,53 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import requests
 
 from tests.support.backend import BackendProcess, Client, is_running
 from tests.support.eventually import eventually
+from tests.support.job_tasks import TaskCalls, complete
 
 ROWS = b'{"prompt": "1 + 1?", "completion": "2"}\n' * 4
 SHA256 = hashlib.sha256(ROWS).hexdigest()
 HOLD, CRASH, FAIL, STUCK = 1, 2, 3, 4  # of maxTokens: see tests.support.scripted_evaluation
 
 
-@pytest.fixture
-def trained(client: Client, shared: BackendProcess, config: dict[str, Any]) -> str:
-    """A job that completed, with a checkpoint; its worker has left."""
-    return complete(client, shared, config)
-
-
-def complete(client: Client, backend: BackendProcess, config: dict[str, Any]) -> str:
-    """Train a job, and return its id."""
-    job_id = str(client.submit("complete:4", {**config, "saveSteps": 2}).json()["job"]["id"])
-    client.wait_for(job_id, "completed")
-    backend.wait_settled(job_id)
-    return job_id
-
-
-def post(client: Client, job_id: str, headers: dict[str, str] | None = None, **options: Any) -> requests.Response:
-    """Ask for an evaluation."""
-    return client.request("POST", f"/v1/jobs/{job_id}/evaluations", json=options, headers=headers or {})
-
-
-def evaluation(client: Client, job_id: str, evaluation_id: str) -> dict[str, Any]:
-    """Return an evaluation as it is now."""
-    found: dict[str, Any] = client.get(f"/v1/jobs/{job_id}/evaluations/{evaluation_id}").json()["evaluation"]
-    return found
-
-
-def ended(client: Client, job_id: str, evaluation_id: str) -> dict[str, Any]:
-    """Wait until an evaluation has ended, and return it."""
-    active = {"queued", "running"}
-    eventually(lambda: evaluation(client, job_id, evaluation_id)["status"] not in active, "the evaluation has ended")
-    return evaluation(client, job_id, evaluation_id)
-
-
-def begun(backend: BackendProcess, job_id: str, evaluation_id: str) -> int:
-    """Wait until an evaluation holds, and return the id of its process."""
-    path = backend.job_dir(job_id) / "evaluations" / evaluation_id / "pid"
-    eventually(path.exists, "the evaluation holds")
-    return int(path.read_text())
+CALLS = TaskCalls("evaluation")
+post, evaluation, ended, begun = CALLS.post, CALLS.get, CALLS.ended, CALLS.begun
 
 
 def test_an_evaluation_ends_with_a_report_that_is_an_artifact_too(client: Client, trained: str) -> None:

@@ -8,52 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import requests
 
 from tests.support.backend import BackendProcess, Client, is_running
 from tests.support.eventually import eventually
+from tests.support.job_tasks import TaskCalls, complete
 
 HOLD: dict[str, Any] = {"to": "merged", "dtype": "float16"}
 CRASH: dict[str, Any] = {"to": "merged", "dtype": "bfloat16"}
 
 
-@pytest.fixture
-def trained(client: Client, shared: BackendProcess, config: dict[str, Any]) -> str:
-    """A job that completed, with a checkpoint; its worker has left."""
-    return complete(client, shared, config)
-
-
-def complete(client: Client, backend: BackendProcess, config: dict[str, Any]) -> str:
-    """Train a job, and return its id."""
-    job_id = str(client.submit("complete:4", {**config, "saveSteps": 2}).json()["job"]["id"])
-    client.wait_for(job_id, "completed")
-    backend.wait_settled(job_id)
-    return job_id
-
-
-def post(client: Client, job_id: str, headers: dict[str, str] | None = None, **options: Any) -> requests.Response:
-    """Ask for an export."""
-    return client.request("POST", f"/v1/jobs/{job_id}/exports", json=options, headers=headers or {})
-
-
-def export(client: Client, job_id: str, export_id: str) -> dict[str, Any]:
-    """Return an export as it is now."""
-    found: dict[str, Any] = client.get(f"/v1/jobs/{job_id}/exports/{export_id}").json()["export"]
-    return found
-
-
-def ended(client: Client, job_id: str, export_id: str) -> dict[str, Any]:
-    """Wait until an export has ended, and return it."""
-    active = {"queued", "running"}
-    eventually(lambda: export(client, job_id, export_id)["status"] not in active, "the export has ended")
-    return export(client, job_id, export_id)
-
-
-def begun(backend: BackendProcess, job_id: str, export_id: str) -> int:
-    """Wait until an export holds, and return the id of its process."""
-    path = backend.job_dir(job_id) / "exports" / export_id / "pid"
-    eventually(path.exists, "the export holds")
-    return int(path.read_text())
+CALLS = TaskCalls("export")
+post, export, ended, begun = CALLS.post, CALLS.get, CALLS.ended, CALLS.begun
 
 
 def left(backend: BackendProcess, job_id: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,13 @@ from arkor.backend.inference_worker.engine import Engine, Question
 from arkor.backend.inference_worker.rows import Row
 from tests.support.byte_model import CONTEXT, VOCABULARY, write_byte_model
 
-pytestmark = pytest.mark.filterwarnings("default")  # the libraries' own warnings
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("default"),  # the libraries' own warnings
+]
 
 SOME = {"structuredOutputs": {"regex": "[a-z ]{20}"}, "temperature": 0, "maxTokens": 20}  # as many tokens as bytes
 Line = dict[str, Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A model this small is slower with more, above all beside other work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

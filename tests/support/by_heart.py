@@ -1,0 +1,37 @@
+"""A backend whose processes are all real, and rows that a very small model learns by heart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.support.backend import BackendProcess
+
+
+def real_backend(folder: Path) -> BackendProcess:
+    """Return a backend that trains, chats, evaluates and exports; its chat process leaves as soon as nobody asks."""
+    modules = {"worker": "training", "chat": "inference", "evaluation": "evaluation", "export": "export"}
+    real: dict[str, Any] = {name: f"arkor.backend.{kind}_worker" for name, kind in modules.items()}
+    return BackendProcess(folder, **real, chat_idle=0.2, no_check_served=True).start()
+
+
+def line(number: int) -> dict[str, Any]:
+    """Return a row that asks for a word, which is followed by the same three."""
+    said = f"w{number} w1 w2 w3"
+    return {"messages": [{"role": "user", "content": f"say w{number}"}, {"role": "assistant", "content": said}]}
+
+
+def write_lines(file: Path, numbers: Iterable[int]) -> Path:
+    """Write such rows, and return their file."""
+    file.write_text("".join(json.dumps(line(number)) + "\n" for number in numbers))
+    return file
+
+
+SETTINGS: dict[str, Any] = {
+    "dataset_split": {"eval_fraction": 0.2},
+    "learning_rate": 3e-2,
+    "num_train_epochs": 12,
+    "lora": {"r": 8, "alpha": 16},
+}
