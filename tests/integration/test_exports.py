@@ -21,9 +21,8 @@ from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
 from arkor.protocol.exports import ExportOptions
 from tests.support.backend import BackendProcess
-from tests.support.by_heart import SETTINGS, line, real_backend, write_lines
+from tests.support.by_heart import SETTINGS, line, real_backend, write_lines, write_sure_model
 from tests.support.engine_line import EngineLine
-from tests.support.small_model import write_small_model
 
 if TYPE_CHECKING:
     from arkor.backend.task_worker.server_line import ServerLine
@@ -50,13 +49,9 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess
 def trained(backend: BackendProcess, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     """A job that learnt lines by heart, with a checkpoint."""
     folder = tmp_path_factory.mktemp("rows")
-    model = write_small_model(folder / "model")
-    weights = load_file(model / "model.safetensors")
-    weights["lm_head.weight"] *= 50  # so that some tokens are much likelier than others
-    save_file(weights, model / "model.safetensors", {"format": "pt"})
     trainer = Trainer(
         name="Words by heart",
-        model=str(model),
+        model=str(write_sure_model(folder / "model")),
         dataset=write_lines(folder / "rows.jsonl", range(WORDS)),
         backend=backend.url,
         project_dir=folder,

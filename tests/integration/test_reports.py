@@ -14,9 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from arkor import EvaluationReport, Trainer, TrainingResult
 from tests.support.backend import BackendProcess
-from tests.support.by_heart import SETTINGS, real_backend, write_lines
+from tests.support.by_heart import SETTINGS, real_backend, write_lines, write_sure_model
 from tests.support.eventually import eventually
-from tests.support.small_model import write_small_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.training, pytest.mark.timeout(400)]
 
@@ -36,17 +35,16 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess
 def trained(backend: BackendProcess, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     """A job that learnt 24 lines by heart, and held out 6."""
     folder = tmp_path_factory.mktemp("rows")
-    model = write_small_model(folder / "model")
     numbers = [*range(WORDS)]
     numbers[LEAKED] = 3
     trainer = Trainer(
         name="words",
-        model=str(model),
+        model=str(write_sure_model(folder / "model")),
         dataset=write_lines(folder / "rows.jsonl", numbers),
         backend=backend.url,
         project_dir=folder,
         eval_steps=36,
-        metric_for_best_model="exact_match",
+        metric_for_best_model="chrf",
         load_best_model_at_end=True,
         **SETTINGS,
     )
@@ -76,7 +74,7 @@ def checked(result: TrainingResult) -> EvaluationReport:
 
 def test_a_report_names_the_leaked_row_and_finds_the_trained_adapter(trained: TrainingResult) -> None:
     """The leaked row is not asked; the losses agree; the report comes back the same from the backend."""
-    report = trained.evaluate(limit=10, timeout=200)
+    report = trained.evaluate(limit=10, scorers=["exact", "overlap"], timeout=200)
     assert report.rows is not None
     assert [(row.row, row.training_row) for row in report.rows.leaked] == [(LEAKED + 1, 4)]
     assert report.rows.asked == len(report.table) == 5
@@ -90,7 +88,8 @@ def test_a_report_names_the_leaked_row_and_finds_the_trained_adapter(trained: Tr
     assert trained.report().to_wire() == report.to_wire()
     scores = [log.eval_score for log in trained.metrics() if log.eval_score is not None]
     assert len(scores) == 2
-    assert report.scores[0].values["adapter"] == max(scores)  # the chat engine answers as the trainer measured
+    [served] = [score.values["adapter"] for score in report.scores if score.name == "chrf"]
+    assert served == max(scores) > 0  # the chat engine answers as the trainer measured
 
 
 def test_another_template_is_noticed(
@@ -112,7 +111,11 @@ def test_another_template_is_noticed(
 
 @pytest.mark.parametrize(
     ("scale", "cause"),
-    [(0.5, "acts too weakly"), (0.0, "the adapter changes nothing"), (-8.0, "is not the one that was trained")],
+    [
+        (0.5, "acts too weakly"),
+        (0.0, "the adapter changes nothing"),
+        (-8.0, "the weights of the adapter or of the base model are not"),
+    ],
     ids=["half its scale", "no effect", "other weights"],
 )
 def test_another_adapter_is_noticed(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.backend import BackendProcess
+from tests.support.small_model import write_small_model
 
 
 def real_backend(folder: Path) -> BackendProcess:
@@ -15,6 +16,17 @@ def real_backend(folder: Path) -> BackendProcess:
     modules = {"worker": "training", "chat": "inference", "evaluation": "evaluation", "export": "export"}
     real: dict[str, Any] = {name: f"arkor.backend.{kind}_worker" for name, kind in modules.items()}
     return BackendProcess(folder, **real, chat_idle=0.2, no_check_served=True).start()
+
+
+def write_sure_model(folder: Path) -> Path:
+    """Write a very small model that finds some tokens much likelier than others, and return its folder."""
+    from safetensors.torch import load_file, save_file
+
+    file = write_small_model(folder) / "model.safetensors"
+    weights = load_file(file)
+    weights["lm_head.weight"] *= 50
+    save_file(weights, file, {"format": "pt"})
+    return folder
 
 
 def line(number: int) -> dict[str, Any]:
