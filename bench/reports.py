@@ -102,7 +102,7 @@ class Chats:
             self._known[key] = Future[Any]()
             self._replies.append(self._known[key])
             request = read_request(fields["request"]).to_line() if kind == "render" else None
-            score = {**fields, "tellsLikeliest": False} if kind == "score" else None
+            score = {**fields, "top": 0} if kind == "score" else None
             self._say(
                 id=len(self._replies) - 1,
                 base=base,

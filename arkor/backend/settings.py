@@ -110,6 +110,11 @@ class Settings:
         return self.data / "examples"
 
     @property
+    def tools_folder(self) -> Path:
+        """Where programs are that exports fetch; all of it can be fetched again."""
+        return self.data / "tools"
+
+    @property
     def jobs_folder(self) -> Path:
         """Where each job has its folder."""
         return self.data / "jobs"

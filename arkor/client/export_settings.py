@@ -17,10 +17,14 @@ class ExportSettings(TypedDict, total=False):
     """What an export may say.
 
     Attributes:
-        to: the format: ``adapter``, a folder that PEFT and vLLM load beside the base model; or ``merged``, a whole
-            model of transformers. The only one that is required.
+        to: the format: ``adapter``, a folder that PEFT loads beside the base model; ``vllm``, an adapter that vLLM
+            loads; ``merged``, a whole model of transformers; ``gguf``, one of llama.cpp; or ``ollama``, the same with
+            a Modelfile. The only setting that is required.
         step: the checkpoint that is exported; by default the final adapter.
         dtype: the number type of a merged model's weights: ``bfloat16`` (the default) or ``float16``.
+        quantization: the number type of a GGUF file's weights: ``bf16`` (the default), ``f16``, ``q8_0``, ``q6_k``,
+            ``q5_k_m``, ``q4_k_m`` or ``q4_0``. Those below 8 bits need llama.cpp's ``llama-quantize`` on the backend.
+        adapter_only: whether a GGUF file has the adapter alone; False by default.
         check: whether what was made is loaded and compared with what chats get; True by default.
         dest: the folder that gets the export; by default ``exports``.
         timeout: seconds for the whole call.
@@ -31,6 +35,8 @@ class ExportSettings(TypedDict, total=False):
     to: str
     step: int | None
     dtype: str | None
+    quantization: str | None
+    adapter_only: bool
     check: bool
     dest: str | Path
     timeout: float | None

@@ -19,7 +19,7 @@ from arkor.options import unknown_option
 from arkor.protocol.exports import Export, ExportOptions
 from arkor.protocol.jobs import JobStatus
 
-_TRAVELLING = ("to", "step", "dtype", "check")
+_TRAVELLING = ("to", "step", "dtype", "quantization", "adapter_only", "check")
 
 
 @attrs.frozen(kw_only=True)

@@ -16,9 +16,11 @@ from arkor.protocol import wire
 from arkor.protocol.checks import FLAG, one_of, whole
 from arkor.protocol.tasks import JobTask
 
-ADAPTER, MERGED = "adapter", "merged"
-FORMATS = (ADAPTER, MERGED)
+ADAPTER, MERGED, GGUF, OLLAMA, VLLM = "adapter", "merged", "gguf", "ollama", "vllm"
+FORMATS = (ADAPTER, MERGED, GGUF, OLLAMA, VLLM)
 DTYPES = ("bfloat16", "float16")
+WHOLE_NUMBERS = ("bf16", "f16")  # quantizations that keep all of a merged model
+QUANTIZATIONS = (*WHOLE_NUMBERS, "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
 
 
 @known_options
@@ -27,10 +29,15 @@ class ExportOptions:
     """What an export is to be.
 
     Args:
-        to: the format: ``adapter``, a folder that PEFT and vLLM load beside the base model; or ``merged``, a whole
-            model of transformers.
+        to: the format: ``adapter``, a folder that PEFT loads beside the base model; ``vllm``, an adapter that vLLM
+            loads; ``merged``, a whole model of transformers; ``gguf``, one of llama.cpp; or ``ollama``, the same with
+            a Modelfile.
         step: the checkpoint that is exported, 1 or more; by default the final adapter.
         dtype: the number type of a merged model's weights: ``bfloat16`` (the default) or ``float16``.
+        quantization: the number type of a GGUF file's weights: ``bf16`` (the default), ``f16``, ``q8_0``, ``q6_k``,
+            ``q5_k_m``, ``q4_k_m`` or ``q4_0``. Those below 8 bits need llama.cpp's ``llama-quantize`` on the backend.
+        adapter_only: whether a GGUF file has the adapter alone, which llama.cpp loads beside the base model; False by
+            default.
         check: whether what was made is loaded and compared with what chats get.
 
     Raises:
@@ -43,11 +50,29 @@ class ExportOptions:
     to: str = attrs.field(validator=one_of(*FORMATS))
     step: int | None = attrs.field(default=None, validator=whole(1, 10**9))
     dtype: str | None = attrs.field(default=None, validator=one_of(*DTYPES))
+    quantization: str | None = attrs.field(default=None, validator=one_of(*QUANTIZATIONS))
+    adapter_only: bool = attrs.field(default=False, validator=FLAG)
     check: bool = attrs.field(default=True, validator=FLAG)
 
     def __attrs_post_init__(self) -> None:
         if self.dtype is not None and self.to != MERGED:
-            raise ConfigError("dtype", f"changes nothing in an export to {self.to!r}: its weights stay as they are")
+            raise ConfigError("dtype", f"changes nothing in an export to {self.to!r}: it is for 'merged' alone")
+        if self.quantization is not None and self.to not in {GGUF, OLLAMA}:
+            raise ConfigError("quantization", f"changes nothing in an export to {self.to!r}: it is for GGUF files")
+        if self.adapter_only and self.to != GGUF:
+            raise ConfigError("adapter_only", f"changes nothing in an export to {self.to!r}: it is for 'gguf' alone")
+        if self.adapter_only and self.quantization is not None:
+            raise ConfigError("quantization", "changes nothing in an adapter alone: its weights stay as they are")
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is the adapter alone, for which another program needs the base model too."""
+        return self.to in {ADAPTER, VLLM} or self.adapter_only
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its weights are kept less exactly than those of a merged model."""
+        return self.quantization is not None and self.quantization not in WHOLE_NUMBERS
 
     @classmethod
     def from_wire(cls, body: Mapping[str, Any]) -> ExportOptions:

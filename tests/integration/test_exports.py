@@ -177,4 +177,5 @@ def task_of(backend: BackendProcess, result: TrainingResult, folder: Path) -> Ta
         receipt=result.receipt,
         loss=None,
         report="",
+        tools_folder=folder / "tools",
     )

@@ -24,20 +24,22 @@ def work(told: Mapping[str, Any], line: ServerLine) -> dict[str, Any]:
         OSError: the disk is full.
     """
     from arkor.backend.export_worker.card import card
-    from arkor.backend.export_worker.check import check, words
+    from arkor.backend.export_worker.check import check, unchecked, words
     from arkor.backend.export_worker.making import make
 
     task = Task.from_line(told)
     line.tell(progress=[0, _STEPS])
     make(task)
     line.tell(progress=[1, _STEPS])
-    found = check(task, line) if task.options.check else None
+    problem = unchecked(task)
+    found = check(task, line) if task.options.check and not problem else None
+    verdict = words(found) if found else problem or ""
     line.tell(progress=[2, _STEPS])
-    (task.made / "README.md").write_text(card(task, found), encoding="utf-8")
+    (task.made / "README.md").write_text(card(task, verdict), encoding="utf-8")
     with contextlib.ExitStack() as opened:
         files = {file.name: opened.enter_context(file.open("rb")) for file in sorted(task.made.iterdir())}
         made = artifacts.pack(files, task.artifacts_folder, task.artifact)
-    return {"verdict": words(found) if found else "", "check": found, "artifact": {**made.to_wire(), "kind": KIND}}
+    return {"verdict": verdict, "check": found, "artifact": {**made.to_wire(), "kind": KIND}}
 
 
 if __name__ == "__main__":

@@ -6,36 +6,38 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from arkor.backend.export_worker.check import words
-from arkor.backend.export_worker.making import base_of
+from arkor.backend.export_worker import vllm
+from arkor.backend.export_worker.making import adapter_config, base_of, gguf_file
 from arkor.backend.exports.task import Task
 from arkor.protocol import wire
-from arkor.protocol.exports import ADAPTER
+from arkor.protocol.exports import GGUF, OLLAMA
 from arkor.text import one_line
 
 _HIDDEN = frozenset({"evaluation"})
 
 
-def card(task: Task, check: Mapping[str, Any] | None) -> str:
+def card(task: Task, verdict: str) -> str:
     """Return the content of ``README.md``.
 
     Args:
         task: the export.
-        check: what the check found; None if it was not made.
+        verdict: what the check found, or why there was none; empty if none was asked for.
     """
-    return "\n".join([*_head(task), *_facts(task, check), *_use(task)]) + "\n"
+    return "\n".join([*_head(task), *_facts(task, verdict), *_use(task)]) + "\n"
 
 
 def _head(task: Task) -> Iterator[str]:
-    yield from ("---", f"base_model: {json.dumps(base_of(task)['id'])}")
-    yield from (("library_name: peft",) if task.options.to == ADAPTER else ("library_name: transformers",))
+    options = task.options
+    library = "gguf" if options.to in {GGUF, OLLAMA} else "peft" if options.is_adapter else "transformers"
+    yield from ("---", f"base_model: {json.dumps(base_of(task)['id'])}", f"library_name: {library}")
     yield from ("tags: [arkor, lora]", "---", "", f"# {one_line(task.job_name)}", "")
-    what = "A LoRA adapter" if task.options.to == ADAPTER else "A model with its LoRA adapter merged into it"
-    which = "" if task.options.step is None else f", from the checkpoint of step {task.options.step}"
-    yield from (f"{what}{which}. Trained with [arkor](https://github.com/arkorlab/arkor).", "")
+    what = "A LoRA adapter" if options.is_adapter else "A model with its LoRA adapter merged into it"
+    kind = f" in {gguf_file(task).name}" if library == "gguf" else ""
+    which = "" if options.step is None else f", from the checkpoint of step {options.step}"
+    yield from (f"{what}{kind}{which}. Trained with [arkor](https://github.com/arkorlab/arkor).", "")
 
 
-def _facts(task: Task, check: Mapping[str, Any] | None) -> Iterator[str]:
+def _facts(task: Task, verdict: str) -> Iterator[str]:
     base, receipt = base_of(task), task.receipt
     yield from ("| | |", "|---|---|")
     yield f"| base model | {base['id']}{', revision ' + base['revision'] if base['revision'] else ''} |"
@@ -47,7 +49,7 @@ def _facts(task: Task, check: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"| loss on the held-out rows | {task.loss:.4f} nats a token |"
     if task.report:
         yield f"| report | {one_line(task.report)} |"
-    yield f"| check | {words(check) if check else 'not checked'} |"
+    yield f"| check | {one_line(verdict, 300) or 'not checked'} |"
     if task.record is not None:
         versions = ", ".join(f"{name} {version}" for name, version in task.record.versions.items())
         yield f"| made with | {versions}, on {task.record.device}, in {task.record.dtype} |"
@@ -67,28 +69,42 @@ def _rows(rows: Mapping[str, Any]) -> str:
 
 
 def _use(task: Task) -> Iterator[str]:
-    base = base_of(task)["id"]
     yield from ("## Use it", "")
-    if task.options.to == ADAPTER:
-        yield from (
-            *("With transformers and PEFT:", "", "```python"),
-            "from peft import AutoPeftModelForCausalLM",
-            "from transformers import AutoTokenizer",
-            'model, tokenizer = AutoPeftModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")',
-            *("```", "", "With vLLM:", "", "```console"),
-            f"$ vllm serve {base} --enable-lora --lora-modules {_name(task)}=.",
-            *("```", ""),
+    for title, language, lines in _ways(task):
+        yield from (f"With {title}:", "", f"```{language}", *lines, "```", "")
+    yield from ("With arkor, where it was trained:", "", "```console", f"$ arkor chat {task.job_id}", "```", "")
+
+
+def _ways(task: Task) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Return how other programs load the folder: the program, the language, and the lines, run in the folder."""
+    options, base, name = task.options, base_of(task)["id"], task.short_name
+    if options.to in {GGUF, OLLAMA}:
+        file = gguf_file(task).name
+        model = f"BASE.gguf --lora {file}" if options.adapter_only else file
+        yield "llama.cpp", "console", (f"$ llama-server -m {model} --jinja",)
+        if options.to == OLLAMA:
+            yield "Ollama", "console", (f"$ ollama create {name}", f"$ ollama run {name}")
+    elif options.is_adapter:
+        yield (
+            "transformers and PEFT",
+            "python",
+            (
+                "from peft import AutoPeftModelForCausalLM",
+                "from transformers import AutoTokenizer",
+                'model = AutoPeftModelForCausalLM.from_pretrained(".")',
+                'tokenizer = AutoTokenizer.from_pretrained(".")',
+            ),
         )
-        return
-    yield from (
-        *("With transformers:", "", "```python"),
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        'model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")',
-        *("```", "", "With vLLM:", "", "```console", "$ vllm serve .", "```", ""),
-        *("With Ollama (a Modelfile beside this folder with `FROM ./` and the template of the model):", ""),
-        *("```console", f"$ ollama create {_name(task)}", "```", ""),
-    )
-
-
-def _name(task: Task) -> str:
-    return "".join(char if char.isalnum() else "-" for char in task.job_name.lower()).strip("-") or "adapter"
+        if not vllm.faults(adapter_config(task)):
+            yield "vLLM", "console", (f"$ {vllm.command(base, name, adapter_config(task)['r'])}",)
+    else:
+        yield (
+            "transformers",
+            "python",
+            (
+                "from transformers import AutoModelForCausalLM, AutoTokenizer",
+                'model = AutoModelForCausalLM.from_pretrained(".")',
+                'tokenizer = AutoTokenizer.from_pretrained(".")',
+            ),
+        )
+        yield "vLLM", "console", ("$ vllm serve .",)

@@ -1,13 +1,17 @@
 """Whether an export answers as chats do: it is loaded by its own engine, in a process of its own, and compared.
 
-The chat engine answers some rows. Both read prompt and answer, and behind each token both say which one is the
+The chat engine answers some rows. Both read prompt and answer, and in each place both say which tokens are the
 likeliest. Where the chat engine itself finds two tokens nearly alike, rounding decides, so these places do not count.
+Weights of 8 bits and fewer are not those that chats have: how far the answers are apart is found and told, and only
+another model is refused.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,13 +19,16 @@ from typing import Any
 import attrs
 from transformers import AutoTokenizer
 
+from arkor.backend.export_worker.converter import INSTALL
+from arkor.backend.export_worker.making import base_gguf, gguf_file
+from arkor.backend.export_worker.peer import TOP
 from arkor.backend.exports.task import MODEL, Task
 from arkor.backend.inference.prompts import Prompts, ToolStyle
 from arkor.backend.task_worker.rows import job_rows
 from arkor.backend.task_worker.server_line import ServerLine
 from arkor.backend.training_worker.rows.asked import AskedRow, ask_of, request_of, room
 from arkor.errors import ArkorError
-from arkor.protocol.exports import ADAPTER, MERGED
+from arkor.protocol.exports import GGUF, OLLAMA
 from arkor.system.files import read_end
 from arkor.system.processes import module_command
 from arkor.text import last_lines
@@ -29,7 +36,9 @@ from arkor.text import last_lines
 ROWS = 20
 MARGIN = 0.25  # nats: with less between the two likeliest tokens, 16 bits may turn them round
 LEAST_SAME = 0.99
+LEAST_SAME_QUANTIZED = 0.5
 _LONGEST = 64  # tokens of an answer
+_NOTHING = 1e-9  # a probability that rounding makes
 
 _OTHER_PROMPT = (
     "Row {row} is another prompt to the export than to a chat: its chat template or tokenizer is not that of the model."
@@ -63,6 +72,13 @@ class _Asked:
     ended: bool
 
 
+def unchecked(task: Task) -> str | None:
+    """Say why an export cannot be checked, and what to do; None if it can, or is not to be."""
+    if task.options.check and _is_llama_cpp(task) and importlib.util.find_spec("xllamacpp") is None:
+        return f"was not checked: llama.cpp is not installed. Run {INSTALL} where the backend runs, and export again."
+    return None
+
+
 def check(task: Task, line: ServerLine) -> dict[str, Any]:
     """Compare an export with what chats get.
 
@@ -79,33 +95,68 @@ def check(task: Task, line: ServerLine) -> dict[str, Any]:
     """
     tokenizer = AutoTokenizer.from_pretrained(task.model_path)
     asked = _ask(_rows(task, tokenizer), tokenizer, line)
-    scored = [
-        line.send("score", candidate=MODEL, ids=one.ids, start=len(one.prompt), tellsLikeliest=True) for one in asked
-    ]
-    ours = [reply.result()["scored"]["likeliest"] for reply in scored]
+    scored = [line.send("score", candidate=MODEL, ids=one.ids, start=len(one.prompt), top=TOP) for one in asked]
+    ours: list[Any] = [reply.result()["scored"]["likeliest"] for reply in scored]
     theirs = _peer(task, asked)
-    _check_prompts(asked, theirs["rows"])
-    if task.options.to == MERGED:
-        _check_ends(asked, ours, theirs["stops"], tokenizer)
-    pairs = [
-        (mine, other[0])
-        for own, peer in zip(ours, theirs["rows"], strict=True)
-        for (mine, margin), other in zip(own, peer["likeliest"], strict=True)
-        if margin > MARGIN
+    _check_prompts(asked, theirs)
+    if _is_llama_cpp(task) or not task.options.is_adapter:
+        _check_ends(asked, ours, theirs, tokenizer)
+    places = [
+        (own, other)
+        for mine, peer in zip(ours, theirs, strict=True)
+        for own, other in zip(mine, peer["likeliest"], strict=True)
     ]
-    same = sum(mine == other for mine, other in pairs)
-    if not pairs or same < LEAST_SAME * len(pairs):
-        raise ArkorError(_OTHER_MODEL.format(same=same, counted=len(pairs), least=LEAST_SAME))
-    engine = f"transformers {importlib.metadata.version('transformers')}"
-    return {"rows": len(asked), "tokens": len(pairs), "same": same, "margin": MARGIN, "engine": engine}
+    counted = [(own[0][0], other[0][0]) for own, other in places if own[0][1] - own[1][1] > MARGIN]
+    same = sum(own == other for own, other in counted)
+    least = LEAST_SAME_QUANTIZED if task.options.is_quantized else LEAST_SAME
+    if not counted or same < least * len(counted):
+        raise ArkorError(_OTHER_MODEL.format(same=same, counted=len(counted), least=least))
+    return {
+        "rows": len(asked),
+        "tokens": len(counted),
+        "same": same,
+        "margin": MARGIN,
+        "divergence": sum(divergence(own, other) for own, other in places) / len(places),
+        "engine": _engine(task),
+    }
+
+
+def divergence(one: Sequence[tuple[int, float]], other: Sequence[tuple[int, float]]) -> float:
+    """Return the Kullback-Leibler divergence between two predictions of a token, in nats.
+
+    Tokens that are not among the likeliest of both count as one, so it is at most the divergence of all tokens.
+
+    Args:
+        one: the likeliest tokens and their log-probabilities.
+        other: the same of the other prediction.
+    """
+    theirs = dict(other)
+    pairs = [(mine, theirs[token]) for token, mine in one if token in theirs]
+    rest_one = 1 - math.fsum(math.exp(mine) for mine, _ in pairs)
+    rest_other = 1 - math.fsum(math.exp(their) for _, their in pairs)
+    if rest_one > _NOTHING:
+        pairs.append((math.log(rest_one), math.log(max(rest_other, _NOTHING))))
+    return max(0.0, math.fsum(math.exp(mine) * (mine - their) for mine, their in pairs))
 
 
 def words(found: Mapping[str, Any]) -> str:
     """Return what a check found in a sentence."""
+    is_near = found["same"] < LEAST_SAME * found["tokens"]
     return (
-        f"answers as chats do: the likeliest token is the same at {found['same']:,} of {found['tokens']:,} places of "
-        f"{found['rows']} rows ({found['engine']})"
+        f"answers {'nearly ' if is_near else ''}as chats do: the likeliest token is the same at {found['same']:,} of "
+        f"{found['tokens']:,} places of {found['rows']} rows, and the predictions are {found['divergence']:.2g} nats "
+        f"apart ({found['engine']})"
     )
+
+
+def _is_llama_cpp(task: Task) -> bool:
+    return task.options.to in {GGUF, OLLAMA}
+
+
+def _engine(task: Task) -> str:
+    if _is_llama_cpp(task):
+        return f"llama.cpp of xllamacpp {importlib.metadata.version('xllamacpp')}"
+    return f"transformers {importlib.metadata.version('transformers')}"
 
 
 def _rows(task: Task, tokenizer: Any) -> list[AskedRow]:
@@ -133,7 +184,7 @@ def _ask(rows: Sequence[AskedRow], tokenizer: Any, line: ServerLine) -> list[_As
     return asked
 
 
-def _peer(task: Task, asked: Sequence[_Asked]) -> dict[str, Any]:
+def _peer(task: Task, asked: Sequence[_Asked]) -> list[dict[str, Any]]:
     """Have the export loaded and asked in a process of its own."""
     questions = [
         {
@@ -146,11 +197,10 @@ def _peer(task: Task, asked: Sequence[_Asked]) -> dict[str, Any]:
         }
         for one in asked
     ]
-    base = [task.model_path] if task.options.to == ADAPTER else []
     log_path = task.folder / "peer.log"
     with log_path.open("wb") as log_file:
         done = subprocess.run(
-            module_command("arkor.backend.export_worker.peer", str(task.made), *base),
+            _peer_command(task),
             input=json.dumps(questions).encode(),
             stdout=subprocess.PIPE,
             stderr=log_file,
@@ -158,9 +208,18 @@ def _peer(task: Task, asked: Sequence[_Asked]) -> dict[str, Any]:
             check=False,
         )
     if done.returncode != 0:
-        raise ArkorError(f"The export cannot be loaded by transformers.\n{last_lines(read_end(log_path))}".strip())
-    found: dict[str, Any] = json.loads(done.stdout)
+        raise ArkorError(f"The export cannot be loaded by {_engine(task)}.\n{last_lines(read_end(log_path))}".strip())
+    found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+def _peer_command(task: Task) -> list[str]:
+    if not _is_llama_cpp(task):
+        base = [task.model_path] if task.options.is_adapter else []
+        return module_command("arkor.backend.export_worker.peer_transformers", str(task.made), *base)
+    file = gguf_file(task)
+    files = [base_gguf(task), file] if task.options.adapter_only else [file]
+    return module_command("arkor.backend.export_worker.peer_llama_cpp", *map(str, files))
 
 
 def _check_prompts(asked: Sequence[_Asked], found: Sequence[Mapping[str, Any]]) -> None:
@@ -169,10 +228,12 @@ def _check_prompts(asked: Sequence[_Asked], found: Sequence[Mapping[str, Any]]) 
             raise ArkorError(_OTHER_PROMPT.format(row=one.row.number))
 
 
-def _check_ends(asked: Sequence[_Asked], ours: Sequence[Any], stops: Sequence[int], tokenizer: Any) -> None:
-    """Check that the export ends its answers as chats do: behind the answer an end token is the likeliest."""
-    for one, own in zip(asked, ours, strict=True):
-        token = own[-1][0]
-        if one.ended and token not in stops:
+def _check_ends(
+    asked: Sequence[_Asked], ours: Sequence[Any], theirs: Sequence[Mapping[str, Any]], tokenizer: Any
+) -> None:
+    """Check that the export ends its answers as chats do: what it finds likeliest behind an answer has to end it."""
+    for one, own, peer in zip(asked, ours, theirs, strict=True):
+        token = own[-1][0][0]
+        if one.ended and token == peer["likeliest"][-1][0][0] and not peer["ends"]:
             text = tokenizer.decode([token])
             raise ArkorError(_NO_END.format(row=one.row.number, token=token, text=text))

@@ -1,12 +1,15 @@
-"""``python -m arkor.backend.export_worker.peer FOLDER [BASE]``: what plain transformers makes of an export.
+"""A program of others that loads an export and is asked, in a process of its own.
 
-FOLDER is a whole model, or an adapter for the model of BASE. Standard input is a JSON list of questions::
+Standard input is a JSON list of questions::
 
     {"messages": [...], "tools": [...] | null, "prompt": "text" | null, "options": {…}, "ids": [...], "start": n}
 
-Standard output is ``{"stops": [ids], "rows": [{"prompt": [ids], "likeliest": [[id, margin], ...]}, ...]}``: the tokens
-that end an answer; the tokens of each question; and in each place from ``start`` on the likeliest token, and by how
-much it is likelier than the next one, in nats. Nothing of arkor renders or computes here but ``likeliest``.
+Standard output is a JSON list of answers, one for each::
+
+    {"prompt": [ids], "likeliest": [[[id, logprob], ...], ...], "ends": true | false}
+
+``prompt`` are the tokens of the question; ``likeliest`` has for each place from ``start`` on the ``TOP`` likeliest
+tokens, likeliest first; ``ends`` says whether the likeliest token in the last place ends an answer.
 """
 
 from __future__ import annotations
@@ -14,47 +17,22 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from arkor.backend.inference_worker.scoring import likeliest
+TOP = 20
 
 
-def answer(folder: str, base: str | None, questions: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the export makes of questions; see above."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(base or folder, dtype=torch.float32)
-    ends = model.generation_config.eos_token_id
-    if base is not None:
-        model = PeftModel.from_pretrained(model, folder)
-    model.eval()
-    rows = []
-    for asked in questions:
-        ids = torch.tensor([asked["ids"]])
-        with torch.inference_mode():
-            logits = model(input_ids=ids, use_cache=False).logits[0, asked["start"] - 1 : -1].float()
-        rows.append({"prompt": _prompt(tokenizer, asked), "likeliest": likeliest(logits)})
-    stops = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
-    return {"stops": sorted(stops), "rows": rows}
+def serve(answer: Callable[..., list[dict[str, Any]]], arguments: Sequence[str]) -> NoReturn:
+    """Answer the questions on standard input, and leave.
 
-
-def _prompt(tokenizer: Any, asked: dict[str, Any]) -> list[int]:
-    if asked["prompt"] is not None:
-        return list(tokenizer(asked["prompt"])["input_ids"])
-    found = tokenizer.apply_chat_template(
-        asked["messages"], tools=asked["tools"], add_generation_prompt=True, return_dict=False, **asked["options"]
-    )
-    return list(found)
-
-
-if __name__ == "__main__":
+    Args:
+        answer: loads an export, and returns the answers to a list of questions.
+        arguments: name the export; ``answer`` gets them behind the questions.
+    """
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print
-    made = answer(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None, json.load(sys.stdin))
-    output.write(json.dumps(made))
+    output.write(json.dumps(answer(json.load(sys.stdin), *arguments)))
     output.flush()
     sys.stderr.flush()
     os._exit(0)  # taking the libraries down in order lasts 1.5 s

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from arkor.backend.exports.task import MADE, MODEL, Task
+from arkor.backend.exports.task import MADE, MODEL, PARTS, Task
 from arkor.backend.inference.targets import Target
 from arkor.backend.store.tasks import Claimed
 from arkor.backend.tasks.queue import Parts, TaskQueue, Told
@@ -56,12 +56,14 @@ class ExportService(TaskQueue[ExportOptions, Export]):
             artifact=f"export-{options.to}-{claimed.id.removeprefix('export_')}",
             receipt=told.receipt,
             loss=None if options.step else told.eval_loss,
+            tools_folder=self._parts.settings.tools_folder,
             report=next((one.verdict for one in reversed(store.evaluations.list(job.id)) if one.verdict), ""),
         )
 
     def tidy(self, folder: Path) -> None:
         """Remove what is left of an export beside its archive."""
-        shutil.rmtree(folder / MADE, ignore_errors=True)
+        for name in (MADE, PARTS):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _ref(claimed: Claimed[ExportOptions]) -> AdapterRef:

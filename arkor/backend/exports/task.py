@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from arkor.protocol.receipt import Receipt
 
 MODEL = "model"  # the only one that the process asks
 MADE = "made"  # the folder, in that of the export, in which it is made
+PARTS = "parts"  # the folder beside it, of files that are needed while it is made and checked
 KIND = "export"  # of the artifact
 
 
@@ -27,6 +29,7 @@ class Task(WorkTask):
         receipt: what became of the rows; None if the job did not say.
         loss: of the held-out rows with the adapter, in nats a token; None if it was not measured.
         report: the verdict of the newest report of the job; empty if there is none.
+        tools_folder: where programs are kept that were fetched to convert models.
     """
 
     options: ExportOptions
@@ -36,12 +39,14 @@ class Task(WorkTask):
     receipt: Receipt | None
     loss: float | None
     report: str
+    tools_folder: Path
 
     _readers: ClassVar = {
         **WorkTask._readers,
         "options": ExportOptions.from_wire,
         "adapter_path": Path,
         "adapter_tar": Path,
+        "tools_folder": Path,
         "receipt": Receipt.from_wire,
     }
 
@@ -49,3 +54,13 @@ class Task(WorkTask):
     def made(self) -> Path:
         """The folder in which the export is made."""
         return self.folder / MADE
+
+    @property
+    def parts(self) -> Path:
+        """The folder of files that are needed while it is made and checked."""
+        return self.folder / PARTS
+
+    @property
+    def short_name(self) -> str:
+        """The job's name as part of a file's name: lowercase letters, digits and dashes."""
+        return "-".join(re.findall(r"[a-z0-9]+", self.job_name.lower())) or "adapter"

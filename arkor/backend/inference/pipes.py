@@ -5,7 +5,7 @@ From the server::
     {"id", "base", "adapter": {"name", "path"} | null, "request": {…},
      "templateOptions": {…}, "escapeSpecialTokens": true | false}   answer this
     {"id", "base", …, "request": {…}, "renders": true}              tell its prompt, and answer nothing
-    {"id", "base", …, "score": {"ids", "start", "tellsLikeliest"}}  tell how likely the ids from start on are
+    {"id", "base", …, "score": {"ids", "start", "top"}}             tell how likely the ids from start on are
     {"cancel": id}                                                  nobody waits for that answer any more
     {"threads": n}                                                  compute with so many threads
 
@@ -22,8 +22,8 @@ To the server, about the answer with that id; ``index`` is 0, or of several answ
     {"id", "index", "done": {"finishReason", "usage"}}  the end of the last one; token counts of all of them
     {"id", "rendered": {"ids"}}              its end: the prompt's tokens
     {"id", "scored": {"logprob", "tokens", "dtype"}}  its end: the sum of the natural logarithms, how many tokens these
-                                             are, and the number type of the model; with "likeliest": [[id, margin], …]
-                                             where it is wanted, in nats
+                                             are, and the number type of the model; with the ``top`` tokens in each
+                                             place, "likeliest": [[[id, logprob], …], …], where they are wanted
     {"id", "error": {"status", "message"}}   its end, or why it cannot be answered
 
 A TOKEN is ``{"bytes", "logprob", "top": [{"bytes", "logprob"}], "offset"}``: the bytes of its text, the natural

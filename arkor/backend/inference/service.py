@@ -67,7 +67,7 @@ class Inference:
         start: int,
         *,
         dtype: str | None = None,
-        tells_likeliest: bool = False,
+        top: int = 0,
     ) -> Iterator[Answer]:
         """Ask how likely a model finds tokens; in the background, see ``ask``.
 
@@ -76,9 +76,9 @@ class Inference:
             ids: the tokens.
             start: the first one that counts, 1 or more.
             dtype: the number type of the model, ``bfloat16`` or ``float32``; None for the one that it answers in.
-            tells_likeliest: whether the likeliest token in each place is told too.
+            top: how many of the likeliest tokens are told in each place, at least 0.
         """
-        score = {"ids": list(ids), "start": start, "tellsLikeliest": tells_likeliest}
+        score = {"ids": list(ids), "start": start, "top": top}
         asked = {"score": score, "dtype": dtype}
         with self._open_for(asked, target, is_background=True) as answer:
             yield answer

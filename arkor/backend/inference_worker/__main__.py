@@ -59,7 +59,7 @@ def _question(line: Mapping[str, Any]) -> Question:
         template_options=line["templateOptions"],
         escape_special_tokens=line["escapeSpecialTokens"],
         score=score and (score["ids"], score["start"]),
-        tells_likeliest=bool(score and score["tellsLikeliest"]),
+        top=score["top"] if score else 0,
         renders=line.get("renders", False),
         is_background=line["isBackground"],
         dtype=line["dtype"],

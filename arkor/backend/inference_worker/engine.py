@@ -44,7 +44,7 @@ class Question:
         template_options: what the chat template is given beside the conversation.
         escape_special_tokens: whether special tokens in messages stay text.
         score: the tokens that are scored, and the first one that counts; or None.
-        tells_likeliest: whether the likeliest tokens in their places are told too, see ``Scoring``.
+        top: how many of the likeliest tokens in their places are told too, see ``Scoring``.
         renders: whether the prompt is told, instead of answered.
         is_background: whether nobody waits for it, so that all others come first.
         dtype: the number type of the base model; None for the one that it answers best in.
@@ -57,7 +57,7 @@ class Question:
     template_options: Mapping[str, Any] = attrs.field(factory=dict)
     escape_special_tokens: bool = False
     score: tuple[Sequence[int], int] | None = None
-    tells_likeliest: bool = False
+    top: int = 0
     renders: bool = False
     is_background: bool = False
     dtype: str | None = None
@@ -209,7 +209,7 @@ class Engine:
         if problem is not None:
             raise Refusal(400, f"These tokens cannot be scored: {problem}.")
         say, adapter = partial(self._say, id=question.id), self._adapter(question, lane)
-        return Scoring(say, lane.base, adapter, ids, start, tells_likeliest=question.tells_likeliest)
+        return Scoring(say, lane.base, adapter, ids, start, top=question.top)
 
     def _adapter(self, question: Question, lane: _Lane) -> str | None:
         if question.adapter is None:

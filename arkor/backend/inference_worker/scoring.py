@@ -11,6 +11,8 @@ from transformers import DynamicCache
 from arkor.backend.inference_worker.base import Base
 from arkor.backend.inference_worker.rows import Say
 
+Places = list[tuple[int, float]]
+
 PIECE_TOKENS = 256  # are read between two tokens of the answers under way
 
 
@@ -23,8 +25,7 @@ class Scoring:
         adapter: the adapter's name within the base, or None.
         ids: token ids, at least two.
         start: the first token that counts, 1 or more; all behind it count too.
-        tells_likeliest: whether the likeliest token in the place of each is told too, and by how much it is likelier
-            than the next one.
+        top: how many of the likeliest tokens are told for the place of each, at least 0.
 
     Attributes:
         done: whether all is read, or nobody waits for it any more.
@@ -38,7 +39,7 @@ class Scoring:
         ids: Sequence[int],
         start: int,
         *,
-        tells_likeliest: bool = False,
+        top: int = 0,
     ) -> None:
         self.say = say
         self.adapter = adapter
@@ -49,7 +50,8 @@ class Scoring:
         self._cache: DynamicCache = base.new_cache()
         self._read = 0
         self._sum = 0.0
-        self._likeliest: list[list[Any]] | None = [] if tells_likeliest else None
+        self._top = top
+        self._likeliest: list[Places] = []
 
     def stop(self) -> None:
         """Read no further, and tell nothing."""
@@ -66,24 +68,25 @@ class Scoring:
             targets = torch.tensor(self._ids[first + 1 : end + 1], device=logits.device)
             chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])
             self._sum += float(chosen.double().sum())
-            if self._likeliest is not None:
-                self._likeliest += likeliest(logits)
+            if self._top:
+                self._likeliest += likeliest(logits, self._top)
         self._read = end
         if end == len(self._ids) - 1:
             self.done = True
             tokens = len(self._ids) - self._start
-            told = {} if self._likeliest is None else {"likeliest": self._likeliest}
+            told = {"likeliest": self._likeliest} if self._top else {}
             self.say(scored={"logprob": self._sum, "tokens": tokens, "dtype": self._base.dtype, **told})
 
 
-def likeliest(logits_T_V: torch.Tensor) -> list[list[Any]]:  # noqa: N803
-    """Return the likeliest token behind each place, and by how much it is likelier than the next one, in nats.
+def likeliest(logits_T_V: torch.Tensor, top: int) -> list[Places]:  # noqa: N803
+    """Return the likeliest tokens behind each place, each with its log-probability in nats, likeliest first.
 
     Args:
         logits_T_V: the model's output, float32, (time, vocabulary).
+        top: how many, at most the size of the vocabulary.
     """
-    values, ids = logits_T_V.topk(2, dim=-1)
-    return [[token, first - second] for token, (first, second) in zip(ids[:, 0].tolist(), values.tolist(), strict=True)]
+    values, ids = torch.log_softmax(logits_T_V, dim=-1).topk(min(top, logits_T_V.shape[-1]), dim=-1)
+    return [list(zip(*place, strict=True)) for place in zip(ids.tolist(), values.tolist(), strict=True)]
 
 
 def fault(ids: Any, start: Any, context: int | None) -> str | None:

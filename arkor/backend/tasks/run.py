@@ -10,7 +10,7 @@ The server sends the task first, as one JSON object on a line. Then it replies t
 The process says::
 
     {"ask": n, "candidate", "request": {…}}                   the fields of a chat, or of a completion with ``prompt``
-    {"score": n, "candidate", "ids", "start", "dtype", "tellsLikeliest"}  how likely the ids from ``start`` on are
+    {"score": n, "candidate", "ids", "start", "dtype", "top"}  how likely the ids from ``start`` on are
     {"render": n, "candidate", "request": {…}}                the ids of the prompt that the chat would send
     {"progress": [done, total]}
     {"made": {"verdict", "check", "artifact"}}                the end: what was found and made
@@ -173,7 +173,7 @@ class TaskRun:
 
     def _score(self, said: Mapping[str, Any]) -> dict[str, Any]:
         target = self._targets[said["candidate"]]
-        how = {"dtype": said.get("dtype"), "tells_likeliest": said.get("tellsLikeliest", False)}
+        how = {"dtype": said.get("dtype"), "top": said.get("top", 0)}
         with self._inference.score(target, said["ids"], said["start"], **how) as answer:
             while True:
                 event = self._next(answer)

@@ -12,6 +12,7 @@ from arkor.cli.chosen_job import named_or_last_completed
 from arkor.cli.display.phase_bars import LABEL_WIDTH
 from arkor.cli.exits import Interrupted
 from arkor.cli.options import duration, local_option, project_of
+from arkor.protocol.exports import FORMATS, QUANTIZATIONS
 from arkor.text import one_line
 
 if TYPE_CHECKING:
@@ -24,14 +25,21 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     "to",
-    type=click.Choice(["adapter", "merged"]),
+    type=click.Choice(FORMATS),
     required=True,
-    help="adapter: a folder that PEFT and vLLM load beside the base model. merged: a whole model.",
+    help="adapter, vllm: an adapter that PEFT or vLLM loads beside the base model. merged: a whole model. gguf: one of "
+    "llama.cpp. ollama: the same with a Modelfile.",
 )
 @click.option("--step", type=click.IntRange(1), help="Checkpoint to export. By default the final adapter.")
 @click.option(
     "--dtype", type=click.Choice(["bfloat16", "float16"]), help="Number type of a merged model. By default bfloat16."
 )
+@click.option(
+    "--quantization",
+    type=click.Choice(QUANTIZATIONS),
+    help="Number type of a GGUF file. By default bf16, which keeps all.",
+)
+@click.option("--adapter-only", is_flag=True, help="Write a GGUF file of the adapter alone, for llama.cpp's --lora.")
 @click.option("--check/--no-check", default=True, help="Compare it with what chats get (the default), or do not.")
 @click.option(
     "-o",
@@ -52,6 +60,8 @@ def export(
     to: str,
     step: int | None,
     dtype: str | None,
+    quantization: str | None,
+    adapter_only: bool,
     check: bool,
     dest: Path,
     timeout: float | None,
@@ -68,7 +78,7 @@ def export(
 
     \b
     Example: arkor export --to merged --local
-    Example: arkor export job_x4k2 --to adapter --step 40 -o exports
+    Example: arkor export job_x4k2 --to gguf --quantization q8_0
     """
     from arkor.client.exporting import Exporter
 
@@ -79,6 +89,8 @@ def export(
         "to": to,
         "step": step,
         "dtype": dtype,
+        "quantization": quantization,
+        "adapter_only": adapter_only,
         "check": check,
         "dest": dest,
         "timeout": timeout,
