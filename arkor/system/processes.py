@@ -49,6 +49,7 @@ def child(command: list[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
             yield process
         except BaseException:
             process.kill()
+            process.wait()
             raise
 
 

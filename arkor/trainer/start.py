@@ -354,7 +354,7 @@ class Starter:
 
     def _export(self, job_id: str, settings: ExportSettings) -> Path:
         client, scope = self.connect()
-        return Exporter(client=client, scope=scope, abort_event=self.abort_event).export(job_id, settings)
+        return Exporter(client=client, scope=scope, abort_event=self.abort_event).export(job_id, settings).folder
 
     def _made_from(self, job_id: str) -> TrainingRecord | None:
         client, scope = self.connect()

@@ -21,7 +21,7 @@ from tests.conftest import MODEL
 from tests.support.eventually import eventually
 from tests.support.studio import StudioProcess
 
-pytestmark = [pytest.mark.training, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.training, pytest.mark.timeout(240)]
 
 STEPS = 6
 TRAINING_S = 120.0

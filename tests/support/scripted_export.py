@@ -43,7 +43,7 @@ def main() -> None:
     say(ask=1, candidate=MODEL, request={"messages": [{"role": "user", "content": "say:right"}], "maxTokens": 9})
     text = json.loads(sys.stdin.readline())["answer"]["text"]
     made = artifacts.pack({"README.md": io.BytesIO(text.encode())}, task.artifacts_folder, task.artifact)
-    check = {"rows": 1, "tokens": 1, "same": 1, "margin": 0.25, "engine": "scripted"}
+    check = {"rows": 1, "tokens": 1, "same": 1, "margin": 0.25, "divergence": 0.0, "engine": "scripted"}
     say(made={"verdict": "answers as chats do", "check": check, "artifact": {**made.to_wire(), "kind": KIND}})
 
 

@@ -49,7 +49,10 @@ HEAVY = frozenset(
     {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate"}
 )
 HEAVY_ROOMS = (*WORKERS, "arkor.backend.models")
-SCORING = frozenset({"rouge_score", "sacrebleu"})
+OPTIONAL = {  # modules of the core that need a package of an extra, and say so where it is missing
+    "arkor.evaluation.overlap": frozenset({"rouge_score", "sacrebleu"}),
+    "arkor.client.hub_upload": frozenset({"huggingface_hub"}),
+}
 SERVING = frozenset({"flask", "waitress", "sqlalchemy", "plotly"})
 SERVING_ROOMS = ("arkor.serving", "arkor.backend", "arkor.studio")
 
@@ -202,8 +205,8 @@ def test_the_core_has_only_its_five_dependencies() -> None:
     for item in imports():
         root = item.imported.partition(".")[0]
         core = not any(_is_in(item.importer, room) for room in SERVING_ROOMS)
-        known = SCORING if item.importer == "arkor.evaluation.overlap" else CORE_USES
-        if core and root not in known | CORE_USES and root not in sys.stdlib_module_names:
+        known = CORE_USES | OPTIONAL.get(item.importer, frozenset())
+        if core and root not in known and root not in sys.stdlib_module_names:
             wrong.append(str(item))
     assert wrong == []
 
@@ -285,11 +288,16 @@ def _sources() -> list[Path]:
     ]
 
 
+@functools.cache
+def _nodes(file: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(file.read_bytes())))
+
+
 def test_nothing_is_asynchronous() -> None:
     """Our code is synchronous with threads, everywhere."""
     wrong = []
     for file in _sources():
-        for node in ast.walk(ast.parse(file.read_bytes())):
+        for node in _nodes(file):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             asynchronous = isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await))
@@ -302,7 +310,7 @@ def test_nothing_sleeps() -> None:
     """Waiting is for an event or a condition, with a deadline."""
     wrong = []
     for file in _sources():
-        for node in ast.walk(ast.parse(file.read_bytes())):
+        for node in _nodes(file):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "sleep"}:
                 wrong.append(f"{file}:{node.lineno}")
     assert wrong == []

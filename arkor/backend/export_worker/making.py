@@ -97,7 +97,7 @@ def _modelfile(task: Task, tokenizer: Any) -> str:
     prompts = Prompts(tokenizer)
     first = tokenizer("a")["input_ids"][:1]
     form = find_form(
-        lambda messages: prompts.render(messages, None, options, add_generation_prompt=True),
+        lambda messages: prompts.prompt(messages, None, options),
         tokenizer.bos_token if first == [tokenizer.bos_token_id] else "",
     )
     stops = stop_ids(_generation_config(task.model_path), tokenizer)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from arkor.errors import ArkorError
+from arkor.serving.refusal import Refusal
 
 Render = Callable[[list[dict[str, str]]], str]
 """Renders a conversation with the model's template, up to where the answer begins."""
@@ -91,23 +92,26 @@ def find_form(render: Render, bos: str = "") -> ChatForm:
 
     Raises:
         ArkorError: Ollama's form cannot say it.
+        Refusal: the template cannot render a conversation.
     """
+
+    def rendered(messages: list[dict[str, str]]) -> str:
+        return render(messages).removeprefix(bos)
+
     talk = [_message("user", _ASKED), _message("assistant", _SAID), _message("user", _ASKED_AGAIN)]
-    plain = _between(render(talk), _ASKED, _SAID, _ASKED_AGAIN)
+    plain = _between(rendered(talk), _ASKED, _SAID, _ASKED_AGAIN)
     try:
-        led = _between(render([_message("system", _SYSTEM), *talk]), _SYSTEM, _ASKED, _SAID, _ASKED_AGAIN)
-    except ArkorError:
-        raise
-    except Exception:  # a template that knows no system message raises what it likes
+        led = _between(rendered([_message("system", _SYSTEM), *talk]), _SYSTEM, _ASKED, _SAID, _ASKED_AGAIN)
+    except Refusal:  # the template knows no system message
         led = None
     form = _form(plain, led)
     conversations = [talk[:1], talk]
     if led is not None:
         conversations += [[_message("system", "Be kind."), *some] for some in (talk[:1], talk, [*talk[:2], *talk])]
     for conversation in conversations:
-        if form.render(conversation) != render(conversation):
+        if form.render(conversation) != rendered(conversation):
             raise ArkorError(_CANNOT)
-    return attrs.evolve(form, head=form.head.removeprefix(bos))
+    return form
 
 
 def _form(plain: Sequence[str], led: Sequence[str] | None) -> ChatForm:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     "to",
-    type=click.Choice(FORMATS),
+    type=click.Choice([*FORMATS, "hub"]),
     required=True,
     help="adapter, vllm: an adapter that PEFT or vLLM loads beside the base model. merged: a whole model. gguf: one of "
-    "llama.cpp. ollama: the same with a Modelfile.",
+    "llama.cpp. ollama: the same with a Modelfile. hub: upload one of these to the Hugging Face hub.",
 )
 @click.option("--step", type=click.IntRange(1), help="Checkpoint to export. By default the final adapter.")
 @click.option(
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     help="Number type of a GGUF file. By default bf16, which keeps all.",
 )
 @click.option("--adapter-only", is_flag=True, help="Write a GGUF file of the adapter alone, for llama.cpp's --lora.")
+@click.option("--repo", metavar="OWNER/NAME", help="Repository of the hub for --to hub. The token comes from HF_TOKEN.")
+@click.option("--upload", type=click.Choice(FORMATS), help="Format of what --to hub uploads. By default adapter.")
+@click.option("--public", is_flag=True, help="Make a public repository for --to hub. By default it is private.")
 @click.option("--check/--no-check", default=True, help="Compare it with what chats get (the default), or do not.")
 @click.option(
     "-o",
@@ -62,6 +65,9 @@ def export(
     dtype: str | None,
     quantization: str | None,
     adapter_only: bool,
+    repo: str | None,
+    upload: str | None,
+    public: bool,
     check: bool,
     dest: Path,
     timeout: float | None,
@@ -92,17 +98,22 @@ def export(
         "quantization": quantization,
         "adapter_only": adapter_only,
         "check": check,
+        **({"repo": repo} if repo else {}),
+        **({"upload": upload} if upload else {}),
+        **({"private": False} if public else {}),
         "dest": dest,
         "timeout": timeout,
         "on_progress": shown.update,
     }
     try:
-        folder = Exporter(client=client, scope=scope).export(job.id, settings)
+        exported = Exporter(client=client, scope=scope).export(job.id, settings)
     except KeyboardInterrupt as exc:
-        raise Interrupted(f"\nInterrupted. The export goes on: arkor jobs show {one_line(job.id)}") from exc
+        raise Interrupted(f"\nInterrupted. {shown.how_to_go_on(one_line(job.id))}") from exc
     if shown.verdict:
         click.echo(f"It {one_line(shown.verdict)}")
-    click.echo(f"Exported: {folder}")
+    click.echo(f"Exported: {exported.folder}")
+    if exported.url:
+        click.echo(f"Uploaded: {one_line(exported.url)}")
 
 
 class _Steps:
@@ -112,11 +123,19 @@ class _Steps:
 
     def __init__(self) -> None:
         self.verdict = ""
+        self._artifact: str | None = None
         self._done = -1
 
     def update(self, export: Export) -> None:
         """Show how far an export is."""
         self.verdict = export.verdict
+        self._artifact = export.artifact
         if export.total and export.done > self._done and export.done < len(self._words):
             self._done = export.done
             click.echo(f"{'Export':{LABEL_WIDTH}}{self._words[export.done]}", file=sys.stderr)
+
+    def how_to_go_on(self, job_id: str) -> str:
+        """Say what becomes of the export when nobody waits for it any more."""
+        if self._artifact is None:
+            return f"The export goes on: arkor jobs show {job_id}"
+        return f"The export is made: arkor download {job_id} --artifact {one_line(self._artifact)}"

@@ -99,9 +99,16 @@ def test_one_that_a_stop_cuts_off_is_made_after_the_next_start(
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({}, "to: is missing: give one of adapter, merged"),
-        ({"to": "gguff"}, "to: must be one of adapter, merged, not 'gguff'"),
+        ({}, "to: is missing: give one of adapter, merged, gguf, ollama, vllm"),
+        ({"to": "gguff"}, "to: must be one of adapter, merged, gguf, ollama, vllm, not 'gguff'"),
         ({"to": "adapter", "dtype": "float16"}, "dtype: changes nothing in an export to 'adapter'"),
+        ({"to": "merged", "quantization": "q8_0"}, "quantization: changes nothing in an export to 'merged'"),
+        ({"to": "gguf", "quantization": "q3"}, "quantization: must be one of bf16, f16, q8_0, q6_k"),
+        ({"to": "ollama", "adapterOnly": True}, "adapter_only: changes nothing in an export to 'ollama'"),
+        (
+            {"to": "gguf", "adapterOnly": True, "quantization": "f16"},
+            "quantization: changes nothing in an adapter alone",
+        ),
         ({"to": "merged", "stepp": 3}, "stepp: An export has no such option; did you mean step?"),
         ({"to": "merged", "step": 0}, "step: must be a whole number, 1 to"),
     ],

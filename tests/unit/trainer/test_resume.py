@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -24,10 +25,13 @@ LEAVING = ServerError(503, "about to leave", retry_after=0.0)
 class Asked:
     """A resumption whose backend answers with these, one after the other; an exception is raised."""
 
+    made: ClassVar[list[Asked]] = []
+
     def __init__(self, *answers: TrainingJob | Exception) -> None:
         self.client: Any = mock.create_autospec(CloudApiClient, instance=True)
         self.client.resume_job.side_effect = answers
         self.aborting = threading.Event()
+        Asked.made.append(self)
         self.starter = Starter(
             Attachment("job_1", None),
             client=self.client,
@@ -47,6 +51,14 @@ class Asked:
     def keys(self) -> list[str]:
         """The keys of the requests so far."""
         return [call.kwargs["idempotency_key"] for call in self.client.resume_job.call_args_list]
+
+
+@pytest.fixture(autouse=True)
+def _no_watcher() -> Iterator[None]:
+    """Let the threads that watch the abort events leave, which they do at once when these are set."""
+    yield
+    while Asked.made:
+        Asked.made.pop().aborting.set()
 
 
 def test_the_job_is_made_once() -> None:
