@@ -43,19 +43,26 @@ class _Server:
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return what it makes of one question."""
-        ids, start = asked["ids"], asked["start"]
-        places = [self._next(ids[:end]) for end in range(start, len(ids))]
-        return {
-            "prompt": self._prompt(asked),
-            "likeliest": [likeliest for likeliest, _ in places],
-            "ends": places[-1][1],
-        }
+        likeliest, ends = self._read(asked["ids"], asked["start"])
+        return {"prompt": self._prompt(asked), "likeliest": likeliest, "ends": ends}
 
-    def _next(self, ids: Sequence[int]) -> tuple[list[tuple[int, float]], bool]:
-        """Return the likeliest tokens behind others, and whether the first of them ends an answer."""
-        said = self._post("completion", prompt=ids, n_predict=1, n_probs=TOP, temperature=0, cache_prompt=True)
-        [place] = said["completion_probabilities"]
-        return [(one["id"], one["logprob"]) for one in place["top_logprobs"]], said["stop_type"] == "eos"
+    def _read(self, ids: Sequence[int], start: int) -> tuple[list[list[tuple[int, float]]], bool]:
+        """Return the likeliest tokens in each place, and whether the likeliest one in the last place ends an answer.
+
+        It goes on by itself, and is set right wherever it goes on otherwise.
+        """
+        found: list[list[tuple[int, float]]] = []
+        ends = False
+        while (at := start + len(found)) < len(ids):
+            said = self._post("completion", prompt=ids[:at], n_predict=len(ids) - at, n_probs=TOP, temperature=0)
+            if not said["completion_probabilities"]:
+                sys.exit(f"llama.cpp reads {at} tokens, and predicts nothing behind them: {said['stop_type']}")
+            for place, token in zip(said["completion_probabilities"], ids[at:], strict=False):
+                found.append([(one["id"], one["logprob"]) for one in place["top_logprobs"]])
+                ends = said["stop_type"] == "eos" and place is said["completion_probabilities"][-1]
+                if place["id"] != token:
+                    break
+        return found, ends
 
     def _prompt(self, asked: Mapping[str, Any]) -> list[int]:
         text = asked["prompt"]
