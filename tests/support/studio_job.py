@@ -25,6 +25,7 @@ class ScriptedJob:
         wire: the job, as GET /api/jobs/<id> has it.
         artifacts: what it has left.
         evaluations: those that it has, the newest last.
+        exports: the same.
         opened: after which id each stream was asked to go on.
         streams: how many are open.
         refuses: whether a new stream is a 503.
@@ -48,6 +49,7 @@ class ScriptedJob:
         }
         self.artifacts: list[dict[str, Any]] = []
         self.evaluations: list[dict[str, Any]] = []
+        self.exports: list[dict[str, Any]] = []
         self.opened: list[str | None] = []
         self.streams = 0
         self.refuses = self.silent = False

@@ -268,6 +268,7 @@ class ScriptedStudio:
             "metrics.csv": lambda: job.table().encode(),
             "artifacts": lambda: {"artifacts": job.artifacts},
             "evaluations": lambda: {"evaluations": job.evaluations},
+            "exports": lambda: {"exports": job.exports},
         }
         if start == "GET " and quoted and part in parts:
             return Answer(parts[part]())

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from arkor.studio.routes import about, downloads, evaluations, events, inference, jobs, manifest, page, previews, train
+from arkor.studio.routes import (
+    about,
+    downloads,
+    evaluations,
+    events,
+    exports,
+    inference,
+    jobs,
+    manifest,
+    page,
+    previews,
+    train,
+)
 
 BLUEPRINTS = tuple(
     module.blueprint
-    for module in (page, manifest, train, about, jobs, events, evaluations, downloads, inference, previews)
+    for module in (page, manifest, train, about, jobs, events, evaluations, exports, downloads, inference, previews)
 )

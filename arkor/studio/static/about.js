@@ -7,6 +7,7 @@ const EVERY_MS = 15000;
 const WITHOUT = {
   artifacts: "This backend does not hand out the files of a job.",
   evaluations: "This backend makes no evaluations.",
+  exports: "This backend makes no exports.",
   inference: "This backend does not run models.",
   models: "This backend does not list its models.",
 };

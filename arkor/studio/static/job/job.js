@@ -4,7 +4,7 @@ import { createArtifacts } from "./artifacts.js";
 import { MOST_POINTS } from "./curve.js";
 import { h, replace } from "../dom.js";
 import { createEventLog, lineOf } from "./eventlog.js";
-import { createEvaluations } from "../report/evaluations.js";
+import { createExport } from "../export/export.js";
 import { createFeed, subscribe } from "../feed.js";
 import { createFreshness } from "../freshness.js";
 import { createHead } from "./jobhead.js";
@@ -15,6 +15,7 @@ import { createServedLine } from "../report/servedline.js";
 import { followEvents } from "./stream.js";
 import { createTabs } from "../tabs.js";
 import { addressOf, readView } from "./view.js";
+import { createWork } from "./work.js";
 
 const JOB_EVERY_MS = 5000;
 const STREAM_ERROR = "[stream error]";
@@ -40,26 +41,34 @@ export function mount(root, context, { id, query }) {
   const artifacts = createArtifacts(context, id, (list) => head.left(list));
   const stale = createFreshness("the job");
   const staleEvents = createFreshness("its events");
-  const evaluations = createEvaluations(context, id);
+  const evaluations = createWork(context, id, "evaluation");
   const served = createServedLine();
   const report = createReport(context, id, evaluations);
+  const exports = createWork(context, id, "export");
+  const exported = createExport(context, id, exports, () => artifacts.refresh());
   head.about.append(served.element);
-  evaluations.subscribe((state) => served.update(state.evaluations));
+  evaluations.subscribe((state) => served.update(state.work));
   const training = [head.about, staleEvents.element, panel.element,
     h("div", { class: "job-below" },
       h("section", { class: "panel log-panel", "aria-labelledby": "log-title" },
         h("div", { class: "panel-head" }, h("h2", { id: "log-title" }, "Events")), log.element),
       artifacts.element)];
   const tabs = createTabs("Views of the job", [{ id: "training", label: "Training", content: training },
-    { id: "report", label: "Report", content: report.element }], view.tab, onTab);
+    { id: "report", label: "Report", content: report.element },
+    { id: "export", label: "Export", content: exported.element }], view.tab, onTab);
   root.append(head.element, stale.element, ...tabs.elements);
-  ends.push(head.close, panel.close, log.close, report.close, evaluations.close);
-  report.show(view.tab === "report");
+  ends.push(head.close, panel.close, log.close, report.close, evaluations.close, exported.close, exports.close);
+  looksAt(view.tab);
 
   function onTab(tab) {
     view.tab = tab;
     context.readdress(addressOf(id, view));
+    looksAt(tab);
+  }
+
+  function looksAt(tab) {
     report.show(tab === "report");
+    exported.show(tab === "export");
   }
 
   /** Take in what is known of the job; an answer that is older than its end does not bring it back. */
@@ -68,8 +77,7 @@ export function mount(root, context, { id, query }) {
     job = { id, ...job, ...change };
     head.update(job);
     panel.named(String(job.name ?? ""));
-    evaluations.jobIs(job);
-    report.jobIs(job);
+    for (const one of [evaluations, report, exports, exported]) one.jobIs(job);
     if (isOver(job)) panel.ended();
     context.title(jobName({ id, ...job }));
     if (announced && announced !== job.status) context.announce(`The job is ${job.status}.`);

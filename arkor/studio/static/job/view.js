@@ -6,6 +6,7 @@ import { jobHref } from "../jobs/jobtable.js";
 
 export const MOST_SMOOTHING = 0.99;
 
+const TABS = ["training", "report", "export"];
 const SMOOTHING = /^0?\.\d{1,2}$/;
 const RANGE = /^(-?\d+(?:\.\d+)?(?:e-?\d+)?)\.\.(-?\d+(?:\.\d+)?(?:e-?\d+)?)$/;
 const WHOLE_RANGE = /^\d{1,15}\.\.\d{1,15}$/;
@@ -18,7 +19,7 @@ export function readView(query, jobId) {
   const [smoothing, steps] = ["smoothing", "steps"].map((name) => query.get(name) ?? "");
   const others = new Set(query.getAll("compare").filter((id) => id && id !== jobId));
   return {
-    tab: query.get("tab") === "report" ? "report" : "training",
+    tab: TABS.find((tab) => tab === query.get("tab")) ?? TABS[0],
     log: query.get("axis") === "log",
     smoothing: SMOOTHING.test(smoothing) ? Number(smoothing) : 0,
     rates: Object.keys(RATES).filter((name) => query.getAll("rate").includes(name)),
@@ -31,7 +32,7 @@ export function readView(query, jobId) {
 /** Return the address of a job's view. */
 export function addressOf(jobId, { tab, log, smoothing, rates, steps, loss, compare }) {
   const query = new URLSearchParams();
-  if (tab !== "training") query.set("tab", tab);
+  if (tab !== TABS[0]) query.set("tab", tab);
   if (log) query.set("axis", "log");
   if (smoothing) query.set("smoothing", smoothing);
   for (const name of rates) query.append("rate", name);

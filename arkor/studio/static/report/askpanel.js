@@ -3,7 +3,7 @@
 import { h, replace, setText } from "../dom.js";
 import { field } from "../field.js";
 import { many } from "../format.js";
-import { isActive } from "./evaluations.js";
+import { isActive } from "../job/work.js";
 import { isOver } from "../record.js";
 
 const DEFAULT_LIMIT = 50;
@@ -78,7 +78,7 @@ export function createAskPanel({ about, announce }, evaluations) {
 
   function ask(event) {
     event.preventDefault();
-    work(() => evaluations.ask(Number(limit.value)), "The evaluation waits for its turn.");
+    work(() => evaluations.ask({ limit: Number(limit.value) }), "The evaluation waits for its turn.");
   }
 
   function end() {

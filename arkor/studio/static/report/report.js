@@ -3,7 +3,8 @@
 import { h, replace, setText } from "../dom.js";
 import { createFreshness } from "../freshness.js";
 import { createAskPanel } from "./askpanel.js";
-import { isActive, isCheckOnly } from "./evaluations.js";
+import { isCheckOnly } from "./evaluations.js";
+import { isActive } from "../job/work.js";
 import { createReportBody } from "./reportbody.js";
 import { createServedLine } from "./servedline.js";
 
@@ -31,8 +32,8 @@ export function createReport(context, jobId, evaluations) {
 
   evaluations.subscribe((state) => {
     stale.update(state);
-    served.update(state.evaluations);
-    const asked = state.evaluations.filter((one) => !isCheckOnly(one));
+    served.update(state.work);
+    const asked = state.work.filter((one) => !isCheckOnly(one));
     newest = asked.at(-1) ?? null;
     wanted = asked.findLast(({ status }) => status === "completed")?.id ?? null;
     draw();
