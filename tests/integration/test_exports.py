@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,13 +15,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from arkor import ExportFailed, Trainer, TrainingResult
-from arkor.backend.exports.task import Task
 from arkor.errors import ArkorError
-from arkor.protocol.config import JobConfig
-from arkor.protocol.exports import ExportOptions
 from tests.support.backend import BackendProcess
 from tests.support.by_heart import SETTINGS, line, real_backend, write_lines, write_sure_model
 from tests.support.engine_line import EngineLine
+from tests.support.export_task import export_task
 
 if TYPE_CHECKING:
     from arkor.backend.task_worker.server_line import ServerLine
@@ -141,7 +138,7 @@ def test_an_export_that_answers_otherwise_fails_the_check(
     from arkor.backend.export_worker.check import check
     from arkor.backend.export_worker.making import make
 
-    task = task_of(backend, trained, tmp_path)
+    task = export_task(backend, trained, tmp_path, to="merged")
     make(task)
     with EngineLine(task.model_path, str(task.adapter_path)) as engine:
         line = cast("ServerLine", engine)
@@ -149,33 +146,3 @@ def test_an_export_that_answers_otherwise_fails_the_check(
         spoil(task.made)
         with pytest.raises(ArkorError, match=says):
             check(task, line)
-
-
-def task_of(backend: BackendProcess, result: TrainingResult, folder: Path) -> Task:
-    """Return the task of an export to a merged model."""
-    config = JobConfig.from_wire(result.job.config)
-    job = backend.job_dir(result.job.id)
-    tar = job / "artifacts" / "adapter.tar"
-    shutil.unpack_archive(tar, folder / "adapter")
-    return Task(
-        id="export_1",
-        job_id=result.job.id,
-        job_name="words",
-        config=config,
-        prompt_form="chat",
-        options=ExportOptions(to="merged"),
-        model_path=config.model,
-        adapter_path=folder / "adapter",
-        adapter_tar=tar,
-        dataset_path=str(next((backend.data / "datasets").glob("*.jsonl"))),
-        eval_dataset_path=None,
-        folder=folder,
-        artifacts_folder=folder,
-        artifact="export-merged-1",
-        allow_private_urls=False,
-        record=result.record,
-        receipt=result.receipt,
-        loss=None,
-        report="",
-        tools_folder=folder / "tools",
-    )
