@@ -160,6 +160,7 @@ if TYPE_CHECKING:
         LogContext as LogContext,
         StartedContext as StartedContext,
     )
+    from arkor.trainer.importing import import_adapter as import_adapter
     from arkor.trainer.recipe import Recipe as Recipe, recipe_for as recipe_for
     from arkor.trainer.trainer import (
         Trainer as Trainer,
@@ -266,6 +267,7 @@ _HOMES = {
     "arkor.protocol.record": ("TrainingRecord",),
     "arkor.client.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.entry.runner": ("run_trainer",),
+    "arkor.trainer.importing": ("import_adapter",),
     "arkor.trainer.recipe": ("Recipe", "recipe_for"),
     "arkor.trainer.trainer": ("Trainer", "create_trainer"),
 }

@@ -8,6 +8,7 @@ from arkor.backend.activity import Activity
 from arkor.backend.evaluations.service import EvaluationService
 from arkor.backend.event_streams import EventStreams
 from arkor.backend.exports.service import ExportService
+from arkor.backend.imports.service import Importer
 from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Targets
 from arkor.backend.jobs.creating import Creator
@@ -50,6 +51,7 @@ FEATURES = (
     "logprobs",
     "best-score",
     "exports",
+    "import",
 )
 
 
@@ -89,6 +91,7 @@ class Backend:
         parts = Parts(settings=settings, store=self.store, inference=self.inference, targets=self.targets)
         self.evaluations = EvaluationService(parts, self.scheduler.is_training)
         self.exports = ExportService(parts)
+        self.importer = Importer(settings, self.store, self.inference)
         self.feed.listen(self._pass_on)
         self.stopping = False
 
@@ -113,6 +116,7 @@ class Backend:
         self.pulls.close()
         self.row_checks.close()
         self.previews.close()
+        self.importer.close()
         for work in (self.evaluations, self.exports):
             work.stop()  # before the chats: their end is no failure of an evaluation
         self.inference.close()

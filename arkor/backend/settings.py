@@ -37,6 +37,8 @@ class Settings:
         preview_limit_s: seconds after which a preview is given up.
         evaluation_module: what ``python -m`` runs to make a report.
         export_module: what ``python -m`` runs to make an export.
+        import_module: what ``python -m`` runs to check an adapter that was trained elsewhere.
+        import_limit_s: seconds after which such a check is given up.
         checks_served: whether a job with held-out rows is followed by a check that the adapter that answers is the one
             that was trained.
         ping_s: seconds between two signs of life on a silent event stream.
@@ -74,6 +76,8 @@ class Settings:
     preview_limit_s: float = 3600.0
     evaluation_module: str = "arkor.backend.evaluation_worker"
     export_module: str = "arkor.backend.export_worker"
+    import_module: str = "arkor.backend.import_worker"
+    import_limit_s: float = 300.0
     checks_served: bool = True
     ping_s: float = 5.0
     lease_s: float = 15.0

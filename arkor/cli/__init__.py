@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +30,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "report": "Print the newest report of a job.",
         "download": "Download a job's adapter and checkpoints.",
         "export": "Make a folder of a job's adapter that other programs load.",
+        "import": "Make a finished job of a LoRA adapter that was trained elsewhere.",
     },
     "Models and data": {
         "chat": "Chat with a trained adapter or a base model.",
@@ -54,7 +56,8 @@ class _LazyGroup(SuggestingGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"arkor.cli.commands.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(importlib.import_module(f"arkor.cli.commands.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -79,8 +82,7 @@ def cli(debug: bool) -> None:
       1    the job, evaluation or export failed or was cancelled
       2    usage, entry, build or data error
       3    no answer, not logged in, not permitted, or no project
-      124  timeout
-      130  interrupted (Ctrl-C); 129, 143: ended by SIGHUP, SIGTERM
+      130  interrupted (Ctrl-C); 129, 143: by SIGHUP, SIGTERM; 124: timeout
     """
 
 

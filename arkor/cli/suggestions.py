@@ -21,6 +21,7 @@ _FOREIGN: Mapping[str, Mapping[str, str]] = {
         "arkor download": "adapter adapters artifact artifacts checkpoints fetch get",
         "arkor evaluate": "benchmark compare eval score test",
         "arkor export": "convert merge merged save",
+        "arkor import": "bring register-adapter upload",
         "arkor init": "add create make new project scaffold setup template",
         "arkor jobs": "find history list ll ls ps queue runs stat state states stats status top",
         "arkor jobs delete": "clean del delete destroy purge remove rm",

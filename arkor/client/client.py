@@ -78,6 +78,7 @@ class ModelStatus:
         id: its name.
         ready: whether it lies on the backend's disk.
         size_bytes: its size there, or None.
+        hub_id: its id on the Hugging Face hub, or None.
         pull: how far fetching it is: ``state`` (``running`` or ``failed``), ``phase``, ``done``, ``total``, ``error``.
         extra: fields this version does not know.
     """
@@ -85,6 +86,7 @@ class ModelStatus:
     id: str = attrs.field(converter=wire.text)
     ready: bool = attrs.field(default=False, converter=bool)
     size_bytes: int | None = attrs.field(default=None, converter=wire.whole_number)
+    hub_id: str | None = attrs.field(default=None, converter=wire.optional_text)
     pull: Mapping[str, Any] = attrs.field(factory=dict, converter=wire.mapping, hash=False)
     extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 

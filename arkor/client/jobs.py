@@ -11,9 +11,12 @@ from typing import Any
 
 import requests
 
+from arkor.client.adapter_source import AdapterArchive, AdapterSource
 from arkor.client.capabilities import PAGE, CapabilityCalls
 from arkor.client.position import EVENT_ID
+from arkor.client.uploads import ANSWER_TIMEOUT_S
 from arkor.errors import ConfigError, NotFound
+from arkor.http.connections import CONNECT_TIMEOUT_S
 from arkor.http.transport import path
 from arkor.protocol import wire
 from arkor.protocol.config import BEST_BY_ANSWERS, JobConfig
@@ -58,6 +61,37 @@ class JobCalls(CapabilityCalls):
             headers={"Idempotency-Key": idempotency_key},
             json={"name": name, "config": config.to_wire()},
             repeatable="idempotent-jobs" in self.features,
+        )
+        return _job(wire.json_object(answer))
+
+    def import_job(
+        self, scope: Scope, source: AdapterSource, archive: AdapterArchive, *, name: str, model: str, key: str
+    ) -> TrainingJob:
+        """Send an adapter that was trained elsewhere, and have a finished job made of it.
+
+        Args:
+            scope: the project that gets the job.
+            source: the adapter.
+            archive: its files.
+            name: what to call the job.
+            model: its base model, as the backend knows it.
+            key: unique to this request: a repeat returns the first one's job.
+
+        Raises:
+            UnsupportedByBackend: the backend imports no adapters.
+            CloudApiError: 422, the adapter is not taken; the text says why.
+        """
+        self.require("import", "importing an adapter")
+        asked = {"name": name, "model": model, "source": source.name, "sha256": archive.sha256}
+        revision = {} if source.revision is None else {"revision": source.revision}
+        answer = self._transport.call(
+            "POST",
+            path("v1", "jobs", "import"),
+            params={**scope.to_query(), **asked, **revision},
+            headers={"Idempotency-Key": key, "Content-Type": "application/x-tar"},
+            data=archive,
+            timeout_s=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+            repeatable=True,
         )
         return _job(wire.json_object(answer))
 

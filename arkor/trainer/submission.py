@@ -134,7 +134,7 @@ class Submission:
             UnsupportedByBackend: the backend would pass over a setting.
         """
         client.check_settings(self.config)
-        _fetch_model(client, self.config.model, on_progress)
+        fetch_model(client, self.config.model, on_progress)
         return self.send_rows(client, scope, rows, on_progress)
 
     def send_rows(
@@ -194,8 +194,17 @@ def _telling_of_bytes(on_progress: StartProgress | None, phase: str) -> Progress
     return lambda done, total: on_progress({"phase": phase, "done": done, "total": total})
 
 
-def _fetch_model(client: CloudApiClient, model: str, on_progress: StartProgress | None) -> None:
-    """Let the backend fetch a model that it knows by name but does not have, and wait for it."""
+def fetch_model(client: CloudApiClient, model: str, on_progress: StartProgress | None) -> None:
+    """Let the backend fetch a model that it knows by name but does not have, and wait for it.
+
+    Args:
+        client: the backend.
+        model: as a job names it; one that the backend does not know by name is passed over.
+        on_progress: see ``Trainer.start``.
+
+    Raises:
+        ModelError: the model cannot be fetched.
+    """
     if "models" not in client.features:
         return
     asked = False

@@ -21,6 +21,7 @@ from arkor.cli import cli
 from tests.support.backend import ROOT, BackendProcess, own_backend
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
+from tests.support.elsewhere import write_adapter
 
 TIMEOUT_S = 30.0
 
@@ -177,9 +178,11 @@ def test_the_script_about_evaluation_runs_as_it_stands(
     assert "<h1>Evaluation of job_" in (project / "report.html").read_text()
 
 
-def test_the_script_about_exports_runs_as_it_stands(backend: BackendProcess, project: Path) -> None:
-    """A training ends with a folder."""
-    assert run_snippets("docs/use-it-elsewhere.md", project) == "['README.md']\n"
+def test_the_scripts_about_exports_and_imports_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
+    """A training ends with a folder, and an adapter from elsewhere answers."""
+    write_adapter(project / "outputs" / "my-lora")
+    exported, answer = run_snippets("docs/use-it-elsewhere.md", project).splitlines()
+    assert (exported, answer) == ("['README.md']", '{"category": "technical"}')
 
 
 def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, project: Path) -> None:

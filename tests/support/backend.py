@@ -88,6 +88,7 @@ class BackendProcess:
             "preview": "tests.support.scripted_preview",
             "evaluation": "tests.support.scripted_evaluation",
             "export": "tests.support.scripted_export",
+            "import": "tests.support.scripted_import",
             **self._options,
         }
         for name, value in options.items():

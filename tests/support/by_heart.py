@@ -12,8 +12,8 @@ from tests.support.small_model import write_small_model
 
 
 def real_backend(folder: Path) -> BackendProcess:
-    """Return a backend that trains, chats, evaluates and exports; its chat process leaves as soon as nobody asks."""
-    modules = {"worker": "training", "chat": "inference", "evaluation": "evaluation", "export": "export"}
+    """Return a backend with no scripted process; its chat process leaves as soon as nobody asks."""
+    modules = {name: name for name in ("evaluation", "export", "import")} | {"worker": "training", "chat": "inference"}
     real: dict[str, Any] = {name: f"arkor.backend.{kind}_worker" for name, kind in modules.items()}
     return BackendProcess(folder, **real, chat_idle=0.2, no_check_served=True).start()
 

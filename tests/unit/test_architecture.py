@@ -37,12 +37,14 @@ BACKEND_FLOORS = (
     (
         *("backend.jobs", "backend.inference_worker", "backend.training_worker"),
         *("backend.tasks", "backend.task_worker", "backend.evaluations", "backend.evaluation_worker"),
-        *("backend.exports", "backend.export_worker"),
+        *("backend.exports", "backend.export_worker", "backend.imports", "backend.import_worker"),
     ),
     ("backend",),
 )
 BACKEND_USES = ("errors", "version", "text", "system", "serving", "protocol", "data", "evaluation")
-WORKERS = tuple(f"arkor.backend.{kind}_worker" for kind in ("inference", "training", "task", "evaluation", "export"))
+WORKERS = tuple(
+    f"arkor.backend.{kind}_worker" for kind in ("inference", "training", "task", "evaluation", "export", "import")
+)
 MOST_TOP_LEVEL_MODULES = 8
 CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})
 HEAVY = frozenset(
@@ -51,6 +53,7 @@ HEAVY = frozenset(
 HEAVY_ROOMS = (*WORKERS, "arkor.backend.models")
 OPTIONAL = {  # modules of the core that need a package of an extra, and say so where it is missing
     "arkor.evaluation.overlap": frozenset({"rouge_score", "sacrebleu"}),
+    "arkor.client.adapter_source": frozenset({"huggingface_hub"}),
     "arkor.client.hub_upload": frozenset({"huggingface_hub"}),
 }
 SERVING = frozenset({"flask", "waitress", "sqlalchemy", "plotly"})

@@ -10,6 +10,7 @@ from arkor.backend.export_worker import vllm
 from arkor.backend.export_worker.making import adapter_config, base_of, gguf_file
 from arkor.backend.exports.task import Task
 from arkor.protocol import wire
+from arkor.protocol.config import imported_words
 from arkor.protocol.exports import GGUF, OLLAMA
 from arkor.text import one_line
 
@@ -34,13 +35,16 @@ def _head(task: Task) -> Iterator[str]:
     what = "A LoRA adapter" if options.is_adapter else "A model with its LoRA adapter merged into it"
     kind = f" in {gguf_file(task).name}" if library == "gguf" else ""
     which = "" if options.step is None else f", from the checkpoint of step {options.step}"
-    yield from (f"{what}{kind}{which}. Trained with [arkor](https://github.com/arkorlab/arkor).", "")
+    by = "Made" if task.is_imported else "Trained"
+    yield from (f"{what}{kind}{which}. {by} with [arkor](https://github.com/arkorlab/arkor).", "")
 
 
 def _facts(task: Task, verdict: str) -> Iterator[str]:
     base, receipt = base_of(task), task.receipt
     yield from ("| | |", "|---|---|")
     yield f"| base model | {base['id']}{', revision ' + base['revision'] if base['revision'] else ''} |"
+    if task.is_imported:
+        yield f"| imported from | {imported_words(task.config.to_wire())} |"
     if task.record is not None:
         yield f"| rows | {_rows(task.record.rows)} |"
     if receipt is not None:

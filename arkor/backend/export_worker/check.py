@@ -27,7 +27,9 @@ from arkor.backend.inference.prompts import Prompts, ToolStyle
 from arkor.backend.task_worker.rows import job_rows
 from arkor.backend.task_worker.server_line import ServerLine
 from arkor.backend.training_worker.rows.asked import AskedRow, ask_of, request_of, room
+from arkor.data.questions import Question
 from arkor.errors import ArkorError
+from arkor.evaluation.retention import questions
 from arkor.protocol.exports import GGUF, OLLAMA
 from arkor.system.files import read_end
 from arkor.system.processes import module_command
@@ -160,6 +162,8 @@ def _engine(task: Task) -> str:
 
 
 def _rows(task: Task, tokenizer: Any) -> list[AskedRow]:
+    if task.is_imported:
+        return general_rows(is_raw=task.prompt_form == "raw")
     rows = job_rows(task)
     found = ask_of(rows.eval if len(rows.eval.rows) else rows.train, ROWS, is_raw=task.prompt_form == "raw")
     if Prompts(tokenizer).tool_style is not ToolStyle.TAGGED:  # arkor shows such a model its tools in its own way
@@ -167,6 +171,23 @@ def _rows(task: Task, tokenizer: Any) -> list[AskedRow]:
     if not found:
         raise ArkorError("No row of the job can be asked, so the export cannot be checked: export without the check.")
     return found
+
+
+def general_rows(*, is_raw: bool) -> list[AskedRow]:
+    """Return general questions as rows: those that an imported job is asked, which has no rows.
+
+    Args:
+        is_raw: whether they are asked without the chat template.
+    """
+    every = len(questions()) // ROWS
+    return [
+        AskedRow(
+            number,
+            Question([{"role": "user", "content": one.question}], one.answers[0]),
+            one.question if is_raw else None,
+        )
+        for number, one in enumerate(questions()[::every][:ROWS], start=1)
+    ]
 
 
 def _ask(rows: Sequence[AskedRow], tokenizer: Any, line: ServerLine) -> list[_Asked]:

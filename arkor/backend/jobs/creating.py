@@ -20,7 +20,7 @@ from arkor.backend.store import Store
 from arkor.backend.store.database import new_id
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
-from arkor.protocol.config import JobConfig, sources_of
+from arkor.protocol.config import JobConfig, imported_from, sources_of
 from arkor.protocol.evaluations import CHECK_ONLY, EvaluationOptions
 from arkor.protocol.jobs import JobStatus, ResumedFrom, TrainingJob
 from arkor.serving.refusal import Refusal
@@ -119,6 +119,9 @@ class Creator:
         repeat = self._store.jobs.find_repeat(project, asked)
         if repeat is not None:
             return repeat, False
+        if imported_from(job.config) is not None:
+            advice = "name it as base_adapter of a new job to train it further"
+            raise Refusal(409, f"Job {job.id} was imported, so there is no training to resume: {advice}.")
         if job.status not in _RESUMABLE:
             raise Refusal(409, f"Job {job.id} is {job.status}: only a job that failed or was cancelled is resumed.")
         base = {"baseAdapter": job.config["baseAdapter"]} if "baseAdapter" in job.config else {}

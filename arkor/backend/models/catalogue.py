@@ -125,7 +125,7 @@ def listing() -> list[dict[str, Any]]:
     """Return the catalogue, and the other models that are ready, by name.
 
     Returns:
-        For each ``id``, ``ready`` and, for one that is ready, ``sizeBytes``.
+        For each ``id``, ``ready``, for one that is ready ``sizeBytes``, and for one of the catalogue ``hubId``.
 
     Protocol: docs/protocol.md, "Models".
     """
@@ -146,10 +146,11 @@ def _is_listed(item: Path) -> bool:
 
 
 def _entry(name: str, folder: Path) -> dict[str, Any]:
+    known = {"hubId": CATALOGUE[name].hub_id} if name in CATALOGUE else {}
     if not is_model_folder(folder):
-        return {"id": name, "ready": False}
+        return {"id": name, "ready": False, **known}
     size = sum(_size(file) for file in folder.rglob("*"))
-    return {"id": name, "ready": True, "sizeBytes": size}
+    return {"id": name, "ready": True, "sizeBytes": size, **known}
 
 
 def _size(file: Path) -> int:

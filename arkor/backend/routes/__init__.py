@@ -9,6 +9,7 @@ from arkor.backend.routes import (
     evaluations,
     exports,
     health,
+    imports,
     inference,
     internal,
     jobs,
@@ -22,6 +23,6 @@ BLUEPRINTS = tuple(
     module.blueprint
     for module in (
         *(health, auth, projects, jobs, stream, datasets, artifacts, models, inference, previews, evaluations, exports),
-        internal,
+        *(imports, internal),
     )
 )

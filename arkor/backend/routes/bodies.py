@@ -9,6 +9,7 @@ from flask import request
 
 from arkor.backend.routes.access import backend, require_attempt, require_identity
 from arkor.backend.routes.datasets import encoding
+from arkor.backend.routes.imports import MAX_BYTES as MAX_IMPORT_BYTES
 from arkor.backend.row_checks import SMALL_BYTES
 from arkor.serving.bodies import Admission
 
@@ -38,6 +39,8 @@ def admit() -> Admission:
         require_identity()
     if endpoint == "datasets.upload":
         return Admission(backend().settings.max_dataset_bytes, is_slow=not _is_small_upload())
+    if endpoint == "imports.create":
+        return Admission(MAX_IMPORT_BYTES, is_slow=True)
     return Admission(MAX_BYTES.get(endpoint, DEFAULT_MAX_BYTES))
 
 

@@ -18,6 +18,7 @@ from arkor.backend.routes.access import (
     require_job,
     require_project,
 )
+from arkor.protocol.config import imported_from
 from arkor.protocol.evaluations import Evaluation
 from arkor.protocol.jobs import JobStatus
 from arkor.serving.refusal import Refusal
@@ -32,6 +33,8 @@ def create(job_id: str) -> tuple[dict[str, Any], int]:
     options = admit_evaluation(json_object(), project, serving.store, serving.settings)
     if job.is_terminal and job.status != JobStatus.COMPLETED:
         raise Refusal(409, f"Job {job.id} was {job.status}, so it has no adapter to evaluate.")
+    if imported_from(job.config) is not None and options.source is None and options.limit:
+        raise Refusal(422, f"rows: job {job.id} was imported, so it held no rows out: name the rows to ask.")
     with refusing_reused_keys():
         made, is_new = serving.store.evaluations.create(job.id, options, idempotency_key())
     serving.evaluations.look()

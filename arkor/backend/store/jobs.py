@@ -12,7 +12,7 @@ import attrs
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from arkor.backend.store.database import Database, new_id, now
-from arkor.backend.store.events import NewEvent, append
+from arkor.backend.store.events import NewEvent, append, register_artifacts
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.idempotency import KeyReused, request_hash
 from arkor.backend.store.pages import read_page
@@ -22,7 +22,7 @@ from arkor.backend.store.tasks import EVALUATIONS, queue_task
 from arkor.backend.store.tenants import Project
 from arkor.protocol.config import sources_of
 from arkor.protocol.evaluations import EvaluationOptions
-from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus, ResumedFrom, TrainingJob
+from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus, ResumedFrom, TrainingJob
 from arkor.protocol.secrets import without_tokens
 
 _PUBLIC = (
@@ -130,6 +130,47 @@ class Jobs:
             for options in evaluations:
                 queue_task(connection, EVALUATIONS, values["id"], options)
         return TrainingJob(**values, resumed_from=new.resumed_from), True
+
+    def add_completed(
+        self, project: Project, new: NewJob, kept: Mapping[str, Any], job_id: str, *, made: Artifact, prompt_form: str
+    ) -> tuple[TrainingJob, bool]:
+        """Store a job that has completed already, or find the one that the same key made first.
+
+        Args:
+            project: whose job it is.
+            new: what was asked for.
+            kept: its settings as they are stored.
+            job_id: what it is called.
+            made: its final adapter, whose file is in its place.
+            prompt_form: how its adapter is asked best: ``chat`` or ``raw``.
+
+        Returns:
+            The job, and whether it is new.
+
+        Raises:
+            KeyReused: the key named another request before.
+        """
+        with self._database.write() as connection:
+            first = _by_key(connection, project, new)
+            if first is not None:
+                return first, False
+            values = {
+                "id": job_id,
+                "org_id": project.org_id,
+                "project_id": project.id,
+                "name": new.name,
+                "status": JobStatus.RUNNING.value,  # until its only event, a few lines below
+                "config": kept,
+                "created_at": now(),
+                "prompt_form": prompt_form,
+                "idempotency_key": new.idempotency_key,
+                "request_hash": new.request_hash,
+            }
+            connection.execute(insert(jobs).values(**values))
+            register_artifacts(connection, job_id, [made])
+            append(connection, job_id, [NewEvent("training.completed", {"artifacts": [made.to_wire()]})])
+            row = connection.execute(select(*_SHOWN).where(jobs.c.id == job_id)).mappings().one()
+        return _job(row), True
 
     def find_repeat(self, project: Project, new: NewJob) -> TrainingJob | None:
         """Return the job that the request's key made before, or None.

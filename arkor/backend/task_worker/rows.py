@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from arkor.backend.tasks.task import WorkTask
-from arkor.backend.training_worker.rows.load import Rows, fetch_rows, load_rows
+from arkor.backend.training_worker.rows.load import Rows, RowSet, fetch_rows, load_rows
 from arkor.backend.training_worker.rows.spec import RowsSpec
+from arkor.backend.training_worker.rows.spool import Spool
 from arkor.errors import DatasetError
 from arkor.protocol.config import JobConfig
 from arkor.protocol.record import TrainingRecord
@@ -16,9 +17,15 @@ from arkor.protocol.record import TrainingRecord
 def job_rows(task: WorkTask) -> Rows:
     """Return the rows of the job.
 
+    Returns:
+        Those that it trained on, and those that it held out; none of either for an imported job.
+
     Raises:
         DatasetError: they cannot be had any more, or have changed since.
     """
+    if task.is_imported:
+        empty = RowSet("the imported adapter", "chatml", Spool(task.folder).rows())
+        return Rows(empty, empty)
     spec = rows_spec(task, task.config, task.dataset_path, task.eval_dataset_path)
     sources = fetch_rows(spec)
     _check_same(sources.described(), task.record)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from arkor.protocol.config import JobConfig
+from arkor.protocol.config import JobConfig, imported_from
 from arkor.protocol.record import TrainingRecord
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ class WorkTask:
         "artifacts_folder": Path,
         "record": TrainingRecord.from_wire,
     }
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the job's adapter was trained elsewhere, so that the job has no rows."""
+        return imported_from(self.config.to_wire()) is not None
 
     def to_line(self) -> dict[str, Any]:
         """Return it as the JSON object that travels."""

@@ -21,7 +21,7 @@ from arkor.backend.training_worker.provenance import Provenance
 from arkor.protocol.jobs import Artifact
 from arkor.system.files import replacing, sha256_of
 
-_CONFIG, WEIGHTS, _RECORD = ARCHIVED_FILES = ("adapter_config.json", "adapter_model.safetensors", "arkor.json")
+CONFIG, WEIGHTS, _RECORD = ARCHIVED_FILES = ("adapter_config.json", "adapter_model.safetensors", "arkor.json")
 
 _CHECKPOINT_TAR = re.compile(r"checkpoint-([0-9]+)\.tar")
 
@@ -41,7 +41,7 @@ def pack_adapter(source: Path, folder: Path, name: str, made_by: Provenance, ste
     """
     with (source / WEIGHTS).open("rb") as weights:
         content: dict[str, IO[bytes]] = {
-            _CONFIG: io.BytesIO(made_by.named((source / _CONFIG).read_bytes())),
+            CONFIG: io.BytesIO(made_by.named((source / CONFIG).read_bytes())),
             WEIGHTS: weights,
             _RECORD: io.BytesIO(made_by.file()),
         }

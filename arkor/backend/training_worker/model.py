@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from arkor.backend.jobs import checkpoints
 from arkor.backend.training_worker import settings
-from arkor.backend.training_worker.artifacts import WEIGHTS
+from arkor.backend.training_worker.artifacts import CONFIG, WEIGHTS
 from arkor.backend.training_worker.examples.data import Data
 from arkor.backend.training_worker.limits.device import Device, attention_for
 from arkor.backend.training_worker.limits.linear_layers import target_modules
@@ -137,5 +139,17 @@ def _four_bits(compute_dtype: Any) -> dict[str, Any]:
 def _lora(spec: WorkerSpec, loaded: Any) -> Any:
     from peft import LoraConfig
 
-    shape = settings.arguments_of(spec.config, "LoraConfig")
+    shape = {**settings.arguments_of(spec.config, "LoraConfig"), **_patterns(spec)}
     return LoraConfig(**shape, target_modules=target_modules(loaded, spec.config), task_type="CAUSAL_LM")
+
+
+def _patterns(spec: WorkerSpec) -> dict[str, Any]:
+    """Return the part of the shape of an imported adapter, which the job goes on from, that settings do not have."""
+    tar = spec.job_dir / checkpoints.BASE_ADAPTER
+    if not tar.is_file():
+        return {}
+    with tarfile.open(tar) as archive:
+        file = archive.extractfile(CONFIG)
+        assert file is not None  # it is a file: a worker packed it
+        config = json.load(file)
+    return {name: config[name] for name in ("rank_pattern", "alpha_pattern") if config.get(name)}

@@ -18,6 +18,7 @@ from arkor.cli.display.output import job_as_json, json_lines
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.options import local_option, project_of
 from arkor.cli.suggestions import SuggestingGroup
+from arkor.protocol.config import imported_words
 from arkor.protocol.jobs import JobStatus
 from arkor.text import one_line
 
@@ -108,6 +109,7 @@ def show(job_id: str | None, *, as_json: bool, local: bool) -> None:
         "status": job.status,
         "error": job.error,
         "pause reason": job.pause_reason,
+        "imported from": imported_words(job.config),
         "resumed from": None if began is None else f"step {began.step} of job {began.job_id}",
         "created": local_time(job.created_at),
         "took": took(job),

@@ -53,6 +53,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "logprobs",
             "best-score",
             "exports",
+            "import",
         ],
     }
 

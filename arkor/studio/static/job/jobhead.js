@@ -158,6 +158,7 @@ function sourceOf(source) {
   if (!source) return "–";
   if (source.type === "huggingface") return [source.name, source.subset, source.split].filter(Boolean).join(", ");
   if (source.type === "blob") return String(source.url);
+  if (source.type === "imported") return `none, imported from ${[source.name, String(source.revision ?? "").slice(0, 12)].filter(Boolean).join(", ")}`;
   if (source.type === "dataset") return `uploaded, ${String(source.id).slice(0, 12)}`;
   return String(source.type ?? "–");
 }

@@ -45,7 +45,8 @@ def _a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_catalogue_is_listed_before_it_is_there() -> None:
     """And other models that are ready; hidden and unfinished folders are not."""
-    assert models.listing() == [{"id": "smollm2-135m", "ready": False}]
+    hub_id = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert models.listing() == [{"id": "smollm2-135m", "ready": False, "hubId": hub_id}]
     make_model(models_dir() / "mine")
     make_model(models_dir() / ".smollm2-135m.work-x")
     (models_dir() / "empty").mkdir()

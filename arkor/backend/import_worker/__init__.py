@@ -1,0 +1,1 @@
+"""The process that checks an adapter which was trained elsewhere, and packs it as a job's own."""

@@ -1,0 +1,1 @@
+"""Adapters that were trained elsewhere, the server side: taking one in, and making a job of it."""
