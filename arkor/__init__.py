@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         state_path as state_path,
         write_state as write_state,
     )
+    from arkor.client.reproduction import Reproduction as Reproduction
     from arkor.client.result import TrainingFailed as TrainingFailed, TrainingResult as TrainingResult
     from arkor.client.stream import ReconnectPolicy as ReconnectPolicy
     from arkor.data.jsonl import DatasetSummary as DatasetSummary
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
         LocalBackendError as LocalBackendError,
         ModelError as ModelError,
         NotFound as NotFound,
+        NotReproducible as NotReproducible,
         PermissionDenied as PermissionDenied,
         ProjectStateError as ProjectStateError,
         RateLimited as RateLimited,
@@ -228,6 +230,7 @@ _HOMES = {
         "LocalBackendError",
         "ModelError",
         "NotFound",
+        "NotReproducible",
         "PermissionDenied",
         "ProjectStateError",
         "RateLimited",
@@ -241,6 +244,7 @@ _HOMES = {
         "UpgradeRequired",
         "WaitTimeout",
     ),
+    "arkor.client.reproduction": ("Reproduction",),
     "arkor.evaluation.report": ("EvaluationReport",),
     "arkor.protocol.evaluations": ("Evaluation", "EvaluationOptions"),
     "arkor.protocol.events": (

@@ -19,6 +19,7 @@
     ├── TrainingFailed           raise_for_status() on a job that did not complete (in client/result.py)
     ├── EvaluationFailed         an evaluation that ended without a report
     ├── ExportFailed             an export that ended without a folder
+    ├── NotReproducible          a job that cannot be trained again as it was
     ├── ConfigError              a setting out of its range (also a ValueError)
     │   └── UnknownOption        an option that does not exist (also a TypeError)
     ├── DatasetError             rows that cannot be trained on (also a ValueError)
@@ -230,6 +231,28 @@ class ExportFailed(ArkorError):
 
     def __str__(self) -> str:
         return _end_of(f"Export {self.export_id} of job {self.job_id}", self.status, self.reason)
+
+
+class NotReproducible(ArkorError):
+    """A job cannot be trained again as it was, because something is not as it was.
+
+    Attributes:
+        job_id: the job.
+        again_id: the job that was to train once more; it was cancelled if the same call had started it.
+        difference: what is not as it was, in a clause.
+    """
+
+    def __init__(self, job_id: str, again_id: str, difference: str) -> None:
+        super().__init__(job_id, again_id, difference)
+        self.job_id = job_id
+        self.again_id = again_id
+        self.difference = difference
+
+    def __str__(self) -> str:
+        return (
+            f"Job {self.job_id} cannot be reproduced by job {self.again_id}: {self.difference}. Make it as it was, or "
+            "compare anyway: --anyway on the command line, anyway=True in Python."
+        )
 
 
 def _end_of(what: str, status: str, reason: str) -> str:

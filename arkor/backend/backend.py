@@ -52,6 +52,7 @@ FEATURES = (
     "best-score",
     "exports",
     "import",
+    "full-determinism",
 )
 
 
@@ -80,7 +81,7 @@ class Backend:
         self.pulls = Pulls(settings.models_module)
         self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
         self.readiness = Readiness(settings.data, self.store, self.scheduler)
-        self.inference = Inference(settings, self.scheduler.is_training)
+        self.inference = Inference(settings, self.scheduler.is_training, self.scheduler.kept_threads)
         self.targets = Targets(settings, self.store)
         self.creator = Creator(settings, self.store, self.scheduler.held_bytes)
         self.deleter = Deleter(settings, self.store, self.targets)

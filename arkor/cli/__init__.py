@@ -31,18 +31,19 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "download": "Download a job's adapter and checkpoints.",
         "export": "Make a folder of a job's adapter that other programs load.",
         "import": "Make a finished job of a LoRA adapter that was trained elsewhere.",
+        "reproduce": "Train a job once more, and compare the adapters byte by byte.",
     },
     "Models and data": {
         "chat": "Chat with a trained adapter or a base model.",
         "models": "List and fetch models for training on this machine.",
         "dataset": "Check rows before training, and see them as a model does.",
     },
-    "Account": {
+    "Account and servers": {
         "login": "Log in, with an account or anonymously.",
         "logout": "Log out, and remove the stored identity.",
         "whoami": "Show your identity and the project of this folder.",
+        "serve": "Run a backend that other programs reach by its URL.",
     },
-    "Servers": {"serve": "Run a backend that other programs reach by its URL."},
 }
 _COMMANDS = {name: summary for commands in _SECTIONS.values() for name, summary in commands.items()}
 
@@ -79,7 +80,7 @@ def cli(debug: bool) -> None:
     \b
     Exit codes:
       0    completed
-      1    the job, evaluation or export failed or was cancelled
+      1    the job, evaluation or export failed or was cancelled, or bytes differ
       2    usage, entry, build or data error
       3    no answer, not logged in, not permitted, or no project
       130  interrupted (Ctrl-C); 129, 143: by SIGHUP, SIGTERM; 124: timeout

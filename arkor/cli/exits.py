@@ -65,7 +65,7 @@ def exit_code(exc: BaseException) -> int:
     bad_input = tuple(getattr(errors, name) for name in _BAD_INPUT_ERRORS)
     codes: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
         ((Interrupted, KeyboardInterrupt, click.Abort), INTERRUPTED),
-        ((TrainingFailed, errors.EvaluationFailed, errors.ExportFailed), NOT_COMPLETED),
+        ((TrainingFailed, errors.EvaluationFailed, errors.ExportFailed, errors.NotReproducible), NOT_COMPLETED),
         ((errors.WaitTimeout,), TIMED_OUT),
         (bad_input, BAD_INPUT),
     )

@@ -36,6 +36,7 @@ _FOREIGN: Mapping[str, Mapping[str, str]] = {
         "arkor metrics": "chart curve curves figures loss plot",
         "arkor models list": "catalog catalogue",
         "arkor models pull": "pull",
+        "arkor reproduce": "again repeat replicate replay",
         "arkor serve": "backend daemon host server up",
         "arkor start": "exec go launch rerun restart retry run submit trainer",
         "arkor train": "fine-tune finetune fit sft tune",

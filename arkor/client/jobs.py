@@ -32,6 +32,7 @@ _NEED_FEATURE = {
     "greater_is_better": "best-metric",
     "base_adapter": "base-adapter",
     "evaluation": "evaluations",
+    "full_determinism": "full-determinism",
 }
 
 _BLANKS = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # what requests takes for a blank

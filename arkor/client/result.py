@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from arkor.client.chat import ChatOptions, ChatResponse, CompletionOptions
     from arkor.client.evaluate_options import EvaluateOptions
     from arkor.client.export_settings import ExportSettings
+    from arkor.client.reproduce_options import ReproduceOptions
+    from arkor.client.reproduction import Reproduction
     from arkor.evaluation.report import EvaluationReport
     from arkor.protocol.job_metrics import Metrics
     from arkor.protocol.receipt import Receipt
@@ -57,6 +59,9 @@ Evaluate = Callable[[str, str, "EvaluateOptions"], "EvaluationReport"]
 Export = Callable[[str, "ExportSettings"], Path]
 """Exports a job, with settings."""
 
+Reproduce = Callable[[str, "ReproduceOptions"], "Reproduction"]
+"""Trains once more what a job trained, and compares."""
+
 
 @attrs.frozen
 class TrainingResult:
@@ -78,6 +83,7 @@ class TrainingResult:
     )
     _evaluate: Evaluate | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _export: Export | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    _reproduce: Reproduce | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
 
     @property
     def status(self) -> str:
@@ -221,6 +227,33 @@ class TrainingResult:
         if self._export is None:
             raise ArkorError("This result was not made by a trainer: attach one with Trainer.attach(job_id).")
         return self._export(self.job.id, settings)
+
+    def reproduce(self, **options: Unpack[ReproduceOptions]) -> Reproduction:
+        """Train once more with the same settings, as a new job, and compare both adapters byte by byte.
+
+        Before its first step the new job says what it is made from. If a version, the machine, the model, the rows or a
+        setting is not as it was, the new job is cancelled and an error names the first difference.
+
+        Args:
+            options: see ``arkor.client.reproduce_options.ReproduceOptions``; none is required.
+
+        Returns:
+            Whether the bytes are the same, and in what they differ first; ``print`` shows it.
+
+        Raises:
+            UnknownOption: there is no such option; nothing was sent.
+            ConfigError: the job has no final adapter.
+            NotReproducible: something is not as it was, and ``anyway`` is not set.
+            TrainingFailed: the new job failed or was cancelled.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed; the new job goes on, and ``with_job``
+                of another call waits for it.
+
+        Example:
+            ``print(result.reproduce(timeout=3600))``
+        """
+        if self._reproduce is None:
+            raise ArkorError("This result was not made by a trainer: attach one with Trainer.attach(job_id).")
+        return self._reproduce(self.job.id, options)
 
     def _reported(self, call: str, options: EvaluateOptions) -> EvaluationReport:
         if self._evaluate is None:

@@ -404,6 +404,13 @@ class JobConfig:
     data_seed: int | None = _setting(
         whole(0, LARGEST_SEED), "of the order of the rows alone", default="`seed`", argument="SFTConfig.data_seed"
     )
+    full_determinism: bool | None = _setting(
+        FLAG,
+        "the adapter has the same bytes each time, on the same machine with the same versions: the number of threads "
+        "is fixed, batches are not divided if memory lacks, and kernels add numbers in a fixed order",
+        value=False,
+        argument="SFTConfig.full_determinism",
+    )
     lora_r: int | None = _setting(_RANK, "rank of the adapter", value=16, argument="LoraConfig.r")
     lora_alpha: float | None = _setting(
         _SCALE,

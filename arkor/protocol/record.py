@@ -5,12 +5,31 @@ Protocol: docs/protocol.md, "The event stream": the ``record`` of ``training.sta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from arkor.protocol import wire
+
+
+@attrs.frozen
+class RecordDifference:
+    """A thing in which the records of two trainings differ.
+
+    Attributes:
+        what: the thing, such as ``the version of torch``.
+        then: its value in the first training, in words.
+        now: its value in the second one.
+    """
+
+    what: str
+    then: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.what} was {self.then}, and is {self.now} now"
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +47,8 @@ class TrainingRecord:
         versions: the version of Python and of each library, by its name.
         device: ``cpu`` or ``cuda``.
         dtype: the number type that the base model computes in, such as ``float32``.
-        threads: CPU threads at the start; None in ``arkor.json``, and if the backend does not say.
+        threads: CPU threads at the start. None if the backend does not say, and in ``arkor.json`` of a job without
+            ``full_determinism``.
         extra: fields that this version does not know.
 
     Example:
@@ -67,6 +87,37 @@ class TrainingRecord:
         found["threads"] = wire.whole_number(found.get("threads"))
         return cls(**found)
 
+    def first_difference(self, now: TrainingRecord) -> RecordDifference | None:
+        """Return the first thing in which the record of a later training differs; None if both say the same.
+
+        The versions come first, then the machine, the model, the rows and the settings.
+
+        Args:
+            now: the later one.
+
+        Example:
+            ``str(then.first_difference(now)) == "the version of torch was 2.12.0, and is 2.13.0 now"``
+        """
+        before, after = self._things(), now._things()
+        for what in {**before, **after}:
+            if before.get(what) != after.get(what):
+                return RecordDifference(what, *(_in_words(things.get(what)) for things in (before, after)))
+        return None
+
+    def _things(self) -> dict[str, Any]:
+        """Return all that it says, by its names in a sentence."""
+        groups = {
+            "the version of {}": self.versions,
+            "the {}": {"device": self.device, "dtype": self.dtype, "number of threads": self.threads},
+            "the {} of the model": self.model,
+            "the {} of the base adapter": self.base_adapter or {},
+            "the {} of the rows": self.rows,
+            "the {} of the held-out rows": self.held_out_rows or {},
+            "the {} of the chat template": {"SHA-256": self.chat_template_sha256},
+            "the setting {}": self.settings,
+        }
+        return {words.format(name): value for words, group in groups.items() for name, value in group.items()}
+
     def facts(self) -> dict[str, str]:
         """Return the model, the rows, the machine and the versions for people, by their names, in a line each."""
         threads = f"{self.threads} threads" if self.threads else ""
@@ -82,3 +133,7 @@ class TrainingRecord:
 
 def _joined(*parts: Any) -> str:
     return ", ".join(wire.text(part) for part in parts if part)
+
+
+def _in_words(value: Any) -> str:
+    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -15,7 +15,7 @@ from requests import Response
 from arkor.client.client import CloudApiClient
 from arkor.client.position import Offer, StreamPosition
 from arkor.client.reconnect import until_answered
-from arkor.client.result import Download, Evaluate, Export, TrainingResult
+from arkor.client.result import Download, Evaluate, Export, Reproduce, TrainingResult
 from arkor.client.stream import EventStream, ReconnectPolicy
 from arkor.errors import StreamError
 from arkor.http.abort import AbortScope, Deadline
@@ -77,6 +77,7 @@ class JobRecord:
         record: Callable[[str], TrainingRecord | None],
         evaluate: Evaluate,
         export: Export,
+        reproduce: Reproduce,
     ) -> None:
         self.job = job
         self.artifacts: tuple[Artifact, ...] = ()
@@ -89,6 +90,7 @@ class JobRecord:
         self._record = record
         self._evaluate = evaluate
         self._export = export
+        self._reproduce = reproduce
 
     @property
     def result(self) -> TrainingResult | None:
@@ -151,6 +153,7 @@ class JobRecord:
             record=self._record,
             evaluate=self._evaluate,
             export=self._export,
+            reproduce=self._reproduce,
         )
         self._ending = (self.position.offered, result)
 

@@ -23,6 +23,9 @@ from arkor.client.export_settings import ExportSettings
 from arkor.client.exporting import Exporter
 from arkor.client.position import StreamPosition
 from arkor.client.project import ensure_project, find_project
+from arkor.client.reproduce_options import ReproduceOptions
+from arkor.client.reproducing import Reproducer
+from arkor.client.reproduction import Reproduction
 from arkor.errors import CloudApiError, ConfigError, EntryError, NotFound
 from arkor.evaluation.report import EvaluationReport
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
@@ -332,6 +335,7 @@ class Starter:
             record=self._made_from,
             evaluate=self._evaluate,
             export=self._export,
+            reproduce=self._reproduce,
         )
 
     def _download(self, job_id: str, artifact: Artifact, dest: Path, on_progress: Progress | None) -> Path:
@@ -355,6 +359,10 @@ class Starter:
     def _export(self, job_id: str, settings: ExportSettings) -> Path:
         client, scope = self.connect()
         return Exporter(client=client, scope=scope, abort_event=self.abort_event).export(job_id, settings).folder
+
+    def _reproduce(self, job_id: str, options: ReproduceOptions) -> Reproduction:
+        client, scope = self.connect()
+        return Reproducer(client=client, scope=scope, abort_event=self.abort_event).reproduce(job_id, options)
 
     def _made_from(self, job_id: str) -> TrainingRecord | None:
         client, scope = self.connect()

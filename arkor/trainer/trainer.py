@@ -109,8 +109,12 @@ class Trainer(NotPickled):
         allow_dropped_fields: parts of a row that the chat template may leave out: ``content``, ``reasoning_content``,
             ``tool_calls``, ``tools``; by default none. A row that loses another part fails the job.
         seed: of the random numbers (the order of the rows, the adapter's first weights), 0 to 2**32 - 1; by default 42.
-            The same seed on the same machine gives the same adapter.
+            The same seed on the same machine gives the same adapter, but for rounding: see ``full_determinism``.
         data_seed: of the order of the rows alone, 0 to 2**32 - 1; by default ``seed``.
+        full_determinism: whether the adapter has the same bytes each time, on the same machine with the same versions,
+            also after a kill or a pause, and with chats during the training. The job keeps its threads while chats are
+            answered, and fails if memory runs out, because its batches are not divided. By default False.
+            ``result.reproduce()`` trains again and compares.
         dataset_format: ``chatml``, ``prompt_completion``, ``text`` or ``alpaca``, or a mapping with that ``type``; by
             default detected. For Arkor Cloud any JSON value.
         dataset_split: ``{"train": …, "eval": …}`` or ``{"eval_fraction": …, "seed": …}``; by default no rows are held
@@ -182,6 +186,7 @@ class Trainer(NotPickled):
         allow_dropped_fields: Sequence[str] | None = None,
         seed: int | None = None,
         data_seed: int | None = None,
+        full_determinism: bool | None = None,
         dataset_format: Json | None = None,
         dataset_split: Json | None = None,
         evaluation: EvaluationOptions | Mapping[str, Any] | bool | None = None,
@@ -232,6 +237,7 @@ class Trainer(NotPickled):
             allow_dropped_fields=allow_dropped_fields,
             seed=seed,
             data_seed=data_seed,
+            full_determinism=full_determinism,
             dataset_format=dataset_format,
             dataset_split=dataset_split,
             evaluation=evaluation,

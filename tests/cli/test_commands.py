@@ -76,8 +76,7 @@ def test_the_help_lists_every_command_under_a_heading_and_the_exit_codes() -> No
         "Project",
         "Jobs",
         "Models and data",
-        "Account",
-        "Servers",
+        "Account and servers",
     ]
     assert len(ended.out.splitlines()) < 50
     for name in ("attach", "build", "cancel", "models", "serve", "start", "0    completed", "130  interrupted"):

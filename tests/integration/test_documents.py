@@ -165,6 +165,14 @@ def test_the_scripts_about_training_run_as_they_stand(backend: BackendProcess, p
     assert (project / "adapters" / "adapter" / "adapter_model.safetensors").is_file()
 
 
+def test_the_script_of_the_same_adapter_again_runs_as_it_stands(backend: BackendProcess, project: Path) -> None:
+    """A training, and a second one with the same bytes; its hash alone is a real model's."""
+    (backend.home / "record.json").write_text('{"versions": {"torch": "2.13.0"}}')
+    printed = run_snippets("docs/choosing-settings.md", project)
+    (shown,) = (line for block in blocks("docs/choosing-settings.md", "text") for line in block.splitlines())
+    assert re.sub("[0-9a-f]{64}", "HASH", printed.strip()) == re.sub("[0-9a-f]+…", "HASH", shown)
+
+
 def test_the_script_about_evaluation_runs_as_it_stands(
     backend: BackendProcess, project: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,9 @@ def attempt(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., Non
 
     def make(job: str, number: int, events: Events, stop: StopSwitch, settings: dict[str, Any], **of_spec: Any) -> None:
         (tmp_path / job).mkdir(exist_ok=True)
-        config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, max_steps=6, eval_steps=2, **settings)
+        config = JobConfig(
+            model=str(model_folder), dataset_source=UPLOADED, **{"max_steps": 6, "eval_steps": 2, **settings}
+        )
         fields = {"job_id": job, "attempt": number, "eval_dataset_path": rows, "model_root": model_folder.parent}
         fields |= of_spec
         spec = attempt_at(config, tmp_path / job, rows, **fields)
@@ -58,6 +61,36 @@ def test_an_evaluation_that_a_stop_broke_off_is_made_up_for(
     for name in ("loss", "evalLoss"):
         assert second.figures(name) == pytest.approx(whole.figures(name))
     assert second.sent[-1]["type"] == "training.completed"
+
+
+def _adapter(folder: Path) -> bytes:
+    with tarfile.open(folder / "artifacts" / "adapter.tar") as archive:
+        file = archive.extractfile("adapter_model.safetensors")
+        assert file is not None
+        return file.read()
+
+
+@pytest.mark.parametrize("last_log", [1, 2, 3, 5, 6, 7])
+def test_a_resumed_training_makes_the_same_adapter(attempt: Callable[..., None], tmp_path: Path, last_log: int) -> None:
+    """With random numbers in each step, rows grouped by their length, and evaluations that one of them had not made.
+
+    A pass over the rows takes four steps, so that some stops are in the second pass.
+    """
+    settings = {
+        **SPLIT,
+        "max_steps": 8,
+        "lora_dropout": 0.5,
+        "neftune_noise_alpha": 5.0,
+        "train_sampling_strategy": "group_by_length",
+        "learning_rate": 0.1,
+    }
+    attempt("whole", 1, Events(StopSwitch()), StopSwitch(), settings)
+    stop = StopSwitch()
+    events = Events(stop, lambda event: event["type"] == "training.log" and event["step"] == last_log)
+    with pytest.raises(Interrupted):
+        attempt("stopped", 1, events, stop, settings)
+    attempt("stopped", 2, Events(StopSwitch()), StopSwitch(), settings)
+    assert _adapter(tmp_path / "stopped") == _adapter(tmp_path / "whole")
 
 
 def _stopped_at(attempt: Callable[..., None], job: str, step: int) -> None:

@@ -64,6 +64,7 @@ OTHERS: dict[str, Any] = {
     "train_on_responses_only": False,
     "seed": 7,
     "data_seed": 8,
+    "full_determinism": True,
     "lora_r": 2,
     "lora_alpha": 3,
     "lora_target_modules": ["q_proj", "up_proj"],
@@ -113,6 +114,7 @@ def built(model_folder: Path, rows: Path) -> Build:
 
 
 def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    import torch
     from transformers import AutoModelForCausalLM
 
     from arkor.backend.training_worker import model
@@ -140,6 +142,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)
+    torch.use_deterministic_algorithms(False)  # what full_determinism has set is the process's, and stays otherwise
     best = Best(Rule.of(config), spec.checkpoints_dir / "best", None)  # type: ignore[arg-type]
     progress = Progress(spec, None, None, None, None, best=best)  # type: ignore[arg-type]
     weights = {name: value.sum().item() for name, value in trainer.model.named_parameters() if "lora_A" in name}

@@ -216,6 +216,7 @@ def test_it_starts_with_what_makes_its_adapters(run: Run) -> None:
         "excessLength": "drop",
         "loadIn4bit": False,
         "dataSeed": 42,
+        "fullDeterminism": False,
         "dtype": "float32",
         "evalBatchSize": 8,
         "gradientCheckpointing": False,

@@ -23,7 +23,8 @@
 Like the real worker it does not wait for the backend between two steps: events queue up while that is away. After
 ``GIVE_UP_S`` without an answer it saves a checkpoint and exits with 3.
 
-What the file ``~/behaviour`` says stands in for the name, for jobs whose name is not the test's to choose.
+What the file ``~/behaviour`` says stands in for the name, for jobs whose name is not the test's to choose. The file
+``~/record.json``, if it is there, is the ``record`` of ``training.started``.
 
 It leaves ``pid-<attempt>`` in the job's folder, and ``child-pid`` where it has a child.
 """
@@ -172,7 +173,10 @@ class Training:
     def run(self, steps: int, before_step: Callable[[int], None]) -> None:
         done = self.begun_with = self._last_checkpoint()
         resumed = {"resumedFromStep": done} if done else {}
-        self._reporter.send("training.started", metadata={"model": self._config["model"], "maxSteps": steps, **resumed})
+        record = Path.home() / "record.json"
+        made_from = {"record": json.loads(record.read_bytes())} if record.exists() else {}
+        metadata = {"model": self._config["model"], "maxSteps": steps, **made_from, **resumed}
+        self._reporter.send("training.started", metadata=metadata)
         self._tell_again(done)
         for step in range(done + 1, steps + 1):
             before_step(step)

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "TrainingFailed": TrainingFailed(RESULT),
     "EvaluationFailed": errors.EvaluationFailed("eval_1", "job_1", "failed", "words"),
     "ExportFailed": errors.ExportFailed("export_1", "job_1", "cancelled", ""),
+    "NotReproducible": errors.NotReproducible("job_1", "job_2", "the device was cuda, and is cpu now"),
     "ConfigError": errors.ConfigError("max_steps", "must be 1 or more, not -1"),
     "UnknownOption": errors.UnknownOption(
         "max_step", "Trainer has no such option; did you mean max_steps?", "max_steps"

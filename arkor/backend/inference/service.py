@@ -24,11 +24,13 @@ class Inference:
     Args:
         settings: what it was told.
         is_training: says whether any job trains now.
+        kept_threads: says on how many threads the jobs compute that give no cores away.
     """
 
-    def __init__(self, settings: Settings, is_training: Callable[[], bool]) -> None:
+    def __init__(self, settings: Settings, is_training: Callable[[], bool], kept_threads: Callable[[], int]) -> None:
         self._settings = settings
         self._is_training = is_training
+        self._kept_threads = kept_threads
         self._lock = threading.Lock()
         self._open = self._background = 0
         self._has_chatted = False  # since the process was started
@@ -116,7 +118,12 @@ class Inference:
 
     def _shares(self) -> Shares:
         cores, parallel = os.cpu_count() or 1, self._settings.max_parallel
-        return share(cores, parallel, training=self._is_training(), chatting=self._open + self._background > 0)
+        return share(
+            *(cores, parallel),
+            training=self._is_training(),
+            chatting=self._open + self._background > 0,
+            kept=self._kept_threads(),
+        )
 
     def _enter(self, is_background: bool) -> None:
         with self._lock:

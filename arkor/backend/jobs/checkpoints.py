@@ -19,6 +19,7 @@ from arkor.system.files import make_private_folder, sha256_of, write_atomically
 FOLDER = "checkpoints"  # below a job's
 BEST = "best"  # below that: the adapters of the best evaluations
 BASE_ADAPTER = "base-adapter.tar"  # below a job's folder: what the job goes on from
+THREADS = "threads.json"  # below a job's folder: how many each attempt computes on; absent if that may change
 LENGTHS = "lengths.json"  # below a job's folder: the limits of its rows; with others, it would train on other rows
 
 _NAME = re.compile(r"checkpoint-([0-9]+)")
@@ -94,7 +95,13 @@ def hand_on(former: Path, folder: Path) -> Path | None:
         return None
     # The mark is the last of the files: a copy that is cut off is not complete.
     files = sorted(checkpoint.iterdir(), key=lambda file: file.name == _MARK)
-    for file in [former / LENGTHS, former / BASE_ADAPTER, *(former / FOLDER / BEST).glob("*.tar"), *files]:
+    for file in [
+        former / LENGTHS,
+        former / THREADS,
+        former / BASE_ADAPTER,
+        *(former / FOLDER / BEST).glob("*.tar"),
+        *files,
+    ]:
         if file.is_file():
             link_or_copy(file, folder / file.relative_to(former))
     return folder / FOLDER / checkpoint.name

@@ -44,6 +44,26 @@ def log_path(settings: Settings, job_id: str) -> Path:
     return settings.job_folder(job_id) / "worker.log"
 
 
+def kept_threads(folder: Path) -> int | None:
+    """Return on how many threads every attempt at a job computes; None if the number may change.
+
+    Args:
+        folder: the job's.
+    """
+    try:
+        return int((folder / checkpoints.THREADS).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _threads(folder: Path, config: Mapping[str, Any], threads: int) -> int:
+    """Return on how many threads an attempt computes: with full determinism as many as the first one."""
+    kept = kept_threads(folder)
+    if kept is None and config.get("fullDeterminism"):
+        write_atomically(folder / checkpoints.THREADS, str(threads).encode())
+    return threads if kept is None else kept
+
+
 def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: int) -> Path:
     """Write what the next attempt's worker is told; the file holds its token, so only the owner may read it.
 
@@ -68,7 +88,7 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "allowPrivateUrls": settings.allow_private_urls,
         "tellsPreparing": True,
         "takesFaults": True,
-        "threads": threads,
+        "threads": _threads(folder, job.config, threads),
         "cacheDir": str(settings.examples_folder),
         "cacheBytes": settings.examples_bytes,
     }

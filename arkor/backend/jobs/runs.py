@@ -21,6 +21,7 @@ class Run:
             not known.
         adopted: whether an earlier backend process started it, so that no thread waits for its end.
         grace_left_s: seconds until the worker is killed, or None; counted as the lease is.
+        kept_threads: how many threads it computes on, if it gives no cores away; else 0.
         held_up_s: the longest pause of this process during the attempt.
         silent: whether its lease ran out, or the grace it was given.
         gone: whether the worker has ended.
@@ -35,6 +36,7 @@ class Run:
     kills_before: int | None = None
     adopted: bool = False
     grace_left_s: float | None = None
+    kept_threads: int = 0
     held_up_s: float = 0.0
     silent: bool = False
     gone: bool = False

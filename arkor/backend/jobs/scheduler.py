@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
-from arkor.backend.jobs.job_folder import leftovers, log_path, log_tail, spec_path, write_spec
+from arkor.backend.jobs.job_folder import kept_threads, leftovers, log_path, log_tail, spec_path, write_spec
 from arkor.backend.jobs.retries import Retries
 from arkor.backend.jobs.room import Room
 from arkor.backend.jobs.runs import Run
@@ -114,6 +114,11 @@ class Scheduler:
         """Whether any worker is under way."""
         with self._wake:
             return bool(self._runs)
+
+    def kept_threads(self) -> int:
+        """Return on how many threads the jobs under way compute that give no cores away while a chat is answered."""
+        with self._wake:
+            return sum(run.kept_threads for run in self._runs.values())
 
     def is_under_way(self, job_id: str) -> bool:
         """Whether a job's worker is there, also after the job's last event."""
@@ -278,6 +283,7 @@ class Scheduler:
 
         try:
             path = write_spec(self._settings, job, self._backend_url, self._threads)
+            run.kept_threads = kept_threads(self._settings.job_folder(job.id)) or 0
             run.handle = self._engine.start(path, log_path(self._settings, job.id), note_exit)
         except OSError as exc:
             if is_no_space(exc):
@@ -313,6 +319,7 @@ class Scheduler:
             run.handle = WorkerHandle(attempt.pid, attempt.pid_start)
         else:  # the earlier process was killed as it started this worker
             run.handle = self._find_worker(run.job_id)
+        run.kept_threads = kept_threads(self._settings.job_folder(run.job_id)) or 0
         self._take_in(run)
         if attempt.job_ended or self._queue.is_cancelling(run.job_id):
             self.ending(run.job_id)

@@ -12,7 +12,9 @@ from typing import Any
 import attrs
 
 from arkor.backend.models.sizes import ModelSizes
+from arkor.protocol.batches import Batches
 from arkor.protocol.config import ALL_LINEAR, JobConfig
+from arkor.text import many
 
 _GIB = 2**30
 _MOST_WAYS = 3
@@ -180,22 +182,25 @@ def _layer_bytes(sizes: ModelSizes, config: JobConfig, batch: Batch) -> int:
     return tokens * bytes_a_token + (scores * _FLOAT if are_kept else 0)
 
 
-def refusal(config: JobConfig, estimate: Callable[[JobConfig], TrainingMemory], available: int) -> str:
+def refusal(config: JobConfig, estimate: Callable[[JobConfig], TrainingMemory], available: int, rows: int = 1) -> str:
     """Return the error of a job that does not fit, with up to three changes of its settings that would make it fit.
 
     Args:
-        config: the job's settings; smaller batches are not among the changes, because a worker makes them by itself.
+        config: the job's settings; smaller batches are among the changes with full determinism only, because a worker
+            makes them by itself otherwise.
         estimate: what settings take.
         available: the memory that there is, in bytes.
+        rows: how many a batch has.
     """
     needed = estimate(config)
     ways = list(itertools.islice(_ways(config, lambda other: estimate(other).total <= available), _MOST_WAYS))
     remedy = f"It would fit with {'; or with '.join(ways)}" if ways else "Take a smaller model, or free memory"
     parts = (needed.total, needed.weights, needed.trained, needed.batch, available)
+    size = "one row" if rows == 1 else many(rows, "row")
     total, weights, trained, batch, there = (f"{part / _GIB:.1f} GiB" for part in parts)
     return (
         f"Not enough memory to train {config.model}: it takes about {total} ({weights} of weights, {trained} for the "
-        f"adapter and its optimizer, {batch} for a batch of one row), and {there} are available. {remedy}."
+        f"adapter and its optimizer, {batch} for a batch of {size}), and {there} are available. {remedy}."
     )
 
 
@@ -215,9 +220,17 @@ def _ways(config: JobConfig, fits: Callable[[JobConfig], bool]) -> Iterator[str]
 
 def _changes(config: JobConfig) -> Iterator[list[dict[str, Any]]]:
     """Yield what may be changed, each kind from mild to strong."""
+    yield list(_smaller_batches(config)) if config.value("full_determinism") else []
     yield [] if config.gradient_checkpointing else [{"gradient_checkpointing": True}]
     longest = config.max_length or _LONGEST
     yield [{"max_length": tokens} for tokens in (1024, 512, 256, 128) if tokens < longest]
     yield [] if config.dtype else [{"dtype": "bfloat16"}]
     yield [{"lora_r": rank} for rank in (64, 32, 16, 8) if rank < config.value("lora_r")]
     yield [] if config.value("optim") in _STATE else [{"optim": "adafactor"}]
+
+
+def _smaller_batches(config: JobConfig) -> Iterator[dict[str, Any]]:
+    batches = Batches.of(config.to_wire()).smaller()
+    while batches is not None:
+        yield {"batch_size": batches.size, "gradient_accumulation_steps": batches.count}
+        batches = batches.smaller()

@@ -22,7 +22,7 @@ class Shares:
     chat: int
 
 
-def share(cores: int, max_parallel: int, *, training: bool, chatting: bool) -> Shares:
+def share(cores: int, max_parallel: int, *, training: bool, chatting: bool, kept: int = 0) -> Shares:
     """Divide the cores: only while a training runs and a chat is answered, each side has half.
 
     Args:
@@ -30,7 +30,8 @@ def share(cores: int, max_parallel: int, *, training: bool, chatting: bool) -> S
         max_parallel: how many jobs may train at the same time.
         training: whether any does.
         chatting: whether a chat is being answered.
+        kept: the threads of those that give no cores away; chats get the other cores, at least 1.
     """
-    chat = max(1, cores // 2) if training and chatting else cores
+    chat = max(1, min(cores // 2, cores - kept)) if training and chatting else cores
     left = cores - chat if training and chatting else cores
     return Shares(worker=max(1, left // max_parallel), chat=chat)

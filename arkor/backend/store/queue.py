@@ -18,6 +18,10 @@ from arkor.protocol.batches import Batches
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus
 
 _DEATHS_AT_A_STEP = 2  # of a worker; the second one is taken for a lack of memory
+_KEPT_BATCHES = (
+    "The batches cannot become smaller than batch_size={} with full_determinism: set a smaller one, and more "
+    "gradient_accumulation_steps. "
+)
 _PROGRESS_TYPES = ("training.log", "checkpoint.saved")
 _WAITS_FOR_ROOM = (jobs.c.status == JobStatus.PAUSED.value) & jobs.c.disk_full_since.is_not(None)
 
@@ -179,7 +183,8 @@ class Queue:
         """Queue a job again whose attempt was lost, or fail it after too many in a row that made no progress.
 
         Progress is a log or a checkpoint that no earlier attempt has reported. A job whose memory ran out, or whose
-        worker died at the same step a second time, goes on with smaller batches.
+        worker died at the same step a second time, goes on with smaller batches; with full determinism the batches
+        stay as they are.
 
         Args:
             job_id: the job's.
@@ -295,8 +300,9 @@ def _take_loss(connection: Connection, job: Row[Any], loss: Loss, max_attempts: 
     progressed = _made_progress(connection, job.id, job.attempt)
     lost = 0 if progressed else job.lost_attempts + 1
     deaths = (0 if progressed else job.deaths) + loss.died
-    is_memory = loss.no_memory or deaths >= _DEATHS_AT_A_STEP
-    if is_memory and _has_begun(connection, job.id):  # before that, batches take no memory
+    is_memory = (loss.no_memory or deaths >= _DEATHS_AT_A_STEP) and _has_begun(connection, job.id)
+    keeps = bool(job.config.get("fullDeterminism"))  # with other batches, gradients are rounded otherwise
+    if is_memory and not keeps:  # before the training has begun, batches take no memory
         smaller = _batches(job).smaller()
         if smaller is not None:
             _requeue(connection, job, loss, smaller, lost_attempts=0, deaths=0, batch_size=smaller.size)
@@ -307,7 +313,8 @@ def _take_loss(connection: Connection, job: Row[Any], loss: Loss, max_attempts: 
     if lost < max_attempts:
         _requeue(connection, job, loss, lost_attempts=lost, deaths=deaths)
     else:
-        _fail(connection, job, loss, f"Gave up after {lost} lost attempts; in the last one {loss.reason}")
+        kept = _KEPT_BATCHES.format(_batches(job).size) if is_memory and keeps else ""
+        _fail(connection, job, loss, f"{kept}Gave up after {lost} lost attempts; in the last one {loss.reason}")
 
 
 def _fail(connection: Connection, job: Row[Any], loss: Loss, error: str) -> None:

@@ -136,7 +136,7 @@ def main(arguments: list[str]) -> int:
     except ArkorError as exc:
         log.error("%s", exc)  # noqa: TRY400  # the text says it all
         return EXIT_USAGE
-    prepare_environment(spec.threads)
+    prepare_environment(spec.threads, deterministic=spec.config.value("full_determinism"))
     return run(spec)
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import heapq
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import torch
 from transformers import TrainerCallback
 
 from arkor.backend.training_worker.examples.arrow_files import lengths_of
+from arkor.backend.training_worker.random_state import same_random_state
 
 
 class LongestFirst(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
@@ -40,7 +38,7 @@ class LongestFirst(TrainerCallback):  # type: ignore[misc]  # transformers is no
         lengths = lengths_of(examples)
         places = heapq.nlargest(size, range(len(examples)), key=lengths.__getitem__)
         batch = self._trainer.data_collator([examples[place] for place in places])
-        with _same_random_state(), _same_metrics(self._trainer):
+        with same_random_state(), _same_metrics(self._trainer):
             self._pass(batch)
 
     def _pass(self, batch: Any) -> None:
@@ -52,15 +50,6 @@ class LongestFirst(TrainerCallback):  # type: ignore[misc]  # transformers is no
             loss = trainer.compute_loss(model, inputs)
         trainer.accelerator.backward(loss)
         model.zero_grad()
-
-
-@contextmanager
-def _same_random_state() -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
 
 
 @contextmanager

@@ -15,11 +15,14 @@ from typing import Any
 
 import attrs
 import torch
+from transformers import set_seed
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer
 
 from arkor.backend.models.cpu_memory import MOST_LOGITS
 from arkor.backend.training_worker.examples.tokenize import IGNORED
 from arkor.backend.training_worker.limits.device import return_free_memory
+from arkor.backend.training_worker.random_state import same_random_state
 
 _ACCURACY = "mean_token_accuracy"  # TRL's name
 
@@ -55,8 +58,14 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         """Evaluate.
 
         The loss is the mean negative log-likelihood of the counted tokens, in nats; the accuracy the share of them that
-        are the likeliest ones.
+        are the likeliest ones. The random numbers of the training stay as they are, so that one that goes on from a
+        checkpoint, and evaluates once more or not at all, goes on with the same.
         """
+        with same_random_state():
+            set_seed(self.args.seed)  # each time the same order of the rows, if it is a random one
+            return self._measured(*arguments, metric_key_prefix=metric_key_prefix, **options)
+
+    def _measured(self, *arguments: Any, metric_key_prefix: str, **options: Any) -> Any:
         self._evaluated = _Sums()
         return_free_memory()
         output = super().evaluation_loop(*arguments, metric_key_prefix=metric_key_prefix, **options)
@@ -69,6 +78,13 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         return_free_memory()
         return output
 
+    def _get_train_sampler(self, *arguments: Any) -> Any:
+        """Return the order of the rows, which is the same in an epoch that a resumed training begins in its middle."""
+        sampler = super()._get_train_sampler(*arguments)
+        if isinstance(sampler, LengthGroupedSampler):
+            return OrderOfEpoch(sampler, self)
+        return sampler
+
     def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
         """Evaluate a batch."""
         tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
@@ -79,6 +95,31 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
             self._evaluated.correct += round(accuracy * tokens)
             self._evaluated.tokens += tokens
         return found
+
+
+class OrderOfEpoch(torch.utils.data.Sampler):  # type: ignore[misc]  # torch is untyped here
+    """The order of a sampler, drawn with a seed of its own in each epoch.
+
+    The ``LengthGroupedSampler`` of transformers 5.23 takes the random numbers that come next: in a training that goes
+    on from a checkpoint those of another epoch, so that it would see some rows twice and others not at all.
+
+    Args:
+        sampler: whose order it is.
+        trainer: says which epoch it is.
+    """
+
+    def __init__(self, sampler: LengthGroupedSampler, trainer: Any) -> None:
+        self._sampler = sampler
+        self._trainer = trainer
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        arguments = self._trainer.args
+        seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
+        self._sampler.generator = torch.Generator().manual_seed(seed + int(self._trainer.state.epoch or 0))
+        return iter(self._sampler)
 
 
 class CountedLossTrainer(TokenMeanTrainer):

@@ -75,7 +75,8 @@ class Fitted:
 
     Attributes:
         config: the settings.
-        note: a sentence without its full stop about smaller batches; None if they are as they were.
+        note: a sentence without its full stop about smaller batches, or about batches that are kept although memory may
+            not suffice for them; None if there is nothing to say.
         is_ample: whether there is so much memory that nothing needs to be tried.
     """
 
@@ -87,6 +88,8 @@ class Fitted:
 def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
     """Find batches that the memory suffices for.
 
+    With full determinism the batches stay as they are, and a note says if memory may not suffice.
+
     If other programs have taken so much that no batch fits now, the smallest one has to do: they may give it back.
 
     Args:
@@ -95,14 +98,17 @@ def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
         model_path: where the model is; one that is not on this machine yet is not looked at.
 
     Raises:
-        ArkorError: not even batches of one row would fit into all of the memory.
+        ArkorError: not even batches of one row would fit into all of the memory, or with full determinism those of the
+            job.
     """
     sizes = ModelSizes.of_folder(Path(model_path))
     if sizes is None:
         return Fitted(config)
     estimate, available = estimator(sizes, data), hardware.available_bytes() + hardware.held_bytes(os.getpid())
     asked = config.to_wire()
-    batches, smaller = Batches.of(asked), Batches.of(asked).smaller()
+    keeps = config.value("full_determinism")  # in smaller batches, gradients are rounded otherwise
+    batches = Batches.of(asked)
+    smaller = None if keeps else batches.smaller()
     found, needed = config, estimate(config).total
     while needed > available and smaller is not None:
         batches, smaller = smaller, smaller.smaller()
@@ -110,15 +116,19 @@ def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
         needed = estimate(found).total
     total = hardware.total_bytes()
     if needed > available and needed > total:
-        raise ArkorError(refusal(found, estimate, total))
-    note = None if found == config else _note(config, batches, estimate(config).total, available)
+        raise ArkorError(refusal(found, estimate, total, found.value("batch_size")))
+    is_as_asked = found == config and not (keeps and needed > available)
+    note = None if is_as_asked else _note(config, batches, estimate(config).total, available)
     return Fitted(found, note, is_ample=needed <= _AMPLE * available)
 
 
 def _note(config: JobConfig, batches: Batches, needed: int, available: int) -> str:
     asked = Batches.of(config.to_wire())
-    return (
+    found = (
         f"with {many(asked.size, 'row')} in a batch the training would take about {needed / 2**30:.1f} GiB of memory, "
-        f"and {available / 2**30:.1f} GiB are available: an optimizer step takes {batches.count} batches of "
-        f"{many(batches.size, 'row')} instead, and learns the same"
+        f"and {available / 2**30:.1f} GiB are available"
     )
+    if batches == asked:
+        return f"{found}: full_determinism keeps the batches as they are, so the job fails if memory runs out"
+    rows = many(batches.size, "row")
+    return f"{found}: an optimizer step takes {batches.count} batches of {rows} instead, and learns the same"

@@ -134,6 +134,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
             artifacts.keep_newest(self._spec.artifacts_dir, limit, self._best.step)
 
     def _share_cores(self) -> None:
+        if self._spec.config.value("full_determinism"):  # on other threads, sums are rounded otherwise
+            return
         threads = self._reporter.threads
         if threads is not None and threads != self._threads:
             self._threads = threads

@@ -61,9 +61,10 @@ class Provenance:
     def file(self) -> bytes:
         """Return the content of ``arkor.json``: the same for the same rows, settings and versions.
 
-        The threads are not in it, because a chat changes them for a while.
+        The threads are in it with full determinism only: without, a chat changes them for a while.
         """
-        record = attrs.evolve(self.record, threads=None)
+        is_fixed = self.record.settings.get("fullDeterminism")
+        record = self.record if is_fixed else attrs.evolve(self.record, threads=None)
         return json.dumps({**record.to_wire(), "receipt": self.receipt.to_wire()}, indent=2, sort_keys=True).encode()
 
 

@@ -53,7 +53,7 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     """
     artifacts.remove_unfinished(spec.artifacts_dir)
     model_path = models.resolve(spec.config.model, spec.model_root)
-    device = choose_device(spec.threads)
+    device = choose_device(spec.threads, deterministic=spec.config.value("full_determinism"))
     tokenizer = model.load_tokenizer(model_path)
     limits = Lengths.remembered(
         spec.job_dir / checkpoints.LENGTHS,

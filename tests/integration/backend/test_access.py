@@ -54,6 +54,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "best-score",
             "exports",
             "import",
+            "full-determinism",
         ],
     }
 

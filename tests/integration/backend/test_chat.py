@@ -412,3 +412,22 @@ def test_a_training_and_a_chat_share_the_cores(
         eventually(lambda: worker_threads() == max(1, cores - cores // 2), "the worker has its half")
         assert json.loads(text_of(ask("threads"))) == [max(1, cores // 2)]
     eventually(lambda: worker_threads() == cores, "the worker has all cores again")
+
+
+def test_a_chat_gets_the_cores_that_a_job_with_full_determinism_leaves(
+    start: Callable[..., BackendProcess], model: str, config: dict[str, Any]
+) -> None:
+    """At least one; the job has as many threads as it would have alone."""
+    cores = os.cpu_count() or 1
+    backend = start()
+    client = backend.client()
+    ask = asker(client, model)
+    job_id = client.submit("gated:1", {**config, "fullDeterminism": True}).json()["job"]["id"]
+    spec = backend.job_dir(job_id) / "spec.json"
+    eventually(spec.exists, "the job runs")
+    assert json.loads(spec.read_text())["threads"] == cores
+    assert json.loads(text_of(ask("threads"))) == [1]
+    backend.allow(job_id, 1)
+    client.wait_for(job_id, "completed")
+    backend.wait_settled(job_id)
+    assert json.loads(text_of(ask("threads"))) == [cores]

@@ -79,6 +79,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     ),
     "max_grad_norm": ([0, 1e12], [-0.1, 1e13, *NOT_REAL], "a number of at least 0, at most 1000000000000"),
     "seed": ([0, 2**32 - 1], [-1, 2**32, *NOT_WHOLE], "a whole number, 0 to 4294967295"),
+    "full_determinism": ([True, False], NOT_FLAG, "True or False"),
     "data_seed": ([0, 2**32 - 1], [-1, 2**32, *NOT_WHOLE], "a whole number, 0 to 4294967295"),
     "lora_target_modules": (
         ["all-linear", ["q_proj"], ["q_proj", "mlp.up_proj"]],

@@ -25,7 +25,7 @@ def never(*_: Any) -> Any:
 def record(**fields: Any) -> JobRecord:
     """Return the record of a job."""
     job = TrainingJob(id="job_1", **fields)
-    calls = dict.fromkeys(("download", "ask", "metrics", "receipt", "record", "evaluate", "export"), never)
+    calls = dict.fromkeys(("download", "ask", "metrics", "receipt", "record", "evaluate", "export", "reproduce"), never)
     return JobRecord(job, StreamPosition(), **calls)
 
 

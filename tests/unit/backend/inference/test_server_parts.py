@@ -90,6 +90,17 @@ def test_the_cores_are_shared_only_while_both_compute(
     assert share(cores, max_parallel, training=training, chatting=chatting) == expected
 
 
+@pytest.mark.parametrize(
+    ("cores", "max_parallel", "kept", "expected"),
+    [(2, 1, 2, Shares(1, 1)), (8, 1, 8, Shares(7, 1)), (8, 2, 4, Shares(2, 4)), (8, 4, 2, Shares(1, 4))],
+)
+def test_chats_get_what_jobs_leave_that_keep_their_threads(
+    cores: int, max_parallel: int, kept: int, expected: Shares
+) -> None:
+    """At least one thread, and no more than half of the cores; a job that keeps its threads does not ask."""
+    assert share(cores, max_parallel, training=True, chatting=True, kept=kept) == expected
+
+
 def make_tar(path: Path, names: tuple[str, ...]) -> Path:
     with tarfile.open(path, "w") as archive:
         for name in names:

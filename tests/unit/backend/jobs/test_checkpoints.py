@@ -71,7 +71,7 @@ def test_one_that_is_handed_on_belongs_to_both(tmp_path: Path) -> None:
     one, other = (tmp_path / name for name in ("one", "other"))
     make(one / "checkpoints", 3)
     (one / "checkpoints" / "best").mkdir()
-    for name in ("lengths.json", "worker.log", "checkpoints/best/step-2.tar"):
+    for name in ("lengths.json", "threads.json", "worker.log", "checkpoints/best/step-2.tar"):
         (one / name).write_text(name)
     checkpoint = checkpoints.hand_on(one, other)
     checkpoints.keep_only(one / "checkpoints", None)
@@ -83,6 +83,7 @@ def test_one_that_is_handed_on_belongs_to_both(tmp_path: Path) -> None:
         "checkpoints/best/step-2.tar",
         "checkpoints/checkpoint-3",
         "lengths.json",
+        "threads.json",
     ]
 
 

@@ -302,3 +302,20 @@ def test_a_paused_job_can_be_cancelled(run: Callable[..., Run], free: dict[str, 
     assert not job.house.store.jobs.unpause(job.job_id)
     free["free"] += 2**30
     assert job.scheduler.turn() is None
+
+
+@pytest.mark.parametrize("code", [NO_MEMORY, DIED])
+def test_with_full_determinism_batches_stay_as_they_are(run: Callable[..., Run], code: int) -> None:
+    """It tries again, as the memory may be there by then, and then fails with the settings that would help."""
+    job = run(fullDeterminism=True, batchSize=8)
+    for _ in range(2):
+        job.end(code, BEGUN, ("training.log", 3))
+        assert (job.status, job.batches) == ("running", (8, 1))
+        assert "batchSize" not in job.events[-1]
+    while job.status == "running":
+        job.end(code, BEGUN)
+    assert job.status == "failed"
+    assert job.events[-1]["error"].startswith(
+        "The batches cannot become smaller than batch_size=8 with full_determinism: set a smaller one, and more "
+        "gradient_accumulation_steps. Gave up after "
+    )

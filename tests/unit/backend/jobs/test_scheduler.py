@@ -396,3 +396,32 @@ def test_what_an_attempt_left_unfinished_goes_with_it(house: House) -> None:
     scheduler.turn()
     left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     assert left == ["artifacts", "artifacts/adapter.tar", "checkpoints", "worker.log"]
+
+
+def test_a_job_with_full_determinism_keeps_its_threads(house: House) -> None:
+    """In each attempt, also at a backend that has other jobs at the same time by now, and whoever took it over."""
+    before, clock = house.paused_at(Clock()), Clock()
+    job_id = house.submit(fullDeterminism=True)
+    before.turn()
+    threads = house.spec(job_id)["threads"]
+    assert before.kept_threads() == threads
+    house.engine.exits[-1](4)
+    before.turn()
+    (house.settings.job_folder(job_id) / "threads.json").write_text(str(threads + 1))
+    house.engine.exits[-1](4)
+    before.turn()
+    assert house.spec(job_id)["threads"] == threads + 1
+    assert before.kept_threads() == threads + 1
+    after = house.scheduler()  # another process of the backend
+    assert after.kept_threads() == threads + 1
+    after.stop()
+    assert house.paused_at(clock).kept_threads() == 0
+
+
+def test_another_job_keeps_no_threads(house: House) -> None:
+    """It gives cores away while a chat is answered."""
+    working = house.paused_at(Clock())
+    job_id = house.submit()
+    working.turn()
+    assert working.kept_threads() == 0
+    assert not (house.settings.job_folder(job_id) / "threads.json").exists()

@@ -136,3 +136,23 @@ def test_a_model_that_is_not_here_yet_is_not_looked_at(tmp_path: Path, available
     config = job()
     available(1)
     assert fitted(config, data_of(tmp_path, config, [20]), "owner/name") == Fitted(config)
+
+
+def test_with_full_determinism_batches_are_not_divided(tmp_path: Path, model: Path, available: Any) -> None:
+    """A note says that memory may not suffice; what can never fit is refused, with a batch that would."""
+    config = job(batch_size=8, full_determinism=True)
+    data = data_of(tmp_path, config, [2000] * 9)
+    sizes = ModelSizes.of_folder(model)
+    assert sizes is not None
+    estimate = estimator(sizes, data)
+    available(estimate(config).total)
+    assert fitted(config, data, str(model)) == Fitted(config)
+    available(estimate(config).total - 1, 64 * GIB)
+    found = fitted(config, data, str(model))
+    assert (found.config, found.is_ample) == (config, False)
+    assert found.note is not None
+    assert found.note.startswith("with 8 rows in a batch the training would take about ")
+    assert found.note.endswith("full_determinism keeps the batches as they are, so the job fails if memory runs out")
+    available(estimate(job(batch_size=2, gradient_accumulation_steps=4)).total)
+    with pytest.raises(ArkorError, match=r"for a batch of 8 rows\).*fit with batch_size=2 and gradient_accumulation_s"):
+        fitted(config, data, str(model))

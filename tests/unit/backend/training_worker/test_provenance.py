@@ -75,3 +75,10 @@ def test_the_same_training_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (first.record.threads, second.record.threads) == (1, 7)
     assert str(tmp_path).encode() not in first.file()
     assert b"/home/me" not in first.file()
+
+
+def test_with_full_determinism_the_archive_says_the_threads(tmp_path: Path) -> None:
+    """On other threads the adapter has other bytes."""
+    file = json.loads(made_by(tmp_path, threads=7, full_determinism=True).file())
+    assert (file["threads"], file["settings"]["fullDeterminism"]) == (7, True)
+    assert "threads" not in json.loads(made_by(tmp_path, threads=7).file())
