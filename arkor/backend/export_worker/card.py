@@ -76,7 +76,10 @@ def _use(task: Task) -> Iterator[str]:
     yield from ("## Use it", "")
     for title, language, lines in _ways(task):
         yield from (f"With {title}:", "", f"```{language}", *lines, "```", "")
-    yield from ("With arkor, where it was trained:", "", "```console", f"$ arkor chat {task.job_id}", "```", "")
+    here = (
+        "arkor import ." if task.options.is_adapter and not task.options.adapter_only else f"arkor chat {task.job_id}"
+    )
+    yield from ("With arkor:", "", "```console", f"$ {here}", "```", "")
 
 
 def _ways(task: Task) -> Iterator[tuple[str, str, tuple[str, ...]]]:
