@@ -5,22 +5,21 @@ Protocol: docs/protocol.md, "Importing an adapter".
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
 import io
 import json
 import os
 import re
 import tarfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import attrs
 
+from arkor.client import hub
 from arkor.errors import ConfigError, ModelError
-from arkor.http.abort import LONGEST_WAIT_S, AbortScope, check_scope
+from arkor.http.abort import AbortScope, check_scope
 from arkor.protocol import wire
 from arkor.protocol.checks import MAX_NAME_CHARS
 from arkor.system.files import expand_home, open_regular
@@ -32,8 +31,6 @@ _PICKLED = "adapter_model.bin"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _CHUNK_BYTES = 1024 * 1024
 _MAX_CONFIG_BYTES = 1024**2
-
-T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +62,7 @@ def find_adapter(source: str | Path, revision: str | None, project_dir: Path, li
         source: a folder, or ``owner/name`` of the hub.
         revision: a branch, tag or commit of the hub; None for the newest.
         project_dir: where a relative path starts.
-        limits: end the fetching; what is under way then ends by itself.
+        limits: end the fetching.
 
     Raises:
         ConfigError: it is neither, or a folder has no revision.
@@ -78,7 +75,7 @@ def find_adapter(source: str | Path, revision: str | None, project_dir: Path, li
             raise ConfigError("revision", f"is for the Hugging Face hub, and {source} is a folder: leave it out")
         found = AdapterSource(folder=folder, name=folder.resolve().name or str(folder))
     elif isinstance(source, str) and _HUB_NAME.fullmatch(source):
-        found = _breaking_off(lambda: _fetched(source, revision), limits)
+        found = _fetched(source, revision, limits)
     else:
         raise ConfigError(
             "source",
@@ -111,54 +108,11 @@ def _missing(source: str, name: str, *, has_pickle: bool) -> ModelError:
     return ModelError(f"{source} has no {name}: name a folder that save_pretrained of PEFT has written")
 
 
-def _fetched(source: str, revision: str | None) -> AdapterSource:
-    """Fetch the two files from the hub into its cache on this machine."""
-    try:
-        from huggingface_hub import hf_hub_download
-
-        # HTTPError is that of whatever HTTP library this version of the hub's client is built on.
-        from huggingface_hub.errors import EntryNotFoundError, HTTPError, LocalEntryNotFoundError
-    except ImportError as exc:
-        raise ModelError(
-            f"Fetching {source} from the Hugging Face hub takes the package huggingface_hub: pip install 'arkor[local]'"
-        ) from exc
-    pinned, files = revision, []
-    for name in FILES:
-        try:
-            files.append(Path(hf_hub_download(source, name, revision=pinned)))
-        except LocalEntryNotFoundError as exc:
-            raise ModelError(f"{source} cannot be fetched: the Hugging Face hub cannot be reached") from exc
-        except EntryNotFoundError as exc:
-            raise _missing(source, name, has_pickle=_has_pickle(source, pinned)) from exc
-        except (HTTPError, OSError, ValueError) as exc:
-            raise ModelError(
-                f"{source} cannot be fetched from the Hugging Face hub: {first_line(exc)}. Check the name and the "
-                "revision; for a private or gated one set HF_TOKEN"
-            ) from exc
-        pinned = files[0].parent.name  # the commit, so that both files are of the same one
-    return AdapterSource(folder=files[0].parent, name=source, revision=pinned)
-
-
-def _has_pickle(source: str, revision: str | None) -> bool:
-    from huggingface_hub import file_exists
-
-    return file_exists(source, _PICKLED, revision=revision)
-
-
-def _breaking_off(call: Callable[[], T], limits: AbortScope) -> T:
-    """Return what a call returns, or raise as soon as its limits say; the call then ends by itself, unheard."""
-    done: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            done.set_result(call())
-        except BaseException as exc:  # handed to the caller
-            done.set_exception(exc)
-
-    threading.Thread(target=run, name="arkor-hub", daemon=True).start()
-    while not concurrent.futures.wait([done], timeout=limits.deadline.clip(LONGEST_WAIT_S)).done:
-        limits.check()
-    return done.result()
+def _fetched(source: str, revision: str | None, limits: AbortScope) -> AdapterSource:
+    found = hub.fetch(source, revision, FILES, limits)
+    if isinstance(found, hub.Lacking):
+        raise _missing(source, found.missing, has_pickle=_PICKLED in found.files)
+    return AdapterSource(folder=found.folder, name=source, revision=found.revision)
 
 
 class AdapterArchive:

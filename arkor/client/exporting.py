@@ -13,8 +13,8 @@ from typing import Any
 
 import attrs
 
+from arkor.client import hub
 from arkor.client.export_settings import ExportSettings
-from arkor.client.hub_upload import check_allowed, upload as upload_folder
 from arkor.client.waiting import Waiter
 from arkor.errors import ArkorError, ConfigError, ExportFailed
 from arkor.options import unknown_option
@@ -96,7 +96,7 @@ class Exporter(Waiter):
         self.client.require("exports", "exports")
         with self.limits(settings.get("timeout"), settings.get("abort_event")) as limits:
             if upload is not None:
-                check_allowed(limits)
+                hub.check_allowed(limits)
             key = uuid.uuid4().hex
             made = self.patiently(
                 lambda: self.client.create_export(self.scope, job_id, options, idempotency_key=key), limits
@@ -106,7 +106,7 @@ class Exporter(Waiter):
             folder = self._fetched(ended, Path(settings.get("dest", "exports")))
             if upload is None:
                 return Exported(folder)
-            return Exported(folder, upload_folder(folder, upload.repo, private=upload.private, limits=limits))
+            return Exported(folder, hub.upload(folder, upload.repo, private=upload.private, limits=limits))
 
     def _fetched(self, export: Export, dest: Path) -> Path:
         if export.status != JobStatus.COMPLETED:

@@ -53,8 +53,7 @@ HEAVY = frozenset(
 HEAVY_ROOMS = (*WORKERS, "arkor.backend.models")
 OPTIONAL = {  # modules of the core that need a package of an extra, and say so where it is missing
     "arkor.evaluation.overlap": frozenset({"rouge_score", "sacrebleu"}),
-    "arkor.client.adapter_source": frozenset({"huggingface_hub"}),
-    "arkor.client.hub_upload": frozenset({"huggingface_hub"}),
+    "arkor.client.hub": frozenset({"huggingface_hub"}),
 }
 SERVING = frozenset({"flask", "waitress", "sqlalchemy", "plotly"})
 SERVING_ROOMS = ("arkor.serving", "arkor.backend", "arkor.studio")

@@ -10,13 +10,13 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from arkor.client.adapter_source import AdapterArchive, AdapterSource, find_adapter
 from arkor.errors import Aborted, ConfigError, ModelError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
+from tests.support.hub import COMMIT, TOKEN, Hub
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -101,56 +101,68 @@ def test_a_folder_has_no_revision(tmp_path: Path, limits: AbortScope) -> None:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A hub with an adapter at commit ``abc``: what it was asked for, and what it answers in place of a file."""
-    import huggingface_hub
-
-    folder = write(tmp_path / "snapshots" / "abc")
-    state: dict[str, Any] = {"asked": [], "raises": {}, "pickle": False, "wait": None}
-
-    def download(source: str, name: str, revision: str | None = None) -> str:
-        state["asked"].append((source, name, revision))
-        if state["wait"] is not None:
-            state["wait"].wait()
-        if name in state["raises"]:
-            raise state["raises"][name]
-        return str(folder / name)
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(huggingface_hub, "file_exists", lambda *_args, **_how: state["pickle"])
-    return state
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with an adapter, which this process's environment names, with a token."""
+    with Hub() as hub:
+        hub.files["owner/my-lora", CONFIG] = json.dumps({"base_model_name_or_path": "owner/base"}).encode()
+        hub.files["owner/my-lora", WEIGHTS] = b"weights"
+        hub.files["owner/my-lora", "training.log"] = b"a log"
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield hub
 
 
-def test_the_two_files_are_fetched_from_the_hub(tmp_path: Path, hub: dict[str, Any], limits: AbortScope) -> None:
+def test_the_two_files_are_fetched_from_the_hub(tmp_path: Path, hub: Hub, limits: AbortScope) -> None:
     """Both of the same commit, and no others."""
     found = find_adapter("owner/my-lora", "main", tmp_path, limits)
-    assert hub["asked"] == [("owner/my-lora", CONFIG, "main"), ("owner/my-lora", WEIGHTS, "abc")]
-    assert (found.name, found.job_name, found.revision) == ("owner/my-lora", "my-lora", "abc")
-    assert found.base == "owner/base"
+    assert set(hub.fetched) == {f"{CONFIG}@main", f"{WEIGHTS}@{COMMIT}"}
+    assert (found.name, found.job_name, found.revision) == ("owner/my-lora", "my-lora", COMMIT)
+    assert (found.base, (found.folder / WEIGHTS).read_bytes()) == ("owner/base", b"weights")
 
 
 @pytest.mark.parametrize(
-    ("error", "pickle", "says"),
-    [
-        ("EntryNotFoundError", True, r"owner/my-lora has adapter_model\.bin, a pickle"),
-        ("EntryNotFoundError", False, r"owner/my-lora has no adapter_model\.safetensors"),
-        ("LocalEntryNotFoundError", False, "the Hugging Face hub cannot be reached"),
-        (
-            "OfflineModeIsEnabled",
-            False,
-            r"owner/my-lora cannot be fetched from the Hugging Face hub: no\. Check the name",
-        ),
-    ],
+    ("pickle", "says"),
+    [(True, r"owner/my-lora has adapter_model\.bin, a pickle"), (False, r"owner/my-lora has no adapter_model\.safe")],
 )
 def test_what_the_hub_does_not_have_is_said(
-    tmp_path: Path, hub: dict[str, Any], limits: AbortScope, error: str, pickle: bool, says: str
+    tmp_path: Path, hub: Hub, limits: AbortScope, pickle: bool, says: str
 ) -> None:
     """With what to do."""
-    from huggingface_hub import errors
-
-    hub["raises"], hub["pickle"] = {WEIGHTS: getattr(errors, error)("no")}, pickle
+    del hub.files["owner/my-lora", WEIGHTS]
+    if pickle:
+        hub.files["owner/my-lora", "adapter_model.bin"] = b"pickle"
     with pytest.raises(ModelError, match=says):
         find_adapter("owner/my-lora", None, tmp_path, limits)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "says"),
+    [
+        (
+            "owner/other",
+            {},
+            r"owner/other cannot be fetched\. The Hugging Face hub refuses it: 404 .* Check the name and",
+        ),
+        ("owner/my-lora", {"HF_TOKEN": "hf_other"}, "The Hugging Face hub refuses it: 401 "),
+        ("owner/my-lora", {"HF_ENDPOINT": "http://127.0.0.1:9"}, r"cannot be reached at http://127\.0\.0\.1:9"),
+    ],
+    ids=["no such repository", "another token", "no network"],
+)
+def test_a_hub_that_does_not_hand_it_out_is_told(
+    tmp_path: Path,
+    hub: Hub,
+    limits: AbortScope,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    setting: dict[str, str],
+    says: str,
+) -> None:
+    """With what to check; the token is in no text."""
+    for key, value in setting.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(ModelError, match=says) as caught:
+        find_adapter(name, None, tmp_path, limits)
+    assert not [token for token in (TOKEN, "hf_other") if token in str(caught.value)]
 
 
 def test_without_the_package_the_extra_is_named(
@@ -158,24 +170,20 @@ def test_without_the_package_the_extra_is_named(
 ) -> None:
     """A folder needs no package."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ModelError, match=r"takes the package huggingface_hub: pip install 'arkor\[local\]'"):
+    with pytest.raises(ModelError, match=r"needs the package huggingface_hub: pip install huggingface_hub"):
         find_adapter("owner/my-lora", None, tmp_path, limits)
     assert find_adapter(write(tmp_path / "my-lora"), None, tmp_path, limits).name == "my-lora"
 
 
 @pytest.mark.parametrize("ending", ["abort", "timeout"])
-def test_fetching_ends_at_once(tmp_path: Path, hub: dict[str, Any], ending: str) -> None:
+def test_fetching_ends_at_once(tmp_path: Path, hub: Hub, ending: str) -> None:
     """With the abort event, or the deadline."""
-    hub["wait"] = held = threading.Event()
-    event = threading.Event()
-    try:
-        with AbortScope(event, Deadline(0.05 if ending == "timeout" else None)) as limits:
-            if ending == "abort":
-                event.set()
-            with pytest.raises(Aborted if ending == "abort" else WaitTimeout):
-                find_adapter("owner/my-lora", None, tmp_path, limits)
-    finally:
-        held.set()
+    hub.held, event = threading.Event(), threading.Event()
+    with AbortScope(event, Deadline(0.05 if ending == "timeout" else None)) as limits:
+        if ending == "abort":
+            event.set()
+        with pytest.raises(Aborted if ending == "abort" else WaitTimeout):
+            find_adapter("owner/my-lora", None, tmp_path, limits)
 
 
 def test_a_source_without_a_last_part_has_a_name() -> None:
