@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
 import pytest
@@ -139,7 +141,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         data = prepare_data(spec, tokenizer, Lengths(context=CONTEXT_TOKENS))
     except DatasetError as exc:
         return {"refused": str(exc)}
-    with pytest.MonkeyPatch.context() as patches:
+    with mock.patch.dict(os.environ), pytest.MonkeyPatch.context() as patches:
         patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)
     torch.use_deterministic_algorithms(False)  # what full_determinism has set is the process's, and stays otherwise
