@@ -20,7 +20,7 @@ import attrs
 from transformers import AutoTokenizer
 
 from arkor.backend.export_worker.converter import INSTALL
-from arkor.backend.export_worker.making import base_gguf, gguf_file
+from arkor.backend.export_worker.making import base_gguf, gguf_file, stops_of
 from arkor.backend.export_worker.peer import TOP
 from arkor.backend.exports.task import MODEL, Task
 from arkor.backend.inference.prompts import Prompts, ToolStyle
@@ -56,7 +56,7 @@ _OTHER_MODEL = (
 
 
 @attrs.frozen
-class _Asked:
+class Asked:
     """A row, and the tokens that both engines read.
 
     Attributes:
@@ -102,7 +102,7 @@ def check(task: Task, line: ServerLine) -> dict[str, Any]:
     theirs = _peer(task, asked)
     _check_prompts(asked, theirs)
     if _is_llama_cpp(task) or not task.options.is_adapter:
-        _check_ends(asked, ours, theirs, tokenizer)
+        check_ends(asked, theirs, stops_of(task, tokenizer), tokenizer)
     places = [
         (own, other)
         for mine, peer in zip(ours, theirs, strict=True)
@@ -190,7 +190,7 @@ def general_rows(*, is_raw: bool) -> list[AskedRow]:
     ]
 
 
-def _ask(rows: Sequence[AskedRow], tokenizer: Any, line: ServerLine) -> list[_Asked]:
+def _ask(rows: Sequence[AskedRow], tokenizer: Any, line: ServerLine) -> list[Asked]:
     """Have the chat engine answer all rows, many at a time."""
     style, longest = Prompts(tokenizer).tool_style, min(_LONGEST, room(tokenizer, rows))
     requests = [request_of(row, style, longest) for row in rows]
@@ -201,11 +201,11 @@ def _ask(rows: Sequence[AskedRow], tokenizer: Any, line: ServerLine) -> list[_As
     for row, request, prompt, answer in zip(rows, requests, prompts, answers, strict=True):
         ids, said = prompt.result()["rendered"], answer.result()["answer"]
         text = tokenizer(said["text"], add_special_tokens=False)["input_ids"]
-        asked.append(_Asked(row, request, ids, [*ids, *text, *end], said["finishReason"] == "stop"))
+        asked.append(Asked(row, request, ids, [*ids, *text, *end], said["finishReason"] == "stop"))
     return asked
 
 
-def _peer(task: Task, asked: Sequence[_Asked]) -> list[dict[str, Any]]:
+def _peer(task: Task, asked: Sequence[Asked]) -> list[dict[str, Any]]:
     """Have the export loaded and asked in a process of its own."""
     questions = [
         {
@@ -243,18 +243,25 @@ def _peer_command(task: Task) -> list[str]:
     return module_command("arkor.backend.export_worker.peer_llama_cpp", *map(str, files))
 
 
-def _check_prompts(asked: Sequence[_Asked], found: Sequence[Mapping[str, Any]]) -> None:
+def _check_prompts(asked: Sequence[Asked], found: Sequence[Mapping[str, Any]]) -> None:
     for one, peer in zip(asked, found, strict=True):
         if peer["prompt"] != one.prompt:
             raise ArkorError(_OTHER_PROMPT.format(row=one.row.number))
 
 
-def _check_ends(
-    asked: Sequence[_Asked], ours: Sequence[Any], theirs: Sequence[Mapping[str, Any]], tokenizer: Any
+def check_ends(
+    asked: Sequence[Asked], theirs: Sequence[Mapping[str, Any]], stops: Sequence[int], tokenizer: Any
 ) -> None:
-    """Check that the export ends its answers as chats do: what it finds likeliest behind an answer has to end it."""
-    for one, own, peer in zip(asked, ours, theirs, strict=True):
-        token = own[-1][0][0]
-        if one.ended and token == peer["likeliest"][-1][0][0] and not peer["ends"]:
+    """Check that the export ends its answers with the tokens that end those of chats.
+
+    Args:
+        asked: the rows.
+        theirs: what the export made of them.
+        stops: the tokens that end the answers of chats.
+        tokenizer: of the model.
+    """
+    for one, peer in zip(asked, theirs, strict=True):
+        token = peer["likeliest"][-1][0][0]
+        if one.ended and token in stops and not peer["ends"]:
             text = tokenizer.decode([token])
             raise ArkorError(_NO_END.format(row=one.row.number, token=token, text=text))

@@ -100,8 +100,7 @@ def _modelfile(task: Task, tokenizer: Any) -> str:
         lambda messages: prompts.prompt(messages, None, options),
         tokenizer.bos_token if first == [tokenizer.bos_token_id] else "",
     )
-    stops = stop_ids(_generation_config(task.model_path), tokenizer)
-    return modelfile(gguf_file(task).name, form, [tokenizer.decode([token]) for token in stops])
+    return modelfile(gguf_file(task).name, form, [tokenizer.decode([token]) for token in stops_of(task, tokenizer)])
 
 
 def _copy(task: Task, only: str | None = None) -> None:
@@ -118,14 +117,15 @@ def _merge(task: Task, tokenizer: Any, folder: Path, dtype: str) -> None:
     """Add the adapter to the base model in float32, so that only the sum is rounded, and save it in 16 bits."""
     _check_memory(task)
     base = AutoModelForCausalLM.from_pretrained(task.model_path, dtype=torch.float32)
-    stops = stop_ids(base.generation_config, tokenizer)
     peft = PeftModel.from_pretrained(base, str(task.adapter_path))
     try:
         merged = peft.merge_and_unload(safe_merge=True)
     except ValueError as exc:  # NaNs
         raise ArkorError(f"The adapter cannot be merged: {exc}") from exc
     merged = merged.to(getattr(torch, dtype))
-    merged.generation_config = GenerationConfig.from_dict({**merged.generation_config.to_dict(), "eos_token_id": stops})
+    merged.generation_config = GenerationConfig.from_dict(
+        {**merged.generation_config.to_dict(), "eos_token_id": stops_of(task, tokenizer)}
+    )
     merged.save_pretrained(folder, max_shard_size=_SHARD)
 
 
@@ -137,9 +137,9 @@ def _generation_config(model: str) -> GenerationConfig:
         return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model))
 
 
-def stop_ids(generation: Any, tokenizer: Any) -> list[int]:
-    """Return the tokens that end an answer: those of the model, and those that its chat template ends a turn with."""
-    ends = generation.eos_token_id
+def stops_of(task: Task, tokenizer: Any) -> list[int]:
+    """Return the tokens that end the answers of chats: the model's, and those that its template ends a turn with."""
+    ends = _generation_config(task.model_path).eos_token_id
     found = set(ends) if isinstance(ends, (list, tuple)) else {ends}
     ids = found | {tokenizer.eos_token_id} | set(Prompts(tokenizer).end_ids)
     return sorted(int(token) for token in ids if token is not None)

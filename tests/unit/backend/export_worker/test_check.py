@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from arkor.backend.export_worker.check import divergence, words
+from arkor.backend.export_worker.check import Asked, check_ends, divergence, words
 from arkor.backend.export_worker.vllm import command, faults
+from arkor.backend.training_worker.rows.asked import AskedRow
+from arkor.data.questions import Question
+from arkor.errors import ArkorError
 
 FOUND = {"rows": 2, "tokens": 100, "same": 99, "divergence": 0.0012, "engine": "an engine 1"}
 
@@ -39,6 +43,26 @@ def test_a_check_says_how_near_the_answers_are() -> None:
     assert words(FOUND).startswith("answers as chats do: the likeliest token is the same at 99 of 100 places of 2 rows")
     assert words({**FOUND, "same": 98}).startswith("answers nearly as chats do: ")
     assert "0.0012 nats apart (an engine 1)" in words(FOUND)
+
+
+@pytest.mark.parametrize(
+    ("ended", "likeliest", "ends", "is_refused"),
+    [(True, 2, False, True), (True, 2, True, False), (True, 7, False, False), (False, 2, False, False)],
+    ids=["it goes on", "it ends", "it says something else", "the answer was cut"],
+)
+def test_where_chats_end_an_answer_the_export_ends_it(
+    ended: bool, likeliest: int, ends: bool, is_refused: bool
+) -> None:
+    """If it finds the same token likeliest there: another one is a difference of the predictions."""
+    row = AskedRow(3, Question([], "right"), None)
+    asked = [Asked(row, {}, [1], [1, 5, 2], ended)]
+    peer = [{"likeliest": [[(5, -0.1)], [(likeliest, -0.1)]], "ends": ends}]
+    tokenizer = SimpleNamespace(decode=lambda ids: f"<{ids[0]}>")
+    if is_refused:
+        with pytest.raises(ArkorError, match=r"chats end that of row 3 with token 2 \('<2>'\)"):
+            check_ends(asked, peer, [2], tokenizer)
+    else:
+        check_ends(asked, peer, [2], tokenizer)
 
 
 @pytest.mark.parametrize(
