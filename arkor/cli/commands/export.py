@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--quantization",
     type=click.Choice(QUANTIZATIONS),
-    help="Number type of a GGUF file. By default bf16, which keeps all.",
+    help="Number type of a GGUF file. By default bf16, which loses nothing.",
 )
 @click.option("--adapter-only", is_flag=True, help="Write a GGUF file of the adapter alone, for llama.cpp's --lora.")
 @click.option("--repo", metavar="OWNER/NAME", help="Repository of the hub for --to hub. The token comes from HF_TOKEN.")
