@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from arkor.backend.export_worker import vllm
@@ -14,7 +14,17 @@ from arkor.protocol.config import imported_words
 from arkor.protocol.exports import GGUF, OLLAMA
 from arkor.text import one_line
 
+_Way = tuple[str, Sequence[str]]
+"""A language, and lines of it."""
+
 _HIDDEN = frozenset({"evaluation"})
+_PROGRAMS = {"transformers": "merged", "vLLM": "merged", "llama.cpp": "gguf", "Ollama": "ollama", "arkor": "adapter"}
+_LOAD = """\
+from {module} import {loader}
+from transformers import AutoTokenizer
+model = {loader}.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+"""
 
 
 def card(task: Task, verdict: str) -> str:
@@ -73,45 +83,30 @@ def _rows(rows: Mapping[str, Any]) -> str:
 
 
 def _use(task: Task) -> Iterator[str]:
+    """Say for each program how it loads the folder, run in it; or which other export it loads."""
     yield from ("## Use it", "")
-    for title, language, lines in _ways(task):
-        yield from (f"With {title}:", "", f"```{language}", *lines, "```", "")
-    here = (
-        "arkor import ." if task.options.is_adapter and not task.options.adapter_only else f"arkor chat {task.job_id}"
-    )
-    yield from ("With arkor:", "", "```console", f"$ {here}", "```", "")
+    ways = _ways(task)
+    for program, export in _PROGRAMS.items():
+        language, lines = ways.get(program, ("console", [f"$ arkor export {task.job_id} --to {export}"]))
+        yield from (f"With {program}:", "", f"```{language}", *lines, "```", "")
 
 
-def _ways(task: Task) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Return how other programs load the folder: the program, the language, and the lines, run in the folder."""
-    options, base, name = task.options, base_of(task)["id"], task.short_name
+def _ways(task: Task) -> dict[str, _Way]:
+    """Return the language and the lines of the programs that load this export."""
+    options, name = task.options, task.short_name
+    chat: _Way = ("console", [f"$ arkor chat {task.job_id}"])
     if options.to in {GGUF, OLLAMA}:
         file = gguf_file(task).name
         model = f"BASE.gguf --lora {file}" if options.adapter_only else file
-        yield "llama.cpp", "console", (f"$ llama-server -m {model} --jinja",)
+        ways: dict[str, _Way] = {"llama.cpp": ("console", [f"$ llama-server -m {model} --jinja"]), "arkor": chat}
         if options.to == OLLAMA:
-            yield "Ollama", "console", (f"$ ollama create {name}", f"$ ollama run {name}")
-    elif options.is_adapter:
-        yield (
-            "transformers and PEFT",
-            "python",
-            (
-                "from peft import AutoPeftModelForCausalLM",
-                "from transformers import AutoTokenizer",
-                'model = AutoPeftModelForCausalLM.from_pretrained(".")',
-                'tokenizer = AutoTokenizer.from_pretrained(".")',
-            ),
-        )
+            ways["Ollama"] = ("console", [f"$ ollama create {name}", f"$ ollama run {name}"])
+        return ways
+    if options.is_adapter:
+        ways = {"transformers": ("python", _LOAD.format(module="peft", loader="AutoPeftModelForCausalLM").splitlines())}
         if not vllm.faults(adapter_config(task)):
-            yield "vLLM", "console", (f"$ {vllm.command(base, name, adapter_config(task)['r'])}",)
-    else:
-        yield (
-            "transformers",
-            "python",
-            (
-                "from transformers import AutoModelForCausalLM, AutoTokenizer",
-                'model = AutoModelForCausalLM.from_pretrained(".")',
-                'tokenizer = AutoTokenizer.from_pretrained(".")',
-            ),
-        )
-        yield "vLLM", "console", ("$ vllm serve .",)
+            rank = adapter_config(task)["r"]
+            ways["vLLM"] = ("console", [f"$ {vllm.command(base_of(task)['id'], name, rank)}"])
+        return {**ways, "arkor": ("console", ["$ arkor import ."])}
+    load = _LOAD.format(module="transformers", loader="AutoModelForCausalLM").splitlines()
+    return {"transformers": ("python", load), "vLLM": ("console", ["$ vllm serve ."]), "arkor": chat}

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import math
+import sys
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
-from arkor.backend.export_worker.check import Asked, check_ends, divergence, words
+from arkor.backend.export_worker.check import Asked, check_ends, divergence, unchecked, words
 from arkor.backend.export_worker.vllm import command, faults
+from arkor.backend.exports.task import Task
 from arkor.backend.training_worker.rows.asked import AskedRow
 from arkor.data.questions import Question
 from arkor.errors import ArkorError
+from arkor.protocol.exports import ExportOptions
 
 FOUND = {"rows": 2, "tokens": 100, "same": 99, "divergence": 0.0012, "engine": "an engine 1"}
+
+
+@pytest.mark.parametrize(("to", "is_said"), [("gguf", True), ("ollama", True), ("merged", False), ("vllm", False)])
+def test_without_llama_cpp_its_exports_say_how_to_check_them(
+    monkeypatch: pytest.MonkeyPatch, to: str, is_said: bool
+) -> None:
+    """They are made all the same; nothing is said where no check was asked for."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    task = mock.create_autospec(Task, instance=True, options=ExportOptions(to=to))
+    said = unchecked(task)
+    assert (said is not None) == is_said
+    assert said is None or "Run pip install 'arkor[gguf]' where the backend runs, and export again." in said
+    task.options = ExportOptions(to=to, check=False)
+    assert unchecked(task) is None
 
 
 def logs(*probabilities: float) -> list[tuple[int, float]]:
