@@ -216,7 +216,9 @@ def test_a_reproduction_on_other_threads_is_noticed(
     backend: BackendProcess, model: Path, tmp_path: Path, undisturbed: tuple[TrainingResult, list[str]]
 ) -> None:
     """Before it trains; anyway, it says what was otherwise, and how to have the same bytes."""
-    result, _ = train(backend, model, tmp_path, full_determinism=False, max_steps=20)
+    result, _ = train(
+        backend, model, tmp_path, full_determinism=False, max_steps=200
+    )  # not done before it is cancelled
     port = urlsplit(backend.url).port
     backend.stop()
     backend.change(port=port, max_parallel=os.cpu_count())
