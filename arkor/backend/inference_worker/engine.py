@@ -120,7 +120,7 @@ class Engine:
 
     def ask(self, question: Question) -> None:
         """Take a question in; its answer goes to ``say``."""
-        self._orders.put(partial(self._waiting.append, question))
+        self._orders.put(partial(self._take_in, question))
 
     def cancel(self, question_id: Any) -> None:
         """Stop making an answer; nothing more is said of it."""
@@ -152,6 +152,9 @@ class Engine:
                 order()
                 busy = True
         return True
+
+    def _take_in(self, question: Question) -> None:
+        self._waiting.append(question)  # those of now: each round makes another list of them
 
     def _cancel(self, question_id: Any) -> None:
         self._waiting = deque(question for question in self._waiting if question.id != question_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -366,3 +367,22 @@ def test_seeds_of_choices_are_seeds() -> None:
     assert choice_seed(5, 0) == 5
     for seed in seeds:
         torch.Generator().manual_seed(seed)
+
+
+def test_a_question_right_behind_a_cancel_is_answered(model: Path) -> None:
+    """It was lost: a cancel, and each round of the engine, makes another list of the questions that wait."""
+    request, answers = complete("Once ", **SOME), Answers()
+
+    def say(**line: Any) -> None:
+        answers.lines.append(line)
+        if "done" in line:
+            engine.close()
+
+    engine = Engine(say)
+    engine.cancel(0)
+    engine.ask(Question(1, str(model), None, request, dtype="float32"))
+    given_up = threading.Timer(30, engine.close)
+    given_up.start()
+    engine.run()
+    given_up.cancel()
+    assert [line for line in answers.lines if "done" in line]
