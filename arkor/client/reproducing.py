@@ -20,7 +20,7 @@ from arkor.errors import Aborted, ArkorError, Conflict, NotReproducible, WaitTim
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
 from arkor.options import unknown_option
 from arkor.protocol.checks import MAX_NAME_CHARS
-from arkor.protocol.config import JobConfig
+from arkor.protocol.config import JobConfig, imported_from
 from arkor.protocol.jobs import FINAL_NAME, JobStatus, TrainingJob
 from arkor.protocol.record import RecordDifference, TrainingRecord
 from arkor.system.files import sha256_of
@@ -40,7 +40,7 @@ class Reproducer(Waiter):
             ConfigError: the job has no final adapter.
             NotReproducible: something is not as it was; the new job was cancelled.
             TrainingFailed: the new job failed or was cancelled.
-            ArkorError: the backend does not say what made the adapter.
+            ArkorError: the job was imported, or the backend does not say what made the adapter.
             Aborted, WaitTimeout: the abort event was set, or the timeout passed; the new job goes on.
         """
         for name in options:
@@ -49,6 +49,10 @@ class Reproducer(Waiter):
         with self.limits(options.get("timeout"), options.get("abort_event")) as limits:
             job = self.patiently(lambda: self.client.get_job(self.scope, job_id), limits)
             final_adapter(TrainingResult(job), "job")
+            if imported_from(job.config) is not None:
+                raise ArkorError(
+                    f"Job {job_id} was trained elsewhere and imported: nothing says with what rows and settings."
+                )
             record = self._record(job_id, limits)
             if record is None:
                 raise ArkorError(

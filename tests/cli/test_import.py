@@ -49,6 +49,7 @@ def test_an_adapter_becomes_a_job(project: Path) -> None:
     assert run("attach", job, "--local").code == 0
     assert "was imported, so it held no rows out: name the rows to ask" in run("evaluate", job, "--local").err
     assert "was imported, so there is no training to resume" in run("jobs", "resume", job, "--local").err
+    assert f"Job {job} was trained elsewhere and imported" in run("reproduce", job, "--local").err
     assert run("download", job, "--local").code == 0
     assert sorted(path.name for path in (project / "adapters" / "adapter").iterdir())[0] == "adapter_config.json"
     assert run("jobs", "delete", job, "--yes", "--local").code == 0
