@@ -1,4 +1,4 @@
-"""Evaluations of what a job trained: which there are, asking for one, its report.
+"""Evaluations of what a job trained, and their reports.
 
 Protocol: docs/protocol.md, "Evaluations"; docs/studio.md for what the page gets.
 """
@@ -7,44 +7,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Response
 
 from arkor.client.client import CloudApiClient
 from arkor.evaluation.report import EvaluationReport
-from arkor.protocol.evaluations import Evaluation, EvaluationOptions
-from arkor.protocol.jobs import Scope
+from arkor.protocol.evaluations import EvaluationOptions
 from arkor.studio.redact import json_text, shown
-from arkor.studio.routes.access import ask_project, idempotency_key
+from arkor.studio.routes.access import ask_project
 from arkor.studio.routes.jobs import safe_name
+from arkor.studio.routes.tasks import task_routes
 
-blueprint = Blueprint("evaluations", __name__)
-
-
-@blueprint.get("/api/jobs/<job_id>/evaluations")
-def index(job_id: str) -> dict[str, Any]:
-    """List the evaluations of a job, the newest last; none if the backend makes none."""
-    found = ask_project(lambda client, scope: client.list_evaluations(scope, job_id))
-    return {"evaluations": [_shown(one) for one in found]}
-
-
-@blueprint.post("/api/jobs/<job_id>/evaluations")
-def create(job_id: str) -> dict[str, Any]:
-    """Ask the backend to evaluate a job, and describe the evaluation."""
-    key = idempotency_key()
-    given = request.get_json()
-    options = EvaluationOptions.from_wire({name: given[name] for name in given if name != "idempotencyKey"})
-
-    def created(client: CloudApiClient, scope: Scope) -> Evaluation:
-        return client.create_evaluation(scope, job_id, options, idempotency_key=key)
-
-    return {"evaluation": _shown(ask_project(created))}
-
-
-@blueprint.post("/api/jobs/<job_id>/evaluations/<evaluation_id>/cancel")
-def cancel(job_id: str, evaluation_id: str) -> dict[str, Any]:
-    """Ask the backend to end an evaluation, and describe it."""
-    ended = ask_project(lambda client, scope: client.cancel_evaluation(scope, job_id, evaluation_id))
-    return {"evaluation": _shown(ended)}
+blueprint = task_routes(
+    "evaluation",
+    EvaluationOptions.from_wire,
+    listing=CloudApiClient.list_evaluations,
+    creating=CloudApiClient.create_evaluation,
+    cancelling=CloudApiClient.cancel_evaluation,
+)
 
 
 @blueprint.get("/api/jobs/<job_id>/evaluations/<evaluation_id>/report")
@@ -65,8 +44,3 @@ def page(job_id: str, evaluation_id: str) -> Response:
 
 def _report(job_id: str, evaluation_id: str) -> dict[str, Any]:
     return ask_project(lambda client, scope: client.evaluation_report_json(scope, job_id, evaluation_id))
-
-
-def _shown(evaluation: Evaluation) -> dict[str, Any]:
-    body: dict[str, Any] = shown(evaluation.to_wire())
-    return body

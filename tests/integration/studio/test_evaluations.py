@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ pytest.importorskip("sqlalchemy")
 
 from arkor.client.client import CloudApiClient
 from arkor.client.project import ensure_project
-from arkor.studio.state import Studio
 from tests.support.backend import Client, own_backend
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
 from tests.support.events import TIMESTAMP
 from tests.support.eventually import eventually
-from tests.support.studio_server import api, served
+from tests.support.studio_server import served
 from tests.support.tiny_model import write_tiny_model
 
 PATH = "/api/jobs/job_1/evaluations"
@@ -34,14 +32,6 @@ REPORT: dict[str, Any] = {
     "table": [{"row": 3, "expected": "yes", "answers": {"adapter": {"text": MARKUP, "finishReason": "stop"}}}],
     "ofANewerBackend": {"loss": float("nan")},
 }
-
-
-@pytest.fixture
-def page(project: Path) -> Iterator[FlaskClient]:
-    """A page's side of its API, without a network between."""
-    studio = Studio.of(project, local=False)
-    yield api(studio)
-    studio.stopping.set()
 
 
 @pytest.fixture

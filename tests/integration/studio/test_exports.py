@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from flask.testing import FlaskClient
 
 pytest.importorskip("plotly")
 
-from arkor.studio.state import Studio
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer
 from tests.support.events import TIMESTAMP
-from tests.support.studio_server import api
 
 PATH = "/api/jobs/job_1/exports"
 CLOUD_PATH = "/v1/jobs/job_1/exports"
 OPTIONS = {"to": "gguf", "quantization": "q8_0", "adapterOnly": False, "check": True}
 EXPORT = {"id": "export_1", "jobId": "job_1", "status": "queued", "options": OPTIONS, "createdAt": TIMESTAMP}
-
-
-@pytest.fixture
-def page(project: Path) -> Iterator[FlaskClient]:
-    """A page's side of its API, without a network between."""
-    studio = Studio.of(project, local=False)
-    yield api(studio)
-    studio.stopping.set()
 
 
 @pytest.fixture

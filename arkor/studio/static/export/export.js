@@ -1,5 +1,7 @@
 // The tab of a job's exports: asking for one, how far it is, and those that there are.
 
+import { createAction } from "../action.js";
+import { createDownload } from "../job/download.js";
 import { h, replace, setText } from "../dom.js";
 import { field } from "../field.js";
 import { createFreshness } from "../freshness.js";
@@ -21,7 +23,8 @@ const WHAT = "The backend makes a folder that other programs load, and compares 
 const STEPS = ["It makes the files …", "It compares them with what chats get …", "It packs them …"];
 
 /** The tab: `show(isShown)`, `jobIs(job)`, `close()`, `element`. `onMade` is told when an export that was under way is there. */
-export function createExport({ api, about, announce }, jobId, exports, onMade) {
+export function createExport(context, jobId, exports, onMade) {
+  const { about, announce } = context;
   const stale = createFreshness("the exports");
   const said = h("p");
   const bar = h("progress", { "aria-label": "Parts of the export", max: String(STEPS.length) });
@@ -43,10 +46,11 @@ export function createExport({ api, about, announce }, jobId, exports, onMade) {
   const element = h("div", { class: "report" }, stale.element,
     h("section", { class: "panel evaluation", "aria-labelledby": "export-title" },
       h("div", { class: "panel-head" }, h("h2", { id: "export-title" }, "Export")), said, progress, form, problem), made);
+  const action = createAction({ announce, problem, buttons: [cancel, start], draw });
+  const download = createDownload(context, jobId, problem);
   let work = [];
   let job = null;
   let awaited = null; // the export that was under way when somebody looked
-  let isAsking = false;
   let shown = "";
 
   format.addEventListener("change", draw);
@@ -62,12 +66,12 @@ export function createExport({ api, about, announce }, jobId, exports, onMade) {
     setText(said, active ? sentence(active) : WHAT);
     progress.hidden = !active;
     form.hidden = Boolean(active);
-    cancel.disabled = isAsking;
+    cancel.disabled = action.isBusy;
     if (active?.status === "running") bar.value = active.done ?? 0;
     else bar.removeAttribute("value");
     number.hidden = !isGguf();
     const why = whyNot();
-    start.disabled = isAsking || !job || why !== "";
+    start.disabled = action.isBusy || !job || why !== "";
     for (const control of [format, quantization, check]) control.disabled = why !== "";
     setText(reason, why);
     drawList();
@@ -123,45 +127,11 @@ export function createExport({ api, about, announce }, jobId, exports, onMade) {
   function ask(event) {
     event.preventDefault();
     const options = { to: format.value, ...(isGguf() ? { quantization: quantization.value } : {}), check: check.checked };
-    act(() => exports.ask(options), "The export waits for its turn.");
+    action.run(() => exports.ask(options), "The export waits for its turn.");
   }
 
   function end() {
-    act(() => exports.cancel(work.findLast(isActive)?.id), "The export has been told to stop.");
-  }
-
-  async function act(call, done) {
-    if (isAsking) return;
-    isAsking = true;
-    problem.hidden = true;
-    draw();
-    try {
-      await call();
-      announce(done);
-    } catch (error) {
-      problem.hidden = false;
-      setText(problem, error.message);
-    }
-    isAsking = false;
-    draw();
-    if (document.activeElement === document.body) { // the button that had the focus is gone
-      [cancel, start].find((button) => button.checkVisibility() && !button.disabled)?.focus({ preventScroll: true });
-    }
-  }
-
-  async function download(name, button) {
-    button.disabled = true;
-    problem.hidden = true;
-    try {
-      const { url } = await api.post(`/api/jobs/${encodeURIComponent(jobId)}/artifacts/${encodeURIComponent(name)}/link`);
-      await api.download(url);
-      announce(`Downloading ${name}.`);
-    } catch (error) {
-      problem.hidden = false;
-      setText(problem, `${name} cannot be downloaded: ${error.message}`);
-    }
-    button.disabled = false;
-    button.focus();
+    action.run(() => exports.cancel(work.findLast(isActive)?.id), "The export has been told to stop.");
   }
 
   return {

@@ -1,18 +1,19 @@
 // What a job has left: names, sizes, and how to have them.
 
 import { h, replace, setText } from "../dom.js";
+import { artifactsPath, createDownload } from "./download.js";
 import { bytes } from "../format.js";
 
-const BY_NAME = (path) => `/api/jobs/${encodeURIComponent(path)}/artifacts`;
-
 /** The panel: `refresh()` asks for the list, `offer(list)` takes what an event told of it; `onList` is told each. */
-export function createArtifacts({ api, about, announce }, jobId, onList) {
+export function createArtifacts(context, jobId, onList) {
+  const { api, about } = context;
   const count = h("h2", { id: "artifacts-title" }, "artifacts: 0");
   const list = h("ul", { class: "artifact-list" });
   const note = h("p", { class: "quiet" });
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const element = h("section", { class: "panel artifacts", "aria-labelledby": "artifacts-title", hidden: true },
     h("div", { class: "panel-head" }, count), problem, list, note);
+  const download = createDownload(context, jobId, problem);
   let told = [];
   let isListed = false;
   let turn = 0;
@@ -21,7 +22,7 @@ export function createArtifacts({ api, about, announce }, jobId, onList) {
   async function refresh() {
     const mine = ++turn;
     try {
-      const { artifacts } = await api.get(BY_NAME(jobId));
+      const { artifacts } = await api.get(artifactsPath(jobId));
       if (mine !== turn) return;
       isListed = true;
       told = artifacts;
@@ -52,21 +53,6 @@ export function createArtifacts({ api, about, announce }, jobId, onList) {
         onclick: (event) => download(one.name, event.currentTarget) }, "Download"))));
     shown = key; // the same list is left alone, and with it the focus
     onList(told);
-  }
-
-  async function download(name, button) {
-    button.disabled = true;
-    problem.hidden = true;
-    try {
-      const { url } = await api.post(`${BY_NAME(jobId)}/${encodeURIComponent(name)}/link`);
-      await api.download(url);
-      announce(`Downloading ${name}.`);
-    } catch (error) {
-      problem.hidden = false;
-      setText(problem, `${name} cannot be downloaded: ${error.message}`);
-    }
-    button.disabled = false;
-    button.focus();
   }
 
   return { element, refresh, offer };

@@ -1,5 +1,6 @@
 // Asking for an evaluation, and how far it is.
 
+import { createAction } from "../action.js";
 import { h, replace, setText } from "../dom.js";
 import { field } from "../field.js";
 import { many } from "../format.js";
@@ -25,9 +26,9 @@ export function createAskPanel({ about, announce }, evaluations) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const element = h("section", { class: "panel evaluation", "aria-labelledby": "ask-title" },
     h("div", { class: "panel-head" }, title), said, progress, form, problem);
+  const action = createAction({ announce, problem, buttons: [cancel, start], draw });
   let newest = null;
   let job = null;
-  let isAsking = false;
 
   function update(now, itsJob) {
     newest = now;
@@ -42,10 +43,10 @@ export function createAskPanel({ about, announce }, evaluations) {
     said.className = newest?.status === "failed" ? "problem" : "";
     progress.hidden = !isUnderWay;
     form.hidden = isUnderWay;
-    cancel.disabled = isAsking;
+    cancel.disabled = action.isBusy;
     if (isUnderWay) drawBar();
     const why = whyNot();
-    start.disabled = isAsking || !job || why !== "";
+    start.disabled = action.isBusy || !job || why !== "";
     limit.disabled = why !== "";
     setText(start, newest && newest.status !== "completed" && !isUnderWay ? "Evaluate again" : "Evaluate");
     setText(reason, why);
@@ -78,38 +79,15 @@ export function createAskPanel({ about, announce }, evaluations) {
 
   function ask(event) {
     event.preventDefault();
-    work(() => evaluations.ask({ limit: Number(limit.value) }), "The evaluation waits for its turn.");
+    action.run(() => evaluations.ask({ limit: Number(limit.value) }), "The evaluation waits for its turn.");
   }
 
   function end() {
-    work(() => evaluations.cancel(newest.id), "The evaluation has been told to stop.");
-  }
-
-  async function work(call, done) {
-    if (isAsking) return;
-    isAsking = true;
-    problem.hidden = true;
-    draw();
-    try {
-      await call();
-      announce(done);
-    } catch (error) {
-      problem.hidden = false;
-      setText(problem, error.message);
-    }
-    isAsking = false;
-    draw();
-    refocus();
-  }
-
-  /** Bring the focus back that a button lost, because it is disabled or hidden; or give it to the one in its place. */
-  function refocus() {
-    if (isAsking || document.activeElement !== document.body) return;
-    [cancel, start].find((button) => button.checkVisibility() && !button.disabled)?.focus({ preventScroll: true });
+    action.run(() => evaluations.cancel(newest.id), "The evaluation has been told to stop.");
   }
 
   const leaveAbout = about.subscribe(draw);
-  return { element, update, refocus, close: leaveAbout };
+  return { element, update, refocus: action.refocus, close: leaveAbout };
 }
 
 function replaceText(element, text) {
