@@ -20,9 +20,10 @@ from arkor.errors import Aborted, ArkorError, Conflict, NotReproducible, WaitTim
 from arkor.http.abort import AbortScope, Deadline, run_unbroken
 from arkor.options import unknown_option
 from arkor.protocol.checks import MAX_NAME_CHARS
-from arkor.protocol.config import JobConfig, imported_from
+from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import FINAL_NAME, JobStatus, TrainingJob
 from arkor.protocol.record import RecordDifference, TrainingRecord
+from arkor.protocol.sources import imported_from
 from arkor.system.files import sha256_of
 
 _MARK = " (reproduced)"  # at the end of the new job's name

@@ -20,15 +20,12 @@ from arkor.protocol import wire
 from arkor.protocol.checks import FLAG, JSON, MAPPING, SHARE, TEXT, Check, one_of, real, whole
 from arkor.protocol.jobs import AdapterRef
 from arkor.protocol.metrics import EVAL_METRICS
-from arkor.text import one_line
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
 _MOST_STEPS = 10**9
 _MOST_NAMES = 1000
 _MOST = 10**6  # of everything that has no limit of its own
 SMALL_MODEL = 400_000_000  # parameters: such models want higher rates than the default
-SOURCES = ("datasetSource", "evalDatasetSource")  # wire names of the fields that say where rows are
-IMPORTED = "imported"  # the type of the source of a job whose adapter was trained elsewhere: there are no rows
 ALL_LINEAR = "all-linear"
 DTYPES = ("bfloat16", "float16", "float32")
 SAMPLING_STRATEGIES = ("random", "sequential", "group_by_length")
@@ -515,31 +512,6 @@ class JobConfig:
     def to_wire(self) -> dict[str, Any]:
         """Return the config as the JSON object that travels: only what was given."""
         return wire.to_wire(self)
-
-
-def imported_from(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return where the adapter of an imported job comes from: ``name``, and maybe ``revision``.
-
-    Args:
-        config: the job's settings in wire names.
-
-    Returns:
-        None for a job that trained.
-    """
-    source = wire.mapping(config.get(SOURCES[0]))
-    return source if source.get("type") == IMPORTED else None
-
-
-def imported_words(config: Mapping[str, Any]) -> str:
-    """Return where the adapter of an imported job comes from in words; empty for a job that trained."""
-    source = imported_from(config) or {}
-    parts = [wire.text(source.get("name")), wire.text(source.get("revision"))]
-    return one_line(", revision ".join(filter(None, parts)))
-
-
-def sources_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the sources of rows that a config in wire names has, by their wire names."""
-    return {name: config[name] for name in SOURCES if config.get(name) is not None}
 
 
 SETTINGS = {

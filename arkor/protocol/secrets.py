@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from arkor.protocol.config import SOURCES
+from arkor.protocol.sources import SOURCES
 
 
 def without_tokens(value: Any, *, instead: str | None = None) -> Any:

@@ -10,8 +10,8 @@ from arkor.backend.export_worker import vllm
 from arkor.backend.export_worker.making import adapter_config, base_of, gguf_file
 from arkor.backend.exports.task import Task
 from arkor.protocol import wire
-from arkor.protocol.config import imported_words
 from arkor.protocol.exports import GGUF, OLLAMA
+from arkor.protocol.sources import imported_words
 from arkor.text import one_line
 
 _Way = tuple[str, Sequence[str]]

@@ -28,8 +28,8 @@ from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
 from arkor.backend.tasks.run import Ended, TaskRun
 from arkor.protocol import wire
-from arkor.protocol.config import IMPORTED
 from arkor.protocol.jobs import TrainingJob
+from arkor.protocol.sources import IMPORTED
 from arkor.serving.refusal import Refusal
 from arkor.system.files import make_private_folder
 

@@ -23,9 +23,10 @@ from arkor.backend.store.tenants import Project
 from arkor.errors import ConfigError, ModelError
 from arkor.evaluation.scorers import named_scorers
 from arkor.protocol.checks import NAME
-from arkor.protocol.config import JobConfig, sources_of
+from arkor.protocol.config import JobConfig
 from arkor.protocol.evaluations import EvaluationOptions
 from arkor.protocol.jobs import AdapterRef
+from arkor.protocol.sources import sources_of
 from arkor.protocol.wire import python_name
 from arkor.serving.refusal import Refusal
 

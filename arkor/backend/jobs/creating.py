@@ -20,9 +20,10 @@ from arkor.backend.store import Store
 from arkor.backend.store.database import new_id
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
-from arkor.protocol.config import JobConfig, imported_from, sources_of
+from arkor.protocol.config import JobConfig
 from arkor.protocol.evaluations import CHECK_ONLY, EvaluationOptions
 from arkor.protocol.jobs import JobStatus, ResumedFrom, TrainingJob
+from arkor.protocol.sources import imported_from, sources_of
 from arkor.serving.refusal import Refusal
 
 _RESUMABLE = frozenset({JobStatus.FAILED.value, JobStatus.CANCELLED.value})

@@ -18,9 +18,9 @@ from arkor.backend.routes.access import (
     require_job,
     require_project,
 )
-from arkor.protocol.config import imported_from
 from arkor.protocol.evaluations import Evaluation
 from arkor.protocol.jobs import JobStatus
+from arkor.protocol.sources import imported_from
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("evaluations", __name__)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, delete, func, or_, select
 from arkor.backend.store.database import Database, forget
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import artifacts, attempts, datasets, evaluations, events, exports, jobs
-from arkor.protocol.config import SOURCES, sources_of
+from arkor.protocol.sources import SOURCES, sources_of
 
 
 @attrs.frozen

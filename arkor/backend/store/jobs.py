@@ -20,10 +20,10 @@ from arkor.backend.store.queue import PAUSED_BY_USER, pause, unpause
 from arkor.backend.store.schema import datasets, jobs
 from arkor.backend.store.tasks import EVALUATIONS, queue_task
 from arkor.backend.store.tenants import Project
-from arkor.protocol.config import sources_of
 from arkor.protocol.evaluations import EvaluationOptions
 from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus, ResumedFrom, TrainingJob
 from arkor.protocol.secrets import without_tokens
+from arkor.protocol.sources import sources_of
 
 _PUBLIC = (
     *("id", "org_id", "project_id", "name", "status", "config", "error", "pause_reason", "created_at", "started_at"),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from arkor.protocol.config import JobConfig, imported_from
+from arkor.protocol.config import JobConfig
 from arkor.protocol.record import TrainingRecord
+from arkor.protocol.sources import imported_from
 
 if TYPE_CHECKING:
     from typing import Self  # Python 3.11; the type checker alone reads it

@@ -20,9 +20,10 @@ from arkor.backend.training_worker.limits.device import Device
 from arkor.backend.training_worker.settings import best_by, computes_twice, eval_batch_size, total_steps
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.protocol import wire
-from arkor.protocol.config import SETTINGS, SOURCES, JobConfig
+from arkor.protocol.config import SETTINGS, JobConfig
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
+from arkor.protocol.sources import SOURCES
 from arkor.version import __version__
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")

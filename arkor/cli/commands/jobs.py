@@ -18,8 +18,8 @@ from arkor.cli.display.output import job_as_json, json_lines
 from arkor.cli.display.screen import is_terminal
 from arkor.cli.options import local_option, project_of
 from arkor.cli.suggestions import SuggestingGroup
-from arkor.protocol.config import imported_words
 from arkor.protocol.jobs import JobStatus
+from arkor.protocol.sources import imported_words
 from arkor.text import one_line
 
 if TYPE_CHECKING:
