@@ -13,6 +13,7 @@ from selenium import webdriver
 
 from tests.browser.page import Page, quick_timers
 from tests.support.auth0 import free_ports
+from tests.support.studio_job import ScriptedJob
 from tests.support.studio_script import ScriptedStudio
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -60,6 +61,14 @@ def studio(port: int) -> Iterator[ScriptedStudio]:
     """A stand-in for Studio's server."""
     with ScriptedStudio(port) as running:
         yield running
+
+
+@pytest.fixture
+def job(studio: ScriptedStudio) -> ScriptedJob:
+    """A job that has completed."""
+    job = studio.job("job_1", name="triage", status="completed")
+    job.end()
+    return job
 
 
 @pytest.fixture

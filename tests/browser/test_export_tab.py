@@ -22,16 +22,8 @@ MARKUP = "<img src=x onerror=alert(1)>"
 @pytest.fixture
 def studio(studio: ScriptedStudio) -> ScriptedStudio:
     """A stand-in whose backend makes exports."""
-    studio.answers["GET /api/credentials"] = Answer({**ABOUT, "features": [*ABOUT["features"], "exports"]})
+    studio.can("exports")
     return studio
-
-
-@pytest.fixture
-def job(studio: ScriptedStudio) -> ScriptedJob:
-    """A job that has completed."""
-    job = studio.job("job_1", name="triage", status="completed")
-    job.end()
-    return job
 
 
 def export(status: str = "completed", **fields: Any) -> dict[str, Any]:

@@ -35,16 +35,8 @@ OTHER = attrs.evolve(CHECK, served=2.25, is_same=False, cause="stale")
 @pytest.fixture
 def studio(studio: ScriptedStudio) -> ScriptedStudio:
     """A stand-in whose backend makes evaluations."""
-    studio.answers["GET /api/credentials"] = Answer({**ABOUT, "features": [*ABOUT["features"], "evaluations"]})
+    studio.can("evaluations")
     return studio
-
-
-@pytest.fixture
-def job(studio: ScriptedStudio) -> ScriptedJob:
-    """A job that has completed."""
-    job = studio.job("job_1", name="triage", status="completed")
-    job.end()
-    return job
 
 
 def evaluation(status: str = "completed", **fields: Any) -> dict[str, Any]:

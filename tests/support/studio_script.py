@@ -200,6 +200,11 @@ class ScriptedStudio:
     def __enter__(self) -> ScriptedStudio:
         return self
 
+    def can(self, feature: str) -> None:
+        """Let the backend have a feature more."""
+        about = self.answers["GET /api/credentials"].body
+        self.answers["GET /api/credentials"] = Answer({**about, "features": [*about["features"], feature]})
+
     def __exit__(self, *_: object) -> None:
         for answer in self.answers.values():
             if answer.gate is not None:
