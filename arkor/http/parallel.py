@@ -51,8 +51,9 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], at_once: 
         futures = [pool.submit(one, item) for item in items]
         try:
             done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
-            for future in done:
-                future.result()
+            for future in futures:  # of several failures, that of the earliest item
+                if future in done:
+                    future.result()
             return [future.result() for future in futures]
         except BaseException:
             is_over.set()
