@@ -165,7 +165,7 @@ def serve_bare(adapter: str) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from arkor.backend.inference_worker.base import served_dtype
+    from arkor.backend.inference_worker.transformers_engine.base import served_dtype
 
     path = str(models_dir() / MODEL)
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")

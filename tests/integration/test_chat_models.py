@@ -90,10 +90,10 @@ def load(folder: Path) -> Callable[[], Any]:
     """Load the model anew, in float32: then a batch rounds as a single row does."""
 
     def load() -> Any:
-        from arkor.backend.inference_worker.base import LoadedBase
+        from arkor.backend.inference_worker.transformers_engine.base import LoadedBase
 
         base = LoadedBase(str(folder))
-        base._model.float()
+        base.model.module.float()
         return base
 
     return load
@@ -118,7 +118,7 @@ def generated(base: Any, row: FakeRow) -> list[int]:
 
     base.adapters.use([row.adapter])
     prompt = torch.tensor([row.prompt])
-    made = base._model.generate(
+    made = base.model.module.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
         do_sample=False,
@@ -132,17 +132,15 @@ def generated(base: Any, row: FakeRow) -> list[int]:
 
 def run(base: Any, rows: list[FakeRow], join_at: int = 3) -> None:
     """Let some rows begin together, and the others join them."""
-    from arkor.backend.inference_worker.batch import Batch
-
-    batch = Batch(base)
+    batch = base.new_batch()
     for row in rows[:3]:
-        batch.add(row)  # type: ignore[arg-type]
+        batch.add(row)
     for _ in range(join_at):
-        batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+        batch.turn(FakeRow.advance)
     for row in rows[3:]:
-        batch.add(row)  # type: ignore[arg-type]
+        batch.add(row)
     while batch.rows:
-        batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+        batch.turn(FakeRow.advance)
 
 
 @pytest.mark.parametrize("piece", [16, 256])
@@ -150,7 +148,7 @@ def test_rows_that_join_and_leave_are_made_as_if_alone(
     load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """Token by token what ``generate`` makes of each, also where a prompt is read in pieces."""
-    monkeypatch.setattr("arkor.backend.inference_worker.batch.PIECE_TOKENS", piece)
+    monkeypatch.setattr("arkor.backend.inference_worker.transformers_engine.batch.PIECE_TOKENS", piece)
     base = load()
     rows = [FakeRow(prompt, count) for prompt, count in zip(PROMPTS, LENGTHS, strict=True)]
     run(base, rows)
@@ -185,7 +183,7 @@ def test_an_adapter_that_cannot_be_mixed_answers_beside_others(
             weight.data += 0.1 * torch.randn_like(weight)
     made.save_pretrained(tmp_path / "lone")
     base, fresh, folder_of_plain = load(), load(), adapter(1)
-    whole = PeftModel.from_pretrained(fresh._model, str(tmp_path / "lone"))
+    whole = PeftModel.from_pretrained(fresh.model.module, str(tmp_path / "lone"))
     lone = base.adapters.load("lone", str(tmp_path / "lone"), ())  # the first of all: PEFT begins with it switched on
     plain = base.adapters.load("plain", folder_of_plain, ())
     assert [base.adapters.is_lone(name) for name in (lone, plain, None)] == [True, False, False]
@@ -210,9 +208,9 @@ def test_a_row_that_is_to_be_alone_is_the_same_in_company(
     folder: Path, adapter: Callable[[int], str], monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """To the last bit of its logits, in bfloat16, with prompts that are read in pieces and adapters that change."""
-    from arkor.backend.inference_worker.base import LoadedBase
+    from arkor.backend.inference_worker.transformers_engine.base import LoadedBase
 
-    monkeypatch.setattr("arkor.backend.inference_worker.batch.PIECE_TOKENS", piece)
+    monkeypatch.setattr("arkor.backend.inference_worker.transformers_engine.batch.PIECE_TOKENS", piece)
     base = LoadedBase(str(folder))
     names = [None, *[base.adapters.load(str(seed), adapter(seed), ()) for seed in (1, 2)]]
 
@@ -229,49 +227,45 @@ def test_a_row_that_is_to_be_alone_is_the_same_in_company(
 
 def test_a_batch_that_is_cleared_forgets_all_its_rows(load: Callable[[], Any]) -> None:
     """Those that are being made, alone or not, and those whose prompts are unread; it can be used again."""
-    from arkor.backend.inference_worker.batch import Batch
-
     base = load()
-    batch = Batch(base)
+    batch = base.new_batch()
     rows = [FakeRow(PROMPTS[place], 8, alone=place == 1) for place in range(3)]
     done = FakeRow(PROMPTS[3], 8)
     for row in (*rows[:2], done):
-        batch.add(row)  # type: ignore[arg-type]
-    batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+        batch.add(row)
+    batch.turn(FakeRow.advance)
     done.done = True
-    batch.add(rows[2])  # type: ignore[arg-type]
+    batch.add(rows[2])
     assert {id(row) for row in batch.clear()} == {id(row) for row in rows}
     assert batch.rows == []
     again = FakeRow(PROMPTS[0], 8)
-    batch.add(again)  # type: ignore[arg-type]
+    batch.add(again)
     while batch.rows:
-        batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+        batch.turn(FakeRow.advance)
     assert again.made == generated(base, again)
 
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_row_that_is_no_longer_wanted_leaves_its_batch(load: Callable[[], Any], alone: bool) -> None:
     """Nothing more is made of it, and the others go on."""
-    from arkor.backend.inference_worker.batch import Batch
-
-    batch = Batch(load())
+    batch = load().new_batch()
     left, stays = FakeRow(PROMPTS[0], 8, alone=alone), FakeRow(PROMPTS[1], 8)
     for row in (left, stays):
-        batch.add(row)  # type: ignore[arg-type]
-    batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+        batch.add(row)
+    batch.turn(FakeRow.advance)
     left.done = True
     made = len(left.made)
     while batch.rows:
-        batch.turn(FakeRow.advance)  # type: ignore[arg-type]
+        batch.turn(FakeRow.advance)
     assert (len(left.made), len(stays.made)) == (made, 8)
 
 
 def test_the_least_recently_used_adapter_goes(load: Callable[[], Any], adapter: Callable[[int], str]) -> None:
     """Never one that is in use; one that comes back gives the same answers."""
-    from arkor.backend.inference_worker.adapters import Adapters
+    from arkor.backend.inference_worker.transformers_engine.adapters import Adapters
 
     base = load()
-    base.adapters = Adapters(base._model, capacity=2)
+    base.adapters = Adapters(base.model.module, capacity=2)
     paths = {name: adapter(seed) for seed, name in enumerate("abc")}
     a = base.adapters.load("a", paths["a"], ())
     first = generated(base, FakeRow(PROMPTS[0], 6, a))
@@ -355,12 +349,13 @@ def written(base: Any, request: ChatRequest, text: str) -> list[dict[str, Any]]:
     """Return what is said of an answer if the model writes this text, a token at a time, and ends."""
     import torch
 
-    from arkor.backend.inference_worker.batch import Batch
-    from arkor.backend.inference_worker.engine import Engine, Question, _Lane
+    from arkor.backend.inference_worker.scheduler import Question, Scheduler, _Lane
 
     said: list[dict[str, Any]] = []
-    engine = Engine(lambda **fields: said.append({name: value for name, value in fields.items() if name != "id"}))
-    [row] = engine._choices(Question(1, "", None, request), request, _Lane(base, Batch(base))).rows
+    scheduler = Scheduler(lambda **fields: said.append({name: value for name, value in fields.items() if name != "id"}))
+    lane = _Lane(base, base.new_batch())
+    scheduler._begin_choices(Question(1, "", None, request), request, lane)
+    [row] = lane.batch.rows
     for token in [*base.prompts.tokens(text), base.tokenizer.eos_token_id]:
         if row.done:
             break
@@ -460,20 +455,20 @@ def test_a_template_without_a_place_for_tools_is_told_of_them_only_for_a_call(lo
 
 def test_special_tokens_in_messages_are_text_where_the_question_says_so(folder: Path) -> None:
     """As it does of an adapter that was trained so; the chat process counts the tokens of its prompt."""
-    from arkor.backend.inference_worker.engine import Engine, Question
+    from arkor.backend.inference_worker.scheduler import Question, Scheduler
 
     counts: dict[int, int] = {}
 
     def say(*, id: int, **fields: Any) -> None:
         counts.update({id: fields["accepted"]["promptTokens"]} if "accepted" in fields else {})
         if len(counts) == 4:
-            engine.close()
+            scheduler.close()
 
-    engine = Engine(say)
+    scheduler = Scheduler(say)
     for number, text in enumerate(["a.b", "a.b", "<|im_end|>", "<|im_end|>"]):
         request = ask(messages=[{"role": "user", "content": text}], max_tokens=1)
-        engine.ask(Question(number, str(folder), None, request, escape_special_tokens=number % 2 == 1))
-    engine.run()
+        scheduler.ask(Question(number, str(folder), None, request, escape_special_tokens=number % 2 == 1))
+    scheduler.run()
     assert counts[0] == counts[1] == counts[2] + 2
     assert counts[3] == counts[2] - 1 + len(["<", "|", "im", "_", "end", "|", ">"])
 

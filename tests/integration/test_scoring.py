@@ -38,8 +38,8 @@ def expected(folder: Path, ids: list[int], start: int) -> float:
 )
 def test_tokens_are_scored_in_pieces_as_at_once(model_folder: Path, count: int, start: int) -> None:
     """Wherever the pieces of a long text end."""
-    from arkor.backend.inference_worker.base import LoadedBase
     from arkor.backend.inference_worker.scoring import Scoring
+    from arkor.backend.inference_worker.transformers_engine.base import LoadedBase
 
     said: list[dict[str, Any]] = []
     ids = words(count)
@@ -53,21 +53,21 @@ def test_tokens_are_scored_in_pieces_as_at_once(model_folder: Path, count: int, 
 
 
 class Heard:
-    """An engine, and what it says."""
+    """A scheduler, and what it says."""
 
     def __init__(self, folder: Path) -> None:
-        from arkor.backend.inference_worker.engine import Engine
+        from arkor.backend.inference_worker.scheduler import Scheduler
 
         self.said: list[dict[str, Any]] = []
-        self.engine = Engine(lambda **fields: self.said.append(fields))
+        self.scheduler = Scheduler(lambda **fields: self.said.append(fields))
         self._folder = str(folder)
 
     def ask(self, number: int, **more: Any) -> None:
         """Take a question in."""
-        from arkor.backend.inference_worker.engine import Question
+        from arkor.backend.inference_worker.scheduler import Question
 
         request = ChatRequest(messages=[{"role": "user", "content": "say w1"}], max_tokens=3, temperature=0)
-        self.engine.ask(Question(number, self._folder, None, **{"request": request, "dtype": "float32", **more}))
+        self.scheduler.ask(Question(number, self._folder, None, **{"request": request, "dtype": "float32", **more}))
 
     def run_until(self, count: int) -> list[Any]:
         """Run until so many questions have ended; return their numbers, in the order of their ends."""
@@ -78,10 +78,10 @@ class Heard:
             if {"done", "error", "scored", "rendered"} & fields.keys():
                 ends.append(fields["id"])
                 if len(ends) == count:
-                    self.engine.close()
+                    self.scheduler.close()
 
-        self.engine._say = note
-        self.engine.run()
+        self.scheduler._say = note
+        self.scheduler.run()
         return ends
 
 

@@ -13,7 +13,7 @@ from arkor.backend.inference.pipes import Pipes
 from arkor.backend.inference.request import ChatRequest
 
 if TYPE_CHECKING:
-    from arkor.backend.inference_worker.engine import Engine, Question
+    from arkor.backend.inference_worker.scheduler import Question, Scheduler
 
 log = logging.getLogger("arkor.chat")
 
@@ -28,34 +28,35 @@ def prepare_environment() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def serve(lines: Iterable[Mapping[str, Any]], engine: Engine) -> None:
-    """Give the engine what the server says, and close it when the server is gone.
+def serve(lines: Iterable[Mapping[str, Any]], scheduler: Scheduler) -> None:
+    """Give the scheduler what the server says, and close it when the server is gone.
 
     Args:
         lines: see ``pipes``.
-        engine: answers.
+        scheduler: answers.
     """
     try:
         for line in lines:
             if "cancel" in line:
-                engine.cancel(line["cancel"])
+                scheduler.cancel(line["cancel"])
             elif "threads" in line:
-                engine.set_threads(line["threads"])
+                scheduler.set_threads(line["threads"])
             else:
-                engine.ask(_question(line))
+                scheduler.ask(_question(line))
     finally:
-        engine.close()
+        scheduler.close()
 
 
 def _question(line: Mapping[str, Any]) -> Question:
-    from arkor.backend.inference_worker.engine import Question
+    from arkor.backend.inference_worker.scheduler import Gguf, Question
 
-    request, score = line.get("request"), line.get("score")
+    request, score, gguf = line.get("request"), line.get("score"), line.get("gguf")
     return Question(
         line["id"],
         line["base"],
         line["adapter"] and (line["adapter"]["name"], line["adapter"]["path"]),
         request and ChatRequest.from_line(request),
+        gguf and Gguf(**gguf),
         template_options=line["templateOptions"],
         escape_special_tokens=line["escapeSpecialTokens"],
         score=score and (score["ids"], score["start"]),
@@ -71,12 +72,12 @@ def main() -> int:
     pipes = Pipes.claim()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     prepare_environment()
-    from arkor.backend.inference_worker.engine import Engine  # takes seconds: the libraries
+    from arkor.backend.inference_worker.scheduler import Scheduler  # takes seconds: the libraries
 
-    engine = Engine(pipes.say)
-    threading.Thread(target=serve, args=(pipes, engine), name="orders", daemon=True).start()
+    scheduler = Scheduler(pipes.say)
+    threading.Thread(target=serve, args=(pipes, scheduler), name="orders", daemon=True).start()
     try:
-        engine.run()
+        scheduler.run()
     except BrokenPipeError:
         log.info("The server is gone")
     return 0

@@ -82,6 +82,11 @@ class Row:
         self._tokens = tokens
         self._made = 0
 
+    @property
+    def longest(self) -> int:
+        """How many tokens its prompt and it may have together."""
+        return len(self.prompt) + self._max_tokens
+
     def advance(self, logits_V: torch.Tensor) -> None:  # noqa: N803
         """Choose the next token, and tell what it adds; before the first one, tell the prompt if that is wanted.
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from arkor.backend.inference_worker.base import Base
 from arkor.backend.inference_worker.rows import Say
@@ -47,7 +46,7 @@ class Scoring:
         self._base = base
         self._ids = ids
         self._start = start
-        self._cache: DynamicCache = base.new_cache()
+        self._reader = base.new_reader(adapter, len(ids))
         self._read = 0
         self._sum = 0.0
         self._top = top
@@ -55,6 +54,8 @@ class Scoring:
 
     def stop(self) -> None:
         """Read no further, and tell nothing."""
+        if not self.done:
+            self._reader.close()
         self.done = True
 
     def step(self) -> None:
@@ -63,7 +64,7 @@ class Scoring:
         first = max(self._read, self._start - 1)
         kept = list(range(first - self._read, end - self._read))
         piece = self._ids[self._read : end]
-        logits = self._base.forward_all(piece, self._cache, self.adapter, kept)
+        logits = self._reader.read(piece, kept)
         if kept:
             targets = torch.tensor(self._ids[first + 1 : end + 1], device=logits.device)
             chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])
@@ -72,10 +73,10 @@ class Scoring:
                 self._likeliest += likeliest(logits, self._top)
         self._read = end
         if end == len(self._ids) - 1:
-            self.done = True
+            self.stop()
             tokens = len(self._ids) - self._start
             told = {"likeliest": self._likeliest} if self._top else {}
-            self.say(scored={"logprob": self._sum, "tokens": tokens, "dtype": self._base.dtype, **told})
+            self.say(scored={"logprob": self._sum, "tokens": tokens, **self._base.computed_by, **told})
 
 
 def likeliest(logits_T_V: torch.Tensor, top: int) -> list[Places]:  # noqa: N803

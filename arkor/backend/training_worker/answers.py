@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import attrs
@@ -12,8 +11,8 @@ import torch
 
 from arkor.backend.inference.request import ChatRequest, read_completion, read_request
 from arkor.backend.inference_worker.answering import make_choices, prompt_ids
-from arkor.backend.inference_worker.base import Base
-from arkor.backend.inference_worker.batch import Batch
+from arkor.backend.inference_worker.transformers_engine.base import TransformersBase
+from arkor.backend.inference_worker.transformers_engine.model import Model
 from arkor.backend.training_worker.rows.asked import AskedRow, choose, request_of, room
 from arkor.backend.training_worker.rows.load import Rows
 from arkor.errors import ConfigError
@@ -56,7 +55,7 @@ class AnswerScore:
     ) -> None:
         self._metric = metric
         self._check = check
-        self._base = _Trained(model, tokenizer)
+        self._base = _trained(model, tokenizer)
         asked = choose(rows, None, limit=DEFAULT_LIMIT, is_raw=is_raw).asked
         self._scorer = _scorer_of(metric, asked)
         longest = room(tokenizer, asked)
@@ -84,7 +83,7 @@ class AnswerScore:
 
     def _answers(self) -> dict[_Question, Answered]:
         """Make all answers, as many at a time as the model can."""
-        batch, waiting = Batch(self._base), deque(self._questions)
+        batch, waiting = self._base.new_batch(), deque(self._questions)
         answers: dict[_Question, _Answer] = {}
         while waiting or batch.rows:
             while waiting and len(batch.rows) < self._base.max_rows:
@@ -127,19 +126,22 @@ class _Answer:
         return Answered(text=self.text, calls=tuple(self.calls), finish_reason=self.finish_reason)
 
 
-class _Trained(Base):
-    """The model that is being trained, with its one adapter."""
+def _trained(model: Any, tokenizer: Any) -> TransformersBase:
+    """Return the model that is being trained, with its one adapter, as chats use one.
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        super().__init__(model, tokenizer, _OneAdapter(), str(model.dtype).removeprefix("torch."))
-
-    def without_gradients(self) -> AbstractContextManager[None]:
-        """Return what the model is called in: what it keeps for the next step must not be made for inference alone."""
-        return torch.no_grad()  # type: ignore[no-any-return]
+    What it keeps for the next step must not be made for inference alone.
+    """
+    adapter = _OneAdapter()
+    dtype = str(model.dtype).removeprefix("torch.")
+    return TransformersBase(Model(model, adapter, without_gradients=torch.no_grad), tokenizer, adapter, dtype)
 
 
 class _OneAdapter:
     """The adapter that the model always has."""
+
+    def load(self, name: str, _path: str, _in_use: Collection[str]) -> str:
+        """It is there."""
+        return name
 
     def use(self, _rows: Sequence[str | None], *, once: bool = False) -> None:
         """Change nothing."""

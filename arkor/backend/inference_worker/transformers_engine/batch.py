@@ -8,30 +8,37 @@ does not matter. One that has to be repeatable is computed alone, its prompt in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import torch
 from transformers import DynamicCache
 
-from arkor.backend.inference_worker.base import Base
-from arkor.backend.inference_worker.caches import cache_of, joined, narrowed, pairs, repeated, widened
-from arkor.backend.inference_worker.last_prompt import LastPrompt
+from arkor.backend.inference_worker.base import Advance
 from arkor.backend.inference_worker.rows import Row
+from arkor.backend.inference_worker.transformers_engine.caches import (
+    cache_of,
+    joined,
+    narrowed,
+    pairs,
+    repeated,
+    widened,
+)
+from arkor.backend.inference_worker.transformers_engine.last_prompt import LastPrompt
+from arkor.backend.inference_worker.transformers_engine.model import Model
 
 # How many tokens of prompts are read between two tokens of the answers: a long prompt is read in pieces, so that the
 # other answers go on meanwhile, and a cancel is heard.
 PIECE_TOKENS = 256
 
 
-class Batch:
+class TransformersBatch:
     """The answers that one base model is making. Not thread-safe.
 
     Args:
-        base: the model.
+        model: the model.
     """
 
-    def __init__(self, base: Base) -> None:
-        self._base = base
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._forget()
 
     def _forget(self) -> None:
@@ -64,7 +71,7 @@ class Batch:
         self._forget()
         return rows
 
-    def turn(self, advance: Callable[[Row, torch.Tensor], None]) -> None:
+    def turn(self, advance: Advance) -> None:
         """Read a piece of the prompts that are unread, and make one token of each answer.
 
         Args:
@@ -81,23 +88,23 @@ class Batch:
         if not self.rows:
             self._last_prompt.forget()
 
-    def _read(self, advance: Callable[[Row, torch.Tensor], None], room: int) -> int:
+    def _read(self, advance: Advance, room: int) -> int:
         """Read on in the first prompt; return how many tokens that were."""
         rows = self._reading[0]
         row, cache = rows[0], self._read_cache or self._begun(rows[0])
         start = cache.get_seq_length()
         piece = row.prompt[start : start + (PIECE_TOKENS if row.alone else room)]
         if row.echo is not None and row.echo.needs_logits:
-            logits = self._base.forward_all(piece, cache, row.adapter, range(len(piece)))
+            logits = self._model.forward_all(piece, cache, row.adapter, range(len(piece)))
             row.echo.take(logits)
         else:
-            logits = self._base.forward([piece], cache, [row.adapter], once=True)
+            logits = self._model.forward([piece], cache, [row.adapter], once=True)
         self._read_cache = cache
         if start + len(piece) < len(row.prompt):
             return len(piece)
         self._reading.pop(0)
         self._read_cache = None
-        if self._base.is_joinable:
+        if self._model.is_joinable:
             self._last_prompt.keep(row.prompt, row.adapter, pairs(cache))
         for row in rows:
             advance(row, logits[-1])
@@ -108,7 +115,7 @@ class Batch:
         """Return the cache that a prompt is read into: with its beginning if the prompt before had the same one."""
         reads_all = row.alone or (row.echo is not None and row.echo.needs_logits)
         shared = None if reads_all else self._last_prompt.beginning(row.prompt, row.adapter)
-        return self._base.new_cache() if shared is None else cache_of(shared)
+        return self._model.new_cache() if shared is None else cache_of(shared)
 
     def _place(self, rows: Sequence[Row], cache: DynamicCache) -> None:
         """Let answers go on behind their prompt."""
@@ -117,10 +124,10 @@ class Batch:
         elif rows:
             self._alone += [(rows[0], cache), *((row, cache_of(pairs(cache))) for row in rows[1:])]
 
-    def _step(self, advance: Callable[[Row, torch.Tensor], None]) -> None:
+    def _step(self, advance: Advance) -> None:
         assert self._cache is not None  # there are rows
         width = self._cache.get_seq_length()
-        logits = self._base.forward(
+        logits = self._model.forward(
             [[row.last or 0] for row in self._rows],
             self._cache,
             [row.adapter for row in self._rows],
@@ -130,9 +137,9 @@ class Batch:
         for row, logits_V in zip(self._rows, logits, strict=True):  # noqa: N806
             advance(row, logits_V)
 
-    def _step_alone(self, row: Row, cache: DynamicCache, advance: Callable[[Row, torch.Tensor], None]) -> None:
+    def _step_alone(self, row: Row, cache: DynamicCache, advance: Advance) -> None:
         has_company = bool(self._rows) or len(self._alone) > 1
-        logits = self._base.forward([[row.last or 0]], cache, [row.adapter], once=has_company)
+        logits = self._model.forward([[row.last or 0]], cache, [row.adapter], once=has_company)
         advance(row, logits[0])
 
     def _join(self, rows: Sequence[Row], cache: DynamicCache) -> None:

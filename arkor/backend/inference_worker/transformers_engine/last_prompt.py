@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from arkor.backend.inference_worker.caches import Pairs
+from arkor.backend.inference_worker.transformers_engine.caches import Pairs
 
 SHORTEST = 16  # tokens; fewer are not worth a call of other shape
 

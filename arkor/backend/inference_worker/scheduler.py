@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import queue
 from collections import OrderedDict, deque
@@ -16,11 +15,13 @@ import torch
 
 from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference_worker.answering import make_choices, prompt_ids
-from arkor.backend.inference_worker.base import Base, LoadedBase, memory_bytes
-from arkor.backend.inference_worker.batch import Batch
+from arkor.backend.inference_worker.base import Base, Batch
 from arkor.backend.inference_worker.choices import Choices
+from arkor.backend.inference_worker.llama_engine.base import LlamaBase, file_memory_bytes
+from arkor.backend.inference_worker.llama_engine.library import LlamaError
 from arkor.backend.inference_worker.rows import Row, Say
 from arkor.backend.inference_worker.scoring import Scoring, fault
+from arkor.backend.inference_worker.transformers_engine.base import LoadedBase, memory_bytes
 from arkor.backend.models.hardware import available_bytes
 from arkor.backend.settings import GIB
 from arkor.serving.refusal import Refusal
@@ -33,6 +34,21 @@ MAX_BACKGROUND = 16  # answers at the same time that nobody waits for, beside th
 
 
 @attrs.frozen
+class Gguf:
+    """The files with which llama.cpp can answer a question.
+
+    Attributes:
+        model: the base model.
+        dtype: the number type of its weights.
+        adapter: the adapter; None if there is none.
+    """
+
+    model: str
+    dtype: str
+    adapter: str | None = None
+
+
+@attrs.frozen
 class Question:
     """A request that waits for its turn.
 
@@ -40,6 +56,7 @@ class Question:
         id: names it between server and process.
         base: the base model's path.
         adapter: the adapter's name and path, or None.
+        gguf: what llama.cpp answers it with; None if transformers does.
         request: what is asked; None if tokens are scored.
         template_options: what the chat template is given beside the conversation.
         escape_special_tokens: whether special tokens in messages stay text.
@@ -54,6 +71,7 @@ class Question:
     base: str
     adapter: tuple[str, str] | None
     request: ChatRequest | None
+    gguf: Gguf | None = None
     template_options: Mapping[str, Any] = attrs.field(factory=dict)
     escape_special_tokens: bool = False
     score: tuple[Sequence[int], int] | None = None
@@ -63,16 +81,16 @@ class Question:
     dtype: str | None = None
 
     @property
-    def lane(self) -> tuple[str, str | None]:
-        """The base model in its number type."""
-        return self.base, self.dtype
+    def lane(self) -> tuple[str, str | None, str | None]:
+        """The base model in its number type, and the file that llama.cpp loads of it."""
+        return self.base, self.dtype, None if self.gguf is None else self.gguf.model
 
 
 @attrs.define
 class _Lane:
     """A base model and the answers it is making."""
 
-    base: LoadedBase
+    base: Base
     batch: Batch
     ids: dict[Any, Choices | Scoring] = attrs.Factory(dict)
 
@@ -103,7 +121,7 @@ class _Lane:
         return next((item for item in self.ids.values() if isinstance(item, Scoring) and not item.done), None)
 
 
-class Engine:
+class Scheduler:
     """Answers questions. ``ask``, ``cancel``, ``set_threads`` and ``close`` are thread-safe; ``run`` is the one thread.
 
     Args:
@@ -116,7 +134,8 @@ class Engine:
         self._max_bases = max_bases
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Question] = deque()
-        self._lanes: OrderedDict[tuple[str, str | None], _Lane] = OrderedDict()  # least recently used first
+        self._lanes: OrderedDict[tuple[str, str | None, str | None], _Lane] = OrderedDict()  # least recently used first
+        self._unusable: set[str] = set()  # files that llama.cpp does not load
 
     def ask(self, question: Question) -> None:
         """Take a question in; its answer goes to ``say``."""
@@ -180,7 +199,20 @@ class Engine:
                 self._fail(question.id, Refusal(500, f"The model failed: {_first_line(exc)}"))
 
     def _begin(self, question: Question) -> bool:
-        """Begin to answer a question; return whether there was room."""
+        """Begin to answer a question; return whether there was room. What llama.cpp cannot load, transformers does."""
+        gguf = question.gguf
+        if gguf is None or not self._unusable.isdisjoint({gguf.model, gguf.adapter}):
+            return self._begin_with(attrs.evolve(question, gguf=None))
+        try:
+            return self._begin_with(question)
+        except LlamaError as exc:
+            is_loaded = question.lane in self._lanes
+            self._unusable.add(gguf.adapter if is_loaded and gguf.adapter is not None else gguf.model)
+            log.warning("%s is answered by transformers: %s", question.base, exc)
+            return self._begin_with(attrs.evolve(question, gguf=None))
+
+    def _begin_with(self, question: Question) -> bool:
+        """Begin to answer a question with the engine that it names; return whether there was room."""
         lane = self._lane(question)
         if lane is None:
             return False
@@ -193,19 +225,38 @@ class Engine:
             return True
         if not lane.has_room(question.request.n, background=question.is_background):
             return False
-        lane.ids[question.id] = self._choices(question, question.request, lane)
-        lane.fill()
+        self._begin_choices(question, question.request, lane)
         return True
+
+    def _begin_choices(self, question: Question, request: ChatRequest, lane: _Lane) -> None:
+        prompt = _prompt(question, request, lane.base)
+        lane.base.check_length(len(prompt), request.max_tokens)
+        say, adapter = partial(self._say, id=question.id), self._adapter(question, lane)
+        choices = make_choices(say, request, prompt, lane.base, adapter, is_background=question.is_background)
+        lane.ids[question.id] = choices
+        try:
+            lane.fill()
+        except Refusal:
+            del lane.ids[question.id]
+            raise
+        say(accepted={"promptTokens": len(prompt), **lane.base.computed_by})
 
     def _lane(self, question: Question) -> _Lane | None:
         """Return a base model's lane, loaded where it was not; None while all places are in use."""
         if question.lane not in self._lanes:
-            if not self._make_room(memory_bytes(*question.lane)):
+            if not self._make_room(_needed_bytes(question)):
                 return None
-            base = _load(*question.lane)
-            self._lanes[question.lane] = _Lane(base, Batch(base))
+            base = _load(question)
+            self._lanes[question.lane] = _Lane(base, base.new_batch())
         self._lanes.move_to_end(question.lane)
+        self._drop_replaced(question)
         return self._lanes[question.lane]
+
+    def _drop_replaced(self, question: Question) -> None:
+        """Let go of what answered until llama.cpp could."""
+        replaced = (question.base, None, None)
+        if question.gguf is not None and replaced in self._lanes and not self._lanes[replaced].ids:
+            self._lanes.pop(replaced).base.close()
 
     def _scoring(self, question: Question, ids: Sequence[int], start: int, lane: _Lane) -> Scoring:
         problem = fault(ids, start, lane.base.context)
@@ -217,7 +268,10 @@ class Engine:
     def _adapter(self, question: Question, lane: _Lane) -> str | None:
         if question.adapter is None:
             return None
-        return lane.base.adapters.load(*question.adapter, lane.adapters)
+        name, path = question.adapter
+        if question.gguf is not None and question.gguf.adapter is not None:
+            path = question.gguf.adapter
+        return lane.base.adapters.load(name, path, lane.adapters)
 
     def _make_room(self, needed_bytes: int) -> bool:
         """Let go of base models that nobody is using; return whether another one may be loaded now.
@@ -227,8 +281,7 @@ class Engine:
         """
         idle = [name for name, lane in self._lanes.items() if not lane.ids]
         while idle and (len(self._lanes) >= self._max_bases or needed_bytes > available_bytes()):
-            del self._lanes[idle.pop(0)]
-            gc.collect()  # the layers and their hooks refer to each other
+            self._lanes.pop(idle.pop(0)).base.close()
         if needed_bytes > available_bytes():
             raise Refusal(
                 503,
@@ -236,14 +289,6 @@ class Engine:
                 f"{available_bytes() / GIB:.1f} GiB are available.",
             )
         return len(self._lanes) < self._max_bases
-
-    def _choices(self, question: Question, request: ChatRequest, lane: _Lane) -> Choices:
-        prompt = _prompt(question, request, lane.base)
-        lane.base.check_length(len(prompt), request.max_tokens)
-        say, adapter = partial(self._say, id=question.id), self._adapter(question, lane)
-        choices = make_choices(say, request, prompt, lane.base, adapter, is_background=question.is_background)
-        say(accepted={"promptTokens": len(prompt)})
-        return choices
 
     def _turn(self, lane: _Lane) -> None:
         try:
@@ -273,12 +318,26 @@ class Engine:
         self._say(id=question_id, error={"status": exc.status, "message": exc.error})
 
 
-def _load(path: str, dtype: str | None) -> LoadedBase:
+def _load(question: Question) -> Base:
+    """Load a base model with the engine that a question names.
+
+    Raises:
+        LlamaError: llama.cpp cannot load it.
+        Refusal: 500, transformers cannot load it.
+    """
     try:
-        return LoadedBase(path, dtype)
+        if question.gguf is not None:
+            return LlamaBase(question.base, question.gguf.model, question.gguf.dtype)
+        return LoadedBase(question.base, question.dtype)
     except (OSError, ValueError) as exc:
         log.exception("A model cannot be loaded")
-        raise Refusal(500, f"The model {path} cannot be loaded: {_first_line(exc)}") from exc
+        raise Refusal(500, f"The model {question.base} cannot be loaded: {_first_line(exc)}") from exc
+
+
+def _needed_bytes(question: Question) -> int:
+    if question.gguf is not None:
+        return file_memory_bytes(question.gguf.model)
+    return memory_bytes(question.base, question.dtype)
 
 
 def _prompt(question: Question, request: ChatRequest, base: Base) -> list[int]:

@@ -1,4 +1,4 @@
-"""The engine with a real model of bytes: log-probabilities, several answers to a question, and its prompt before it."""
+"""The scheduler with a real model of bytes: log-probabilities, several answers to a question, the prompt before it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 
 from arkor.backend.inference.request import ChatRequest, read_completion, read_request
 from arkor.backend.inference_worker.answering import choice_seed
-from arkor.backend.inference_worker.base import Base
 from arkor.backend.inference_worker.choices import Choices
-from arkor.backend.inference_worker.engine import Engine, Question
 from arkor.backend.inference_worker.rows import Row
+from arkor.backend.inference_worker.scheduler import Question, Scheduler
+from arkor.backend.inference_worker.transformers_engine.model import Model
 from tests.support.byte_model import CONTEXT, VOCABULARY, write_byte_model
 
 pytestmark = [
@@ -51,7 +51,7 @@ def chat(text: str, **fields: Any) -> ChatRequest:
 
 @attrs.define
 class Answers:
-    """What an engine said, and what an order was given at."""
+    """What a scheduler said, and what an order was given at."""
 
     lines: list[Line] = attrs.Factory(list)
 
@@ -77,23 +77,23 @@ def asked(
     model: Path,
     *requests: ChatRequest,
     dtype: str | None = "float32",
-    on: Callable[[Engine, Line], None] = lambda engine, line: None,
+    on: Callable[[Scheduler, Line], None] = lambda scheduler, line: None,
     ends: int | None = None,
 ) -> Answers:
-    """Ask an engine of one's own questions, with their places as ids, until so many have ended; all of them usually."""
+    """Ask a scheduler of one's own questions, with their places as ids, until so many have ended; usually all."""
     answers, left = Answers(), [len(requests) if ends is None else ends]
 
     def say(**line: Any) -> None:
         answers.lines.append(line)
-        on(engine, line)
+        on(scheduler, line)
         left[0] -= "done" in line or "error" in line
         if not left[0]:
-            engine.close()
+            scheduler.close()
 
-    engine = Engine(say)
+    scheduler = Scheduler(say)
     for number, request in enumerate(requests):
-        engine.ask(Question(number, str(model), None, request, dtype=dtype))
-    engine.run()
+        scheduler.ask(Question(number, str(model), None, request, dtype=dtype))
+    scheduler.run()
     return answers
 
 
@@ -171,13 +171,13 @@ def test_choices_of_a_question_end_together(model: Path) -> None:
 def test_a_prompt_of_several_answers_is_read_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model sees each of its tokens once, in one row, and then the answers beside each other."""
     shapes: list[tuple[int, int]] = []
-    forward = Base.forward
+    forward = Model.forward
 
-    def counted(self: Base, ids: Sequence[Sequence[int]], *args: Any, **how: Any) -> Any:
+    def counted(self: Model, ids: Sequence[Sequence[int]], *args: Any, **how: Any) -> Any:
         shapes.append((len(ids), len(ids[0])))
         return forward(self, ids, *args, **how)
 
-    monkeypatch.setattr(Base, "forward", counted)
+    monkeypatch.setattr(Model, "forward", counted)
     asked(model, complete("tell me a story", n=4, **SOME))
     assert shapes == [(1, 15), *[(4, 1)] * 19]
 
@@ -185,14 +185,14 @@ def test_a_prompt_of_several_answers_is_read_once(model: Path, monkeypatch: pyte
 def read_tokens(monkeypatch: pytest.MonkeyPatch, model: Path, *requests: ChatRequest, **how: Any) -> list[int]:
     """Return how many tokens of prompts each call read that read more than one."""
     lengths: list[int] = []
-    forward = Base.forward
+    forward = Model.forward
 
-    def counted(self: Base, ids: Sequence[Sequence[int]], *args: Any, **options: Any) -> Any:
+    def counted(self: Model, ids: Sequence[Sequence[int]], *args: Any, **options: Any) -> Any:
         lengths.append(len(ids[0]))
         return forward(self, ids, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Base, "forward", counted)
+        patch.setattr(Model, "forward", counted)
         asked(model, *requests, **how)
     return [length for length in lengths if length > 1]
 
@@ -230,9 +230,9 @@ def test_a_prompt_is_read_as_a_whole_if_it_shares_nothing_or_has_a_seed(
 def test_a_prompt_is_forgotten_with_the_last_answer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So the same question gets the same answer if nothing else is asked, and an idle model takes no memory."""
 
-    def again(engine: Engine, line: Line) -> None:
+    def again(scheduler: Scheduler, line: Line) -> None:
         if line["id"] == 0 and "done" in line:
-            engine.ask(Question(1, str(model), None, complete(f"{RULES}one", **SOME), dtype="float32"))
+            scheduler.ask(Question(1, str(model), None, complete(f"{RULES}one", **SOME), dtype="float32"))
 
     first = complete(f"{RULES}one", **SOME)
     assert read_tokens(monkeypatch, model, first, on=again, ends=2) == [len(RULES) + 3] * 2
@@ -298,9 +298,9 @@ def test_choices_of_a_model_that_makes_one_answer_at_a_time_come_one_after_the_o
 def test_a_cancel_ends_all_choices(request: pytest.FixtureRequest, fixture: str) -> None:
     """Nothing more is said of any; the next question is answered."""
 
-    def cancel(engine: Engine, line: Line) -> None:
+    def cancel(scheduler: Scheduler, line: Line) -> None:
         if line["id"] == 0 and "delta" in line:
-            engine.cancel(0)
+            scheduler.cancel(0)
 
     requests = [complete("a", n=8, **SOME), complete("b", **SOME)]
     answers = asked(request.getfixturevalue(fixture), *requests, on=cancel, ends=1)
@@ -346,7 +346,7 @@ def test_a_prompt_is_told_the_same_in_pieces(model: Path, monkeypatch: pytest.Mo
     """And beside another answer."""
     request = complete("one two three four", echo=True, logprobs=3, **SOME)
     whole = asked(model, request)
-    monkeypatch.setattr("arkor.backend.inference_worker.batch.PIECE_TOKENS", 5)
+    monkeypatch.setattr("arkor.backend.inference_worker.transformers_engine.batch.PIECE_TOKENS", 5)
     pieces = asked(model, complete("other", **SOME), request)
     assert pieces.text(1) == whole.text(0) == f"one two three four{whole.text(0)[18:]}"
     assert pieces.logprobs(1)[1:] == pytest.approx(whole.logprobs(0)[1:], abs=1e-3)
@@ -370,19 +370,19 @@ def test_seeds_of_choices_are_seeds() -> None:
 
 
 def test_a_question_right_behind_a_cancel_is_answered(model: Path) -> None:
-    """It was lost: a cancel, and each round of the engine, makes another list of the questions that wait."""
+    """It was lost: a cancel, and each round of the scheduler, makes another list of the questions that wait."""
     request, answers = complete("Once ", **SOME), Answers()
 
     def say(**line: Any) -> None:
         answers.lines.append(line)
         if "done" in line:
-            engine.close()
+            scheduler.close()
 
-    engine = Engine(say)
-    engine.cancel(0)
-    engine.ask(Question(1, str(model), None, request, dtype="float32"))
-    given_up = threading.Timer(30, engine.close)
+    scheduler = Scheduler(say)
+    scheduler.cancel(0)
+    scheduler.ask(Question(1, str(model), None, request, dtype="float32"))
+    given_up = threading.Timer(30, scheduler.close)
     given_up.start()
-    engine.run()
+    scheduler.run()
     given_up.cancel()
     assert [line for line in answers.lines if "done" in line]
