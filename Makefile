@@ -46,7 +46,7 @@ endif
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,studio,gguf,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,studio,dev]'
 	touch $@
 
 clean:

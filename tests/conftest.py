@@ -24,6 +24,7 @@ from tests.support.eventually import eventually
 
 ROOT = Path(__file__).parents[1]
 MODEL = "smollm2-135m"
+_ENGINE = "ARKOR_CHAT_ENGINE"
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 
@@ -33,8 +34,13 @@ settings.load_profile("arkor")
 
 
 def pytest_configure() -> None:
-    """Let the processes that tests start compile arkor once, not each on its own, whatever the environment says."""
+    """Let the processes that tests start compile arkor once, not each on its own, whatever the environment says.
+
+    Chats are answered by transformers, unless the environment says otherwise: by llama.cpp each test's backend would
+    convert its models first. The tests of chats run a second time with ``ARKOR_CHAT_ENGINE=llama.cpp``.
+    """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.setdefault(_ENGINE, "transformers")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -50,7 +56,7 @@ def _own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     for folder in ("home", "my-project"):
         (root / folder).mkdir()
     for name in list(os.environ):
-        if name.startswith("ARKOR_") or name.lower() in _PROXY_VARIABLES or name == "NETRC":
+        if (name.startswith("ARKOR_") and name != _ENGINE) or name.lower() in _PROXY_VARIABLES or name == "NETRC":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(root / "home"))
     monkeypatch.chdir(root / "my-project")

@@ -8,12 +8,15 @@ from arkor.backend.activity import Activity
 from arkor.backend.evaluations.service import EvaluationService
 from arkor.backend.event_streams import EventStreams
 from arkor.backend.exports.service import ExportService
+from arkor.backend.gguf.conversions import Conversions
 from arkor.backend.imports.service import Importer
+from arkor.backend.inference.engines import Engines
 from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Targets
 from arkor.backend.jobs.creating import Creator
 from arkor.backend.jobs.deletion import Deleter
 from arkor.backend.jobs.scheduler import Scheduler
+from arkor.backend.models.catalogue import models_dir
 from arkor.backend.models.pulls import Pulls
 from arkor.backend.previews import Previews
 from arkor.backend.processes.child_engine import ProcessEngine
@@ -81,7 +84,9 @@ class Backend:
         self.pulls = Pulls(settings.models_module)
         self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
         self.readiness = Readiness(settings.data, self.store, self.scheduler)
-        self.inference = Inference(settings, self.scheduler.is_training, self.scheduler.kept_threads)
+        self.conversions = Conversions(models_dir() / ".gguf", settings.tools_folder)
+        self.engines = Engines(settings, self.conversions)
+        self.inference = Inference(settings, self.engines, self.scheduler.is_training, self.scheduler.kept_threads)
         self.targets = Targets(settings, self.store)
         self.creator = Creator(settings, self.store, self.scheduler.held_bytes)
         self.deleter = Deleter(settings, self.store, self.targets)
@@ -120,6 +125,7 @@ class Backend:
         self.importer.close()
         for work in (self.evaluations, self.exports):
             work.stop()  # before the chats: their end is no failure of an evaluation
+        self.conversions.close()
         self.inference.close()
         self.scheduler.stop()
 

@@ -12,6 +12,7 @@ import click
 
 from arkor.backend.settings import Settings
 from arkor.errors import LocalBackendError
+from arkor.protocol.engines import ENGINES, LLAMA_CPP_DTYPES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +61,18 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     "checks_served",
     default=None,
     help="Check after a job with held-out rows that chats get the adapter that was trained (the default), or not.",
+)
+@click.option(
+    "--chat-engine",
+    type=click.Choice(ENGINES),
+    envvar="ARKOR_CHAT_ENGINE",
+    help="What computes the answers to chats; auto (the default) takes llama.cpp on a machine without a GPU.",
+)
+@click.option(
+    "--chat-dtype",
+    type=click.Choice(LLAMA_CPP_DTYPES),
+    envvar="ARKOR_CHAT_DTYPE",
+    help="The number type in which llama.cpp computes (default bf16).",
 )
 @click.option("--worker", "worker_module", hidden=True)
 @click.option("--models", "models_module", hidden=True)

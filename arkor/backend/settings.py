@@ -6,6 +6,8 @@ from pathlib import Path
 
 import attrs
 
+from arkor.protocol.engines import AUTO, LLAMA_CPP_DTYPES
+
 GIB = 1024**3
 
 
@@ -30,6 +32,8 @@ class Settings:
         models_module: what ``python -m`` runs to pull a model.
         stream_cap: event streams open at the same time, at least 1; beyond it a 503.
         chat_module: what ``python -m`` runs to answer chats.
+        chat_engine: who computes the answers to chats, one of ``engines.ENGINES``.
+        chat_dtype: the number type in which llama.cpp does, one of ``engines.LLAMA_CPP_DTYPES``.
         chat_cap: chats answered at the same time, at least 1; beyond it a 503.
         chat_idle_s: seconds without a chat after which its process is let go, with the models in it.
         preview_module: what ``python -m`` runs to show rows as a model sees them.
@@ -69,6 +73,8 @@ class Settings:
     models_module: str = "arkor.backend.models"
     stream_cap: int = 1000
     chat_module: str = "arkor.backend.inference_worker"
+    chat_engine: str = AUTO
+    chat_dtype: str = LLAMA_CPP_DTYPES[0]
     chat_cap: int = 32
     chat_idle_s: float = 300.0
     preview_module: str = "arkor.backend.training_worker.preview"

@@ -1,10 +1,12 @@
-"""The programs that compute answers.
+"""The programs that compute answers, and the number types in which llama.cpp does.
 
 Protocol: docs/protocol.md, "Inference".
 """
 
 from __future__ import annotations
 
+AUTO = "auto"
 TRANSFORMERS = "transformers"
 LLAMA_CPP = "llama.cpp"
-ENGINES = (TRANSFORMERS, LLAMA_CPP)
+ENGINES = (AUTO, LLAMA_CPP, TRANSFORMERS)
+LLAMA_CPP_DTYPES = ("bf16", "q8_0")

@@ -114,9 +114,9 @@ def test_another_base_or_template_fails_the_check(
     backend: BackendProcess, trained: TrainingResult, tmp_path: Path
 ) -> None:
     """With what differs."""
-    from arkor.backend.export_worker import converter
     from arkor.backend.export_worker.check import check
     from arkor.backend.export_worker.making import gguf_file, make
+    from arkor.backend.gguf import scripts
     from arkor.backend.task_worker.server_line import ServerLine
 
     task = export_task(backend, trained, tmp_path, to="gguf")
@@ -129,12 +129,12 @@ def test_another_base_or_template_fails_the_check(
         weights = load_file(other / "model.safetensors")
         weights["lm_head.weight"] = weights["lm_head.weight"].flip(0).contiguous()
         save_file(weights, other / "model.safetensors", {"format": "pt"})
-        converter.convert(task.tools_folder, other, gguf_file(task), "bf16", "other")
+        scripts.convert(task.tools_folder, other, gguf_file(task), "bf16", "other")
         with pytest.raises(ArkorError, match="is not the model that chats get"):
             check(task, line)
         template = other / "chat_template.jinja"
         template.write_text(template.read_text().replace("<|im_start|>", "<|im_start|>say "))
-        converter.convert(task.tools_folder, other, gguf_file(task), "bf16", "other")
+        scripts.convert(task.tools_folder, other, gguf_file(task), "bf16", "other")
         with pytest.raises(ArkorError, match="is another prompt to the export than to a chat"):
             check(task, line)
 

@@ -32,6 +32,7 @@ FLOORS = (
 BACKEND_FLOORS = (
     ("backend.addresses", "backend.settings", "backend.whole_numbers"),
     ("backend.models", "backend.processes", "backend.store"),
+    ("backend.gguf",),
     ("backend.inference", "backend.training_worker.rows"),
     ("backend.training_worker.examples", "backend.training_worker.limits"),
     (
@@ -50,7 +51,7 @@ CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tena
 HEAVY = frozenset(
     {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate"}
 )
-HEAVY_ROOMS = (*WORKERS, "arkor.backend.models")
+HEAVY_ROOMS = (*WORKERS, "arkor.backend.models", "arkor.backend.gguf")
 OPTIONAL = {  # modules of the core that need a package of an extra, and say so where it is missing
     "arkor.evaluation.overlap": frozenset({"rouge_score", "sacrebleu"}),
     "arkor.client.hub": frozenset({"huggingface_hub"}),

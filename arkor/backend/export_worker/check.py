@@ -19,10 +19,10 @@ from typing import Any
 import attrs
 from transformers import AutoTokenizer
 
-from arkor.backend.export_worker.converter import INSTALL
 from arkor.backend.export_worker.making import base_gguf, gguf_file, stops_of
 from arkor.backend.export_worker.peer import TOP
 from arkor.backend.exports.task import MODEL, Task
+from arkor.backend.gguf.package import INSTALL
 from arkor.backend.inference.prompts import Prompts, ToolStyle
 from arkor.backend.task_worker.rows import job_rows
 from arkor.backend.task_worker.server_line import ServerLine

@@ -12,9 +12,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from arkor.backend.export_worker import converter, quantizer, vllm
+from arkor.backend.export_worker import quantizer, vllm
 from arkor.backend.export_worker.modelfile import find_form, modelfile
 from arkor.backend.exports.task import Task
+from arkor.backend.gguf import children, scripts
 from arkor.backend.inference.prompts import Prompts
 from arkor.backend.models.hardware import available_bytes
 from arkor.backend.models.weights import count_parameters
@@ -65,7 +66,7 @@ def base_gguf(task: Task) -> Path:
     """Return the base model as a GGUF file, beside which llama.cpp loads an adapter alone; made if it is missing."""
     file = task.parts / "base.gguf"
     if not file.exists():
-        converter.convert(task.tools_folder, task.model_path, file, "bf16", "base")
+        scripts.convert(task.tools_folder, task.model_path, file, "bf16", "base")
     return file
 
 
@@ -73,21 +74,23 @@ def _make_gguf(task: Task, tokenizer: Any) -> None:
     """Make a GGUF file of the merged model, or of the adapter alone; and for Ollama its Modelfile."""
     options, file, merged = task.options, gguf_file(task), task.parts / "merged"
     if options.adapter_only:
-        arguments = [task.model_path, str(task.adapter_path), str(file)]
-        converter.run(task.tools_folder, "arkor.backend.export_worker.lora_converter", arguments, task.parts)
+        tensors = task.parts / "tensors.json"
+        scripts.run(task.tools_folder, "arkor.backend.gguf.tensor_map", [task.model_path, str(tensors)], task.parts)
+        arguments = [str(tensors), str(task.adapter_path), str(file)]
+        children.run("arkor.backend.gguf.adapter", arguments, task.parts)
         return
     quantization = options.quantization or _QUANTIZATION
     quantizer.check_there(quantization)
     if options.to == OLLAMA:  # before the work of minutes
         (task.made / "Modelfile").write_text(_modelfile(task, tokenizer), encoding="utf-8")
-    converter.fetched(task.tools_folder)
+    scripts.fetched(task.tools_folder)
     _merge(task, tokenizer, merged, "float16" if quantization == "f16" else "bfloat16")
     tokenizer.save_pretrained(merged)
     if quantization in quantizer.BY_THE_SCRIPTS:
-        converter.convert(task.tools_folder, merged, file, quantization, task.job_name)
+        scripts.convert(task.tools_folder, merged, file, quantization, task.job_name)
     else:
         whole = task.parts / "whole.gguf"
-        converter.convert(task.tools_folder, merged, whole, "bf16", task.job_name)
+        scripts.convert(task.tools_folder, merged, whole, "bf16", task.job_name)
         quantizer.quantize(whole, file, quantization)
     shutil.rmtree(merged)
 

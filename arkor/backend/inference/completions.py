@@ -5,7 +5,6 @@ Protocol: docs/protocol.md, "Inference".
 
 from __future__ import annotations
 
-import itertools
 import json
 import secrets
 import time
@@ -70,16 +69,18 @@ class Completion:
             Refusal: it failed.
         """
         gathered, usage = [_Gathered() for _ in range(self.n)], None
+        head = self._head(self._whole_kind, {})
         for event in events:
             if event is None:
                 continue
             check(event)
+            head = self._head(self._whole_kind, event) if "accepted" in event else head
             gathered[event.get("index", 0)].take(event)
             usage = event["done"]["usage"] if "done" in event else usage
         if usage is None:
             raise Refusal(499, "The client has left.")
         choices = [self._whole_choice(index, choice) for index, choice in enumerate(gathered)]
-        return {**self._head(self._whole_kind), "choices": choices, "usage": usage}
+        return {**head, "choices": choices, "usage": usage}
 
     def stream(self, events: Iterable[Event | None], *, with_usage: bool = True) -> Iterator[str]:
         """Yield the frames of an answer that is sent as it is made.
@@ -88,18 +89,24 @@ class Completion:
             events: None where there was nothing for a while.
             with_usage: whether the token counts are told, in a chunk without a choice before the end.
         """
-        for event in itertools.chain(self._openings(), events):
+        head: dict[str, Any] | None = None
+        for event in events:
             if event is None:
                 yield KEEP_ALIVE
-            elif "error" in event:
+                continue
+            if "error" in event:
                 yield _frame({"error": {"message": event["error"]["message"]}})
                 return
-            elif "accepted" not in event:
-                yield self._chunk(event)
-                if "done" in event:
-                    if with_usage:
-                        yield _frame({**self._head(self._chunk_kind), "choices": [], "usage": event["done"]["usage"]})
-                    yield DONE
+            if head is None:
+                head = self._head(self._chunk_kind, event)
+                for opening in self._openings():
+                    yield self._chunk(head, opening)
+            if "accepted" not in event:
+                yield self._chunk(head, event)
+            if "done" in event:
+                if with_usage:
+                    yield _frame({**head, "choices": [], "usage": event["done"]["usage"]})
+                yield DONE
 
     def _openings(self) -> list[Event]:
         """Return what is said before anything is made."""
@@ -132,13 +139,16 @@ class Completion:
         logprobs = self._logprobs(choice.tokens) if self.has_logprobs else None
         return _choice(index, self._said(choice), logprobs, choice.finish_reason)
 
-    def _chunk(self, event: Event) -> str:
+    def _chunk(self, head: Mapping[str, Any], event: Event) -> str:
         logprobs = self._logprobs(event["logprobs"]) if "logprobs" in event else None
         choice = _choice(event.get("index", 0), self._piece(event), logprobs, _finish_reason(event))
-        return _frame({**self._head(self._chunk_kind), "choices": [choice]})
+        return _frame({**head, "choices": [choice]})
 
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+    def _head(self, kind: str, first: Event) -> dict[str, Any]:
+        """Return what all parts have in common; the first event says who answers."""
+        fingerprint = made_by(first)
+        made = {"system_fingerprint": fingerprint} if fingerprint else {}
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **made}
 
 
 @attrs.frozen
@@ -191,3 +201,9 @@ def check(event: Event) -> None:
     """
     if "error" in event:
         raise Refusal(event["error"]["status"], event["error"]["message"])
+
+
+def made_by(event: Event) -> str | None:
+    """Return who answers and in which number type, such as ``llama.cpp-bf16``; None where an event does not say it."""
+    accepted = event.get("accepted", {})
+    return f"{accepted['engine']}-{accepted['dtype']}" if "engine" in accepted else None

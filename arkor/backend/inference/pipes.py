@@ -2,7 +2,7 @@
 
 From the server::
 
-    {"id", "base", "adapter": {"name", "path"} | null, "request": {…},
+    {"id", "base", "adapter": {"name", "path"} | null, "gguf": {"model", "dtype", "adapter"} | null, "request": {…},
      "templateOptions": {…}, "escapeSpecialTokens": true | false}   answer this
     {"id", "base", …, "request": {…}, "renders": true}              tell its prompt, and answer nothing
     {"id", "base", …, "score": {"ids", "start", "top"}}             tell how likely the ids from start on are
@@ -10,20 +10,22 @@ From the server::
     {"threads": n}                                                  compute with so many threads
 
 Each question also has ``isBackground``, whether all others come first, and ``dtype``, the number type of
-the model, or null for the one that it answers best in.
+the model, or null for the one that it answers best in. ``gguf`` are the files with which llama.cpp answers, with
+``adapter`` if there is one; null if transformers answers. ``engine`` and ``dtype`` tell who answers, and in which
+number type.
 
 To the server, about the answer with that id; ``index`` is 0, or of several answers to the question which one::
 
-    {"id", "accepted": {"promptTokens"}}     it will be answered: nothing in it was refused
+    {"id", "accepted": {"promptTokens", "engine", "dtype"}}  it will be answered: nothing in it was refused
     {"id", "index", "reasoning": "text"}     more of its reasoning
     {"id", "index", "delta": "text"}         more of its text; with "logprobs": [TOKEN, …] where they are wanted
     {"id", "index", "toolCalls": [{…}]}      the functions it calls, in chat completions form
     {"id", "index", "ended": {"finishReason"}}  the end of one of several answers, while others go on
     {"id", "index", "done": {"finishReason", "usage"}}  the end of the last one; token counts of all of them
     {"id", "rendered": {"ids"}}              its end: the prompt's tokens
-    {"id", "scored": {"logprob", "tokens", "dtype"}}  its end: the sum of the natural logarithms, how many tokens these
-                                             are, and the number type of the model; with the ``top`` tokens in each
-                                             place, "likeliest": [[[id, logprob], …], …], where they are wanted
+    {"id", "scored": {"logprob", "tokens", "engine", "dtype"}}  its end: the sum of the natural logarithms, and how many
+                                             tokens these are; with the ``top`` tokens in each place, "likeliest":
+                                             [[[id, logprob], …], …], where they are wanted
     {"id", "error": {"status", "message"}}   its end, or why it cannot be answered
 
 A TOKEN is ``{"bytes", "logprob", "top": [{"bytes", "logprob"}], "offset"}``: the bytes of its text, the natural

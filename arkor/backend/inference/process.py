@@ -7,12 +7,14 @@ import itertools
 import json
 import logging
 import queue
+import signal
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from arkor.backend.inference.engines import Engines
 from arkor.backend.processes.exit_reasons import describe_chat_exit
 from arkor.system.files import read_end, rotate_log
 from arkor.system.processes import end, module_command
@@ -20,6 +22,7 @@ from arkor.text import last_lines
 
 log = logging.getLogger("arkor.backend")
 
+_FAULTS = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV})
 LAST = frozenset({"done", "error", "rendered", "scored"})
 _LEAVE_S = 2.0
 
@@ -34,11 +37,16 @@ class Answer:
     Args:
         process: who answers.
         number: the question's id.
+        files: those with which llama.cpp answers; None if transformers does.
+
+    Attributes:
+        files: those with which llama.cpp answers; None if transformers does.
     """
 
-    def __init__(self, process: ChatProcess, number: int) -> None:
+    def __init__(self, process: ChatProcess, number: int, files: Mapping[str, Any] | None) -> None:
         self._process = process
         self._number = number
+        self.files = files
         self._events: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
 
     def put(self, event: Mapping[str, Any]) -> None:
@@ -67,13 +75,15 @@ class ChatProcess:
     Args:
         module: the process's module.
         log_path: where its output goes; what an earlier process left is overwritten.
+        engines: told which models have answered, and which were answering when the process failed.
 
     Raises:
         OSError: it cannot be started.
     """
 
-    def __init__(self, module: str, log_path: Path) -> None:
+    def __init__(self, module: str, log_path: Path, engines: Engines) -> None:
         self._log_path = log_path
+        self._engines = engines
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # of its own: a pipe may be full for a while
         self._numbers = itertools.count(1)
@@ -107,7 +117,7 @@ class ChatProcess:
             if self._gone:
                 raise ProcessGone
             number = next(self._numbers)
-            answer = self._answers[number] = Answer(self, number)
+            answer = self._answers[number] = Answer(self, number, question.get("gguf"))
         rotate_log(self._log_path)
         self.tell({"id": number, **question})
         return answer
@@ -144,6 +154,8 @@ class ChatProcess:
                     is_last = not LAST.isdisjoint(said)
                     answer = self._answers.pop(said["id"], None) if is_last else self._answers.get(said["id"])
                 if answer is not None:
+                    if answer.files is not None and is_last and "error" not in said:
+                        self._engines.answered(answer.files)
                     answer.put(said)
         self._end(self._process.wait())
 
@@ -156,5 +168,12 @@ class ChatProcess:
         message = describe_chat_exit(code, last_lines(read_end(self._log_path)))
         if self._closing:
             message = "The backend is stopping; ask again when it is back."
+        for files in _distinct(answer.files for answer in waiting) if -code in _FAULTS else ():
+            self._engines.crashed(files)
         for answer in waiting:
             answer.put({"error": {"status": 503, "message": message}})
+
+
+def _distinct(found: Iterable[Mapping[str, Any] | None]) -> list[Mapping[str, Any]]:
+    """Return the files of each model once."""
+    return list({files["model"]: files for files in found if files is not None}.values())

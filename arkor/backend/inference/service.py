@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from arkor.backend.inference.engines import Engines
 from arkor.backend.inference.process import Answer, ChatProcess, ProcessGone
 from arkor.backend.inference.request import ChatRequest
 from arkor.backend.inference.targets import Target
@@ -23,12 +24,20 @@ class Inference:
 
     Args:
         settings: what it was told.
+        engines: chooses who answers.
         is_training: says whether any job trains now.
         kept_threads: says on how many threads the jobs compute that give no cores away.
     """
 
-    def __init__(self, settings: Settings, is_training: Callable[[], bool], kept_threads: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engines: Engines,
+        is_training: Callable[[], bool],
+        kept_threads: Callable[[], int],
+    ) -> None:
         self._settings = settings
+        self._engines = engines
         self._is_training = is_training
         self._kept_threads = kept_threads
         self._lock = threading.Lock()
@@ -89,7 +98,9 @@ class Inference:
     def _open_for(self, asked: Mapping[str, Any], target: Target, *, is_background: bool) -> Iterator[Answer]:
         self._enter(is_background)
         try:
-            answer = self._ask({**target.to_line(), "isBackground": is_background, "dtype": None, **asked})
+            files = None if asked.get("dtype") else self._engines.files(target, is_background=is_background)
+            question = {**target.to_line(), "gguf": files, "isBackground": is_background, "dtype": None, **asked}
+            answer = self._ask(question)
             try:
                 yield answer
             finally:
@@ -177,6 +188,6 @@ class Inference:
             if self._closed:
                 raise Refusal(503, "The backend is stopping.", headers={"Retry-After": "5"})
             if self._process is None:
-                self._process = ChatProcess(self._settings.chat_module, self._settings.data / "chat.log")
+                self._process = ChatProcess(self._settings.chat_module, self._settings.data / "chat.log", self._engines)
                 self._told_threads = None
             return self._process

@@ -48,5 +48,6 @@ def readyz() -> dict[str, Any]:
 
 @blueprint.get("/v1/capabilities")
 def capabilities() -> dict[str, Any]:
-    """Name the features beyond what every backend has."""
-    return {"backend": NAME, "version": __version__, "features": list(FEATURES)}
+    """Name the features beyond what every backend has, and who answers chats."""
+    chat = backend().engines.describe()
+    return {"backend": NAME, "version": __version__, "features": list(FEATURES), "chat": chat}

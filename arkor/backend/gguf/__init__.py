@@ -1,0 +1,1 @@
+"""Models and adapters as GGUF files, the format of llama.cpp: for exports, and for chats that llama.cpp answers."""
