@@ -29,6 +29,8 @@ class Findings:
         created_at: when it was asked for, ISO 8601, UTC.
         model: the base model.
         max_tokens: longest answer in tokens.
+        answered_by: the programs that computed the answers, each with its number type, such as ``llama.cpp-bf16``;
+            empty where the backend does not say it.
         candidates: who answered; the one that the others are compared with first.
         against: the name of that one.
         rows: the rows; None if none were asked.
@@ -45,6 +47,7 @@ class Findings:
     created_at: str = ""
     model: str = ""
     max_tokens: int | None = None
+    answered_by: Sequence[str] = attrs.field(factory=list)
     candidates: Sequence[str] = ()
     against: str = ""
     rows: RowsAsked | None = None
@@ -59,6 +62,8 @@ class Findings:
     def from_wire(cls, body: Mapping[str, Any]) -> Self:
         """Read a report; what this version does not know is passed over."""
         found = known(cls, body)
+        said = body.get("answeredBy")
+        found["answered_by"] = [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
         found["scores"] = [Score.from_wire(item) for item in wire.objects(body.get("scores"))]
         found["table"] = [Case.from_wire(item) for item in wire.objects(body.get("table"))]
         for name, kind in (("rows", RowsAsked), ("retention", Retention), ("check", ServedCheck)):

@@ -69,6 +69,7 @@ def _asked(report: Findings) -> str:
     parts = [f"Model {report.model}"] if report.model else []
     parts += [f"job {report.job_id}"] if report.job_id else []
     parts += [report.created_at] if report.created_at else []
+    parts += [f"computed by {', '.join(report.answered_by)}"] if report.answered_by else []
     return ", ".join(parts)
 
 

@@ -130,6 +130,7 @@ class EvaluationReport(Findings):
         if self.retention is not None:
             lines.append(f"did it forget? {one_line(self.retention.verdict)}")
         lines += [] if self.check is None else [one_line(str(self.check))]
+        lines += [one_line(f"computed by {', '.join(self.answered_by)}")] if self.answered_by else []
         return "\n".join(lines)
 
     __repr__ = __str__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
@@ -123,6 +124,7 @@ def test_an_answer_in_one_piece(world: World) -> None:
     """The whole of a chat completion: names, counts, and why it ended."""
     body = world.ask().json()
     assert (body["object"], body["model"], body["id"][:9]) == ("chat.completion", MODEL, "chatcmpl-")
+    assert body["system_fingerprint"].startswith(f"{os.environ['ARKOR_CHAT_ENGINE']}-")
     assert "Paris" in body["choices"][0]["message"]["content"]
     assert body["choices"][0]["finish_reason"] == "stop"
     usage = body["usage"]

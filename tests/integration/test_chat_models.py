@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from arkor.backend.inference.constraints import Constraint
@@ -17,6 +16,7 @@ from arkor.client.unpack import unpack
 from arkor.serving.refusal import Refusal
 from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
+from tests.support.answer_rows import ExactRow, FakeRow
 
 pytestmark = [
     pytest.mark.training,
@@ -35,33 +35,6 @@ HERMES = (
 )
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 CALL = '{"name": "weather", "arguments": {}}'
-
-
-@attrs.define(eq=False)
-class FakeRow:
-    """A row that takes the likeliest token until it has enough of them."""
-
-    prompt: list[int]
-    count: int
-    adapter: str | None = None
-    alone: bool = False
-    echo: Any = None
-    done: bool = False
-    last: int | None = None
-    made: list[int] = attrs.Factory(list)
-
-    def advance(self, logits: Any) -> None:
-        self.last = int(logits.argmax())
-        self.made.append(self.last)
-        self.done = len(self.made) >= self.count
-
-
-class ExactRow(FakeRow):
-    """Also notes how likely its token was: a bit that is rounded otherwise shows."""
-
-    def advance(self, logits: Any) -> None:
-        super().advance(logits)
-        self.made.append(float(logits.max()))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -155,17 +128,6 @@ def test_rows_that_join_and_leave_are_made_as_if_alone(
     assert [row.made for row in rows] == [generated(base, row) for row in rows]
 
 
-def test_rows_with_different_adapters_do_not_mix(load: Callable[[], Any], adapter: Callable[[int], str]) -> None:
-    """Each is made with its own, and the base stays as it was."""
-    base, fresh = load(), load()
-    plain = [generated(fresh, FakeRow(prompt, 8)) for prompt in PROMPTS]
-    names = [base.adapters.load(str(seed), adapter(seed), ()) for seed in (1, 2)]
-    rows = [FakeRow(prompt, 8, adapter=[None, *names][place % 3]) for place, prompt in enumerate(PROMPTS)]
-    run(base, rows)
-    assert [row.made for row in rows] == [generated(base, row) for row in rows]
-    assert [row.made == made for row, made in zip(rows, plain, strict=True)] == [True, False, False] * 2
-
-
 @pytest.mark.parametrize("how", [{"use_dora": True}, {"modules_to_save": ["lm_head", "embed_tokens"]}])
 def test_an_adapter_that_cannot_be_mixed_answers_beside_others(
     load: Callable[[], Any], adapter: Callable[[int], str], folder: Path, tmp_path: Path, how: dict[str, Any]
@@ -223,78 +185,6 @@ def test_a_row_that_is_to_be_alone_is_the_same_in_company(
     company, joined = rows(alone=True), rows(alone=False)
     run(base, [*joined[:2], company[0], company[1], joined[2], *company[2:], *joined[3:]])
     assert [row.made for row in company] == [row.made for row in expected]
-
-
-def test_a_batch_that_is_cleared_forgets_all_its_rows(load: Callable[[], Any]) -> None:
-    """Those that are being made, alone or not, and those whose prompts are unread; it can be used again."""
-    base = load()
-    batch = base.new_batch()
-    rows = [FakeRow(PROMPTS[place], 8, alone=place == 1) for place in range(3)]
-    done = FakeRow(PROMPTS[3], 8)
-    for row in (*rows[:2], done):
-        batch.add(row)
-    batch.turn(FakeRow.advance)
-    done.done = True
-    batch.add(rows[2])
-    assert {id(row) for row in batch.clear()} == {id(row) for row in rows}
-    assert batch.rows == []
-    again = FakeRow(PROMPTS[0], 8)
-    batch.add(again)
-    while batch.rows:
-        batch.turn(FakeRow.advance)
-    assert again.made == generated(base, again)
-
-
-@pytest.mark.parametrize("alone", [False, True])
-def test_a_row_that_is_no_longer_wanted_leaves_its_batch(load: Callable[[], Any], alone: bool) -> None:
-    """Nothing more is made of it, and the others go on."""
-    batch = load().new_batch()
-    left, stays = FakeRow(PROMPTS[0], 8, alone=alone), FakeRow(PROMPTS[1], 8)
-    for row in (left, stays):
-        batch.add(row)
-    batch.turn(FakeRow.advance)
-    left.done = True
-    made = len(left.made)
-    while batch.rows:
-        batch.turn(FakeRow.advance)
-    assert (len(left.made), len(stays.made)) == (made, 8)
-
-
-def test_the_least_recently_used_adapter_goes(load: Callable[[], Any], adapter: Callable[[int], str]) -> None:
-    """Never one that is in use; one that comes back gives the same answers."""
-    from arkor.backend.inference_worker.transformers_engine.adapters import Adapters
-
-    base = load()
-    base.adapters = Adapters(base.model.module, capacity=2)
-    paths = {name: adapter(seed) for seed, name in enumerate("abc")}
-    a = base.adapters.load("a", paths["a"], ())
-    first = generated(base, FakeRow(PROMPTS[0], 6, a))
-    base.adapters.load("b", paths["b"], {a})
-    assert base.adapters.load("a", paths["a"], ()) == a
-    base.adapters.load("c", paths["c"], {a})
-    assert base.adapters.load("a", paths["a"], ()) == a
-    b = base.adapters.load("b", paths["b"], ())
-    assert generated(base, FakeRow(PROMPTS[0], 6, a)) == first
-    base.adapters.load("c", paths["c"], {b})
-    again = base.adapters.load("a", paths["a"], ())
-    assert again != a
-    assert generated(base, FakeRow(PROMPTS[0], 6, again)) == first
-
-
-def test_an_adapter_that_cannot_be_loaded_leaves_nothing(
-    load: Callable[[], Any], adapter: Callable[[int], str]
-) -> None:
-    """Whether it is the first one or not."""
-    base = load()
-    broken, good = Path(adapter(1)), adapter(2)
-    (broken / "adapter_model.safetensors").write_bytes(b"nothing")
-    plain = generated(base, FakeRow(PROMPTS[0], 6))
-    for _ in range(2):
-        with pytest.raises(Refusal, match="The adapter cannot be loaded") as caught:
-            base.adapters.load("broken", str(broken), ())
-        assert caught.value.status == 500
-        assert generated(base, FakeRow(PROMPTS[0], 6)) == plain
-        base.adapters.load("good", good, ())
 
 
 def test_a_token_is_chosen() -> None:

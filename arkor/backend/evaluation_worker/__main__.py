@@ -54,6 +54,7 @@ def evaluate(task: Task, line: ServerLine) -> EvaluationReport:
         retention_cases=questions.retention_cases(answers),
         check=check,
         max_tokens=questions.max_tokens,
+        answered_by=questions.answered_by(answers),
         created_at=task.created_at,
     )
 

@@ -62,6 +62,11 @@ class Questions:
         found = ((one, self._answers(one.id, self._of_two, replies)) for one in self._retention)
         return [(one, answers) for one, answers in found if answers]
 
+    def answered_by(self, replies: Replies) -> list[str]:
+        """Return what computed the answers."""
+        found = {reply["answer"].get("madeBy") for reply in replies.values() if "answer" in reply}
+        return sorted(found - {None})
+
     def about(self, rows: RowsAsked, replies: Replies) -> RowsAsked:
         """Return what the report says of the rows, with those that the server refused to ask."""
         refused = {

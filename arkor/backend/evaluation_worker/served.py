@@ -24,7 +24,7 @@ from arkor.data.questions import question_of
 from arkor.evaluation.parts import ServedCheck
 from arkor.protocol.evaluations import ADAPTER, BASE
 
-TOLERANCES = {"bfloat16": 2e-2, "float32": 1e-3}  # nats a token
+TOLERANCES = {"bfloat16": 2e-2, "bf16": 2e-2, "q8_0": 5e-2, "float32": 1e-3}  # nats a token
 MOST_ROWS = 500
 _MOST_PROMPTS = 64
 _NOTHING_LEFT = (
@@ -176,7 +176,9 @@ def _cause(answers: Sequence[_Answer], found: ServedCheck, line: ServerLine) -> 
     """Say what most likely makes the losses differ."""
     exact = found.served if found.dtype == "float32" else _loss(line, answers, ADAPTER, "float32").loss
     if abs(exact - found.trained) <= TOLERANCES["float32"]:
-        return "in float32 the losses are the same, so the number type makes the difference: bfloat16 is too coarse"
+        return (
+            f"in float32 the losses are the same, so the number type makes the difference: {found.dtype} is too coarse"
+        )
     bare = _loss(line, answers, BASE).loss
     if abs(bare - found.served) <= found.tolerance:
         return "the adapter changes nothing: the loss is that of the model without it"
