@@ -302,3 +302,33 @@ def test_an_engine_that_is_closed_can_be_loaded_again(world: World) -> None:
         base.close()
         answers.append(row.made)
     assert answers == [world.expected(PROMPTS[0], 6)] * 3
+
+
+@pytest.mark.parametrize("broken", ["model", "adapter"])
+def test_what_llama_cpp_cannot_load_transformers_answers(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    """At once, and it is not tried again; without the broken adapter llama.cpp goes on answering."""
+    from arkor.backend.inference.request import read_completion
+    from arkor.backend.inference_worker.scheduler import Question, Scheduler
+
+    world = World("llama.cpp", write_byte_model(tmp_path_factory.mktemp("broken") / "model"))
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF and nothing else")
+    files = attrs.evolve(gguf_of(world.folder, adapter=world.adapter(1)), **{broken: str(bad)})
+    said: list[dict[str, Any]] = []
+
+    def say(**line: Any) -> None:
+        said.append(line)
+        if len([line for line in said if "done" in line]) == 3:
+            scheduler.close()
+
+    scheduler = Scheduler(say)
+    request = read_completion({"prompt": "Once ", "temperature": 0, "maxTokens": 4})
+    for number in range(2):
+        scheduler.ask(Question(number, str(world.folder), ("a", str(world.adapter(1))), request, files))
+    scheduler.ask(Question(2, str(world.folder), None, request, attrs.evolve(files, adapter=None)))
+    scheduler.run()
+    engines = {line["id"]: line["accepted"]["engine"] for line in said if "accepted" in line}
+    assert engines == {0: "transformers", 1: "transformers", 2: "transformers" if broken == "model" else "llama.cpp"}
+    assert len([record for record in caplog.records if "is answered by transformers" in record.getMessage()]) == 1

@@ -10,6 +10,7 @@
 - ``refuse``: 400.
 - ``break``: says a word, then fails.
 - ``crash``: writes to its log and ends.
+- ``abort``: writes to its log and aborts if llama.cpp is to answer; otherwise answers with ``transformers``.
 - ``hold``: says ``held`` and then nothing more, until it is cancelled; then the next ``cancelled`` says so.
 - ``cancelled``: answers with how many ``hold`` were cancelled.
 - ``mute``: says nothing at all.
@@ -54,6 +55,9 @@ def answer(line: dict[str, Any]) -> None:
     if behaviour == "crash":
         print("MemoryError: scripted crash", file=sys.stderr, flush=True)
         os._exit(7)
+    if behaviour == "abort" and line["gguf"]:
+        print("GGML_ASSERT(scripted) failed", file=sys.stderr, flush=True)
+        os.abort()
     if behaviour == "mute":
         return
     say(id=number, accepted={"promptTokens": 3})
@@ -80,6 +84,7 @@ def answer(line: dict[str, Any]) -> None:
         "cancelled": str(len(_cancelled)),
         "threads": str(_threads[-1:]),
         "call": "",
+        "abort": "transformers",
     }
     text = texts.get(behaviour, argument if behaviour in {"say", "likely", "think"} else '{"category": "technical"}')
     words = [f"{word} " for word in text.split(" ")[:-1]] + [text.split(" ")[-1]]

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tests.support.backend import BackendProcess, Client, is_running
+from tests.support.byte_model import write_byte_model
 from tests.support.eventually import eventually
 from tests.support.tiny_model import write_tiny_model
 
@@ -356,6 +357,26 @@ def test_a_crash_is_a_503_and_the_next_chat_works(start: Callable[..., BackendPr
         assert "MemoryError: scripted crash" in answer.json()["error"]
         assert "exit code 7" in list(frames(waiting))[-1]
     assert text_of(ask("pid")) != first
+
+
+def test_a_model_with_which_llama_cpp_crashes_is_answered_by_transformers(
+    start: Callable[..., BackendProcess], tmp_path: Path
+) -> None:
+    """After three crashes in a row, each told with the end of its log; another model is not concerned."""
+    folders = [write_byte_model(tmp_path / name, seed=seed) for seed, name in enumerate(("bad", "good"))]
+    backend = start(model_root=tmp_path, chat_engine="llama.cpp")
+    client = backend.client()
+    bad, good = (asker(client, str(folder)) for folder in folders)
+    for _ in range(3):
+        answer = bad("abort")
+        assert answer.status_code == 503
+        assert "was killed by signal SIGABRT" in answer.json()["error"]
+        assert "GGML_ASSERT(scripted) failed" in answer.json()["error"]
+    assert text_of(bad("abort")) == "transformers"
+    assert question(bad)["gguf"] is None
+    line = question(good)["gguf"]
+    assert Path(line["model"]).is_file()
+    assert line["dtype"] == "bf16"
 
 
 def test_an_idle_process_is_let_go(start: Callable[..., BackendProcess], model: str) -> None:
