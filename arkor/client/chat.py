@@ -252,6 +252,8 @@ class ChatResponse(NotPickled):
     Attributes:
         response: the raw ``requests.Response``.
         usage: token counts of all answers, as the backend gave them; empty until then.
+        system_fingerprint: what computes the answer and in which number type, such as ``llama.cpp-bf16``; None until
+            the backend has said it, or where it does not.
 
     Thread-safety: none; one thread reads. Close it, or use it as a context manager, when it is not read to its end:
     the backend then stops making it.
@@ -262,6 +264,7 @@ class ChatResponse(NotPickled):
     def __init__(self, response: requests.Response, scope: AbortScope, opened: contextlib.ExitStack) -> None:
         self.response = response
         self.usage: dict[str, Any] = {}
+        self.system_fingerprint: str | None = None
         self._scope = scope
         self._first = ChatChoice()
         self._choices = {0: self._first}
@@ -390,6 +393,7 @@ class ChatResponse(NotPickled):
             error = body["error"]
             raise ServerError(500, wire.text(error.get("message") if isinstance(error, Mapping) else error))
         self.usage = wire.mapping(body.get("usage")) or self.usage
+        self.system_fingerprint = wire.optional_text(body.get("system_fingerprint")) or self.system_fingerprint
         choices = body.get("choices")
         for choice in map(wire.mapping, choices if isinstance(choices, list) else []):
             index = wire.whole_number(choice.get("index")) or 0

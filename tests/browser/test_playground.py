@@ -210,11 +210,12 @@ def test_a_stream_may_be_cut_up_anywhere(play: Page, studio: ScriptedStudio) -> 
 def test_an_answer_without_a_stream(play: Page, studio: ScriptedStudio) -> None:
     """A backend that answers at once is shown the same way."""
     choice = {"message": {"content": "All at once"}, "finish_reason": "length"}
-    studio.answers[CHAT] = Answer({"choices": [choice], "usage": {"completion_tokens": 3}})
+    said = {"choices": [choice], "usage": {"completion_tokens": 3}, "system_fingerprint": "llama.cpp-bf16"}
+    studio.answers[CHAT] = Answer(said)
     ask(play)
     play.reads(".answer-text", "All at once")
     play.the(".mark", "cut at max tokens")
-    play.the(".answer-foot", "3 tokens")
+    play.the(".answer-foot", "3 tokens · llama.cpp-bf16")
 
 
 def test_an_answer_is_stopped(play: Page, studio: ScriptedStudio) -> None:

@@ -108,10 +108,12 @@ def test_an_answer_without_reasoning_has_none(
 def test_an_answer_without_a_stream(routed_cloud: Cloud, client: CloudApiClient, scope: Scope) -> None:
     """One body, read the same way; the raw one is there too."""
     body = {"choices": [{"message": {"content": '{"a": 1}'}, "finish_reason": "stop"}], "usage": {"total_tokens": 7}}
+    body["system_fingerprint"] = "llama.cpp-bf16"
     routed_cloud.says(Answer(body=body))
     answer = ask(client, scope, stream=False)
     assert answer.json() == {"a": 1}
     assert answer.usage == {"total_tokens": 7}
+    assert answer.system_fingerprint == "llama.cpp-bf16"
     assert answer.response.json() == body
 
 

@@ -31,8 +31,8 @@ function frameReader(onData) {
 }
 
 /**
- * Ask, and fill `answer` as it comes: `text`, `reasoning`, `finishReason`, `tokens`, `firstMs`, `totalMs`, null for what nobody
- * told. `controller` breaks it off, which throws AbortError; all else throws ApiError.
+ * Ask, and fill `answer` as it comes: `text`, `reasoning`, `finishReason`, `tokens`, `madeBy` (the engine), `firstMs`,
+ * `totalMs`, null for what nobody told. `controller` breaks it off, which throws AbortError; all else throws ApiError.
  */
 export async function ask(api, question, answer, { controller, onText }) {
   const begun = performance.now();
@@ -45,6 +45,7 @@ export async function ask(api, question, answer, { controller, onText }) {
     if (said?.error) throw new ApiError(500, String(said.error.message ?? said.error));
     const choice = said?.choices?.find?.((one) => !one?.index); // of several answers the first one is shown
     answer.finishReason = choice?.finish_reason ?? answer.finishReason;
+    answer.madeBy = said?.system_fingerprint ?? answer.madeBy;
     answer.tokens = said?.usage?.completion_tokens ?? answer.tokens;
     const piece = choice?.delta ?? choice?.message;
     const text = textOf(choice?.text ?? piece?.content);

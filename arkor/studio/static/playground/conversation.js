@@ -9,7 +9,7 @@ const STORED = "arkor-playground";
 /** An answer that is about to come. */
 export function newAnswer(label, wantsJson) {
   return { label, wantsJson, state: "streaming", text: "", reasoning: "", error: null, finishReason: null,
-    tokens: null, firstMs: null, totalMs: null };
+    tokens: null, madeBy: null, firstMs: null, totalMs: null };
 }
 
 /** The messages that lead to a question, for the model at a place of each turn; what failed is left out. */

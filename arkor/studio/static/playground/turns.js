@@ -111,7 +111,7 @@ function marks({ state, finishReason, text }, json) {
   ];
 }
 
-function figures({ text, reasoning = "", tokens, firstMs, totalMs }) {
+function figures({ text, reasoning = "", tokens, madeBy, firstMs, totalMs }) {
   if (firstMs === null || firstMs === undefined) return null;
   const parts = [`${seconds(firstMs)} to the first token`];
   const spanS = ((totalMs ?? firstMs) - firstMs) / 1000;
@@ -119,6 +119,7 @@ function figures({ text, reasoning = "", tokens, firstMs, totalMs }) {
   if (tokens > 1 && spanS > 0.01) parts.push(`${rate((tokens - 1) / spanS)} tokens/s`, `${tokens} tokens`);
   else if (tokens !== null && tokens !== undefined) parts.push(`${tokens} ${tokens === 1 ? "token" : "tokens"}`);
   else if (spanS > 0.01) parts.push(`${rate(characters / spanS)} characters/s`, `${characters} characters`);
+  if (madeBy) parts.push(madeBy);
   return h("span", { class: "figure" }, parts.join(" · "));
 }
 
