@@ -123,9 +123,9 @@ class Backend:
         self.row_checks.close()
         self.previews.close()
         self.importer.close()
+        self.conversions.close()
         for work in (self.evaluations, self.exports):
             work.stop()  # before the chats: their end is no failure of an evaluation
-        self.conversions.close()
         self.inference.close()
         self.scheduler.stop()
 

@@ -26,7 +26,9 @@ from arkor.system.files import file_lock, make_private_folder
 log = logging.getLogger("arkor.backend")
 
 MODEL, MAP, SOURCE = "model.gguf", "tensors.json", "source.json"
-_MODEL_LIMIT_S, _ADAPTER_LIMIT_S = 3600.0, 60.0
+MODEL_LIMIT_S = 3600.0
+_ADAPTER_LIMIT_S = 60.0
+_LOOK_S = 0.2
 _AGAIN_S = 3600.0  # after a failure: a disk that was full may have room again
 _READ_BY_THE_SCRIPTS = ("*.safetensors", "*.json")
 
@@ -66,13 +68,20 @@ class Conversions:
         self._failed: dict[str, float] = {}  # when it may be tried again
         self._adapting = threading.Lock()
 
-    def model(self, base: Path, dtype: str, patience_s: float | None = 0.0) -> ConvertedModel | None:
+    def model(
+        self,
+        base: Path,
+        dtype: str,
+        patience_s: float = 0.0,
+        stopping: threading.Event | None = None,
+    ) -> ConvertedModel | None:
         """Return a model if it is converted; otherwise begin to convert it.
 
         Args:
             base: the model's folder.
             dtype: the number type of its weights, ``bf16`` or ``q8_0``.
-            patience_s: how long to wait until it is converted, in seconds; None waits for the end.
+            patience_s: how long to wait until it is converted, in seconds.
+            stopping: ends the wait when it is set.
 
         Returns:
             None while it is not converted, or where it cannot be; the log then says why.
@@ -82,8 +91,11 @@ class Conversions:
         if folder.is_dir():
             return ConvertedModel(folder, dtype)
         thread = self._begin(name, base, dtype)
-        if thread is not None:
-            thread.join(patience_s)
+        deadline = time.monotonic() + patience_s
+        while thread is not None and thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            thread.join(min(left, _LOOK_S))
+            if stopping is not None and stopping.is_set():
+                break
         return ConvertedModel(folder, dtype) if folder.is_dir() else None
 
     def adapter(self, model: ConvertedModel, adapter: Path) -> Path | None:
@@ -158,7 +170,7 @@ class Conversions:
             work = Path(tempfile.mkdtemp(dir=self._folder, prefix=".work-"))
             try:
                 arguments = [str(base), str(work), dtype]
-                how = {"limit_s": _MODEL_LIMIT_S, "stopping": self._stopping}
+                how = {"limit_s": MODEL_LIMIT_S, "stopping": self._stopping}
                 scripts.run(self._tools, "arkor.backend.gguf.chat_model", arguments, work, **how)
                 (work / SOURCE).write_text(json.dumps({"path": str(base), "dtype": dtype}))
                 work.replace(self._folder / name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from arkor.backend.gguf import package
-from arkor.backend.gguf.conversions import Conversions
+from arkor.backend.gguf.conversions import MODEL_LIMIT_S, Conversions
 from arkor.backend.inference.targets import Target
 from arkor.backend.models.hardware import has_cuda
 from arkor.backend.models.hub import cached_folder
@@ -44,17 +44,21 @@ class Engines:
         if self._why_not is not None:
             log.info("Chats are answered by transformers: %s", self._why_not)
 
-    def files(self, target: Target, *, is_background: bool) -> dict[str, Any] | None:
-        """Return the files with which llama.cpp answers, see ``pipes``; None if transformers does.
+    def prepare(self, target: Target, stopping: threading.Event) -> None:
+        """Wait until a model is converted for llama.cpp, if it can be: then one engine answers all questions to it.
 
         Args:
             target: the model.
-            is_background: whether nobody waits for the answer, so that it can wait until the model is converted.
+            stopping: ends the wait when it is set.
         """
-        base = Path(target.base) if Path(target.base).is_dir() else cached_folder(target.base)
-        if self._why_not is not None or base is None:
-            return None
-        model = self._conversions.model(base, self._dtype, None if is_background else self._patience_s)
+        base = self._base(target)
+        if base is not None:
+            self._conversions.model(base, self._dtype, MODEL_LIMIT_S, stopping)
+
+    def files(self, target: Target) -> dict[str, Any] | None:
+        """Return the files with which llama.cpp answers, see ``pipes``; None if transformers does."""
+        base = self._base(target)
+        model = None if base is None else self._conversions.model(base, self._dtype, self._patience_s)
         if model is None or self._crashes[str(model.file)] >= _MOST_CRASHES:
             return None
         found = {"model": str(model.file), "dtype": model.dtype}
@@ -62,6 +66,12 @@ class Engines:
             return found
         adapter = self._conversions.adapter(model, Path(target.adapter[1]))
         return None if adapter is None else {**found, "adapter": str(adapter)}
+
+    def _base(self, target: Target) -> Path | None:
+        """Return the folder of a base model; None if llama.cpp does not answer at all."""
+        if self._why_not is not None:
+            return None
+        return Path(target.base) if Path(target.base).is_dir() else cached_folder(target.base)
 
     def answered(self, files: Mapping[str, Any]) -> None:
         """Note that a model has answered."""

@@ -48,6 +48,10 @@ class Inference:
         self._leaving: threading.Timer | None = None
         self._closed = False
 
+    def prepare(self, target: Target, stopping: threading.Event) -> None:
+        """Let a model be ready for many questions; see ``Engines.prepare``."""
+        self._engines.prepare(target, stopping)
+
     @contextlib.contextmanager
     def ask(self, target: Target, request: ChatRequest, *, is_background: bool = False) -> Iterator[Answer]:
         """Ask a model; the answer is made until the block is left.
@@ -96,9 +100,9 @@ class Inference:
 
     @contextlib.contextmanager
     def _open_for(self, asked: Mapping[str, Any], target: Target, *, is_background: bool) -> Iterator[Answer]:
+        files = None if asked.get("dtype") else self._engines.files(target)
         self._enter(is_background)
         try:
-            files = None if asked.get("dtype") else self._engines.files(target, is_background=is_background)
             question = {**target.to_line(), "gguf": files, "isBackground": is_background, "dtype": None, **asked}
             answer = self._ask(question)
             try:

@@ -93,6 +93,8 @@ class TaskRun:
         Raises:
             OSError: the process cannot be started.
         """
+        for target in self._targets.values():
+            self._inference.prepare(target, self._stopping)
         log_path = self._folder / "process.log"
         with log_path.open("wb") as log_file, ThreadPoolExecutor(AT_ONCE, "replies") as pool:
             process = subprocess.Popen(

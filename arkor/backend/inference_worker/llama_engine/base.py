@@ -49,6 +49,7 @@ class LlamaBase(Base):
         tokenizer = AutoTokenizer.from_pretrained(path)
         self._model = Model(file)
         if self._model.vocab_size != text.vocab_size:
+            self._model.close()
             raise LlamaError(f"{file} has {self._model.vocab_size} tokens, and the model has {text.vocab_size}")
         self._places = Places(self._model, _kept_bytes(text), getattr(text, "max_position_embeddings", None))
         adapters = Adapters(self._model, self._places)

@@ -79,12 +79,12 @@ def test_a_model_is_converted_once(
     converter: Converter, base: Path, make: Callable[[], Conversions], tmp_path: Path
 ) -> None:
     """For all backends of the user; another number type is another file."""
-    found = make().model(base, "bf16", None)
+    found = make().model(base, "bf16", 30)
     assert found is not None
     assert (found.file.read_text(), found.dtype) == ("bf16", "bf16")
     assert json.loads((found.folder / SOURCE).read_text()) == {"path": str(base), "dtype": "bf16"}
     assert make().model(base, "bf16") == found
-    other = make().model(base, "q8_0", None)
+    other = make().model(base, "q8_0", 30)
     assert other is not None
     assert other.file.read_text() == "q8_0"
     assert [arguments[::2] for arguments in converter.asked] == [[str(base), "bf16"], [str(base), "q8_0"]]
@@ -98,6 +98,9 @@ def test_nobody_waits_for_a_conversion_who_does_not_want_to(
     converter.gate.clear()
     conversions = make()
     assert [conversions.model(base, "bf16", patience) for patience in (0.0, 0.01, 0.0)] == [None] * 3
+    given_up = threading.Event()
+    given_up.set()
+    assert conversions.model(base, "bf16", 60, given_up) is None
     converter.gate.set()
     eventually(lambda: conversions.model(base, "bf16") is not None, "it is converted")
     assert len(converter.asked) == 1
@@ -107,10 +110,10 @@ def test_files_of_a_model_that_changed_or_is_gone_are_swept(
     converter: Converter, base: Path, make: Callable[[], Conversions], tmp_path: Path
 ) -> None:
     """With what a conversion left that was killed."""
-    first = make().model(base, "bf16", None)
+    first = make().model(base, "bf16", 30)
     (tmp_path / "kept" / ".work-killed").mkdir()
     (base / "model.safetensors").write_bytes(b"other weights")
-    second = make().model(base, "bf16", None)
+    second = make().model(base, "bf16", 30)
     assert first is not None
     assert second is not None
     assert first.folder != second.folder
@@ -129,7 +132,7 @@ def test_a_model_that_cannot_be_converted_is_not_tried_at_each_question(
     converter.failure = "Model LampForCausalLM is not supported"
     conversions = make()
     with caplog.at_level(logging.WARNING):
-        assert [conversions.model(base, "bf16", None) for _ in range(3)] == [None] * 3
+        assert [conversions.model(base, "bf16", 30) for _ in range(3)] == [None] * 3
     assert len(converter.asked) == 1
     (record,) = caplog.records
     said = record.getMessage()
@@ -137,7 +140,7 @@ def test_a_model_that_cannot_be_converted_is_not_tried_at_each_question(
     assert kept(tmp_path) == []
     converter.failure = None
     monkeypatch.setattr("arkor.backend.gguf.conversions._AGAIN_S", 0.0)
-    assert make().model(base, "bf16", None) is not None
+    assert make().model(base, "bf16", 30) is not None
 
 
 def test_a_disk_without_room_is_not_filled(
@@ -145,7 +148,7 @@ def test_a_disk_without_room_is_not_filled(
 ) -> None:
     """Nothing is begun."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: attrs.make_class("Usage", ["free"])(3))
-    assert make().model(base, "bf16", None) is None
+    assert make().model(base, "bf16", 30) is None
     assert converter.asked == []
 
 
@@ -160,7 +163,7 @@ def test_an_adapter_is_kept_beside_its_files(
     conversions, adapters = make(), [tmp_path / name for name in ("one", "two")]
     for folder in adapters:
         folder.mkdir()
-    model = conversions.model(base, "bf16", None)
+    model = conversions.model(base, "bf16", 30)
     assert model is not None
     del converter.asked[:]
     file = conversions.adapter(model, adapters[0])
@@ -185,6 +188,6 @@ def test_a_stop_ends_a_conversion(
     eventually(lambda: converter.asked, "it has begun")
     conversions.close()
     assert kept(tmp_path) == []
-    assert conversions.model(base, "bf16", None) is None
+    assert conversions.model(base, "bf16", 30) is None
     assert len(converter.asked) == 1
     assert caplog.records == []

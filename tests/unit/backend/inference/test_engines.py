@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ import attrs
 import pytest
 
 from arkor.backend.gguf import package
-from arkor.backend.gguf.conversions import Conversions, ConvertedModel
+from arkor.backend.gguf.conversions import MODEL_LIMIT_S, Conversions, ConvertedModel
 from arkor.backend.inference import engines
 from arkor.backend.inference.engines import Engines
 from arkor.backend.inference.targets import Target
@@ -25,9 +26,9 @@ class Converted:
     folder: Path
     model_is_there: bool = True
     adapter_is_there: bool = True
-    patience: list[float | None] = attrs.Factory(list)
+    patience: list[float] = attrs.Factory(list)
 
-    def model(self, _base: Path, dtype: str, patience_s: float | None) -> ConvertedModel | None:
+    def model(self, _base: Path, dtype: str, patience_s: float, *_stopping: object) -> ConvertedModel | None:
         """As ``Conversions.model``."""
         self.patience.append(patience_s)
         return ConvertedModel(self.folder, dtype) if self.model_is_there else None
@@ -54,7 +55,7 @@ def made(converted: Converted, engine: str = "auto", dtype: str = "bf16") -> Eng
 
 
 def files(engines: Engines, folder: Path, **how: Any) -> dict[str, Any] | None:
-    return engines.files(Target(name="m", base=str(folder), **how), is_background=False)
+    return engines.files(Target(name="m", base=str(folder), **how))
 
 
 def test_llama_cpp_answers_what_is_converted(converted: Converted, tmp_path: Path) -> None:
@@ -76,11 +77,11 @@ def test_llama_cpp_answers_what_is_converted(converted: Converted, tmp_path: Pat
 def test_a_person_does_not_wait_for_a_conversion_unless_the_engine_was_chosen(
     converted: Converted, tmp_path: Path, engine: str, patience: float
 ) -> None:
-    """What nobody waits for does: so a report is computed by one engine."""
+    """A report does: so it is computed by one engine."""
     chosen, target = made(converted, engine), Target(name="m", base=str(tmp_path))
-    chosen.files(target, is_background=False)
-    chosen.files(target, is_background=True)
-    assert converted.patience == [patience, None]
+    chosen.files(target)
+    chosen.prepare(target, threading.Event())
+    assert converted.patience == [patience, MODEL_LIMIT_S]
 
 
 def test_transformers_answers_where_llama_cpp_is_not_quicker_or_not_there(
