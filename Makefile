@@ -1,6 +1,7 @@
 # make demo       set up, then train the triage example on this machine and download its adapter to ./adapters/
 # make test       set up, then run every test but the slow ones
 # make test-slow  set up, then run the slow tests
+# make test-llama set up, then run the tests of chats, reports and exports with the answers of llama.cpp
 # make check      set up, then run the linters and the type checker
 # make clean      remove the environment and what was built
 #
@@ -12,11 +13,12 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py exports.py)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow test-llama check clean
 
 demo: $(VENV)/ready
 	cd examples/triage && ../../$(BIN)/python demo.py ../../adapters
@@ -26,6 +28,9 @@ test: $(VENV)/ready-dev
 
 test-slow: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -m slow
+
+test-llama: $(VENV)/ready-dev
+	ARKOR_CHAT_ENGINE=llama.cpp $(BIN)/python -m pytest -m "slow or not slow" $(ANSWERED)
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check

@@ -283,6 +283,23 @@ def test_tokens_are_scored_as_at_once(world: World, count: int, start: int) -> N
         assert told[0][1] == pytest.approx(float(likely[place].max()), abs=0.05)
 
 
+def test_a_model_that_keeps_more_than_keys_and_values_answers(
+    world: World, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One with layers of convolution: as many answers at a time as the engine can, and texts that begin alike."""
+    hybrid = World(world.engine, write_byte_model(tmp_path_factory.mktemp("hybrid") / "model", joinable=False))
+    base = hybrid.load()
+    prompts = [PROMPTS[4], [*PROMPTS[4][:64], 3, 4, 5], PROMPTS[0]]
+    batch, rows = base.new_batch(), [FakeRow(prompt, 9) for prompt in prompts]
+    for row in rows:
+        while len(batch.rows) >= base.max_rows:
+            batch.turn(_advance)
+        batch.add(row)
+    while batch.rows:
+        batch.turn(_advance)
+    assert [row.made for row in rows] == [hybrid.expected(prompt, 9) for prompt in prompts]
+
+
 def test_memory_is_told_before_a_model_is_loaded(world: World) -> None:
     """About what it takes, from its files alone."""
     from arkor.backend.inference_worker.scheduler import Question, _needed_bytes

@@ -141,6 +141,8 @@ class Context:
         kept = self._tokens.fill(parts, [len(self.texts[part.place]) for part in parts])
         code = self._library.llama_decode(self._handle, self._tokens.structure)
         if code != 0:
+            for part in parts:  # some of it may have been read
+                self.cut(part.place, 0)
             raise LlamaError(f"llama.cpp failed with code {code}: {complaints()}")
         for part in parts:
             if len(part.ids) == PIECE_TOKENS and len(self.texts[part.place]) == self._whole[part.place]:

@@ -17,6 +17,7 @@ log = logging.getLogger("arkor.chat")
 
 _SHORTEST = 512  # tokens that a text may have, at least: most answers fit, so that most are made together
 _MOST_OF_MEMORY = 0.5  # of what is available, for places that may be needed
+_MOST_IDLE_BYTES = GIB // 2  # of contexts without texts, beside the one that was used last
 
 
 @attrs.define(eq=False)
@@ -60,7 +61,7 @@ class Places:
         """Take places for texts with the same beginning; the first place may have some of it already.
 
         Args:
-            ids: how the texts begin, at least one token; its last one is left to be read.
+            ids: how the texts begin, whose last token is left to be read; empty if all of it is to be read.
             adapter: as ``Model.load_adapter`` named it, or None.
             length: how many tokens each has at most.
             texts: how many.
@@ -84,10 +85,12 @@ class Places:
 
     def give_back(self, place: Place) -> None:
         """Free a place; what was read there is kept for texts that begin alike."""
-        taken = self._taken[place.context]
-        taken.discard(place.number)
-        if not taken and place.context is not self._contexts[-1]:
-            self._drop(place.context)
+        self._taken[place.context].discard(place.number)
+        kept_bytes = 0
+        for context in [context for context in reversed(self._contexts) if not self._taken[context]]:
+            kept_bytes += self._bytes(len(context.texts), context.length)
+            if kept_bytes > _MOST_IDLE_BYTES and context is not self._contexts[-1]:
+                self._drop(context)
 
     def drop(self, adapter: int) -> None:
         """Let go of the contexts of an adapter that no text uses."""
@@ -121,17 +124,17 @@ class Places:
         room = max(_SHORTEST, 1 << (length - 1).bit_length())
         room = max(length, room if self._longest is None else min(room, self._longest))
         for idle in [context for context in self._contexts if not self._taken[context]]:
-            if idle.adapter == adapter or self._is_tight(room, texts):
+            if idle.adapter == adapter or self._bytes(texts, room) > available_bytes():
                 self._drop(idle)
         count = likely
-        while count > texts and count * room * self._token_bytes > _MOST_OF_MEMORY * available_bytes():
+        while count > texts and self._bytes(count, room) > _MOST_OF_MEMORY * available_bytes():
             count = max(texts, count // 2)
-        if self._is_tight(room, count):
-            needed, there = count * room * self._token_bytes / GIB, available_bytes() / GIB
+        needed, there = self._bytes(count, room), available_bytes()
+        if needed > there:
             raise Refusal(
                 503,
-                f"Not enough memory for {count} texts of {room} tokens: they take about {needed:.1f} GiB, and "
-                f"{there:.1f} GiB are available.",
+                f"Not enough memory for {count} texts of {room} tokens: they take about {needed / GIB:.1f} GiB, and "
+                f"{there / GIB:.1f} GiB are available.",
             )
         try:
             context = Context(self._model, adapter, count, room)
@@ -141,8 +144,8 @@ class Places:
         self._taken[context] = set()
         return context
 
-    def _is_tight(self, length: int, texts: int) -> bool:
-        return texts * length * self._token_bytes > available_bytes()
+    def _bytes(self, texts: int, length: int) -> int:
+        return texts * length * self._token_bytes
 
     def _begin(self, context: Context, free: Sequence[int], ids: Sequence[int]) -> int:
         """Return a free place that has as much of a text's beginning as any place of the context has."""
