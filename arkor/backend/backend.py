@@ -110,7 +110,8 @@ class Backend:
 
     def is_idle(self, seconds: float) -> bool:
         """Whether for that long nobody has asked for anything, and there is nothing to do."""
-        return self.activity.idle_s() >= seconds and not self.pulls.busy and not self._has_work()
+        is_busy = self.pulls.busy or self.conversions.busy or self._has_work()
+        return self.activity.idle_s() >= seconds and not is_busy
 
     def stop(self) -> None:
         """Refuse new requests, end the event streams and the chats, and let the workers save what they have.

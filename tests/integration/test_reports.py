@@ -62,8 +62,10 @@ def fresh(backend: BackendProcess) -> Callable[[], None]:
 
 
 def adapter_of(backend: BackendProcess) -> Path:
-    """Return the folder of the adapter that the chat process loads."""
+    """Return the folder of the adapter that the chat process loads, with its weights as PEFT wrote them alone."""
     (folder,) = (backend.data / "adapters").iterdir()
+    for converted in folder.glob("*.gguf"):
+        converted.unlink()
     return folder
 
 
@@ -132,7 +134,7 @@ def test_another_adapter_is_noticed(
         check = checked(trained).check
     finally:
         fresh()
-        shutil.move(kept, weights)
+        shutil.move(kept, adapter_of(backend) / weights.name)
     assert check is not None
     assert not check.is_same
     assert cause in check.cause

@@ -116,6 +116,11 @@ class Conversions:
                 )
             return file if file.exists() else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a model is being converted."""
+        return bool(self._under_way)
+
     def close(self) -> None:
         """End what is under way. Nothing is converted afterwards."""
         self._stopping.set()

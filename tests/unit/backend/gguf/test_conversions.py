@@ -101,8 +101,10 @@ def test_nobody_waits_for_a_conversion_who_does_not_want_to(
     given_up = threading.Event()
     given_up.set()
     assert conversions.model(base, "bf16", 60, given_up) is None
+    assert conversions.busy
     converter.gate.set()
     eventually(lambda: conversions.model(base, "bf16") is not None, "it is converted")
+    eventually(lambda: not conversions.busy, "it is done")
     assert len(converter.asked) == 1
 
 
