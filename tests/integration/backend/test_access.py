@@ -56,6 +56,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "import",
             "full-determinism",
         ],
+        "chat": {"engine": "transformers", "reason": "it was chosen"},
     }
 
 

@@ -31,4 +31,19 @@ def test_what_a_full_disk_does_can_be_set(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_is_not_set_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """That of the settings."""
+    monkeypatch.delenv("ARKOR_CHAT_ENGINE")
     assert settings_of(monkeypatch) == Settings(data=Path("/data"))
+
+
+def test_the_engine_of_chats_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a variable, which the local backend is started with, or by an option, which wins; other names are refused."""
+    monkeypatch.setenv("ARKOR_CHAT_ENGINE", "llama.cpp")
+    monkeypatch.setenv("ARKOR_CHAT_DTYPE", "q8_0")
+    found = settings_of(monkeypatch)
+    assert (found.chat_engine, found.chat_dtype) == ("llama.cpp", "q8_0")
+    assert settings_of(monkeypatch, "--chat-engine", "transformers").chat_engine == "transformers"
+    monkeypatch.setenv("ARKOR_CHAT_ENGINE", "vllm")
+    ended = CliRunner().invoke(main, ["--data", "/data"])
+    assert ended.exit_code == 2
+    assert "ARKOR_CHAT_ENGINE" in ended.output
+    assert "'vllm' is not one of 'auto', 'llama.cpp', 'transformers'" in ended.output
