@@ -66,12 +66,14 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     "--chat-engine",
     type=click.Choice(ENGINES),
     envvar="ARKOR_CHAT_ENGINE",
+    show_envvar=True,
     help="What computes the answers to chats; auto (the default) takes llama.cpp on a machine without a GPU.",
 )
 @click.option(
     "--chat-dtype",
     type=click.Choice(LLAMA_CPP_DTYPES),
     envvar="ARKOR_CHAT_DTYPE",
+    show_envvar=True,
     help="The number type in which llama.cpp computes (default bf16).",
 )
 @click.option("--worker", "worker_module", hidden=True)
