@@ -349,3 +349,27 @@ def test_what_llama_cpp_cannot_load_transformers_answers(
     engines = {line["id"]: line["accepted"]["engine"] for line in said if "accepted" in line}
     assert engines == {0: "transformers", 1: "transformers", 2: "transformers" if broken == "model" else "llama.cpp"}
     assert len([record for record in caplog.records if "is answered by transformers" in record.getMessage()]) == 1
+
+
+def test_llama_cpp_takes_the_place_of_transformers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The model is in memory once, as soon as nothing is answered by what answered until then."""
+    from arkor.backend.inference.request import read_completion
+    from arkor.backend.inference_worker.scheduler import Question, Scheduler
+
+    folder = write_byte_model(tmp_path_factory.mktemp("replaced") / "model")
+    files, engines = gguf_of(folder), []
+    request = read_completion({"prompt": "Once ", "temperature": 0, "maxTokens": 4})
+
+    def say(**line: Any) -> None:
+        if "accepted" in line:
+            engines.append(line["accepted"]["engine"])
+        if "done" in line and len(engines) == 1:
+            scheduler.ask(Question(1, str(folder), None, request, files))
+        elif "done" in line:
+            scheduler.close()
+
+    scheduler = Scheduler(say)
+    scheduler.ask(Question(0, str(folder), None, request))
+    scheduler.run()
+    assert engines == ["transformers", "llama.cpp"]
+    assert list(scheduler._lanes) == [(str(folder), None, files.model)]

@@ -247,16 +247,18 @@ class Scheduler:
             if not self._make_room(_needed_bytes(question)):
                 return None
             base = _load(question)
+            if question.gguf is not None:
+                self._drop_replaced(question.base)
             self._lanes[question.lane] = _Lane(base, base.new_batch())
         self._lanes.move_to_end(question.lane)
-        self._drop_replaced(question)
         return self._lanes[question.lane]
 
-    def _drop_replaced(self, question: Question) -> None:
-        """Let go of what answered until llama.cpp could."""
-        replaced = (question.base, None, None)
-        if question.gguf is not None and replaced in self._lanes and not self._lanes[replaced].ids:
-            self._lanes.pop(replaced).base.close()
+    def _drop_replaced(self, base: str) -> None:
+        """Let go of what answered until llama.cpp could, unless it is still answering."""
+        replaced = self._lanes.get((base, None, None))
+        if replaced is not None and not replaced.ids:
+            del self._lanes[base, None, None]
+            replaced.base.close()
 
     def _scoring(self, question: Question, ids: Sequence[int], start: int, lane: _Lane) -> Scoring:
         problem = fault(ids, start, lane.base.context)
