@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def converted(model: Path, dtype: str = "f32") -> ConvertedModel:
     """Return a model as llama.cpp loads it; its files are beside the model's folder."""
     beside = model.parent / "llama.cpp"
-    found = Conversions(beside / "models", beside / "tools").model(model, dtype, 120)
+    found = Conversions(beside / "models", beside / "tools").model(model, dtype, 600)
     assert found is not None, "the log says why"
     return found
 
