@@ -65,6 +65,7 @@ def report(cases: Sequence[Case] = (), **more: Any) -> EvaluationReport:
         "id": "eval_1",
         "job_id": "job_1",
         "model": "smollm2-135m",
+        "answered_by": ["llama.cpp-bf16"],
         "candidates": ["base", "adapter"],
         "scorers": ["labels"],
         "retention_cases": [asked],
@@ -238,6 +239,7 @@ def test_the_scores_and_the_labels_are_tables(page: Page, job: ScriptedJob, stud
     ]
     assert page.the(".retention-verdict").text.startswith("100 % before, 0 % now")
     page.the(".served", "Served is trained: loss 1.5474 served, 1.5469 trained (80 tokens)")
+    page.the(".report-body .quiet", "computed by llama.cpp-bf16")
 
 
 def cells_of(page: Page, css: str) -> list[list[str]]:

@@ -29,6 +29,7 @@ MODEL, MAP, SOURCE = "model.gguf", "tensors.json", "source.json"
 MODEL_LIMIT_S = 3600.0
 _ADAPTER_LIMIT_S = 60.0
 _LOOK_S = 0.2
+_ROOM = 2  # times the size of a model has to be free on the disk, half of which stays free
 _AGAIN_S = 3600.0  # after a failure: a disk that was full may have room again
 _READ_BY_THE_SCRIPTS = ("*.safetensors", "*.json")
 
@@ -166,12 +167,10 @@ class Conversions:
             if (self._folder / name).is_dir():  # another backend has made it
                 return
             self._sweep()
-            weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+            needed = _ROOM * sum(file.stat().st_size for file in base.glob("*.safetensors"))
             free = shutil.disk_usage(self._folder).free
-            if free < weights:
-                raise ArkorError(
-                    f"{self._folder} has {free / 2**20:.0f} MiB, and {weights / 2**20:.0f} MiB are needed."
-                )
+            if free < needed:
+                raise ArkorError(f"{free / 2**20:.0f} MiB are free in {self._folder}, {needed / 2**20:.0f} are needed.")
             work = Path(tempfile.mkdtemp(dir=self._folder, prefix=".work-"))
             try:
                 arguments = [str(base), str(work), dtype]

@@ -165,6 +165,17 @@ def test_the_page_shows_answers_as_text_and_needs_nothing_else() -> None:
     assert "\x1b" not in str(made)
 
 
+def test_it_says_what_computed_the_answers() -> None:
+    """In its lines and on its page; a report of an older backend does not, and what is no text is passed over."""
+    made = report(answered_by=["llama.cpp-bf16", "transformers-bfloat16"])
+    assert str(made).splitlines()[-1] == "computed by llama.cpp-bf16, transformers-bfloat16"
+    assert "computed by llama.cpp-bf16, transformers-bfloat16" in made.to_html()
+    assert EvaluationReport.from_wire(made.to_wire()).answered_by == made.answered_by
+    assert "computed by" not in str(report())
+    assert EvaluationReport.from_wire({**made.to_wire(), "answeredBy": ["a", 3]}).answered_by == ["a"]
+    assert EvaluationReport.from_wire({**made.to_wire(), "answeredBy": "a"}).answered_by == []
+
+
 def test_it_is_saved_as_a_page_or_as_json(tmp_path: Path) -> None:
     """By the ending of the name."""
     made = report()

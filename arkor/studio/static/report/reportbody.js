@@ -34,7 +34,7 @@ function panel(name, title, ...content) {
     h("div", { class: "panel-head" }, h("h2", { id: `report-${name}` }, title)), content);
 }
 
-function verdictPanel({ verdict, scores = [], rows, createdAt, model, maxTokens }, jobId, save) {
+function verdictPanel({ verdict, scores = [], rows, createdAt, model, maxTokens, answeredBy = [] }, jobId, save) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const button = h("button", { class: "button button-small", type: "button", onclick: keep }, "Save as HTML");
   async function keep() {
@@ -46,7 +46,8 @@ function verdictPanel({ verdict, scores = [], rows, createdAt, model, maxTokens 
       setText(problem, `It could not be saved: ${error.message}`);
     }
   }
-  const facts = [model, createdAt && time(createdAt), maxTokens && `answers of at most ${maxTokens} tokens`].filter(Boolean);
+  const facts = [model, createdAt && time(createdAt), maxTokens && `answers of at most ${maxTokens} tokens`,
+    answeredBy.length > 0 && `computed by ${answeredBy.join(", ")}`].filter(Boolean);
   return h("section", { class: "panel", "aria-labelledby": "report-verdict" },
     h("div", { class: "panel-head" }, h("h2", { id: "report-verdict" }, "Report"), button), problem,
     verdict && h("p", { class: `verdict verdict-${kindOf(mainComparison(scores))}` }, capital(verdict)),
