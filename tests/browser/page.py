@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -97,6 +98,21 @@ class Page:
         except AssertionError:
             shown = self.browser.find_element(By.TAG_NAME, "body").text
             raise AssertionError(f"no {css} with {text!r} in:\n{shown}") from None
+
+    def click(self, css: str, text: str = "", timeout_s: float = 15.0) -> None:
+        """Click the first element of a selector that can be seen and has a text; wait for it.
+
+        The page may draw it anew between the two: then it is looked for again.
+        """
+
+        def is_clicked() -> bool:
+            try:
+                self.the(css, text, timeout_s).click()
+            except StaleElementReferenceException:
+                return False
+            return True
+
+        eventually(is_clicked, f"a click on {css} with {text!r}", timeout_s)
 
     def reads(self, css: str, text: str) -> None:
         """Wait until an element has exactly this text."""

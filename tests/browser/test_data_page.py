@@ -116,7 +116,7 @@ def address(page: Page) -> str:
 def test_the_rows_of_a_trainer_are_shown(page: Page, studio: ScriptedStudio) -> None:
     """From Home: the first row with what counts, the lengths of all, and what was lost."""
     page.open()
-    page.the("a", "See its rows").click()
+    page.click("a", "See its rows")
     page.titled("Rows of triage")
     page.the("h2", "Row 1")
     assert page.texts(".row-panel .job-facts b") == ["chatml", "training", "1", "3", "2"]
@@ -142,7 +142,7 @@ def test_rows_are_walked_through(page: Page, studio: ScriptedStudio) -> None:
     page.open("#/data?row=2")
     page.the("h2", "Row 2")
     page.the(".summary", "Longest rows")
-    page.button("Next").click()
+    page.click("button", "Next")
     page.the("h2", "Row 3")
     page.press("j")
     page.the("h2", "Row 4, held out")
@@ -157,7 +157,7 @@ def test_rows_are_walked_through(page: Page, studio: ScriptedStudio) -> None:
     number.clear()
     number.send_keys("39j", Keys.BACKSPACE, Keys.ENTER)
     page.the("h2", "Row 39")
-    page.button("Next").click()
+    page.click("button", "Next")
     page.the("h2", "Row 40")
     assert page.button("Next").get_attribute("disabled")
     asked = [question["row"] for question in questions(studio, "row")]
@@ -189,13 +189,13 @@ def test_rows_are_searched(page: Page, studio: ScriptedStudio) -> None:
     page.the("#row-search").send_keys("refund", Keys.ENTER)
     page.the("[role=status]", "1 to 20 of 40 rows found.")
     assert page.texts(".hit-list li")[0] == f"Row 1\n…so refund{MARKUP}"
-    page.button("More rows").click()
+    page.click("button", "More rows")
     page.the("[role=status]", "21 to 40 of 40 rows found.")
     page.gone("button.button-small:not([hidden])[disabled]")
-    page.the(".hit-list a", "Row 30").click()
+    page.click(".hit-list a", "Row 30")
     page.the("h2", "Row 30")
     eventually(lambda: address(page) == "#/data?row=30&q=refund", "the address has both")
-    page.the(".switch-label", "Held-out rows only").click()
+    page.click(".switch-label", "Held-out rows only")
     page.the("[role=status]", "2 held-out rows found.")
     assert questions(studio, "search")[-1]["search"] == {"text": "refund", "isHeldOut": True, "offset": 0, "limit": 20}
     assert page.accessibility() == []
@@ -221,7 +221,7 @@ def test_what_a_row_says_is_text(page: Page, studio: ScriptedStudio) -> None:
         page.the(".row-panel li", f"Warning: too long for max_length 8 ({MARKUP}): 3 tokens left out")
         page.the(".row-panel li", "Warning: left out by the chat template: tools")
         assert page.overflow() == 0
-        page.the(".switch-label", "Token borders").click()
+        page.click(".switch-label", "Token borders")
         assert len(page.run("return [...document.querySelectorAll('.token')]")) == len(texts)
         assert page.accessibility() == []
 
@@ -250,16 +250,16 @@ def test_the_rows_of_a_job_are_shown(page: Page, studio: ScriptedStudio) -> None
     page.open("#/jobs/job_1")
     page.the("a", "See its rows")
     job.event("training.started", metadata={"receipt": SUMMARY.receipt.to_wire()})
-    page.the(".receipt a", "9").click()
+    page.click(".receipt a", "9")
     page.titled("Rows of triage")
     page.the("h2", "Row 9, held out")
     page.the(".view-head", "as smollm2-135m sees them")
     assert studio.asked(PREVIEWS)[0] == {"job": "job_1", "row": 9, "isHeldOut": True, "around": 10}
     view = page.the(".data")
-    page.the(".receipt a", "3").click()
+    page.click(".receipt a", "3")
     page.the("h2", "Row 3")
     assert view.is_displayed()  # the same view, not loaded again
-    page.the("a", "The job").click()
+    page.click("a", "The job")
     page.titled("triage")
 
 
@@ -290,7 +290,7 @@ def test_what_goes_wrong_is_said(page: Page, studio: ScriptedStudio, call: str, 
     assert len(page.all(".problem")) == 1
     assert page.accessibility() == []
     studio.answers[call] = good
-    page.button("Try again").click()
+    page.click("button", "Try again")
     page.the("h2", "Row 1")
     page.gone(".main > div > .plain")
 
@@ -332,9 +332,9 @@ def test_who_leaves_asks_for_nothing_any_more(page: Page, studio: ScriptedStudio
     page.open("#/data")
     page.asked(PREVIEWS)
     page.the("[role=status]", "Reading the rows …")
-    page.the("nav a", "Jobs").click()
+    page.click("nav a", "Jobs")
     page.titled("Jobs")
     gate.set()
-    page.the("nav a", "Home").click()
+    page.click("nav a", "Home")
     page.titled("Home")
     assert len(studio.asked(PREVIEWS)) == 1

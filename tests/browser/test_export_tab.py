@@ -47,7 +47,7 @@ def test_an_export_is_asked_for_followed_and_downloaded(
     Select(page.the("#export-format")).select_by_value("gguf")
     Select(page.the("#export-quantization")).select_by_value("q8_0")
     assert page.accessibility() == []
-    page.button("Make the export").click()
+    page.click("button", "Make the export")
     page.the("#panel-export .evaluation", "It waits for its turn.")
     [asked] = page.asked(ASK)
     assert len(asked.pop("idempotencyKey")) == 36
@@ -63,7 +63,7 @@ def test_an_export_is_asked_for_followed_and_downloaded(
     page.reads("#announcer", "The export is there.")
     assert page.the(".export-list h3").text == "gguf, q8_0"
     studio.answers[f"POST /api/jobs/job_1/artifacts/{name}/link"] = Answer({"url": "/download/export.tar"})
-    page.the(f"[aria-label='Download {name}']").click()
+    page.click(f"[aria-label='Download {name}']")
     assert saved(downloads, "export.tar") == b"tar"
     assert page.accessibility() == []
 
@@ -94,7 +94,7 @@ def test_a_running_export_is_cancelled(page: Page, job: ScriptedJob, studio: Scr
     studio.answers[f"{ASK}/export_1/cancel"] = ByQuestion(cancelled)
     page.open(ROUTE)
     page.the("#panel-export .evaluation", "It makes the files …")
-    page.button("Cancel").click()
+    page.click("button", "Cancel")
     page.the(".export-list li", "The export was cancelled.")
     page.the("#panel-export .evaluation", "The backend makes a folder")
 

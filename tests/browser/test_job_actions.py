@@ -180,7 +180,7 @@ def test_a_refusal_is_shown(
     call, gate = f"POST /api/jobs/job_1/{name.lower()}", threading.Event()
     studio.answers[call] = Answer({"error": "Its worker is about to leave."}, 503, gate=gate)
     page.open(ROUTE)
-    page.button(name).click()
+    page.click("button", name)
     assert not page.button(asking).is_enabled()
     gate.set()
     page.the(".problem", f"The job was not {done}: Its worker is about to leave.")
@@ -188,7 +188,7 @@ def test_a_refusal_is_shown(
     assert page.button(name).is_enabled()
     assert page.accessibility() == []
     gate.clear()
-    page.button(name).click()
+    page.click("button", name)
     page.gone(".job-head .problem:not(.job-error)")
     gate.set()
 
@@ -210,7 +210,7 @@ def test_a_failed_job_is_resumed_as_a_new_one(page: Page, job: ScriptedJob, stud
     double.perform()
     page.the(".problem", "The job was not resumed: No answer.")
     assert len(keys) == 1
-    page.button("Resume").click()
+    page.click("button", "Resume")
     page.the(".job-origin", "Resumed from step 40 of job job_1.")
     assert page.browser.current_url.endswith("#/jobs/job_2")
     assert keys[0] == keys[1]
@@ -219,10 +219,10 @@ def test_a_failed_job_is_resumed_as_a_new_one(page: Page, job: ScriptedJob, stud
     new.wire.update(status="running")
     new.logs(range(41, 44))
     charted(page, 43)
-    page.the(".job-origin a", "job_1").click()
+    page.click(".job-origin a", "job_1")
     page.the(".status-failed")
     assert page.all(".job-origin") == []
-    page.button("Resume").click()
+    page.click("button", "Resume")
     page.the(".job-origin")
     assert keys[2] != keys[0]
 
@@ -234,9 +234,9 @@ def test_who_has_left_is_not_led_to_the_new_job(page: Page, job: ScriptedJob, st
     gate = threading.Event()
     studio.answers[RESUME] = Answer({"job": new.wire}, gate=gate)
     page.open(ROUTE)
-    page.button("Resume").click()
+    page.click("button", "Resume")
     assert not page.button("Resuming …").is_enabled()
-    page.the("nav a", "Jobs").click()
+    page.click("nav a", "Jobs")
     page.the("h1", "Jobs")
     listed = len(studio.asked("GET /api/jobs"))
     gate.set()
@@ -247,9 +247,9 @@ def test_who_has_left_is_not_led_to_the_new_job(page: Page, job: ScriptedJob, st
 def test_a_job_that_is_cancelled_can_go_on_as_another(page: Page, job: ScriptedJob) -> None:
     """The question says so; nothing else is to be pressed until it has ended, then Resume is there."""
     page.open(ROUTE)
-    page.button("Cancel").click()
+    page.click("button", "Cancel")
     page.the("dialog", "triage stops where it is. You can resume it from its last checkpoint, as a new job.")
-    page.button("Keep it").click()
+    page.click("button", "Keep it")
     job.end("training.cancelled", step=3)
     page.the(".status-cancelled")
     eventually(lambda: buttons(page) == ["Resume"], "the button")
@@ -259,9 +259,9 @@ def test_a_backend_that_neither_pauses_nor_resumes(page: Page, job: ScriptedJob,
     """There is a button for what it can do."""
     studio.answers["GET /api/credentials"] = Answer(dict(ABOUT))
     page.open(ROUTE)
-    page.button("Cancel").click()
+    page.click("button", "Cancel")
     page.the("dialog", "A job that was stopped cannot go on.")
-    page.button("Keep it").click()
+    page.click("button", "Keep it")
     page.asked("GET /api/credentials")
     assert buttons(page) == ["Cancel"]
     job.end("training.failed", error="x")

@@ -49,7 +49,7 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     facts = page.the(".job-facts").text.split("\n")
     assert facts[:2] == ["ID", "job_1"]
     assert facts[-4:] == ["Model", "smollm2-135m", "Dataset", "uploaded, 9f2c9f2c9f2c"]
-    page.the("summary", "Settings").click()
+    page.click("summary", "Settings")
     page.the(".settings-facts", "maxSteps")
     job.event("training.started", metadata={"device": "cpu", "maxSteps": 4})
     job.log(1, loss=2.5, learningRate=2e-4)
@@ -68,7 +68,7 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     assert ticks == ["1", "2", "3"]
     label = str(page.the(".plot").get_attribute("aria-label"))
     assert "Last: step 3, loss 1.2500. Last evaluation: step 1, loss 2.7500." in label
-    page.the("summary", "Show as table").click()
+    page.click("summary", "Show as table")
     shown = page.the(".figures tbody tr").text.split()
     assert shown == ["3", "1.2500", *["\N{EN DASH}"] * (len(METRICS) - 1)]
     assert page.accessibility() == []
@@ -333,7 +333,7 @@ def test_a_view_that_is_left_leaves_nothing_behind(page: Page, job: ScriptedJob)
     job.logs(range(1, 4))
     page.open(ROUTE)
     charted(page, 3)
-    page.the("nav a", "Jobs").click()
+    page.click("nav a", "Jobs")
     page.the("h1", "Jobs")
     eventually(lambda: job.streams == 0, "a closed stream")
     page.browser.back()
@@ -385,7 +385,7 @@ def test_the_log_stays_where_one_reads(page: Page, job: ScriptedJob) -> None:
     job.log(101, loss=1)
     page.the(".log", "step=101")
     assert page.run(f"{box} return box.scrollTop") == 40
-    page.button("Jump to the end").click()
+    page.click("button", "Jump to the end")
     eventually(lambda: page.run(f"{box} return box.scrollTop") > 500, "the end")
 
 
@@ -404,7 +404,7 @@ def test_zoom_is_kept_while_figures_come(page: Page, job: ScriptedJob) -> None:
     job.logs(range(101, 201))
     charted(page, 200)
     assert axis(page) == zoomed
-    page.button("Reset zoom").click()
+    page.click("button", "Reset zoom")
     eventually(lambda: axis(page)[1] >= 200, "the whole chart")
     page.the("[aria-label='From step']").send_keys("150")
     page.the("[aria-label='To step']").send_keys("160" + Keys.ENTER)
@@ -449,7 +449,7 @@ def test_other_runs_are_laid_over_it(page: Page, job: ScriptedJob, studio: Scrip
     studio.answers["GET /api/jobs"] = Answer({"jobs": [one.wire for one in studio.jobs.values()]})
     page.open(ROUTE)
     charted(page, 10)
-    page.the("summary", "Compare").click()
+    page.click("summary", "Compare")
     page.the(".run-list", "silent")
     names = [text.split("\n")[0] for text in page.texts(".run-list label")]
     assert names == ["triage r=32", "<b>bold</b>", "silent"]
@@ -464,16 +464,16 @@ def test_other_runs_are_laid_over_it(page: Page, job: ScriptedJob, studio: Scrip
     eventually(lambda: trace(page, "triage r=32").get("x", [0])[-1] == 20, "the other run")
     page.the(".comparison .field").clear()
     page.the(".comparison .field").send_keys(" ")
-    page.the(".run-list label", "bold").click()
-    page.the(".run-list label", "silent").click()
+    page.click(".run-list label", "bold")
+    page.click(".run-list label", "silent")
     page.the(".chart-panel .problem", "silent cannot be laid over: it has no training.log events yet.")
     eventually(lambda: "<b>bold</b>" in page.run("return document.querySelector('.plot .legend').textContent"), "text")
     colours = page.run("return document.querySelector('.plot').data.map(({line}) => line.color)")
     assert len(set(colours)) == 3
     page.press(Keys.ESCAPE)
     page.gone(".comparison-box")
-    page.the("summary", "Compare (2)").click()
-    page.the(".run-list label", "r=32").click()
+    page.click("summary", "Compare (2)")
+    page.click(".run-list label", "r=32")
     eventually(lambda: trace(page, "triage r=32") == {}, "one run less")
     assert len(studio.asked("GET /api/jobs/job_2/metrics")) == 1
 
@@ -483,9 +483,9 @@ def test_the_chart_can_be_saved(page: Page, job: ScriptedJob, downloads: Path) -
     job.logs(range(1, 31))
     page.open(ROUTE)
     charted(page, 30)
-    page.button("PNG").click()
+    page.click("button", "PNG")
     assert saved(downloads, "job_1-loss.png").startswith(b"\x89PNG")
-    page.button("CSV").click()
+    page.click("button", "CSV")
     assert saved(downloads, "job.csv").startswith(b"step,loss\r\n1,0.5\r\n")
 
 
@@ -507,10 +507,10 @@ def test_what_it_has_left(page: Page, job: ScriptedJob, studio: ScriptedStudio, 
     assert str(page.the(".job-actions a", "Try it").get_attribute("href")).endswith("#/playground?job=job_1")
     link = "POST /api/jobs/job_1/artifacts/adapter/link"
     studio.answers[link] = Answer({"url": "/download/adapter.tar"})
-    page.the("[aria-label='Download adapter']").click()
+    page.click("[aria-label='Download adapter']")
     assert saved(downloads, "adapter.tar") == b"tar"
     studio.answers[link] = Answer({"error": "The file is gone from the disk."}, 410)
-    page.the("[aria-label='Download adapter']").click()
+    page.click("[aria-label='Download adapter']")
     page.the(".artifacts .problem", "adapter cannot be downloaded: The file is gone from the disk.")
 
 
@@ -533,17 +533,17 @@ def test_cancelling_is_asked_twice(page: Page, job: ScriptedJob, studio: Scripte
     call = "POST /api/jobs/job_1/cancel"
     studio.answers[call] = Answer({"error": "The backend is stopping."}, 503)
     page.open(ROUTE)
-    page.button("Cancel").click()
+    page.click("button", "Cancel")
     page.the("dialog", "triage stops where it is.")
-    page.button("Keep it").click()
+    page.click("button", "Keep it")
     assert studio.asked(call) == []
-    page.button("Cancel").click()
-    page.button("Cancel the job").click()
+    page.click("button", "Cancel")
+    page.click("button", "Cancel the job")
     page.the(".problem", "The job was not cancelled: The backend is stopping.")
     assert len(studio.asked(call)) == 1
     studio.answers[call] = Answer({"job": job.wire}, 202)
-    page.button("Cancel").click()
-    page.button("Cancel the job").click()
+    page.click("button", "Cancel")
+    page.click("button", "Cancel the job")
     assert page.button("Cancelling …").get_attribute("disabled")
     job.end("training.cancelled", step=3)
     page.the(".status-cancelled")
@@ -558,7 +558,7 @@ def test_a_job_that_is_not_there(page: Page, studio: ScriptedStudio) -> None:
     page.open("#/jobs/job_9")
     page.the("main", "There is no such job in this project.")
     page.titled("Unknown job")
-    page.the("main a", "All jobs").click()
+    page.click("main a", "All jobs")
     page.the("h1", "Jobs")
 
 
@@ -601,10 +601,10 @@ def test_nothing_that_a_job_tells_is_markup(page: Page, studio: ScriptedStudio) 
     page.the(".artifacts", MARKUP)
     page.the(".log", MARKUP)
     assert len(lines(page)) == 4
-    page.the("summary", "Settings").click()
+    page.click("summary", "Settings")
     page.the(".settings-facts", MARKUP)
-    page.the("summary", "Compare").click()
-    page.the(".run-list label", MARKUP).click()
+    page.click("summary", "Compare")
+    page.click(".run-list label", MARKUP)
     eventually(lambda: "<img" in page.run("return document.querySelector('.plot .legend')?.textContent ?? ''"), "text")
     assert page.run("return document.querySelectorAll('main img, b b, .log b, h1 b').length") == 0
 

@@ -151,7 +151,7 @@ def test_reasoning_is_folded_above_the_answer_and_sent_back(play: Page, studio: 
     play.reads(".answer-text", "Unplug it.")
     assert texts(play, ".reasoning-text") == ["why\nso"]
     assert play.run("return document.querySelector('.answer-reasoning').open") is False
-    play.the(".answer-reasoning > summary", "Reasoning").click()
+    play.click(".answer-reasoning > summary", "Reasoning")
     play.reads(".reasoning-text", "why\nso")
     studio.answers[CHAT] = says("Hello!")
     ask(play, "And then?")
@@ -204,7 +204,7 @@ def test_a_stream_may_be_cut_up_anywhere(play: Page, studio: ScriptedStudio) -> 
         play.the(".answer[aria-busy=false] .answer-foot", "to the first token")
         assert texts(play, ".answer-text") == ["größer 😀\u2028done"]
         assert not play.all(".answer-error")
-        play.button("Clear").click()
+        play.click("button", "Clear")
 
 
 def test_an_answer_without_a_stream(play: Page, studio: ScriptedStudio) -> None:
@@ -228,7 +228,7 @@ def test_an_answer_is_stopped(play: Page, studio: ScriptedStudio) -> None:
         if by_key:
             play.press(Keys.ESCAPE)
         else:
-            play.button("Stop").click()
+            play.click("button", "Stop")
         play.the(".mark", "stopped")
         assert texts(play, ".answer-text") == ["Half an an"]
         assert answer.left.wait(15)
@@ -238,7 +238,7 @@ def test_an_answer_is_stopped(play: Page, studio: ScriptedStudio) -> None:
         play.reads(".answer-text", "whole")
         said = [message["content"] for message in studio.asked(CHAT)[-1]["messages"]]
         assert said == ["Hi?", "Half an an", "Go on."]
-        play.button("Clear").click()
+        play.click("button", "Clear")
 
 
 def test_a_question_that_is_not_answered_yet_is_stopped(play: Page, studio: ScriptedStudio) -> None:
@@ -247,7 +247,7 @@ def test_a_question_that_is_not_answered_yet_is_stopped(play: Page, studio: Scri
     studio.answers[CHAT] = Answer({}, gate=gate)
     ask(play)
     play.asked(CHAT)
-    play.button("Stop").click()
+    play.click("button", "Stop")
     play.the(".mark", "stopped")
     gate.set()
     studio.answers[CHAT] = says("yes")
@@ -276,12 +276,12 @@ def test_an_answer_that_fails_says_why(play: Page, studio: ScriptedStudio) -> No
         play.the(".answer-error", said)
         assert texts(play, ".answer-text") == (["Hel"] if isinstance(answer, Streamed) else [""])
         studio.answers[CHAT] = says("Hello")
-        play.button("Retry").click()
+        play.click("button", "Retry")
         play.reads(".answer-text", "Hello")
         assert texts(play, ".question") == ["You: Hi?"]
         first, second = studio.asked(CHAT)[-2:]
         assert first == second
-        play.button("Clear").click()
+        play.click("button", "Clear")
     play.reads("#announcer", f"{LABEL} answered: Hello")
 
 
@@ -297,7 +297,7 @@ def test_a_connection_that_breaks_in_the_middle(play: Page, studio: ScriptedStud
     studio.answers[CHAT] = says("whole")
     ask(play, "Again?")
     play.reads(".answer-text", "whole")
-    play.button("Retry").click()
+    play.click("button", "Retry")
     _, second, third = play.asked(CHAT, 3)
     assert second["messages"] == third["messages"] == [{"role": "user", "content": "Again?"}]
     eventually(lambda: texts(play, ".answer-text") == ["Hel", "whole"], "one answer each")
@@ -307,7 +307,7 @@ def test_two_answers_side_by_side(play: Page, studio: ScriptedStudio) -> None:
     """The same question to the adapter and to its base, at the same time; each goes on with its own answers."""
     streams = {"adapter": Streamed(), "baseModel": Streamed()}
     studio.answers[CHAT] = ByQuestion(lambda body: streams["adapter" if "adapter" in body else "baseModel"])
-    play.the("#play-compare").click()
+    play.click("#play-compare")
     assert address(play) == "/playground?job=job_triage&compare=1"
     ask(play)
     play.asked(CHAT, 2)
@@ -352,7 +352,7 @@ def test_a_job_that_learnt_plain_text_continues_a_text(page: Page, studio: Scrip
     assert sent[0]["adapter"] == {"kind": "final", "jobId": "job_poems"}
     assert "messages" not in sent[0]
     assert texts(page, ".answer-text") == [" and more", " and more"]
-    page.button("Copy as Python").click()
+    page.click("button", "Copy as Python")
     assert "answer = client.complete(" in page.the(".script-dialog").text
 
 
@@ -400,12 +400,12 @@ def test_a_link_preselects_a_checkpoint(page: Page, studio: ScriptedStudio) -> N
     page.browser.refresh()
     chosen(page, "triage", "Checkpoint at step 40")
     page.reads(".answer-text", "Hello!")
-    page.the("nav a", "Jobs").click()
+    page.click("nav a", "Jobs")
     page.titled("Jobs")
     page.browser.back()
     chosen(page, "triage", "Checkpoint at step 40")
     page.reads(".answer-text", "Hello!")
-    page.the("nav a", "Playground").click()
+    page.click("nav a", "Playground")
     chosen(page, "triage", "Checkpoint at step 40")
 
 
@@ -527,9 +527,9 @@ def test_nothing_to_talk_to_yet(page: Page, studio: ScriptedStudio) -> None:
 
 def test_a_schema_gives_the_answer_its_form(play: Page, studio: ScriptedStudio) -> None:
     """The answer is shown in lines, its values as they were said, and says that it is JSON."""
-    play.the("#play-schema-on").click()
+    play.click("#play-schema-on")
     play.the("#play-schema-note", "The schema is empty")
-    play.button("Example schema").click()
+    play.click("button", "Example schema")
     play.the("#play-schema-note", "held to this schema")
     studio.answers[CHAT] = says('{"category": "technical", "urgent": true,', ' "n": 12345678901234567890, "x": {}}')
     ask(play)
@@ -560,7 +560,7 @@ def fill(page: Page, css: str, text: str) -> None:
 
 def test_a_schema_that_is_none_says_where(play: Page) -> None:
     """With its line; nothing is sent until it is mended or switched off."""
-    play.the("#play-schema-on").click()
+    play.click("#play-schema-on")
     for schema, said in (
         ('{\n "type": object\n}', "The schema is not JSON. Line 2: object does not belong here."),
         ('{\n "type": "object",\n}', "Line 3: } does not belong here."),
@@ -573,7 +573,7 @@ def test_a_schema_that_is_none_says_where(play: Page) -> None:
         play.the(".blocked", said)
         assert play.the("#play-schema").get_attribute("aria-invalid") == "true"
         assert not play.button("Send").is_enabled()
-    play.the("#play-schema-on").click()
+    play.click("#play-schema-on")
     assert play.button("Send").is_enabled()
 
 
@@ -606,9 +606,9 @@ def test_nothing_that_is_said_is_markup(page: Page, studio: ScriptedStudio) -> N
     ask(page, MARKUP)
     page.reads(".answer-text", MARKUP)
     page.the(".answer-who", MARKUP)
-    page.button("Copy as Python").click()
+    page.click("button", "Copy as Python")
     page.the(".script", MARKUP)
-    page.button("Close").click()
+    page.click("button", "Close")
     studio.answers[CHAT] = Answer({"error": MARKUP}, 500)
     ask(page, MARKUP)
     page.the(".answer-error", MARKUP)
@@ -633,7 +633,7 @@ def test_clear_begins_anew(play: Page, studio: ScriptedStudio) -> None:
     ask(play)
     answer.say(chunk("x"))
     play.reads(".answer-text", "x")
-    play.button("Clear").click()
+    play.click("button", "Clear")
     play.gone(".turn")
     assert answer.left.wait(15)
     studio.answers[CHAT] = says("new")
@@ -649,7 +649,7 @@ def test_leaving_ends_an_answer_and_keeps_what_came(play: Page, studio: Scripted
     answer.say(chunk("so far"))
     play.reads(".answer-text", "so far")
     play.the("#play-input").send_keys("a draft")
-    play.the("nav a", "Home").click()
+    play.click("nav a", "Home")
     assert answer.left.wait(15)
     play.browser.back()
     play.reads(".answer-text", "so far")
@@ -695,15 +695,15 @@ def test_the_same_in_python(page: Page, studio: ScriptedStudio, routed_cloud: Cl
     chosen(page, "triage", "Checkpoint at step 20")
     fill(page, "#play-system", 'Say "é" \\ \N{GRINNING FACE}\tand $x')
     fill(page, "#play-maxTokens", "5")
-    page.the("#play-schema-on").click()
-    page.button("Example schema").click()
+    page.click("#play-schema-on")
+    page.click("button", "Example schema")
     studio.answers[CHAT] = says("old")
     ask(page, "First?")
     page.button("Retry")
     ask(page, "It's 'quoted' \"\"\" and\u2028more")
     page.asked(CHAT, 4)
     page.button("Retry")
-    page.button("Copy as Python").click()
+    page.click("button", "Copy as Python")
     page.the(".script-dialog", "Copied.")
     assert page.accessibility() == []
     copied = str(page.browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])"))
@@ -722,7 +722,7 @@ def test_a_script_for_ones_own_backend_finds_it_by_name(page: Page, studio: Scri
     studio.answers["GET /api/credentials"] = Answer({**ABOUT, "local": True})
     page.open(f"#/playground?model={BASE}")
     page.the("#play-input").send_keys("A draft")
-    page.button("Copy as Python").click()
+    page.click("button", "Copy as Python")
     page.the(".script", 'client = CloudApiClient.connect("local")')
     page.the(".script", f'base_model="{BASE}"')
     page.the(".script", 'messages=[{"role": "user", "content": "A draft"}]')
@@ -766,9 +766,9 @@ def test_it_is_free_of_what_axe_finds(play: Page, studio: ScriptedStudio, scheme
     """In light and in dark, with an answer of every kind."""
     play.meets_refusals = True
     play.look(1200, 800, scheme)
-    play.the("#play-schema-on").click()
-    play.button("Example schema").click()
-    play.the("#play-compare").click()
+    play.click("#play-schema-on")
+    play.click("button", "Example schema")
+    play.click("#play-compare")
     reasoned = Streamed(chunk(delta={"reasoning_content": "why"}), chunk("so"), DONE)
     for answer in (reasoned, says('{"a": 1}'), says("no"), Answer({"error": "no"}, 503)):
         studio.answers[CHAT] = answer

@@ -107,7 +107,7 @@ def test_an_evaluation_is_asked_for_and_followed_to_its_report(
     assert field.get_attribute("value") == "50"
     field.clear()
     field.send_keys("20")
-    page.button("Evaluate").click()
+    page.click("button", "Evaluate")
     page.the(".evaluation", "It waits for its turn.")
     [asked] = page.asked(ASK)
     assert (asked["limit"], len(asked["idempotencyKey"])) == (20, 36)
@@ -133,8 +133,8 @@ def test_the_page_does_not_ask_on_when_nothing_is_under_way(
     others = len(studio.asked("GET /api/credentials"))
     page.asked("GET /api/credentials", others + 1)  # the page is alive, and asks for other things
     assert len(studio.asked(f"GET {PATH}")) == asked
-    page.the("[role=tab]", "Training").click()
-    page.the("[role=tab]", "Report").click()
+    page.click("[role=tab]", "Training")
+    page.click("[role=tab]", "Report")
     page.asked(f"GET {PATH}", asked + 1)
 
 
@@ -149,7 +149,7 @@ def test_a_running_evaluation_is_cancelled(page: Page, job: ScriptedJob, studio:
     studio.answers[f"{ASK}/eval_1/cancel"] = ByQuestion(cancelled)
     page.open(ROUTE)
     page.the(".evaluation", "It prepares the rows")
-    page.the(".evaluation button", "Cancel").click()
+    page.click(".evaluation button", "Cancel")
     page.the(".evaluation", "The evaluation was cancelled: It was cancelled.")
     assert page.the(".evaluation button").text == "Evaluate again"
 
@@ -181,7 +181,7 @@ def test_a_question_that_is_refused_says_why(page: Page, job: ScriptedJob, studi
     page.open(ROUTE)
     for _ in range(2):
         eventually(lambda: page.button("Evaluate").is_enabled(), "the button")
-        page.button("Evaluate").click()
+        page.click("button", "Evaluate")
         assert page.the(".evaluation [role=alert]").text == f"limit: {MARKUP}"
         eventually(lambda: page.button("Evaluate").is_enabled(), "the button")
     first, second = page.asked(ASK, 2)
@@ -206,7 +206,7 @@ def test_a_report_that_cannot_be_read_is_tried_again(page: Page, job: ScriptedJo
     page.open(ROUTE)
     page.the(".report-unread", "The report cannot be read: Nothing is scripted")
     studio.answers[f"GET {PATH}/eval_1/report"] = answer
-    page.button("Try again").click()
+    page.click("button", "Try again")
     page.the(".verdict")
 
 
@@ -260,7 +260,7 @@ def test_rows_are_filtered_by_who_won(page: Page, job: ScriptedJob, studio: Scri
     page.open(ROUTE)
     page.the(".case-list")
     assert page.texts(".case-filters button") == ["All 9", "Wins 8", "Losses 1"]
-    page.the(".case-filters button", "Losses").click()
+    page.click(".case-filters button", "Losses")
     assert page.texts(".case h3") == ["Row 9"]
     assert page.the(".case-filters [aria-pressed=true]").text == "Losses 1"
     parts = page.texts(".case dd")
@@ -278,7 +278,7 @@ def test_many_rows_come_in_parts_and_long_texts_are_folded(
     page.open(ROUTE)
     page.the(".case-list")
     assert len(page.all(".case")) == 20
-    page.the(".cases > .button", "Show 20 more of 45").click()
+    page.click(".cases > .button", "Show 20 more of 45")
     assert len(page.all(".case")) == 40
     assert page.run("return document.activeElement.textContent") == "Row 21"
     button = page.the(".case button", "Show all 1,003 characters")
@@ -332,7 +332,7 @@ def test_a_check_that_nobody_asked_for_is_one_quiet_line(page: Page, job: Script
     line = page.the(".job-about .served")
     assert line.text == "Served is trained: loss 1.5474 served, 1.5469 trained (80 tokens)"
     assert "quiet" in str(line.get_attribute("class"))
-    page.the("[role=tab]", "Report").click()
+    page.click("[role=tab]", "Report")
     page.the(".report .served", "Served is trained")
     assert page.the(".evaluation button").text == "Evaluate"
 
@@ -369,7 +369,7 @@ def test_a_report_is_saved_as_a_page(
     studio.answers[f"GET {PATH}/eval_1/report.html"] = Answer(content)
     chromium.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     page.open(ROUTE)
-    page.button("Save as HTML").click()
+    page.click("button", "Save as HTML")
     assert saved(tmp_path, "report.html") == content
 
 

@@ -107,18 +107,18 @@ def test_stop_on_home_cancels_the_job(page: Page, local: LocalStudio) -> None:
     """The run ends, and so does the job, here and at the backend."""
     local.write_entry("gated:100")
     page.open()
-    page.button("Run training: gated:100").click()
+    page.click("button", "Run training: gated:100")
     link = page.the(".run-status a", "job_")
     job_id = link.text
     local.backend.allow(job_id, 3)
     local.client.wait_for(job_id, "running")
-    page.button("Stop").click()
-    page.button("Stop it").click()
+    page.click("button", "Stop")
+    page.click("button", "Stop it")
     page.the(".run-ended", "The run was stopped.")
     local.client.wait_for(job_id, "cancelled")  # the backend was asked; its worker ends in its own time
     page.the(".short-row .status-cancelled")
     page.the(".run-status", "cancelled The run was stopped.")
-    page.the(".run-status a").click()
+    page.click(".run-status a")
     page.the(".status-cancelled")
     page.the(".log", "[cancelled]")
 
@@ -126,8 +126,8 @@ def test_stop_on_home_cancels_the_job(page: Page, local: LocalStudio) -> None:
 def test_cancel_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
     """After the confirmation the job ends, and the view says so."""
     job_id = watched(page, local)
-    page.button("Cancel").click()
-    page.button("Cancel the job").click()
+    page.click("button", "Cancel")
+    page.click("button", "Cancel the job")
     page.the(".status-cancelled")
     assert local.client.job(job_id)["status"] == "cancelled"
 
@@ -135,10 +135,10 @@ def test_cancel_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
 def test_pause_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
     """The worker saves and leaves; unpaused, the job goes on with the next step in the same chart and log."""
     job_id = watched(page, local)
-    page.button("Pause").click()
+    page.click("button", "Pause")
     page.the(".status-paused")
     assert page.the(".job-paused").text == f"Paused: {local.client.job(job_id)['pauseReason']}."
-    page.button("Unpause").click()
+    page.click("button", "Unpause")
     page.the(".log", "[unpaused]")
     goes_on(page, local, job_id, 4)
     page.the(".status-running")
@@ -152,16 +152,16 @@ def test_cancelling_the_job_of_a_run_is_no_failure_of_the_run(page: Page, local:
     """The command exits with 1; Home calls the run cancelled, as the job is."""
     local.write_entry("gated:99")
     page.open()
-    page.button("Run training: gated:99").click()
+    page.click("button", "Run training: gated:99")
     link = page.the(".run-running a", "job_")
     job_id = link.text
     local.backend.allow(job_id, 3)
     local.client.wait_for(job_id, "running")
     link.click()
-    page.button("Cancel").click()
-    page.button("Cancel the job").click()
+    page.click("button", "Cancel")
+    page.click("button", "Cancel the job")
     page.the(".job-head .status-cancelled")
-    page.the("nav a", "Home").click()
+    page.click("nav a", "Home")
     page.the(".run-status", f"cancelled The job was cancelled. Job {job_id}")
     page.the(".log", "[exit 1]")
     assert page.all(".exit-bad") == []
@@ -190,17 +190,17 @@ def test_a_backend_that_stalls(page: Page, local: LocalStudio) -> None:
     job_id = local.submit("gated:100")
     local.backend.allow(job_id, 2)
     page.open("#/jobs")
-    page.the("tbody a", "gated").click()
+    page.click("tbody a", "gated")
     charted(page, 2)
     with frozen(pid_of(local)):
         page.the(".stale", "The backend takes its time to answer.")
-        page.the("nav a", "Home").click()
+        page.click("nav a", "Home")
         page.button("Run training")
         page.the(".short-row")
-        page.the("nav a", "Jobs").click()
+        page.click("nav a", "Jobs")
         page.the("tbody a", "gated")
         page.the(".stale", "The backend takes its time to answer. Shown is what it was at")
-        page.the("tbody a", "gated").click()
+        page.click("tbody a", "gated")
         page.titled("Job")
     goes_on(page, local, job_id, 5)
     page.gone(".stale")

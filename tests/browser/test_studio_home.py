@@ -46,7 +46,7 @@ SHOWN = (
 def test_a_run_whose_job_is_paused_says_so(page: Page, studio: ScriptedStudio) -> None:
     """As long as it is; the run goes on meanwhile."""
     page.open()
-    page.button(RUN).click()
+    page.click("button", RUN)
     page.the(".run-status", "Run under way.")
     run = studio.run
     assert run is not None
@@ -93,7 +93,7 @@ def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
 def test_the_job_of_a_run_that_ends_at_once_is_known(page: Page, studio: ScriptedStudio) -> None:
     """Its output and its end came before the page asked again."""
     page.open()
-    page.button(RUN).click()
+    page.click("button", RUN)
     eventually(lambda: studio.run, "a run")
     assert studio.run is not None
     studio.run.job_id = "job_7"
@@ -105,8 +105,8 @@ def test_a_dry_run_is_asked_for(page: Page, studio: ScriptedStudio) -> None:
     """With the switch on, the run is a dry one, and is called so."""
     page.open()
     page.button(RUN)
-    page.the(".switch-label").click()
-    page.button(RUN).click()
+    page.click(".switch-label")
+    page.click("button", RUN)
     page.the(".run-status", "Dry run under way.")
     assert studio.asked("POST /api/train") == [{"dryRun": True}]
 
@@ -149,7 +149,7 @@ def test_a_manifest_that_cannot_be_read(page: Page, studio: ScriptedStudio) -> N
     assert not page.button("Run training").is_enabled()
     assert page.accessibility() == []
     studio.answers[MANIFEST] = Answer({"trainer": {"name": "triage"}})
-    page.button("Try again").click()
+    page.click("button", "Try again")
     assert page.button(RUN).is_enabled()
 
 
@@ -180,13 +180,13 @@ def test_a_start_that_is_refused(page: Page, studio: ScriptedStudio) -> None:
     page.meets_refusals = True
     studio.answers["POST /api/train"] = Answer({"error": "A run is under way."}, 409)
     page.open()
-    page.button(RUN).click()
+    page.click("button", RUN)
     page.the(".problem", "A run is under way.")
     del studio.answers["POST /api/train"]
     eventually(lambda: page.button(RUN).is_enabled(), "another try")
-    page.button(RUN).click()
+    page.click("button", RUN)
     assert len(page.asked("POST /api/train", 2)) == 2
-    page.button(RUN).click()
+    page.click("button", RUN)
     page.the(".run-status", "Run under way.")
     page.gone(".problem")
 
@@ -202,7 +202,7 @@ def test_stopping_takes_two_presses(page: Page, studio: ScriptedStudio) -> None:
     assert page.browser.switch_to.active_element.text == "Stop"
     assert studio.asked("POST /api/train/stop") == []
     page.press(Keys.ENTER)
-    page.button("Stop it").click()
+    page.click("button", "Stop it")
     page.asked("POST /api/train/stop")
     assert not page.button("Stopping …").is_enabled()
     page.the(".run-status", "Stopping the run and cancelling its job … Job job_7")
@@ -217,8 +217,8 @@ def test_a_run_that_was_stopped_ends_as_cancelled(page: Page, studio: ScriptedSt
     studio.answers[JOBS] = Answer({"jobs": [job]})
     run = studio.starts(job_id="job_7")
     page.open()
-    page.button("Stop").click()
-    page.button("Stop it").click()
+    page.click("button", "Stop")
+    page.click("button", "Stop it")
     page.asked("POST /api/train/stop")
     run.end(code)
     page.the(".run-status", "stopped The run was stopped. Job job_7")
@@ -274,8 +274,8 @@ def test_a_stop_that_fails_says_so(page: Page, studio: ScriptedStudio) -> None:
     studio.answers["POST /api/train/stop"] = Answer({"error": "The backend is down."}, 502)
     studio.starts()
     page.open()
-    page.button("Stop").click()
-    page.button("Stop it").click()
+    page.click("button", "Stop")
+    page.click("button", "Stop it")
     page.the(".problem", "The run could not be stopped: The backend is down.")
     assert page.button("Stop").is_enabled()
 
@@ -283,7 +283,7 @@ def test_a_stop_that_fails_says_so(page: Page, studio: ScriptedStudio) -> None:
 def test_a_reload_loses_nothing(page: Page, studio: ScriptedStudio) -> None:
     """The log is there from its first line, and goes on; so it is in a tab that did not start the run."""
     page.open()
-    page.button(RUN).click()
+    page.click("button", RUN)
     eventually(lambda: studio.run, "a run")
     assert studio.run is not None
     studio.run.job_id = "job_7"
@@ -303,7 +303,7 @@ def test_another_view_and_back_loses_nothing(page: Page, studio: ScriptedStudio)
     run.say("first\n")
     page.open()
     page.the(".log", "first")
-    page.the("nav a", "Jobs").click()
+    page.click("nav a", "Jobs")
     page.the("h1", "Jobs")
     run.say("second\n")
     page.browser.back()
@@ -359,7 +359,7 @@ def test_the_log_follows_unless_somebody_reads(page: Page, studio: ScriptedStudi
     run.say("unseen\n")
     page.the(".log", "unseen")
     assert page.run("return document.querySelector('.log').scrollTop") == 0
-    page.button("Jump to the end").click()
+    page.click("button", "Jump to the end")
     eventually(lambda: page.run(below) < 12, "the end")
     page.gone(".log-jump")
 
@@ -381,8 +381,8 @@ def test_the_jobs_stand_beside(page: Page, studio: ScriptedStudio) -> None:
     page.the(".short-row", "run 0")
     assert len(page.all(".short-row")) == 12
     page.gone(".empty")
-    page.the(".short-row a", "run 3").click()
+    page.click(".short-row a", "run 3")
     eventually(lambda: page.browser.current_url.endswith("#/jobs/job_3"), "the job's view")
     page.browser.back()
-    page.the("a", "All 20 jobs").click()
+    page.click("a", "All 20 jobs")
     page.the("h1", "Jobs")

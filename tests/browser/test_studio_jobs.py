@@ -89,16 +89,16 @@ def test_dry_runs_are_marked_in_every_list(page: Page, studio: ScriptedStudio) -
     page.open()
     page.the(".short-row", "run 2")
     assert [text.split("\n")[0] for text in page.texts(".short-row .job-title")] == ["run 1", "run 2 dry run"]
-    page.the("nav a", "Jobs").click()
+    page.click("nav a", "Jobs")
     page.the(".table .job-title", "run 2")
     assert page.texts(".table .job-title") == ["run 1", "run 2 dry run"]
     assert page.accessibility() == []
-    page.the("td a", "run 2").click()
+    page.click("td a", "run 2")
     page.the(".job-head .dry-run", "dry run")
-    page.the("nav a", "Jobs").click()
-    page.the("td a", "run 1").click()
+    page.click("nav a", "Jobs")
+    page.click("td a", "run 1")
     page.the("h1", "run 1")
-    page.the("summary", "Compare").click()
+    page.click("summary", "Compare")
     page.the(".run-list .dry-run", "dry run")
     assert page.all(".job-head .dry-run") == []
     assert page.accessibility() == []
@@ -110,7 +110,7 @@ def test_an_id_is_copied(page: Page, studio: ScriptedStudio) -> None:
     grant = {"origin": studio.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     page.browser.execute_cdp_cmd("Browser.grantPermissions", grant)
     page.open("#/jobs")
-    page.the("button[aria-label='Copy the ID job_1']").click()
+    page.click("button[aria-label='Copy the ID job_1']")
     page.reads("#announcer", "Copied.")
     read = "navigator.clipboard.readText().then(arguments[0])"
     assert page.browser.execute_async_script(read) == "job_1"
@@ -141,7 +141,7 @@ def test_jobs_are_found_by_name_id_and_status(page: Page, studio: ScriptedStudio
     assert names(page) == ["run 12"]
     assert page.browser.current_url.endswith("#/jobs?status=failed&q=RUN+1")
     page.browser.refresh()
-    page.the("td a", "run 12").click()
+    page.click("td a", "run 12")
     page.the("h1", "job_12")
     page.browser.back()
     page.the("td a", "run 12")
@@ -194,7 +194,7 @@ def test_the_list_is_asked_for_one_request_at_a_time(page: Page, studio: Scripte
     studio.answers[JOBS] = Answer({"jobs": [job(2)]}, gate=gate)
     page.the(".stale", "The backend takes its time to answer. Shown is what it was at")
     asked = len(studio.asked(JOBS))
-    page.button("Refresh").click()
+    page.click("button", "Refresh")
     page.the("td a", "run 1")
     assert len(studio.asked(JOBS)) == asked
     gate.set()
@@ -212,7 +212,7 @@ def test_a_list_that_cannot_be_had(page: Page, studio: ScriptedStudio) -> None:
     assert page.all(".empty") == []
     assert page.accessibility() == []
     studio.answers[JOBS] = Answer({"jobs": [job(1)]})
-    page.button("Refresh").click()
+    page.click("button", "Refresh")
     page.the("td a", "run 1")
     page.gone(".stale")
     studio.answers[JOBS] = Answer({"error": "gone"}, 503)
@@ -224,7 +224,7 @@ def test_many_jobs_come_in_portions(page: Page, studio: ScriptedStudio) -> None:
     """Two hundred at a time; the search goes over all; the way back leads to where one was."""
     studio.answers[JOBS] = Answer({"jobs": [job(number) for number in range(450)]})
     page.open("#/jobs")
-    page.button("Show 200 more").click()
+    page.click("button", "Show 200 more")
     page.button("Show 50 more")
     assert len(names(page)) == 400
     page.the("#job-search").send_keys("run 449")
@@ -232,7 +232,7 @@ def test_many_jobs_come_in_portions(page: Page, studio: ScriptedStudio) -> None:
     page.the("#job-search").send_keys(Keys.BACKSPACE * 7)
     page.run("scrollTo(0, 900)")
     eventually(lambda: page.run("return scrollY") == 900, "a scrolled page")
-    page.the("td a", "run 30").click()
+    page.click("td a", "run 30")
     page.the("h1", "job_30")
     assert page.run("return scrollY") == 0
     page.browser.back()
@@ -245,12 +245,12 @@ def test_older_jobs_are_loaded_on_demand(page: Page, studio: ScriptedStudio) -> 
     newest = [job(number) for number in range(549, 0, -1)]
     studio.answers[JOBS] = Answer({"jobs": [*newest, job(0, name="the oldest")]})
     page.open()
-    page.the("a", "All 500+ jobs").click()
+    page.click("a", "All 500+ jobs")
     page.the("td a", "run 549")
     page.the("#job-search").send_keys("the oldest")
     page.the(".table-panel .empty", "No jobs match among the newest 500.")
     assert names(page) == []
-    page.button("Load older jobs").click()
+    page.click("button", "Load older jobs")
     page.the("td a", "the oldest")
     page.reads(".view-head [role=status]", "1 of 550")
     assert page.accessibility() == []

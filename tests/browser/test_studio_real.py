@@ -106,7 +106,7 @@ def _look(page: Page) -> None:
     page.the(".example mark.counted", "lamp 0: red")
     page.the(".summary", "36 rows to train on, 4 held out", ANSWER_S)
     page.the("#row-search").send_keys("LAMP 39 is", Keys.ENTER)
-    page.the(".hit-list a", "Row 40", ANSWER_S).click()
+    page.click(".hit-list a", "Row 40", ANSWER_S)
     page.the("h2", "Row 40, held out", ANSWER_S)
     page.the(".example mark.counted", "lamp 39: white")
     assert page.accessibility() == []
@@ -115,14 +115,14 @@ def _look(page: Page) -> None:
 def _run(page: Page) -> None:
     """Start it on Home; its output is followed, also over a reload."""
     page.open()
-    page.button("Run training: lamps").click()
+    page.click("button", "Run training: lamps")
     page.the(".run-status", "Run under way.", ANSWER_S)
     page.the(".log", "Started job ", TRAINING_S)
     page.browser.refresh()
     page.the(".log", "Started job ")
     page.the(".run-status", "Run under way.")
     assert page.accessibility() == []
-    page.the(".run-status a").click()
+    page.click(".run-status a")
 
 
 def _watch(page: Page) -> str:
@@ -158,7 +158,7 @@ def _download(page: Page, studio: StudioProcess, job_id: str, downloads: Path) -
     """The adapter arrives as it was made."""
     left = studio.get(f"/api/jobs/{job_id}/artifacts").json()["artifacts"]
     adapter = next(one for one in left if one["name"] == "adapter")
-    page.the("[aria-label='Download adapter']").click()
+    page.click("[aria-label='Download adapter']")
     content = saved(downloads, f"{job_id}-adapter.tar")
     assert hashlib.sha256(content).hexdigest() == adapter["sha256"]
 
@@ -166,12 +166,12 @@ def _download(page: Page, studio: StudioProcess, job_id: str, downloads: Path) -
 def _ask(page: Page, job_id: str) -> None:
     """The playground knows it, beside its base model; the answers of both come."""
     page.run("scrollTo(0, 0)")
-    page.the(".job-actions a", "Try it").click()
+    page.click(".job-actions a", "Try it")
     page.titled("Playground")
     assert page.browser.current_url.endswith(f"#/playground?job={job_id}")
     # The list of jobs may be older than this one, for a moment.
     eventually(lambda: page.the("#play-compare").is_enabled(), "the job's model is known")
-    page.the(".switch-label", "Compare with base").click()
+    page.click(".switch-label", "Compare with base")
     page.the("#play-maxTokens").send_keys("12")
     eventually(lambda: page.the(".composer-buttons .button-primary").is_enabled(), "a question can be sent")
     page.the("#play-input").send_keys("Lamp 7 is white. Report it.\n")
@@ -185,7 +185,7 @@ def _ask(page: Page, job_id: str) -> None:
 
 def _list(page: Page, job_id: str) -> None:
     """It is among the jobs, with how long it took and its last loss."""
-    page.the("nav a", "Jobs").click()
+    page.click("nav a", "Jobs")
     page.the("tbody a", "lamps")
     [cells] = page.run("return [...document.querySelectorAll('tbody tr')].map((row) => "
                        "[...row.cells].map((cell) => cell.textContent))")  # fmt: skip

@@ -31,7 +31,7 @@ def test_the_header_tells_who_one_is_and_where(page: Page) -> None:
     """Host and project stand in the header; its details have the rest, and close with Escape."""
     page.open()
     assert page.the(".backend summary", "127.0.0.1:4747").text.split("\n")[1:] == ["anon-1a2b3c4d / support-bot"]
-    page.the(".backend summary").click()
+    page.click(".backend summary")
     facts = page.the(".facts").text.split("\n")
     assert facts[:4] == ["Backend", "arkor-local", "Address", "http://127.0.0.1:4747"]
     assert page.accessibility() == []
@@ -43,7 +43,7 @@ def test_views_have_addresses_and_titles_and_the_back_button_works(page: Page) -
     """Each view is marked in the navigation and named in the title; the one before comes back."""
     page.open()
     for title in ("Jobs", "Playground", "Home"):
-        page.the("nav a", title).click()
+        page.click("nav a", title)
         page.titled(title)
         assert page.the("nav a[aria-current=page]").text == title
     page.browser.back()
@@ -59,7 +59,7 @@ def test_an_address_that_is_none_says_so(page: Page, route: str) -> None:
     page.open(route)
     page.the("h1", "There is no such page")
     assert page.the("code").text == route
-    page.the("main a", "Jobs").click()
+    page.click("main a", "Jobs")
     page.the("h1", "Jobs")
 
 
@@ -78,7 +78,7 @@ def test_what_the_backend_lacks_is_greyed_with_the_reason(page: Page, studio: Sc
     assert link.get_attribute("title") == "This backend does not run models."
     link.click()
     page.titled("Home")
-    page.the(".backend summary").click()
+    page.click(".backend summary")
     assert page.the(".lacking").text.split("\n") == [
         "Playground: This backend does not run models.",
         "Files of a job: This backend does not hand out the files of a job.",
@@ -91,7 +91,7 @@ def test_a_cloud_that_does_not_tell_its_features_can_chat(page: Page, studio: Sc
     """Inference is part of its contract, files of a job are not."""
     studio.answers["GET /api/credentials"] = about(features=[], backend=None, host="api.arkor.ai", mode="oauth")
     page.open()
-    page.the(".backend summary", "api.arkor.ai").click()
+    page.click(".backend summary", "api.arkor.ai")
     assert "Files of a job" in page.the(".lacking").text
     assert page.all("nav a[aria-disabled=true]") == []
 
@@ -102,7 +102,7 @@ def test_a_backend_that_is_down_is_said_to_be(page: Page, studio: ScriptedStudio
     studio.answers["GET /api/credentials"] = about(error="Connection refused.", **unknown)
     page.open()
     page.the(".backend-state", "cannot be reached")
-    page.the(".backend summary").click()
+    page.click(".backend summary")
     page.the(".backend-details .problem", "Connection refused.")
     assert page.the(".facts").text.startswith("Backend\n\N{EN DASH}\n")
     studio.answers["GET /api/credentials"] = about()
@@ -133,7 +133,7 @@ def test_studio_is_started_anew(page: Page, studio: ScriptedStudio) -> None:
     page.button("Run training: triage")
     studio.token = "f" * 64
     page.the(".notice", "Studio was started anew")
-    page.button("Load the page again").click()
+    page.click("button", "Load the page again")
     page.button("Run training: triage")
     page.gone(".notice")
 
@@ -159,7 +159,7 @@ def test_nothing_that_comes_from_a_backend_is_markup(page: Page, studio: Scripte
     page.the(".log", MARKUP)
     page.the(".run-status a", MARKUP)
     page.the(".manifest", f"Couldn't read manifest: {MARKUP}")
-    page.the("nav a", "Jobs").click()
+    page.click("nav a", "Jobs")
     page.the(".table .id", MARKUP)
     page.the(".table .status", MARKUP)
     assert page.run("return document.querySelectorAll('img[onerror], b b, main b').length") == 0
@@ -196,7 +196,7 @@ def test_no_view_is_wider_than_its_window(page: Page, studio: ScriptedStudio, wi
     page.look(width, 800)
     for route in ROUTES:
         page.open(route)
-        page.the(".backend-state", "cannot be reached").click()
+        page.click(".backend-state", "cannot be reached")
         page.the("h1") if route != "#/" else page.the(".short-row")
         assert page.overflow() <= 0, route
 
@@ -235,7 +235,7 @@ def test_asking_has_a_safe_answer(page: Page) -> None:
         eventually(lambda: page.run("return window.answer") is False, "no")
         assert page.run("return document.activeElement.textContent") == "Run training: triage"
     page.run("window.ask()")
-    page.button("Cancel it").click()
+    page.click("button", "Cancel it")
     eventually(lambda: page.run("return window.answer") is True, "yes")
 
 
