@@ -1,7 +1,7 @@
 # make demo       set up, then train the triage example on this machine and download its adapter to ./adapters/
 # make test       set up, then run every test but the slow ones
 # make test-slow  set up, then run the slow tests
-# make test-llama set up, then run the tests of chats, reports and exports with the answers of llama.cpp
+# make test-llama set up, then run the tests of chats and reports with the answers of llama.cpp
 # make check      set up, then run the linters and the type checker
 # make clean      remove the environment and what was built
 #
@@ -13,7 +13,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py exports.py)
+ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
