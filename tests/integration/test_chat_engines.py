@@ -5,6 +5,7 @@ A new engine is one more line in ``ENGINES``.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -358,12 +359,14 @@ def test_llama_cpp_takes_the_place_of_transformers(tmp_path_factory: pytest.Temp
 
     folder = write_byte_model(tmp_path_factory.mktemp("replaced") / "model")
     files, engines = gguf_of(folder), []
+    models: list[Any] = []
     request = read_completion({"prompt": "Once ", "temperature": 0, "maxTokens": 4})
 
     def say(**line: Any) -> None:
         if "accepted" in line:
             engines.append(line["accepted"]["engine"])
         if "done" in line and len(engines) == 1:
+            models.extend(weakref.ref(lane.base.model.module) for lane in scheduler._lanes.values())  # type: ignore[attr-defined]
             scheduler.ask(Question(1, str(folder), None, request, files))
         elif "done" in line:
             scheduler.close()
@@ -373,3 +376,4 @@ def test_llama_cpp_takes_the_place_of_transformers(tmp_path_factory: pytest.Temp
     scheduler.run()
     assert engines == ["transformers", "llama.cpp"]
     assert list(scheduler._lanes) == [(str(folder), None, files.model)]
+    assert [model() for model in models] == [None]

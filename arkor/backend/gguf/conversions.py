@@ -142,10 +142,12 @@ class Conversions:
 
     def _run(self, name: str, base: Path, dtype: str) -> None:
         began = time.monotonic()
-        if self._convert(name, f"The model {base}", lambda: self._make_model(name, base, dtype)):
-            log.info("%s converted for llama.cpp in %.1f s", base, time.monotonic() - began)
-        with self._lock:
-            del self._under_way[name]
+        try:
+            if self._convert(name, f"The model {base}", lambda: self._make_model(name, base, dtype)):
+                log.info("%s converted for llama.cpp in %.1f s", base, time.monotonic() - began)
+        finally:
+            with self._lock:
+                del self._under_way[name]
 
     def _may_try(self, name: str) -> bool:
         return time.monotonic() >= self._failed.get(name, 0.0)

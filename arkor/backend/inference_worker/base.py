@@ -39,6 +39,7 @@ class Adapters(Protocol):
 
         Raises:
             Refusal: 500, it cannot be loaded, or does not fit this model.
+            LlamaError: the same of llama.cpp, in whose place transformers may be tried.
         """
         ...
 
@@ -185,7 +186,7 @@ class Base(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of the model's memory. Nothing is asked of it afterwards."""
+        """Let go of memory that does not go with the last reference. Nothing is asked of it afterwards."""
 
 
 def end_ids(generation: GenerationConfig, tokenizer: Any) -> frozenset[int]:

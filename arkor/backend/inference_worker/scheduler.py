@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import queue
 from collections import OrderedDict, deque
@@ -28,6 +29,8 @@ from arkor.serving.refusal import Refusal
 from arkor.text import first_line
 
 log = logging.getLogger("arkor.chat")
+
+_LaneName = tuple[str, str | None, str | None]
 
 MAX_BASES = 2
 MAX_BACKGROUND = 16  # answers at the same time that nobody waits for, beside the others
@@ -81,7 +84,7 @@ class Question:
     dtype: str | None = None
 
     @property
-    def lane(self) -> tuple[str, str | None, str | None]:
+    def lane(self) -> _LaneName:
         """The base model in its number type, and the file that llama.cpp loads of it."""
         return self.base, self.dtype, None if self.gguf is None else self.gguf.model
 
@@ -134,7 +137,7 @@ class Scheduler:
         self._max_bases = max_bases
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Question] = deque()
-        self._lanes: OrderedDict[tuple[str, str | None, str | None], _Lane] = OrderedDict()  # least recently used first
+        self._lanes: OrderedDict[_LaneName, _Lane] = OrderedDict()  # least recently used first
         self._unusable: set[str] = set()  # files that llama.cpp does not load
 
     def ask(self, question: Question) -> None:
@@ -257,8 +260,8 @@ class Scheduler:
         """Let go of what answered until llama.cpp could, unless it is still answering."""
         replaced = self._lanes.get((base, None, None))
         if replaced is not None and not replaced.ids:
-            del self._lanes[base, None, None]
-            replaced.base.close()
+            del replaced
+            self._let_go((base, None, None))
 
     def _scoring(self, question: Question, ids: Sequence[int], start: int, lane: _Lane) -> Scoring:
         problem = fault(ids, start, lane.base.context)
@@ -283,7 +286,7 @@ class Scheduler:
         """
         idle = [name for name, lane in self._lanes.items() if not lane.ids]
         while idle and (len(self._lanes) >= self._max_bases or needed_bytes > available_bytes()):
-            self._lanes.pop(idle.pop(0)).base.close()
+            self._let_go(idle.pop(0))
         if needed_bytes > available_bytes():
             raise Refusal(
                 503,
@@ -291,6 +294,10 @@ class Scheduler:
                 f"{available_bytes() / GIB:.1f} GiB are available.",
             )
         return len(self._lanes) < self._max_bases
+
+    def _let_go(self, name: _LaneName) -> None:
+        self._lanes.pop(name).base.close()
+        gc.collect()  # the layers of transformers and their hooks refer to each other
 
     def _turn(self, lane: _Lane) -> None:
         try:

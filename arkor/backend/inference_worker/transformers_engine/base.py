@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import platform
 import time
@@ -60,9 +59,7 @@ class TransformersBase(Base):
         return _Reader(self.model, adapter)
 
     def close(self) -> None:
-        """Let go of the model's memory."""
-        del self.model
-        gc.collect()  # the layers and their hooks refer to each other
+        """Do nothing: Python gives the memory back with the last reference."""
 
 
 class _Reader:
