@@ -160,8 +160,12 @@ class Scheduler:
         """Answer until closed."""
         while self._obey():
             self._admit()
-            for lane in list(self._lanes.values()):
-                self._turn(lane)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Make a token of every answer. A method: as a variable of ``run``, a lane would outlast being let go."""
+        for lane in list(self._lanes.values()):
+            self._turn(lane)
 
     def _obey(self) -> bool:
         """Do what was ordered meanwhile; wait for an order where there is nothing else to do."""
