@@ -1,13 +1,13 @@
 """What every engine of chats has to do, each with the same small models and adapters: the conformance suite.
 
-A new engine is one more line in ``ENGINES``.
+A new engine is one more entry in ``ENGINES``.
 """
 
 from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from arkor.client.unpack import unpack
 from arkor.serving.refusal import Refusal
 from tests.support.adapters import write_adapter_tar
-from tests.support.answer_rows import ExactRow, FakeRow
+from tests.support.answer_rows import ExactRow, FakeRow, advance, run
 from tests.support.byte_model import write_byte_model
 from tests.support.converted import gguf_of
 
@@ -39,15 +39,16 @@ class World:
     folder: Path
     adapters: dict[int, Path] = attrs.Factory(dict)
 
-    def load(self) -> Any:
-        """Load the model anew, in float32: then a batch rounds nearly as a single row does."""
+    def load(self, dtype: str | None = None) -> Any:
+        """Load the model anew, in float32 if nothing else is said: a batch rounds nearly as a single row does then."""
         if self.engine == "transformers":
             from arkor.backend.inference_worker.transformers_engine.base import LoadedBase
 
-            return LoadedBase(str(self.folder), "float32")
+            return LoadedBase(str(self.folder), dtype or "float32")
         from arkor.backend.inference_worker.llama_engine.base import LlamaBase
 
-        return LlamaBase(str(self.folder), gguf_of(self.folder).model, "f32")
+        dtype = dtype or "f32"
+        return LlamaBase(str(self.folder), gguf_of(self.folder, dtype).model, dtype)
 
     def adapter(self, seed: int) -> Path:
         """Return the folder of an adapter."""
@@ -81,29 +82,18 @@ class World:
         return ids[len(prompt) :]
 
 
-ENGINES = ("transformers", "llama.cpp")
+ENGINES = {"transformers": 256, "transformers, in small pieces": 16, "llama.cpp": 32}  # tokens of a piece of a prompt
+HALF = {"transformers": "bfloat16", "llama.cpp": "bf16"}
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(request.param, write_byte_model(tmp_path_factory.mktemp("engine") / "model"))
-
-
-def run(base: Any, rows: Sequence[FakeRow], join_at: int = 3) -> None:
-    """Let some rows begin together, and the others join them."""
-    batch = base.new_batch()
-    for row in rows[:3]:
-        batch.add(row)
-    for _ in range(join_at):
-        batch.turn(_advance)
-    for row in rows[3:]:
-        batch.add(row)
-    while batch.rows:
-        batch.turn(_advance)
-
-
-def _advance(row: Any, logits: Any) -> None:
-    row.advance(logits)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    engine = request.param.partition(",")[0]
+    with pytest.MonkeyPatch.context() as patch:
+        if engine == "transformers":
+            pieces = "arkor.backend.inference_worker.transformers_engine.batch.PIECE_TOKENS"
+            patch.setattr(pieces, ENGINES[request.param])
+        yield World(engine, write_byte_model(tmp_path_factory.mktemp("engine") / "model"))
 
 
 def test_rows_that_join_and_leave_are_made_as_if_alone(world: World) -> None:
@@ -133,18 +123,18 @@ def test_answers_to_one_prompt_go_on_by_themselves(world: World) -> None:
     batch, rows = base.new_batch(), [FakeRow(PROMPTS[1], count) for count in (3, 9, 6)]
     other = FakeRow(PROMPTS[0], 12)
     batch.add(other)
-    batch.turn(_advance)
+    batch.turn(advance)
     batch.add(*rows)
     while batch.rows:
-        batch.turn(_advance)
+        batch.turn(advance)
     expected = world.expected(PROMPTS[1], 9)
     assert [row.made for row in rows] == [expected[:3], expected, expected[:6]]
     assert other.made == world.expected(PROMPTS[0], 12)
 
 
 def test_a_row_that_is_to_be_alone_is_the_same_in_company(world: World) -> None:
-    """To the last bit of its logits, with prompts in pieces, adapters that change, and texts that begin alike."""
-    base = world.load()
+    """To the last bit of its logits, in 16 bits, with prompts in pieces, adapters that change, and like beginnings."""
+    base = world.load(HALF[world.engine])
     names = [None, *[base.adapters.load(str(seed), world.path(seed), ()) for seed in (1, 2)]]
 
     def rows(*, alone: bool) -> list[FakeRow]:
@@ -166,13 +156,13 @@ def test_a_long_prompt_leaves_the_others_their_turns(world: World) -> None:
         FakeRow([100 + n % 90 for n in range(250)], 2),
     )
     batch.add(short)
-    batch.turn(_advance)
+    batch.turn(advance)
     batch.add(long)
     before = len(short.made)
-    batch.turn(_advance)
+    batch.turn(advance)
     assert len(short.made) > before
     while not long.done:
-        batch.turn(_advance)
+        batch.turn(advance)
     assert long.made == world.expected(long.prompt, 2)
 
 
@@ -183,11 +173,11 @@ def test_a_row_that_is_no_longer_wanted_leaves_its_batch(world: World, alone: bo
     left, stays = FakeRow(PROMPTS[0], 8, alone=alone), FakeRow(PROMPTS[1], 8)
     for row in (left, stays):
         batch.add(row)
-    batch.turn(_advance)
+    batch.turn(advance)
     left.done = True
     made = len(left.made)
     while batch.rows:
-        batch.turn(_advance)
+        batch.turn(advance)
     assert (len(left.made), stays.made) == (made, world.expected(PROMPTS[1], 8))
 
 
@@ -198,7 +188,7 @@ def test_a_batch_that_is_cleared_forgets_all_its_rows(world: World) -> None:
     done = FakeRow(PROMPTS[3], 8)
     for row in (*rows[:2], done):
         batch.add(row)
-    batch.turn(_advance)
+    batch.turn(advance)
     done.done = True
     batch.add(rows[2])
     assert {id(row) for row in batch.clear()} == {id(row) for row in rows}
@@ -206,7 +196,7 @@ def test_a_batch_that_is_cleared_forgets_all_its_rows(world: World) -> None:
     again = FakeRow(PROMPTS[0], 8)
     batch.add(again)
     while batch.rows:
-        batch.turn(_advance)
+        batch.turn(advance)
     assert again.made == world.expected(PROMPTS[0], 8)
 
 
@@ -275,7 +265,7 @@ def test_tokens_are_scored_as_at_once(world: World, count: int, start: int) -> N
     scoring = Scoring(lambda **fields: said.append(fields), base, adapter, ids, start, top=2)
     while not scoring.done:
         scoring.step()
-        batch.turn(_advance)
+        batch.turn(advance)
     (found,) = said
     assert found["scored"]["tokens"] == count - start
     assert found["scored"]["engine"] == world.engine
@@ -295,11 +285,33 @@ def test_a_model_that_keeps_more_than_keys_and_values_answers(
     batch, rows = base.new_batch(), [FakeRow(prompt, 9) for prompt in prompts]
     for row in rows:
         while len(batch.rows) >= base.max_rows:
-            batch.turn(_advance)
+            batch.turn(advance)
         batch.add(row)
     while batch.rows:
-        batch.turn(_advance)
+        batch.turn(advance)
     assert [row.made for row in rows] == [hybrid.expected(prompt, 9) for prompt in prompts]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bf16", 0.1), ("q8_0", 0.3)])
+def test_fewer_bits_give_nearly_the_same(
+    tmp_path_factory: pytest.TempPathFactory, dtype: str, tolerance: float
+) -> None:
+    """Not exactly, so they are fewer; each token of a text is about as likely as in float32."""
+    from arkor.backend.inference_worker.scoring import Scoring
+
+    world = World("llama.cpp", write_byte_model(tmp_path_factory.mktemp("bits") / "model"))
+    ids = [100 + (7 * place) % 90 for place in range(120)]
+
+    def logprob(dtype: str) -> float:
+        said: list[dict[str, Any]] = []
+        scoring = Scoring(lambda **fields: said.append(fields), world.load(dtype), None, ids, 1)
+        while not scoring.done:
+            scoring.step()
+        assert said[0]["scored"]["dtype"] == dtype
+        return float(said[0]["scored"]["logprob"]) / len(ids)
+
+    difference = abs(logprob(dtype) - logprob("f32"))
+    assert 0 < difference < tolerance
 
 
 def test_memory_is_told_before_a_model_is_loaded(world: World) -> None:

@@ -16,7 +16,7 @@ from arkor.client.unpack import unpack
 from arkor.serving.refusal import Refusal
 from tests.conftest import MODEL
 from tests.support.adapters import write_adapter_tar
-from tests.support.answer_rows import ExactRow, FakeRow
+from tests.support.answer_rows import FakeRow, run
 
 pytestmark = [
     pytest.mark.training,
@@ -25,7 +25,6 @@ pytestmark = [
 ]
 
 PROMPTS = [list(range(100, 100 + length)) for length in (5, 40, 3, 17, 33, 9)]
-LENGTHS = [12, 4, 16, 5, 9, 7]
 # As the models of the Hermes family write it, without what does not matter here.
 HERMES = (
     "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}<tool_call>{% endif %}"
@@ -103,31 +102,6 @@ def generated(base: Any, row: FakeRow) -> list[int]:
     return ids
 
 
-def run(base: Any, rows: list[FakeRow], join_at: int = 3) -> None:
-    """Let some rows begin together, and the others join them."""
-    batch = base.new_batch()
-    for row in rows[:3]:
-        batch.add(row)
-    for _ in range(join_at):
-        batch.turn(FakeRow.advance)
-    for row in rows[3:]:
-        batch.add(row)
-    while batch.rows:
-        batch.turn(FakeRow.advance)
-
-
-@pytest.mark.parametrize("piece", [16, 256])
-def test_rows_that_join_and_leave_are_made_as_if_alone(
-    load: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, piece: int
-) -> None:
-    """Token by token what ``generate`` makes of each, also where a prompt is read in pieces."""
-    monkeypatch.setattr("arkor.backend.inference_worker.transformers_engine.batch.PIECE_TOKENS", piece)
-    base = load()
-    rows = [FakeRow(prompt, count) for prompt, count in zip(PROMPTS, LENGTHS, strict=True)]
-    run(base, rows)
-    assert [row.made for row in rows] == [generated(base, row) for row in rows]
-
-
 @pytest.mark.parametrize("how", [{"use_dora": True}, {"modules_to_save": ["lm_head", "embed_tokens"]}])
 def test_an_adapter_that_cannot_be_mixed_answers_beside_others(
     load: Callable[[], Any], adapter: Callable[[int], str], folder: Path, tmp_path: Path, how: dict[str, Any]
@@ -163,28 +137,6 @@ def test_an_adapter_that_cannot_be_mixed_answers_beside_others(
     for row in rows[2::3]:
         logits = whole(torch.tensor([row.prompt + row.made[:-1]])).logits[0, len(row.prompt) - 1 :]
         assert logits.argmax(-1).tolist() == row.made
-
-
-@pytest.mark.parametrize("piece", [16, 256])
-def test_a_row_that_is_to_be_alone_is_the_same_in_company(
-    folder: Path, adapter: Callable[[int], str], monkeypatch: pytest.MonkeyPatch, piece: int
-) -> None:
-    """To the last bit of its logits, in bfloat16, with prompts that are read in pieces and adapters that change."""
-    from arkor.backend.inference_worker.transformers_engine.base import LoadedBase
-
-    monkeypatch.setattr("arkor.backend.inference_worker.transformers_engine.batch.PIECE_TOKENS", piece)
-    base = LoadedBase(str(folder))
-    names = [None, *[base.adapters.load(str(seed), adapter(seed), ()) for seed in (1, 2)]]
-
-    def rows(*, alone: bool) -> list[FakeRow]:
-        return [ExactRow(prompt, 12, names[place % 3], alone) for place, prompt in enumerate(PROMPTS)]
-
-    expected = rows(alone=True)
-    for row in expected:
-        run(base, [row])
-    company, joined = rows(alone=True), rows(alone=False)
-    run(base, [*joined[:2], company[0], company[1], joined[2], *company[2:], *joined[3:]])
-    assert [row.made for row in company] == [row.made for row in expected]
 
 
 def test_a_token_is_chosen() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -40,3 +41,21 @@ class ExactRow(FakeRow):
         if not self.done:
             super().advance(logits)
             self.made.append(float(logits.max()))  # type: ignore[arg-type]
+
+
+def advance(row: Any, logits: Any) -> None:
+    """Let a row take a token, as the scheduler does."""
+    row.advance(logits)
+
+
+def run(base: Any, rows: Sequence[FakeRow], join_at: int = 3) -> None:
+    """Let some rows begin together, and the others join them."""
+    batch = base.new_batch()
+    for row in rows[:3]:
+        batch.add(row)
+    for _ in range(join_at):
+        batch.turn(advance)
+    for row in rows[3:]:
+        batch.add(row)
+    while batch.rows:
+        batch.turn(advance)

@@ -67,12 +67,6 @@ class Engines:
         adapter = self._conversions.adapter(model, Path(target.adapter[1]))
         return None if adapter is None else {**found, "adapter": str(adapter)}
 
-    def _base(self, target: Target) -> Path | None:
-        """Return the folder of a base model; None if llama.cpp does not answer at all."""
-        if self._why_not is not None:
-            return None
-        return Path(target.base) if Path(target.base).is_dir() else cached_folder(target.base)
-
     def answered(self, files: Mapping[str, Any]) -> None:
         """Note that a model has answered."""
         with self._lock:
@@ -93,6 +87,12 @@ class Engines:
         if self._why_not is None:
             return {"engine": LLAMA_CPP, "dtype": self._dtype}
         return {"engine": TRANSFORMERS, "reason": self._why_not}
+
+    def _base(self, target: Target) -> Path | None:
+        """Return the folder of a base model; None if llama.cpp does not answer at all."""
+        if self._why_not is not None:
+            return None
+        return Path(target.base) if Path(target.base).is_dir() else cached_folder(target.base)
 
 
 def _why_not_llama_cpp(chosen: str) -> str | None:

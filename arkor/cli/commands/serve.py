@@ -95,21 +95,19 @@ def serve(
 
     check_packages()
     folder = data or arkor_home() / "server"
-    options = ["--data", str(folder), "--port", str(port), "--max-parallel", str(max_parallel)]
-    if model_root is not None:
-        options += ["--model-root", str(model_root.absolute())]
-    if allow_private_urls:
-        options.append("--allow-private-urls")
-    if examples_bytes is not None:
-        options += ["--examples-bytes", str(examples_bytes)]
-    if disk_patience is not None:
-        options += ["--disk-patience", str(disk_patience)]
-    if not check_served:
-        options.append("--no-check-served")
-    if chat_engine is not None:
-        options += ["--chat-engine", chat_engine]
-    if chat_dtype is not None:
-        options += ["--chat-dtype", chat_dtype]
+    passed_on = {
+        "--data": folder,
+        "--port": port,
+        "--max-parallel": max_parallel,
+        "--model-root": model_root and model_root.absolute(),
+        "--examples-bytes": examples_bytes,
+        "--disk-patience": disk_patience,
+        "--chat-engine": chat_engine,
+        "--chat-dtype": chat_dtype,
+    }
+    options = [text for name, value in passed_on.items() if value is not None for text in (name, str(value))]
+    options += ["--allow-private-urls"] if allow_private_urls else []
+    options += [] if check_served else ["--no-check-served"]
     command = module_command("arkor.backend", *options)
     if port:
         click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import attrs
@@ -12,8 +11,6 @@ from arkor.backend.inference_worker.llama_engine.model import Context, Model
 from arkor.backend.models.hardware import available_bytes
 from arkor.backend.settings import GIB
 from arkor.serving.refusal import Refusal
-
-log = logging.getLogger("arkor.chat")
 
 _SHORTEST = 512  # tokens that a text may have, at least: most answers fit, so that most are made together
 _MOST_OF_MEMORY = 0.5  # of what is available, for places that may be needed
