@@ -305,7 +305,7 @@ def own_output() -> IO[str]:
     """Return what answers go to; what libraries print goes elsewhere."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    os.environ.update(OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     return output
 
 

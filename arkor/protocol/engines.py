@@ -9,4 +9,5 @@ AUTO = "auto"
 TRANSFORMERS = "transformers"
 LLAMA_CPP = "llama.cpp"
 ENGINES = (AUTO, LLAMA_CPP, TRANSFORMERS)
-LLAMA_CPP_DTYPES = ("bf16", "q8_0")
+BF16 = "bf16"
+LLAMA_CPP_DTYPES = (BF16, "q8_0")

@@ -15,14 +15,15 @@ from typing import Any
 from arkor.backend.gguf import package
 from arkor.backend.gguf.conversions import MODEL_LIMIT_S, Conversions
 from arkor.backend.inference.targets import Target
-from arkor.backend.models.hardware import has_cuda
+from arkor.backend.models.hardware import has_cuda, x86_instructions
 from arkor.backend.models.hub import cached_folder
 from arkor.backend.settings import Settings
-from arkor.protocol.engines import AUTO, LLAMA_CPP, TRANSFORMERS
+from arkor.protocol.engines import AUTO, BF16, LLAMA_CPP, TRANSFORMERS
 
 log = logging.getLogger("arkor.backend")
 
 _PATIENCE_S = 30.0  # for a model that llama.cpp was chosen for, until transformers answers
+_BF16 = frozenset({"avx512_bf16", "amx_bf16"})  # PyTorch computes with them, and the wheel of llama.cpp does not
 _MOST_CRASHES = 3  # one after the other, until a model is answered by transformers
 
 
@@ -40,7 +41,7 @@ class Engines:
         self._conversions = conversions
         self._lock = threading.Lock()
         self._crashes: Counter[str] = Counter()  # of each model, since it last answered
-        self._why_not = _why_not_llama_cpp(settings.chat_engine)
+        self._why_not = _why_not_llama_cpp(settings)
         if self._why_not is not None:
             log.info("Chats are answered by transformers: %s", self._why_not)
 
@@ -95,10 +96,12 @@ class Engines:
         return Path(target.base) if Path(target.base).is_dir() else cached_folder(target.base)
 
 
-def _why_not_llama_cpp(chosen: str) -> str | None:
+def _why_not_llama_cpp(settings: Settings) -> str | None:
     """Say why llama.cpp does not answer at all; None if it does."""
-    if chosen == TRANSFORMERS:
+    if settings.chat_engine == TRANSFORMERS:
         return "it was chosen"
-    if chosen == AUTO and has_cuda():
+    if settings.chat_engine == AUTO and has_cuda():
         return "this machine has a GPU"
+    if settings.chat_engine == AUTO and settings.chat_dtype == BF16 and not _BF16.isdisjoint(x86_instructions() or ()):
+        return "it is quicker on this processor, which has instructions for bfloat16"
     return package.problem()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 from functools import lru_cache
@@ -11,7 +12,21 @@ import psutil
 
 from arkor.backend.processes.memory_limit import free_bytes, limit_bytes
 
+X86 = frozenset({"x86_64", "AMD64"})
+
+_CPU_INFO = Path("/proc/cpuinfo")
 _SMI_TIMEOUT_S = 5.0
+
+
+def x86_instructions() -> frozenset[str] | None:
+    """Return what this x86 processor can do, as Linux names it (``avx2``); None if it is another one, or not known."""
+    if platform.machine() not in X86:
+        return None
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    return next((frozenset(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), None)
 
 
 @lru_cache(maxsize=1)

@@ -63,7 +63,7 @@ class LlamaBase(Base):
 
     def new_reader(self, adapter: str | None, length: int) -> _Reader:
         """Return what reads a text; see ``Base.new_reader``."""
-        [place] = self._places.take([], self.adapters.handle(adapter), length, texts=1, likely=1)
+        [place] = self._places.take([], self.adapters.handle(adapter), length, texts=1, likely=1, in_company=False)
         return _Reader(self._places, place)
 
     def close(self) -> None:

@@ -17,8 +17,8 @@ from arkor.backend.inference_worker.llama_engine.model import PIECE_TOKENS, Cont
 from arkor.backend.inference_worker.llama_engine.places import Place, Places
 from arkor.backend.inference_worker.rows import Row
 
-_TURN_TOKENS = 256  # of prompts are read between two tokens of the answers
-_ONE, _SEVERAL, _BACKGROUND = 1, 8, 16  # places of a context
+_TURN_TOKENS = 64  # of prompts are read between two tokens of the answers
+_SEVERAL, _BACKGROUND = 8, 16  # places of a context
 
 
 @attrs.define(eq=False)
@@ -55,14 +55,16 @@ class LlamaBatch:
 
     def add(self, *rows: Row) -> None:
         """Take answers to the same prompt in; see ``base.Batch.add``."""
+        self._drop_done()
         row = rows[0]
-        likely = _BACKGROUND if row.is_background else _SEVERAL if self._all or len(rows) > 1 else _ONE
+        likely = _BACKGROUND if row.is_background else _SEVERAL
         places = self._places.take(
             [] if row.echo is not None else row.prompt,
             self._adapters.handle(row.adapter),
             row.longest,
             texts=len(rows),
             likely=max(likely, len(rows)),
+            in_company=bool(self._all),
         )
         self._reading.append([_Text(row, place) for row, place in zip(rows, places, strict=True)])
 

@@ -118,6 +118,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_model_load_from_file": (c_void_p, (c_char_p, ModelParams)),
     "llama_model_free": (None, (c_void_p,)),
     "llama_model_get_vocab": (c_void_p, (c_void_p,)),
+    "llama_model_is_recurrent": (c_bool, (c_void_p,)),
+    "llama_model_is_hybrid": (c_bool, (c_void_p,)),
     "llama_vocab_n_tokens": (c_int32, (c_void_p,)),
     "llama_adapter_lora_init": (c_void_p, (c_void_p, c_char_p)),
     "llama_adapter_lora_free": (None, (c_void_p,)),

@@ -14,6 +14,7 @@ from arkor.serving.refusal import Refusal
 
 _SHORTEST = 512  # tokens that a text may have, at least: most answers fit, so that most are made together
 _MOST_OF_MEMORY = 0.5  # of what is available, for places that may be needed
+_MOST_SPARE_BYTES = GIB // 4  # of places for the first text, which may stay the only one; making them takes 0.1 s
 _MOST_IDLE_BYTES = GIB // 2  # of contexts without texts, beside the one that was used last
 
 
@@ -54,7 +55,16 @@ class Places:
         self._contexts: list[Context] = []  # the one that was used last is the last one
         self._taken: dict[Context, set[int]] = {}
 
-    def take(self, ids: Sequence[int], adapter: int | None, length: int, *, texts: int, likely: int) -> list[Place]:
+    def take(
+        self,
+        ids: Sequence[int],
+        adapter: int | None,
+        length: int,
+        *,
+        texts: int,
+        likely: int,
+        in_company: bool,
+    ) -> list[Place]:
         """Take places for texts with the same beginning; the first place may have some of it already.
 
         Args:
@@ -63,6 +73,7 @@ class Places:
             length: how many tokens each has at most.
             texts: how many.
             likely: how many places may be needed soon, these included.
+            in_company: whether there are other texts, so that it is likely indeed.
 
         Returns:
             Places of one context.
@@ -70,7 +81,9 @@ class Places:
         Raises:
             Refusal: 503, the memory is too small.
         """
-        context = self._fitting(adapter, length, texts) or self._new(adapter, length, texts, likely)
+        context = self._fitting(adapter, length, texts) or self._new(
+            adapter, length, texts, likely, in_company=in_company
+        )
         self._contexts.remove(context)
         self._contexts.append(context)
         taken = self._taken[context]
@@ -105,10 +118,11 @@ class Places:
         context.close()
 
     def _fitting(self, adapter: int | None, length: int, texts: int) -> Context | None:
+        """Return a context with room: the one with the most texts, as those are gone on with together."""
         return next(
             (
                 context
-                for context in sorted(self._contexts, key=lambda context: context.length)
+                for context in sorted(self._contexts, key=lambda context: (-len(self._taken[context]), context.length))
                 if context.adapter == adapter
                 and context.length >= length
                 and len(context.texts) - len(self._taken[context]) >= texts
@@ -116,15 +130,16 @@ class Places:
             None,
         )
 
-    def _new(self, adapter: int | None, length: int, texts: int, likely: int) -> Context:
+    def _new(self, adapter: int | None, length: int, texts: int, likely: int, *, in_company: bool) -> Context:
         """Make a context with as many places as are likely to be needed and fit, and let go of those without texts."""
         room = max(_SHORTEST, 1 << (length - 1).bit_length())
         room = max(length, room if self._longest is None else min(room, self._longest))
         for idle in [context for context in self._contexts if not self._taken[context]]:
             if idle.adapter == adapter or self._bytes(texts, room) > available_bytes():
                 self._drop(idle)
-        count = likely
-        while count > texts and self._bytes(count, room) > _MOST_OF_MEMORY * available_bytes():
+        count, most = likely, _MOST_OF_MEMORY * available_bytes()
+        most = most if in_company else min(most, _MOST_SPARE_BYTES)
+        while count > texts and self._bytes(count, room) > most:
             count = max(texts, count // 2)
         needed, there = self._bytes(count, room), available_bytes()
         if needed > there:

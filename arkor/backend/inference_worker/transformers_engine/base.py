@@ -16,7 +16,7 @@ from arkor.backend.inference_worker.base import Base, end_ids
 from arkor.backend.inference_worker.transformers_engine.adapters import Adapters
 from arkor.backend.inference_worker.transformers_engine.batch import TransformersBatch
 from arkor.backend.inference_worker.transformers_engine.model import Model, UsesAdapters
-from arkor.backend.models.hardware import available_bytes
+from arkor.backend.models.hardware import X86, available_bytes
 from arkor.backend.models.weights import count_parameters
 from arkor.protocol.engines import TRANSFORMERS
 
@@ -24,7 +24,6 @@ log = logging.getLogger("arkor.chat")
 
 MAX_ROWS = 8
 _OVERHEAD = 1.2  # beside the weights: what is computed, and what the cache keeps
-_X86 = frozenset({"x86_64", "AMD64"})
 _AMPLE = 4  # times what a model takes in float32
 
 
@@ -115,7 +114,7 @@ def served_dtype(path: str) -> str:
     Args:
         path: as ``LoadedBase`` takes it.
     """
-    if torch.cuda.is_available() or platform.machine() not in _X86 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if torch.cuda.is_available() or platform.machine() not in X86 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "bfloat16"
     needed = memory_bytes(path, "float32")
     return "float32" if 0 < _AMPLE * needed <= available_bytes() else "bfloat16"

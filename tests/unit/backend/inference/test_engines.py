@@ -41,6 +41,7 @@ class Converted:
 @pytest.fixture(autouse=True)
 def _good_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "has_cuda", lambda: False)
+    monkeypatch.setattr(engines, "x86_instructions", lambda: frozenset({"avx2"}))
     monkeypatch.setattr(package, "problem", lambda: None)
 
 
@@ -100,6 +101,22 @@ def test_transformers_answers_where_llama_cpp_is_not_quicker_or_not_there(
     }
 
 
+@pytest.mark.parametrize("instruction", ["avx512_bf16", "amx_bf16"])
+def test_transformers_answers_where_the_processor_computes_in_bfloat16(
+    converted: Converted, monkeypatch: pytest.MonkeyPatch, instruction: str
+) -> None:
+    """Unless llama.cpp was chosen, or a number type that only llama.cpp has."""
+    monkeypatch.setattr(engines, "x86_instructions", lambda: frozenset({"avx2", instruction}))
+    assert made(converted).describe() == {
+        "engine": "transformers",
+        "reason": "it is quicker on this processor, which has instructions for bfloat16",
+    }
+    assert made(converted, "llama.cpp").describe()["engine"] == "llama.cpp"
+    assert made(converted, dtype="q8_0").describe() == {"engine": "llama.cpp", "dtype": "q8_0"}
+    monkeypatch.setattr(engines, "x86_instructions", lambda: None)  # another processor
+    assert made(converted).describe()["engine"] == "llama.cpp"
+
+
 def test_three_crashes_in_a_row_are_enough(
     converted: Converted, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,7 +146,7 @@ def test_three_crashes_in_a_row_are_enough(
     ],
 )
 def test_what_the_package_needs(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str | None, flags: str, problem: str | None
+    monkeypatch: pytest.MonkeyPatch, found: str | None, flags: str, problem: str | None
 ) -> None:
     """Its own version, and a processor that its wheel is built for."""
     monkeypatch.undo()
@@ -140,7 +157,5 @@ def test_what_the_package_needs(
         return found
 
     monkeypatch.setattr("importlib.metadata.version", version)
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    monkeypatch.setattr(package, "_CPU_INFO", tmp_path / "cpuinfo")
-    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: fpu\n")
+    monkeypatch.setattr(package, "x86_instructions", lambda: frozenset(flags.split()))
     assert package.problem() == problem

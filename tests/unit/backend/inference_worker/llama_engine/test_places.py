@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from arkor.backend.inference_worker.llama_engine import places as module
 from arkor.backend.inference_worker.llama_engine.library import LlamaError
@@ -29,8 +30,16 @@ def make(model: Model, token_bytes: int = 64) -> Places:
     return Places(model, token_bytes, CONTEXT)
 
 
-def take(places: Places, ids: list[int], *, texts: int = 1, likely: int = 1, length: int = CONTEXT) -> list[Place]:
-    return places.take(ids, None, length, texts=texts, likely=likely)
+def take(
+    places: Places,
+    ids: list[int],
+    *,
+    texts: int = 1,
+    likely: int = 1,
+    length: int = CONTEXT,
+    in_company: bool = True,
+) -> list[Place]:
+    return places.take(ids, None, length, texts=texts, likely=likely, in_company=in_company)
 
 
 def read(place: Place, ids: list[int]) -> None:
@@ -89,6 +98,15 @@ def test_fewer_places_are_made_if_memory_is_short(model: Model, monkeypatch: pyt
     assert len(take(make(model), TEXT, texts=6, likely=16)[0].context.texts) == 6
 
 
+@pytest.mark.parametrize(("in_company", "made"), [(False, 2), (True, 8)])
+def test_the_first_text_gets_few_spare_places(
+    model: Model, monkeypatch: pytest.MonkeyPatch, in_company: bool, made: int
+) -> None:
+    """It may stay the only one."""
+    monkeypatch.setattr(module, "_MOST_SPARE_BYTES", 3 * CONTEXT * 64)
+    assert len(take(make(model), TEXT, likely=8, in_company=in_company)[0].context.texts) == made
+
+
 @pytest.mark.parametrize(("most", "kept"), [(2**30, 2), (0, 1)])
 def test_contexts_without_texts_are_kept_while_they_are_small(
     model: Model, monkeypatch: pytest.MonkeyPatch, most: int, kept: int
@@ -105,6 +123,26 @@ def test_contexts_without_texts_are_kept_while_they_are_small(
     assert places._contexts[-1] is second.context
     places.close()
     assert places._contexts == []
+
+
+def test_texts_go_on_together_with_others_between_them(model: Model) -> None:
+    """What is between them, read in part or full, stays as it is, to the last bit."""
+    asked, alone = Context(model, None, 5, CONTEXT), Context(model, None, 1, CONTEXT)
+    for start in range(0, CONTEXT, PIECE_TOKENS):
+        asked.read([Part(3, TEXT[:PIECE_TOKENS], ())])
+        if start < 64:
+            asked.read([Part(1, TEXT[start : start + PIECE_TOKENS], ())])
+            alone.read([Part(0, TEXT[start : start + PIECE_TOKENS], ())])
+    before = [list(text) for text in asked.texts]
+    together = asked.read([Part(place, [7], [0]) for place in (0, 2, 4)]).clone()
+    assert asked.texts == [[7], before[1], [7], before[3], [7]]
+    last = TEXT[64 : 64 + PIECE_TOKENS]
+    assert torch.equal(asked.read([Part(1, last, [31])]), alone.read([Part(0, last, [31])]))
+    alone.cut(0, 0)
+    expected = alone.read([Part(0, [7], [0])])
+    torch.testing.assert_close(together, expected.expand(3, -1))
+    asked.close()
+    alone.close()
 
 
 def test_a_call_that_fails_forgets_the_texts_in_it(model: Model) -> None:
