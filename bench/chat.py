@@ -3,6 +3,9 @@
 It needs the ``local`` extra, two quiet cores and about twenty minutes. It trains a little first, for four adapters.
 Bare transformers is ``generate``, bare llama.cpp is its own server, each in a process of its own, with the same model,
 number type, prompts and threads. All four take turns, so that a busy machine slows each of them.
+
+With MKL_ENABLE_INSTRUCTIONS=AVX2, ONEDNN_MAX_CPU_ISA=AVX2 and ATEN_CPU_CAPABILITY=avx2 transformers computes as on a
+processor without instructions for bfloat16.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,13 +75,13 @@ class Rate:
     first_s: float
 
 
-def turns(place: int) -> list[dict[str, str]]:
-    """Return a question."""
-    return [{"role": "user", "content": PROMPTS[place]}]
+def turns(place: int, turn: int) -> list[dict[str, str]]:
+    """Return a question: in each turn another one, as what is kept of the last one would answer it sooner."""
+    return [{"role": "user", "content": f"{turn + 1}. {PROMPTS[place]}"}]
 
 
 def rate(answer: Callable[[int, int | None], Answered], callers: int, adapters: tuple[int | None, ...]) -> Rate:
-    """Let so many callers ask at the same time, the adapters in turn."""
+    """Let so many callers ask at the same time, one adapter after the other."""
     began = time.monotonic()
     with ThreadPoolExecutor(callers) as pool:
         found = list(pool.map(answer, range(callers), [adapters[place % len(adapters)] for place in range(callers)]))
@@ -168,9 +172,9 @@ class Ours:
                 last = line if b'"usage"' in line else last
         return Answered(int(json.loads(last.removeprefix(b"data: "))["usage"]["completion_tokens"]), first_s)
 
-    def rate(self, callers: int, adapters: tuple[int | None, ...]) -> Rate:
+    def rate(self, callers: int, adapters: tuple[int | None, ...], turn: int) -> Rate:
         """Let so many ask at the same time."""
-        return rate(lambda place, adapter: self.answer(turns(place), adapter), callers, adapters)
+        return rate(lambda place, adapter: self.answer(turns(place, turn), adapter), callers, adapters)
 
     def close(self) -> None:
         """Stop it."""
@@ -195,23 +199,23 @@ class Bare:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def rate(self, callers: int, adapters: tuple[int | None, ...]) -> Rate:
+    def rate(self, callers: int, adapters: tuple[int | None, ...], turn: int) -> Rate:
         """Let so many ask at the same time."""
-        return Rate(*self.ask(callers=callers, adapters=adapters))
+        return Rate(*self.ask(callers=callers, adapters=adapters, turn=turn))
 
     def close(self) -> None:
         """Stop it."""
         self._process.communicate()
 
 
-def serve(measure: Callable[[int, tuple[int | None, ...]], Rate], tokenizer: Any, output: IO[str]) -> None:
+def serve(measure: Callable[[int, tuple[int | None, ...], int], Rate], tokenizer: Any, output: IO[str]) -> None:
     """Measure for as long as standard input asks."""
     for line in sys.stdin:
         asked = json.loads(line)
         if "matcher" in asked:
             answer: Any = matcher_ms(tokenizer)
         else:
-            answer = attrs.astuple(measure(asked["callers"], tuple(asked["adapters"])))
+            answer = attrs.astuple(measure(asked["callers"], tuple(asked["adapters"]), asked["turn"]))
         output.write(json.dumps(answer) + "\n")
         output.flush()
 
@@ -234,10 +238,10 @@ def serve_transformers(folders: Sequence[str]) -> None:
     for place, folder in enumerate(folders[1:], start=1):
         model.load_adapter(folder, str(place), autocast_adapter_dtype=False)
 
-    def measure(callers: int, adapters: tuple[int | None, ...]) -> Rate:
+    def measure(callers: int, adapters: tuple[int | None, ...], turn: int) -> Rate:
         chosen = [adapters[place % len(adapters)] for place in range(callers)]
         ids = [
-            tokenizer.apply_chat_template(turns(n), add_generation_prompt=True, return_dict=False)
+            tokenizer.apply_chat_template(turns(n, turn), add_generation_prompt=True, return_dict=False)
             for n in range(callers)
         ]
         batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
@@ -279,8 +283,8 @@ def serve_llama_cpp(file: str, *adapters: str) -> None:
     params.lora_adapters = loaded
     server = xllamacpp.Server(params)
 
-    def answer(place: int, adapter: int | None) -> Answered:
-        ids = tokenizer.apply_chat_template(turns(place), add_generation_prompt=True, return_dict=False)
+    def answer(turn: int, place: int, adapter: int | None) -> Answered:
+        ids = tokenizer.apply_chat_template(turns(place, turn), add_generation_prompt=True, return_dict=False)
         scales = [{"id": number, "scale": float(number == adapter)} for number in range(len(adapters))]
         body = {
             "prompt": ids,
@@ -298,7 +302,7 @@ def serve_llama_cpp(file: str, *adapters: str) -> None:
                     count = json.loads(line.removeprefix(b"data: ")).get("tokens_predicted", count)
         return Answered(count, first_s)
 
-    serve(lambda callers, chosen: rate(answer, callers, chosen), tokenizer, output)
+    serve(lambda callers, chosen, turn: rate(partial(answer, turn), callers, chosen), tokenizer, output)
 
 
 def own_output() -> IO[str]:
@@ -353,7 +357,7 @@ def compare(asked: Mapping[str, Ours | Bare]) -> None:
         rates: dict[str, list[Rate]] = {who: [] for who in asked}
         for turn in range(ROUNDS + 1):
             for who, one in asked.items():
-                measured = one.rate(callers, adapters)
+                measured = one.rate(callers, adapters, turn)
                 if turn:  # the first warms up
                     rates[who].append(measured)
         show(name, {who: [one.tokens_s for one in measured] for who, measured in rates.items()}, "tokens/s")
@@ -376,7 +380,7 @@ def reports(ours: Mapping[str, Ours]) -> None:
 
 def while_training(ours: Ours, engine: str) -> None:
     """A training and a chat: each alone, then both, the cores shared as the backend does."""
-    alone = [ours.rate(1, (None,)).tokens_s for _ in range(ROUNDS)]
+    alone = [ours.rate(1, (None,), turn).tokens_s for turn in range(ROUNDS)]
     job_id = ours.submit(maxSteps=10_000)
     steps: list[float] = []
     follower = threading.Thread(target=_follow, args=(ours, job_id, steps), daemon=True)
@@ -385,10 +389,10 @@ def while_training(ours: Ours, engine: str) -> None:
     while len(steps) < 8:
         pause.wait(0.1)
     before = _mean_step(steps[2:])
-    began, both = len(steps), []
+    began, both = len(steps), list[float]()
     until = time.monotonic() + 40
     while time.monotonic() < until:
-        both.append(ours.rate(1, (None,)).tokens_s)
+        both.append(ours.rate(1, (None,), ROUNDS + len(both)).tokens_s)
     during = _mean_step(steps[began + 1 :])
     with contextlib.suppress(requests.HTTPError):
         ours.call("POST", f"/v1/jobs/{job_id}/cancel")
@@ -406,11 +410,11 @@ def first_answer_of_a_checkpoint(ours: Ours, engine: str) -> None:
     pause = threading.Event()
     while not (found := ours.call("GET", f"/v1/jobs/{job_id}/artifacts").json()["artifacts"]):
         pause.wait(0.1)
-    ours.answer(turns(0), None)  # the process of the chats is there
+    ours.answer(turns(0, 0), None)  # the process of the chats is there
     took = []
     for artifact in found[:1]:
         where = {"kind": "checkpoint", "jobId": job_id, "step": artifact["step"]}
-        body = {"messages": turns(1), "temperature": 0, "maxTokens": 1, "adapter": where, "stream": False}
+        body = {"messages": turns(1, 0), "temperature": 0, "maxTokens": 1, "adapter": where, "stream": False}
         began = time.monotonic()
         ours.call("POST", "/v1/inference/chat", json=body)
         took.append(time.monotonic() - began)
@@ -431,7 +435,7 @@ def _mean_step(times: list[float]) -> float:
 def constraints(bare: Bare) -> None:
     """What a constraint costs."""
     making_ms, token_ms = bare.ask(matcher=True)
-    share = token_ms / 10 * bare.rate(1, (None,)).tokens_s
+    share = token_ms / 10 * bare.rate(1, (None,), 0).tokens_s
     click.echo(f"llguidance: {token_ms:.2f} ms a token ({share:.1f} % of a bare token), {making_ms:.1f} ms a schema")
 
 
