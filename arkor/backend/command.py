@@ -67,7 +67,7 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     type=click.Choice(ENGINES),
     envvar="ARKOR_CHAT_ENGINE",
     show_envvar=True,
-    help="What computes the answers to chats; auto (the default) takes llama.cpp on a machine without a GPU.",
+    help="What computes the answers to chats; auto (the default) takes the one that is quicker here.",
 )
 @click.option(
     "--chat-dtype",

@@ -61,7 +61,7 @@ DEFAULT_PORT = 4747
 @click.option(
     "--chat-engine",
     type=click.Choice(ENGINES),
-    help="What computes the answers to chats; auto takes llama.cpp on a machine without a GPU.  [default: auto]",
+    help="What computes the answers to chats; auto takes the one that is quicker here.  [default: auto]",
 )
 @click.option(
     "--chat-dtype",

@@ -1,1 +1,1 @@
-"""The engine that computes with llama.cpp: several times as fast on a processor, for models that it knows."""
+"""The engine that computes with llama.cpp: quicker on most processors, for models that it knows."""
