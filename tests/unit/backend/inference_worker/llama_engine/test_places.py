@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from arkor.backend.inference_worker.llama_engine import places as module
+from arkor.backend.inference_worker.llama_engine.adapters import Adapters
+from arkor.backend.inference_worker.llama_engine.batch import _SEVERAL, LlamaBatch
 from arkor.backend.inference_worker.llama_engine.library import LlamaError
 from arkor.backend.inference_worker.llama_engine.model import PIECE_TOKENS, Context, Model, Part
 from arkor.backend.inference_worker.llama_engine.places import Place, Places
 from arkor.serving.refusal import Refusal
+from tests.support.answer_rows import FakeRow, advance
 from tests.support.byte_model import CONTEXT, write_byte_model
 from tests.support.converted import converted
 
@@ -96,6 +99,29 @@ def test_fewer_places_are_made_if_memory_is_short(model: Model, monkeypatch: pyt
     monkeypatch.setattr(module, "available_bytes", lambda: 8 * CONTEXT * 64)
     assert len(take(make(model), TEXT, likely=16)[0].context.texts) == 4
     assert len(take(make(model), TEXT, texts=6, likely=16)[0].context.texts) == 6
+
+
+def test_a_text_comes_to_those_that_are_there(model: Model) -> None:
+    """They are gone on with together; also if a shorter context would do."""
+    places = make(model)
+    (short,) = take(places, TEXT[:8], likely=4, length=CONTEXT)
+    (long,) = take(places, TEXT[:8], likely=4, length=2 * CONTEXT)
+    assert short.context is not long.context
+    places.give_back(short)
+    assert take(places, TEXT[:8], length=CONTEXT)[0].context is long.context
+
+
+def test_an_answer_that_is_complete_has_given_its_place_to_the_next_one(model: Model) -> None:
+    """So that one context is enough for as many answers as it has places."""
+    places = make(model)
+    batch = LlamaBatch(places, Adapters(model, places))
+    for _ in range(3):
+        rows = [FakeRow(TEXT[: 5 + length], 3) for length in range(_SEVERAL)]
+        for row in rows:
+            batch.add(row)  # type: ignore[arg-type]
+        while batch.rows:
+            batch.turn(advance)
+    assert len(places._contexts) == 1
 
 
 @pytest.mark.parametrize(("in_company", "made"), [(False, 2), (True, 8)])
