@@ -15,6 +15,7 @@ from typing import Any
 from arkor.backend.gguf import package
 from arkor.backend.gguf.conversions import MODEL_LIMIT_S, Conversions
 from arkor.backend.inference.targets import Target
+from arkor.backend.models import hardware
 from arkor.backend.models.hardware import has_cuda, x86_instructions
 from arkor.backend.models.hub import cached_folder
 from arkor.backend.settings import Settings
@@ -23,7 +24,6 @@ from arkor.protocol.engines import AUTO, BF16, LLAMA_CPP, TRANSFORMERS
 log = logging.getLogger("arkor.backend")
 
 _PATIENCE_S = 30.0  # for a model that llama.cpp was chosen for, until transformers answers
-_BF16 = frozenset({"avx512_bf16", "amx_bf16"})  # PyTorch computes with them, and the wheel of llama.cpp does not
 _MOST_CRASHES = 3  # one after the other, until a model is answered by transformers
 
 
@@ -102,6 +102,7 @@ def _why_not_llama_cpp(settings: Settings) -> str | None:
         return "it was chosen"
     if settings.chat_engine == AUTO and has_cuda():
         return "this machine has a GPU"
-    if settings.chat_engine == AUTO and settings.chat_dtype == BF16 and not _BF16.isdisjoint(x86_instructions() or ()):
+    computes_in_bf16 = not hardware.BF16.isdisjoint(x86_instructions() or ())  # PyTorch; the package with llama.cpp not
+    if settings.chat_engine == AUTO and settings.chat_dtype == BF16 and computes_in_bf16:
         return "it is quicker on this processor, which has instructions for bfloat16"
     return package.problem()

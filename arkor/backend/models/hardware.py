@@ -13,6 +13,8 @@ import psutil
 from arkor.backend.processes.memory_limit import free_bytes, limit_bytes
 
 X86 = frozenset({"x86_64", "AMD64"})
+BF16 = frozenset({"avx512_bf16", "amx_bf16"})
+"""What an x86 processor has that computes in bfloat16, as Linux names it."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _SMI_TIMEOUT_S = 5.0
