@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from arkor.backend.models import hardware
+
 pytestmark = pytest.mark.training
 
 PROGRAM = """
@@ -63,3 +65,23 @@ def test_without_it_the_libraries_choose() -> None:
         "oneDNN": False,
         "threads": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("instructions", "precision"),
+    [({"avx2"}, "medium"), (None, "medium"), ({"avx2", "avx512_bf16"}, "highest"), ({"avx2", "amx_bf16"}, "highest")],
+)
+def test_float32_is_computed_in_float32(
+    monkeypatch: pytest.MonkeyPatch, instructions: set[str] | None, precision: str
+) -> None:
+    """OneDNN would take bfloat16 for it where the processor has instructions for that."""
+    import torch
+
+    from arkor.backend.training_worker.limits.device import choose_device
+
+    before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    monkeypatch.setattr(hardware, "x86_instructions", lambda: instructions)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    choose_device(threads)
+    assert torch.get_float32_matmul_precision() == precision
+    torch.set_float32_matmul_precision(before)
