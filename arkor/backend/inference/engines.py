@@ -15,8 +15,7 @@ from typing import Any
 from arkor.backend.gguf import package
 from arkor.backend.gguf.conversions import MODEL_LIMIT_S, Conversions
 from arkor.backend.inference.targets import Target
-from arkor.backend.models import hardware
-from arkor.backend.models.hardware import has_cuda, x86_instructions
+from arkor.backend.models.hardware import has_bf16_instructions, has_cuda
 from arkor.backend.models.hub import cached_folder
 from arkor.backend.settings import Settings
 from arkor.protocol.engines import AUTO, BF16, LLAMA_CPP, TRANSFORMERS
@@ -102,7 +101,6 @@ def _why_not_llama_cpp(settings: Settings) -> str | None:
         return "it was chosen"
     if settings.chat_engine == AUTO and has_cuda():
         return "this machine has a GPU"
-    computes_in_bf16 = not hardware.BF16.isdisjoint(x86_instructions() or ())  # PyTorch; the package with llama.cpp not
-    if settings.chat_engine == AUTO and settings.chat_dtype == BF16 and computes_in_bf16:
+    if settings.chat_engine == AUTO and settings.chat_dtype == BF16 and has_bf16_instructions():  # which PyTorch uses
         return "it is quicker on this processor, which has instructions for bfloat16"
     return package.problem()

@@ -13,9 +13,8 @@ import psutil
 from arkor.backend.processes.memory_limit import free_bytes, limit_bytes
 
 X86 = frozenset({"x86_64", "AMD64"})
-BF16 = frozenset({"avx512_bf16", "amx_bf16"})
-"""What an x86 processor has that computes in bfloat16, as Linux names it."""
 
+_BF16 = frozenset({"avx512_bf16", "amx_bf16"})
 _CPU_INFO = Path("/proc/cpuinfo")
 _SMI_TIMEOUT_S = 5.0
 
@@ -29,6 +28,11 @@ def x86_instructions() -> frozenset[str] | None:
     except OSError:  # not Linux
         return None
     return next((frozenset(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), None)
+
+
+def has_bf16_instructions() -> bool:
+    """Whether this is an x86 processor with instructions for bfloat16."""
+    return not _BF16.isdisjoint(x86_instructions() or ())
 
 
 @lru_cache(maxsize=1)

@@ -64,7 +64,7 @@ class LlamaBatch:
             row.longest,
             texts=len(rows),
             likely=max(likely, len(rows)),
-            in_company=bool(self._all),
+            in_company=row.is_background or bool(self._all),  # a report has many rows
         )
         self._reading.append([_Text(row, place) for row, place in zip(rows, places, strict=True)])
 

@@ -144,7 +144,7 @@ class Context:
             self._threads = torch.get_num_threads()
             self._library.llama_set_n_threads(self._handle, self._threads, self._threads)
         gaps = self._gaps(parts)
-        read = sorted([*parts, *gaps], key=lambda part: part.place) if gaps else parts
+        read = sorted([*parts, *gaps], key=lambda part: part.place)
         kept = self._tokens.fill(read, [len(self.texts[part.place]) for part in read])
         code = self._library.llama_decode(self._handle, self._tokens.structure)
         for gap in gaps:

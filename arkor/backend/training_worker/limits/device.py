@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.models import hardware
 from arkor.backend.models.cpu_memory import keeps_scores
+from arkor.backend.models.hardware import has_bf16_instructions
 
 
 @attrs.frozen
@@ -95,8 +95,7 @@ def choose_device(threads: int, *, deterministic: bool = False) -> Device:
     # Lets torch hand float32 products to oneDNN. On CPUs without instructions for bfloat16 oneDNN still computes them
     # in full float32, and on AMD's twice as fast as the MKL that torch takes otherwise (measured with torch 2.13). With
     # such instructions it would compute them in bfloat16: the loss is 0.001 another one then (measured with AMX).
-    is_exact = hardware.BF16.isdisjoint(hardware.x86_instructions() or ())
-    torch.set_float32_matmul_precision("medium" if is_exact else "highest")
+    torch.set_float32_matmul_precision("highest" if has_bf16_instructions() else "medium")
     return Device("cpu", "float32")
 
 

@@ -41,7 +41,7 @@ class Converted:
 @pytest.fixture(autouse=True)
 def _good_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "has_cuda", lambda: False)
-    monkeypatch.setattr(engines, "x86_instructions", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(engines, "has_bf16_instructions", lambda: False)
     monkeypatch.setattr(package, "problem", lambda: None)
 
 
@@ -101,20 +101,17 @@ def test_transformers_answers_where_llama_cpp_is_not_quicker_or_not_there(
     }
 
 
-@pytest.mark.parametrize("instruction", ["avx512_bf16", "amx_bf16"])
 def test_transformers_answers_where_the_processor_computes_in_bfloat16(
-    converted: Converted, monkeypatch: pytest.MonkeyPatch, instruction: str
+    converted: Converted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless llama.cpp was chosen, or a number type that only llama.cpp has."""
-    monkeypatch.setattr(engines, "x86_instructions", lambda: frozenset({"avx2", instruction}))
+    monkeypatch.setattr(engines, "has_bf16_instructions", lambda: True)
     assert made(converted).describe() == {
         "engine": "transformers",
         "reason": "it is quicker on this processor, which has instructions for bfloat16",
     }
     assert made(converted, "llama.cpp").describe()["engine"] == "llama.cpp"
     assert made(converted, dtype="q8_0").describe() == {"engine": "llama.cpp", "dtype": "q8_0"}
-    monkeypatch.setattr(engines, "x86_instructions", lambda: None)  # another processor
-    assert made(converted).describe()["engine"] == "llama.cpp"
 
 
 def test_three_crashes_in_a_row_are_enough(

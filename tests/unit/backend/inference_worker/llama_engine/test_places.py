@@ -7,7 +7,7 @@ import torch
 
 from arkor.backend.inference_worker.llama_engine import places as module
 from arkor.backend.inference_worker.llama_engine.adapters import Adapters
-from arkor.backend.inference_worker.llama_engine.batch import _SEVERAL, LlamaBatch
+from arkor.backend.inference_worker.llama_engine.batch import _BACKGROUND, _SEVERAL, LlamaBatch
 from arkor.backend.inference_worker.llama_engine.library import LlamaError
 from arkor.backend.inference_worker.llama_engine.model import PIECE_TOKENS, Context, Model, Part
 from arkor.backend.inference_worker.llama_engine.places import Place, Places
@@ -131,6 +131,16 @@ def test_the_first_text_gets_few_spare_places(
     """It may stay the only one."""
     monkeypatch.setattr(module, "_MOST_SPARE_BYTES", 3 * CONTEXT * 64)
     assert len(take(make(model), TEXT, likely=8, in_company=in_company)[0].context.texts) == made
+
+
+def test_the_first_row_of_a_report_gets_places_for_all_that_follow(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that they are in one context, and are gone on with together."""
+    monkeypatch.setattr(module, "_MOST_SPARE_BYTES", 0)
+    places = make(model)
+    LlamaBatch(places, Adapters(model, places)).add(FakeRow(TEXT[:5], 3, is_background=True))  # type: ignore[arg-type]
+    assert [len(context.texts) for context in places._contexts] == [_BACKGROUND]
 
 
 @pytest.mark.parametrize(("most", "kept"), [(2**30, 2), (0, 1)])

@@ -83,5 +83,6 @@ def test_float32_is_computed_in_float32(
     monkeypatch.setattr(hardware, "x86_instructions", lambda: instructions)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     choose_device(threads)
-    assert torch.get_float32_matmul_precision() == precision
+    found = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(before)
+    assert found == precision
