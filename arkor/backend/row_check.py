@@ -7,7 +7,6 @@ SECONDS is the processor time that it may take; it is killed after that.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import IO, Any
 from arkor.data.jsonl import check_rows, read_lines
 from arkor.errors import DatasetError
 from arkor.system.limits import limit
+from arkor.system.priority import give_way
 
 _MEMORY_MIB = 512
 _NICENESS = 10
@@ -24,7 +24,7 @@ _TOO_MUCH_MEMORY = f"takes more than {_MEMORY_MIB} MiB of memory to be checked: 
 
 def main(limit_s: int) -> int:
     """Check the rows, print what was found, and return the exit code."""
-    os.nice(_NICENESS)
+    give_way(_NICENESS)
     limit(resource.RLIMIT_CPU, limit_s)
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_AS, _MEMORY_MIB * 1024**2)

@@ -5,17 +5,17 @@ It gives way to whatever else computes, and leaves no image of its memory if it 
 
 from __future__ import annotations
 
-import os
 import resource
 import runpy
 import sys
 
 from arkor.system.limits import limit
+from arkor.system.priority import give_way
 
 _NICENESS = 5
 
 if __name__ == "__main__":
-    os.nice(_NICENESS)
+    give_way(_NICENESS)
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_DATA, int(sys.argv[1]))
     del sys.argv[:2]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import sys
 
 from arkor.backend.inference.pipes import Pipes
 from arkor.system.limits import limit
+from arkor.system.priority import give_way
 
 _NICENESS = 5  # below trainings, and still quick enough for a person who waits
 
@@ -19,7 +19,7 @@ def begin(memory_gib: int) -> Pipes:
     Args:
         memory_gib: how much memory it may take.
     """
-    os.nice(_NICENESS)
+    give_way(_NICENESS)
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_DATA, memory_gib * 1024**3)
     pipes = Pipes.claim()
