@@ -34,6 +34,8 @@ from sqlalchemy import Connection, insert
 from arkor.backend.processes.process_start import process_start
 from arkor.backend.store import schema
 from arkor.backend.store.database import Database, digest
+from arkor.backend.store.feed import Feed
+from arkor.backend.store.sqlite import SqliteDatabase
 
 AT = "2026-01-31T09:30:09.125Z"
 TOKEN, SLUG = "bench", "bench"
@@ -60,7 +62,7 @@ def backend(jobs: Jobs, **options: str) -> Iterator[tuple[str, float]]:
     with tempfile.TemporaryDirectory() as folder, _stand_ins(jobs.running) as workers:
         data, address, log = Path(folder) / "data", Path(folder) / "server.json", Path(folder) / "log"
         data.mkdir()
-        fill(Database(data / "backend.sqlite3"), jobs, workers)
+        fill(SqliteDatabase(data / "backend.sqlite3", Feed()), jobs, workers)
         command = [sys.executable, "-m", "arkor.backend", "--data", str(data), "--server-file", str(address)]
         command += ["--worker", "idle_worker", "--ping", "1"]
         command += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]

@@ -17,6 +17,8 @@ from sqlalchemy import insert
 
 from arkor.backend.store import schema
 from arkor.backend.store.database import Database, digest
+from arkor.backend.store.feed import Feed
+from arkor.backend.store.sqlite import SqliteDatabase
 
 AT = "2026-01-31T09:30:09.125Z"
 PATIENCE_S = 30.0
@@ -33,7 +35,7 @@ def self_hosted(data: Path, events: int, token: str, slug: str) -> Iterator[str]
         slug: the name of the organisation, and of the project.
     """
     data.mkdir()
-    _fill(Database(data / "backend.sqlite3"), events, token, slug)
+    _fill(SqliteDatabase(data / "backend.sqlite3", Feed()), events, token, slug)
     address, log = data / "server.json", (data / "backend.log").open("w")
     command = [sys.executable, "-m", "arkor.backend", "--data", str(data), "--server-file", str(address)]
     with log, subprocess.Popen(command, stderr=log) as process:

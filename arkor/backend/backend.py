@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from arkor.backend.activity import Activity
@@ -25,6 +26,7 @@ from arkor.backend.row_checks import RowChecks
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
+from arkor.backend.store.opening import open_database
 from arkor.backend.tasks.queue import Parts
 from arkor.system.files import make_private_folder
 
@@ -80,7 +82,8 @@ class Backend:
         self.port = urlsplit(url).port or 0
         self.secret = secret
         self.feed = Feed()
-        self.store = Store(settings.database_path, self.feed, settings.datasets_folder)
+        database = open_database(settings.database, settings.database_path, self.feed)
+        self.store = Store(database, settings.datasets_folder)
         self.pulls = Pulls(settings.models_module)
         self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
         self.readiness = Readiness(settings.data, self.store, self.scheduler)
@@ -98,7 +101,7 @@ class Backend:
         self.evaluations = EvaluationService(parts, self.scheduler.is_training)
         self.exports = ExportService(parts)
         self.importer = Importer(settings, self.store, self.inference)
-        self.feed.listen(self._pass_on)
+        self.feed.listen(self._pass_on, self._pass_on_of_others)
         self.stopping = False
 
     def start(self) -> None:
@@ -134,6 +137,15 @@ class Backend:
         self.streams.publish(job_id)
         for work in (self.evaluations, self.exports):
             work.heard_of(job_id)
+
+    def _pass_on_of_others(self, job_ids: Sequence[str] | None) -> None:
+        if job_ids is None:
+            self.streams.publish_all()
+        for job_id in job_ids or ():
+            self.streams.publish(job_id)
+        for work in (self.evaluations, self.exports):
+            work.look()
+        self.scheduler.others_stored(job_ids)
 
     def _has_work(self) -> bool:
         return any(work.has_work() for work in (self.store.queue, self.store.evaluations, self.store.exports))

@@ -33,6 +33,13 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     "--data", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for everything it keeps."
 )
 @click.option(
+    "--database",
+    metavar="URL",
+    envvar="ARKOR_DATABASE",
+    show_envvar=True,
+    help="PostgreSQL database, postgresql+psycopg://…; without it, a SQLite file in the data folder.",
+)
+@click.option(
     "--model-root",
     type=click.Path(file_okay=False, path_type=Path),
     help="Accept model folders below this folder; without it, no folder is accepted.",

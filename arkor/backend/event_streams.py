@@ -80,6 +80,13 @@ class EventStreams:
             frames.is_stale = True
             self._pump.wake(job_id)
 
+    def publish_all(self) -> None:
+        """Send what may be new to the watchers of all jobs."""
+        with self._lock:
+            job_ids = list(self._jobs)
+        for job_id in job_ids:
+            self.publish(job_id)
+
     def close(self) -> None:
         """End every stream without an end event: its reader comes back."""
         self._pump.close()

@@ -21,7 +21,8 @@ class Settings:
     """The settings of one backend process.
 
     Attributes:
-        data: the folder with the database, the data sets and the jobs; made where missing.
+        data: the folder with the data sets and the jobs, and with the database if that is a file; made where missing.
+        database: address of a PostgreSQL database, ``postgresql+psycopg://…``; None keeps a SQLite file.
         model_root: folder below which model folders may be named by jobs and chats; None accepts no folder.
         allow_private_urls: whether jobs may name URLs of hosts that are not on the public internet.
         port: TCP port on 127.0.0.1; 0 takes a free one (the former one where it is still free).
@@ -63,6 +64,7 @@ class Settings:
     """
 
     data: Path = attrs.field(converter=_absolute)
+    database: str | None = attrs.field(default=None, repr=False)  # it may have a password
     model_root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_absolute))
     allow_private_urls: bool = False
     port: int = 0

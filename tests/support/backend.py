@@ -22,6 +22,7 @@ from arkor.backend.jobs import checkpoints
 from arkor.system.files import file_lock
 from arkor.version import __version__
 from tests.support import scripted_worker
+from tests.support.databases import database_url
 from tests.support.eventually import eventually
 from tests.support.tiny_model import write_tiny_model
 
@@ -99,6 +100,8 @@ class BackendProcess:
             "PYTHONPATH": str(ROOT),
             "HF_HUB_OFFLINE": "1",
         }
+        if (database := database_url(self.data)) is not None:
+            environment["ARKOR_DATABASE"] = database
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=environment, cwd=self.home, stdout=log, stderr=log, stdin=subprocess.DEVNULL

@@ -12,7 +12,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
@@ -104,6 +104,10 @@ class Scheduler:
 
     def submitted(self) -> None:
         """Hear that a job was queued."""
+        self._notify()
+
+    def others_stored(self, job_ids: Sequence[str] | None) -> None:
+        """Hear that another server stored something for jobs; None for any job."""
         self._notify()
 
     def silent_s(self) -> float | None:

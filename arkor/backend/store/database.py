@@ -1,31 +1,23 @@
-"""The SQLite file: how it is opened, read and written."""
+"""The backend's database: how it is read and written, whichever engine keeps it."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
-import logging
 import secrets
-import sqlite3
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from arkor.backend.store import schema
-from arkor.errors import LocalBackendError
+from arkor.backend.store.feed import Feed
 from arkor.protocol.proof import secret_of
 
-log = logging.getLogger("arkor.backend")
-
-BUSY_TIMEOUT_S = 10.0
-RESERVE_BYTES = 1024 * 1024
-_FORGET_TIMEOUT_S = 1.0
+_NEWS = "arkor_news"
 _FORGETS = "arkor_forgets"
+_DISK_FULL_STATE = "53100"  # of PostgreSQL
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # lowercase base32
 
 
@@ -44,116 +36,70 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def is_disk_full(exc: OperationalError) -> bool:
-    """Whether a query failed for want of space."""
-    return "disk is full" in str(exc)
-
-
 def digest(token: str) -> str:
     """Return what is stored of a token. It is random and long, so a plain SHA-256 gives nothing away."""
     return secret_of(token)
 
 
+def is_disk_full(exc: DBAPIError) -> bool:
+    """Whether a query failed for want of space."""
+    return "disk is full" in str(exc) or getattr(exc.orig, "sqlstate", None) == _DISK_FULL_STATE
+
+
+def is_unavailable(exc: DBAPIError) -> bool:
+    """Whether a query failed for a reason that passes: the database is full, locked, or cannot be reached."""
+    return isinstance(exc, (OperationalError, InterfaceError))
+
+
 def forget(connection: Connection) -> None:
-    """Have what this change removes leave the disk after it: the write-ahead log still has the former content."""
+    """Have what this change removes leave the disk after it, where the engine keeps it in a log."""
     connection.info[_FORGETS] = True
 
 
-class _Reserve:
-    """Space that is held back, so that the news of a full disk can still be stored.
-
-    It is given up when a write finds the disk full; whoever wrote tries again. The next start makes it anew, and so
-    does a job that was paused because the disk was full, when there is room for it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.make()
-
-    def make(self) -> None:
-        try:
-            self._path.write_bytes(bytes(RESERVE_BYTES))
-        except OSError as exc:
-            log.warning("No space is held back for the news of a full disk: %s", exc)
-            self._path.unlink(missing_ok=True)
-
-    def give_up(self) -> None:
-        if self._path.exists():
-            log.warning("The disk is full: giving up the %d KiB that were held back", RESERVE_BYTES // 1024)
-            self._path.unlink(missing_ok=True)
+def forgets(connection: Connection) -> bool:
+    """Return whether ``forget`` was called, for the last time."""
+    return bool(connection.info.pop(_FORGETS, False))
 
 
-class Database:
-    """The backend's SQLite file, in WAL mode: one writer, many readers. Thread-safe.
+def tell(connection: Connection, job_id: str) -> None:
+    """Have the feed hear of a job when this change is stored."""
+    connection.info[_NEWS][job_id] = None
+
+
+class Database(abc.ABC):
+    """A database with the tables of ``schema``. Thread-safe.
 
     Args:
-        path: the file; made where missing, readable by its owner alone.
+        feed: hears of what was stored; see ``tell``.
 
-    Raises:
-        LocalBackendError: a newer arkor wrote the file.
+    Attributes:
+        is_shared: whether other servers use it too.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600)
-        url = URL.create("sqlite", database=str(path))
-        # Readers come and go quickly: a pool without a ceiling never makes a request wait for another's connection.
-        self._engine = create_engine(
-            url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=8, max_overflow=-1, hide_parameters=True
-        )
-        event.listen(self._engine, "connect", _prepare)
-        event.listen(self._engine, "begin", _begin)
-        self._writer = self._engine.execution_options(arkor_writes=True)
-        self._writing = threading.Lock()
-        self._must_forget = True  # what an earlier process removed just before it was killed
-        self._create_tables()
-        self._reserve = _Reserve(path.with_name(f"{path.name}.reserve"))
+    is_shared = False
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    @abc.abstractmethod
+    def read(self) -> AbstractContextManager[Connection]:
         """Give a connection whose queries all see one state of the database."""
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection whose changes are all stored when the block ends, or none where it raises.
 
         Raises:
-            OperationalError: among others where the disk is full; another try may then succeed, see ``_Reserve``.
+            DBAPIError: among others where the disk is full; another try may then succeed, see ``SqliteDatabase``.
         """
-        try:
-            with self._writing:
-                with self._writer.begin() as connection:
-                    yield connection
-                    self._must_forget |= connection.info.pop(_FORGETS, False)
-                if self._must_forget:
-                    self._forget()
-        except OperationalError as exc:
-            if is_disk_full(exc):
-                self._reserve.give_up()
-            raise
+        with self._change() as connection:
+            connection.info[_NEWS] = {}  # it belongs to the connection, which outlives this block
+            yield connection
+            news = tuple(connection.info[_NEWS])
+        if news:
+            self._spread(news)
 
-    def hold_back(self) -> None:
-        """Hold back space again for the news of a full disk."""
-        self._reserve.make()
-
-    def _forget(self) -> None:
-        """Empty the write-ahead log into the file, where removed content is zeros.
-
-        A reader of an old state is in the way: the next write tries again, or the close does it.
-        """
-        with contextlib.closing(self._engine.raw_connection()) as connection:
-            cursor = connection.cursor()
-            try:
-                cursor.execute(f"PRAGMA busy_timeout = {_FORGET_TIMEOUT_S * 1000:.0f}")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                [(is_busy, *_)] = cursor.fetchall()
-                self._must_forget = bool(is_busy)
-            except sqlite3.OperationalError as exc:  # the disk is full, say; the change itself is stored
-                log.warning("Removed content is not off the disk yet: %s", exc)
-            finally:
-                cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
-
+    @abc.abstractmethod
     def check(self, patience_s: float) -> None:
         """Write something that changes nothing.
 
@@ -162,46 +108,21 @@ class Database:
 
         Raises:
             TimeoutError: another writer did not end in that time.
-            OperationalError: the write failed.
+            DBAPIError: the write failed.
         """
-        if not self._writing.acquire(timeout=patience_s):
-            raise TimeoutError(f"Another writer has not ended for {patience_s:g} s")
-        try:
-            with self._writer.begin() as connection:
-                connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")
-        finally:
-            self._writing.release()
 
+    @abc.abstractmethod
+    def hold_back(self) -> None:
+        """Hold back space again for the news of a full disk, where that can be done."""
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
 
-    def _create_tables(self) -> None:
-        with self.write() as connection:
-            found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if found > schema.VERSION:
-                raise LocalBackendError(
-                    f"{self._engine.url.database} was written by a newer arkor (its tables are version {found}, "
-                    f"this one knows {schema.VERSION}): upgrade arkor, or use another data folder."
-                )
-            for version in range(found or schema.VERSION, schema.VERSION):  # 0: there are no tables yet
-                for change in schema.UPGRADES[version]:
-                    connection.exec_driver_sql(change)
-            schema.metadata.create_all(connection)
-            for table in schema.metadata.sorted_tables:  # one may be newer than its table; no version needs it
-                for index in table.indexes:
-                    index.create(connection, checkfirst=True)
-            connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")
+    @abc.abstractmethod
+    def _change(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction that writes, and store it when the block ends."""
 
-
-def _prepare(connection: Any, _record: Any) -> None:
-    # The driver would begin transactions by itself, late and deferred; _begin does it instead.
-    connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "secure_delete = ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    # A writer takes its lock at once: one that upgraded later could fail without waiting.
-    writes = connection.get_execution_options().get("arkor_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    def _spread(self, news: Sequence[str]) -> None:
+        for job_id in news:
+            self._feed.publish(job_id)

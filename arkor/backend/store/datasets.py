@@ -1,7 +1,7 @@
 """Which project has uploaded which data set, and the files with the rows.
 
-A file is put into its place and removed by the database's one writer. So none is removed between an upload and its
-registration.
+A file is put into its place and removed while the database has its name locked. So none is removed between an upload
+and its registration.
 
 Protocol: docs/protocol.md, "Datasets".
 """
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
 from arkor.backend.store.database import Database, now
 from arkor.backend.store.schema import datasets
+from arkor.backend.store.sql import insert, lock_name
 from arkor.protocol import wire
 
 _DATASET_FILE = re.compile(r"[0-9a-f]{64}\.jsonl")  # the user may have other files in the folder
@@ -79,11 +80,12 @@ class Datasets:
             OSError: the file cannot be moved.
         """
         values = {"sha256": dataset.id, "rows": dataset.rows, "size_bytes": dataset.size_bytes}
-        known = insert(datasets).prefix_with("OR IGNORE")
         with self._database.write() as connection:
+            lock_name(connection, dataset.id)
             file.replace(self._path(dataset.id))
-            added = connection.execute(known.values(project_id=project_id, created_at=now(), **values))
-            return added.rowcount == 1
+            known = insert(connection, datasets).values(project_id=project_id, created_at=now(), **values)
+            added = known.on_conflict_do_nothing().returning(datasets.c.sha256)
+            return connection.execute(added).first() is not None
 
     def remove_unneeded(self, sha256: str) -> None:
         """Remove a data set's file unless a project has uploaded it, which may have happened a moment ago.
@@ -93,6 +95,7 @@ class Datasets:
         """
         query = select(func.count()).select_from(datasets).where(datasets.c.sha256 == sha256)
         with self._database.write() as connection:
+            lock_name(connection, sha256)
             if not connection.execute(query).scalar_one():
                 self._path(sha256).unlink(missing_ok=True)
 

@@ -11,9 +11,9 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, Table, delete, func, or_, select
 
-from arkor.backend.store.database import Database, forget
-from arkor.backend.store.feed import Feed
+from arkor.backend.store.database import Database, forget, tell
 from arkor.backend.store.schema import artifacts, attempts, datasets, evaluations, events, exports, jobs
+from arkor.backend.store.sql import lock_job, lock_name
 from arkor.protocol.sources import SOURCES, sources_of
 
 
@@ -33,9 +33,8 @@ class Unneeded:
 class Deletions:
     """Deleting jobs. Thread-safe."""
 
-    def __init__(self, database: Database, feed: Feed) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._feed = feed
 
     def delete(self, job_id: str) -> Unneeded:
         """Delete a job that has ended, with its events, attempts and artifacts.
@@ -46,6 +45,8 @@ class Deletions:
             Which files may go.
         """
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)  # whoever reads its events is to learn of it
             query = select(jobs.c.project_id, jobs.c.config).where(jobs.c.id == job_id)
             row = connection.execute(query).one_or_none()
             if row is None:  # somebody else was quicker
@@ -57,12 +58,10 @@ class Deletions:
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
             forget(connection)
-            unneeded = Unneeded(
+            return Unneeded(
                 _delete_datasets(connection, row.project_id, [*sources_of(row.config).values(), *_rows_of(evaluated)]),
                 frozenset(sha256 for sha256 in made if not _has(connection, artifacts, sha256)),
             )
-        self._feed.publish(job_id)  # whoever reads its events is to learn of it
-        return unneeded
 
 
 def _rows_of(evaluated: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -72,7 +71,8 @@ def _rows_of(evaluated: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, An
 
 def _delete_datasets(connection: Connection, project_id: str, sources: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     uploaded = {source["id"] for source in sources if source["type"] == "dataset"}
-    for sha256 in uploaded:
+    for sha256 in sorted(uploaded):
+        lock_name(connection, sha256)
         if not _is_used(connection, project_id, sha256):
             own = (datasets.c.project_id == project_id, datasets.c.sha256 == sha256)
             connection.execute(delete(datasets).where(*own))

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
-from sqlalchemy import Connection, func, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, insert, or_, select, update
 
+from arkor.backend.store import sql
 from arkor.backend.store.database import Database, forget, now
 from arkor.backend.store.schema import artifacts, events, jobs
 from arkor.protocol import wire
@@ -116,7 +116,7 @@ def register_artifacts(connection: Connection, job_id: str, found: Sequence[Arti
     """Store what a job made; one that is made again takes the place of the former one."""
     for artifact in found:
         values = attrs.asdict(artifact, filter=lambda field, _: field.name != "extra")
-        query = upsert(artifacts).values(job_id=job_id, **values)
+        query = sql.insert(connection, artifacts).values(job_id=job_id, **values)
         connection.execute(query.on_conflict_do_update(index_elements=["job_id", "name"], set_=values))
 
 
@@ -193,7 +193,7 @@ class Events:
                 raise JobDeleted
             until = min(end, event_id + limit)  # ids have no gaps
             mine = (events.c.job_id == job_id, events.c.id <= until)
-            rows = select(func.json_extract(events.c.data, *(f"$.{name}" for name in columns))).where(
+            rows = select(sql.log_figures(connection, columns)).where(
                 *mine, events.c.id > event_id, events.c.type == "training.log"
             )
             found = list(connection.execute(rows.order_by(events.c.id)).scalars())

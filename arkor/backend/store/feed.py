@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class Feed:
@@ -10,12 +10,23 @@ class Feed:
 
     def __init__(self) -> None:
         self._listener: Callable[[str], None] | None = None
+        self._others: Callable[[Sequence[str] | None], None] | None = None
 
-    def listen(self, listener: Callable[[str], None]) -> None:
-        """Have a function called with a job's id when something was stored for it, on the thread that stored it."""
-        self._listener = listener
+    def listen(self, listener: Callable[[str], None], others: Callable[[Sequence[str] | None], None]) -> None:
+        """Have functions called when something was stored.
+
+        Args:
+            listener: gets a job's id when this server stored something for it, on the thread that stored it.
+            others: gets the ids of jobs for which another server did; None if it may have been any job.
+        """
+        self._listener, self._others = listener, others
 
     def publish(self, job_id: str) -> None:
-        """Pass the news on. Call it after the transaction that stored the events."""
+        """Pass on that this server stored something for a job."""
         if self._listener is not None:
             self._listener(job_id)
+
+    def hear(self, job_ids: Sequence[str] | None) -> None:
+        """Pass on that another server stored something for jobs; None for any job."""
+        if self._others is not None:
+            self._others(job_ids)

@@ -11,13 +11,13 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from arkor.backend.store.database import Database, new_id, now
+from arkor.backend.store.database import Database, new_id, now, tell
 from arkor.backend.store.events import NewEvent, append, register_artifacts
-from arkor.backend.store.feed import Feed
 from arkor.backend.store.idempotency import KeyReused, request_hash
 from arkor.backend.store.pages import read_page
 from arkor.backend.store.queue import PAUSED_BY_USER, pause, unpause
 from arkor.backend.store.schema import datasets, jobs
+from arkor.backend.store.sql import lock_job, lock_name
 from arkor.backend.store.tasks import EVALUATIONS, queue_task
 from arkor.backend.store.tenants import Project
 from arkor.protocol.evaluations import EvaluationOptions
@@ -75,9 +75,8 @@ class DatasetGone(Exception):
 class Jobs:
     """The jobs of every project. Thread-safe."""
 
-    def __init__(self, database: Database, feed: Feed) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._feed = feed
 
     def create(
         self,
@@ -104,6 +103,7 @@ class Jobs:
             DatasetGone: its data set was deleted since the settings were checked.
         """
         with self._database.write() as connection:
+            lock_name(connection, f"{project.id} {new.idempotency_key}")
             first = _by_key(connection, project, new)
             if first is not None:
                 return first, False
@@ -127,6 +127,7 @@ class Jobs:
                 "resumed_from_step": new.resumed_from and new.resumed_from.step,
             }
             connection.execute(insert(jobs).values(**values, **internal))
+            tell(connection, values["id"])
             for options in evaluations:
                 queue_task(connection, EVALUATIONS, values["id"], options)
         return TrainingJob(**values, resumed_from=new.resumed_from), True
@@ -151,6 +152,7 @@ class Jobs:
             KeyReused: the key named another request before.
         """
         with self._database.write() as connection:
+            lock_name(connection, f"{project.id} {new.idempotency_key}")
             first = _by_key(connection, project, new)
             if first is not None:
                 return first, False
@@ -220,13 +222,14 @@ class Jobs:
             False where the job has ended already.
         """
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             status = connection.execute(select(jobs.c.status).where(jobs.c.id == job_id)).scalar_one_or_none()
             if status is None or status in TERMINAL_STATUSES:  # or deleted meanwhile
                 return False
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
             if status in {JobStatus.QUEUED, JobStatus.PAUSED}:
                 append(connection, job_id, [NewEvent("training.cancelled", {})])
-        self._feed.publish(job_id)
         return True
 
     def pause(self, job_id: str) -> bool:
@@ -236,6 +239,8 @@ class Jobs:
             False where the job has ended already. One that is paused is not unpaused by the disk's having room again.
         """
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
             if row is None or row.status in TERMINAL_STATUSES or row.cancel_requested:
                 return False
@@ -243,7 +248,6 @@ class Jobs:
                 connection.execute(update(jobs).where(jobs.c.id == job_id).values(pause_requested=True))
             elif row.status == JobStatus.QUEUED or row.disk_full_since is not None:
                 pause(connection, row, PAUSED_BY_USER)
-        self._feed.publish(job_id)
         return True
 
     def unpause(self, job_id: str) -> bool:
@@ -253,12 +257,13 @@ class Jobs:
             False where the job is not paused.
         """
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             is_paused = (jobs.c.id == job_id, jobs.c.status == JobStatus.PAUSED.value)
             forgotten = update(jobs).where(*is_paused).values(disk_full_since=None)
             if not connection.execute(forgotten).rowcount:
                 return False
             unpause(connection, job_id)
-        self._feed.publish(job_id)
         return True
 
     def batch_size(self, job_id: str) -> int | None:
@@ -278,7 +283,10 @@ def _by_key(connection: Connection, project: Project, new: NewJob) -> TrainingJo
 
 
 def _check_datasets(connection: Connection, project: Project, config: Mapping[str, Any]) -> None:
-    for field, source in sources_of(config).items():
+    sources = sources_of(config)
+    for sha256 in sorted(source["id"] for source in sources.values() if source["type"] == "dataset"):
+        lock_name(connection, sha256)
+    for field, source in sources.items():
         wanted = (datasets.c.project_id == project.id, datasets.c.sha256 == source.get("id"))
         if source["type"] == "dataset" and connection.execute(select(datasets.c.sha256).where(*wanted)).first() is None:
             raise DatasetGone(field)

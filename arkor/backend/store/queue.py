@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from arkor.backend.store.database import Database, digest, new_token, now
+from arkor.backend.store.database import Database, digest, new_token, now, tell
 from arkor.backend.store.events import NewEvent, append
-from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, events, jobs
+from arkor.backend.store.sql import lock_job
 from arkor.protocol import wire
 from arkor.protocol.batches import Batches
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus
@@ -101,9 +101,8 @@ class RunningAttempt:
 class Queue:
     """The scheduler's view of the jobs. Thread-safe."""
 
-    def __init__(self, database: Database, feed: Feed) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._feed = feed
 
     def claim(self, put_off: Collection[str] = ()) -> ClaimedJob | None:
         """Mark the oldest queued job as running and begin its next attempt.
@@ -116,7 +115,8 @@ class Queue:
         """
         waiting = (jobs.c.status == JobStatus.QUEUED.value, jobs.c.id.not_in(put_off))
         with self._database.write() as connection:
-            row = connection.execute(select(jobs).where(*waiting).order_by(jobs.c.number).limit(1)).one_or_none()
+            oldest = select(jobs).where(*waiting).order_by(jobs.c.number).limit(1)
+            row = connection.execute(oldest.with_for_update(skip_locked=True)).one_or_none()
             if row is None:
                 return None
             token, number = new_token(), row.attempt + 1
@@ -175,9 +175,10 @@ class Queue:
     def give_back(self, job_id: str, attempt: int) -> None:
         """Queue a job again whose attempt was ended by a stop or a pause of the backend itself."""
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             if _end_attempt(connection, job_id, attempt) is not None:
                 _update(connection, job_id, status=JobStatus.QUEUED.value)
-        self._feed.publish(job_id)
 
     def lose(self, job_id: str, attempt: int, loss: Loss, max_attempts: int) -> None:
         """Queue a job again whose attempt was lost, or fail it after too many in a row that made no progress.
@@ -193,10 +194,11 @@ class Queue:
             max_attempts: how many may be lost, this one included, until the job fails.
         """
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             row = _end_attempt(connection, job_id, attempt)
             if row is not None:
                 _take_loss(connection, row, loss, max_attempts)
-        self._feed.publish(job_id)
 
     def pause_for_room(self, job_id: str, attempt: int, reason: str) -> bool:
         """Pause a job whose attempt ended because the disk was full; see ``waiting_for_room``.
@@ -206,12 +208,13 @@ class Queue:
         """
         is_first = True
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             row = _end_attempt(connection, job_id, attempt)
             if row is not None:
                 is_first = row.disk_full_since is None or _made_progress(connection, job_id, attempt)
                 since = now() if is_first else row.disk_full_since
                 pause(connection, row, reason, disk_full_since=since)
-        self._feed.publish(job_id)
         return is_first
 
     def waiting_for_room(self) -> list[WaitingForRoom]:
@@ -226,23 +229,26 @@ class Queue:
         """Queue a job again that is paused because the disk was full; do nothing if it is not."""
         self._database.hold_back()
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             if _waits_for_room(connection, job_id):
                 unpause(connection, job_id)
-        self._feed.publish(job_id)
 
     def give_up_waiting(self, job_id: str, error: str) -> None:
         """Fail a job that is paused because the disk is full; do nothing if it is not."""
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             if _waits_for_room(connection, job_id):
                 append(connection, job_id, [NewEvent("training.failed", {"error": error})])
-        self._feed.publish(job_id)
 
     def fail(self, job_id: str, attempt: int, error: str) -> None:
         """Fail a job whose worker ended without a word."""
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             if _end_attempt(connection, job_id, attempt) is not None:
                 append(connection, job_id, [NewEvent("training.failed", {"error": error})])
-        self._feed.publish(job_id)
 
 
 def _waits_for_room(connection: Connection, job_id: str) -> bool:

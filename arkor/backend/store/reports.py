@@ -15,10 +15,10 @@ from typing import Any
 import attrs
 from sqlalchemy import Connection, Row, func, select, update
 
-from arkor.backend.store.database import Database, digest
+from arkor.backend.store.database import Database, digest, tell
 from arkor.backend.store.events import NewEvent, Origin, append, register_artifacts
-from arkor.backend.store.feed import Feed
 from arkor.backend.store.schema import attempts, events, jobs
+from arkor.backend.store.sql import lock_job
 from arkor.protocol.events import LAST_EVENT_TYPES
 from arkor.protocol.jobs import TERMINAL_STATUSES, Artifact, JobStatus
 
@@ -72,9 +72,8 @@ class StaleAttempt(Exception):
 class Reports:
     """Taking in workers' reports. Thread-safe."""
 
-    def __init__(self, database: Database, feed: Feed) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._feed = feed
         self._lock = threading.Lock()
         self._replays: OrderedDict[tuple[str, int], _Replay] = OrderedDict()
         self._known = functools.lru_cache(_MOST_KNOWN)(self._read_attempt)
@@ -98,12 +97,12 @@ class Reports:
             with self._database.read() as connection:
                 return _receipt(_attempt(connection, job_id, attempt, token))
         with self._database.write() as connection:
+            lock_job(connection, job_id)
+            tell(connection, job_id)
             row = _attempt(connection, job_id, attempt, token)
             if row.status not in TERMINAL_STATUSES:
                 _store(connection, job_id, row, reported, self._replay_of(connection, job_id, row.number))
-            receipt = _receipt(_attempt(connection, job_id, attempt, token))
-        self._feed.publish(job_id)
-        return receipt
+            return _receipt(_attempt(connection, job_id, attempt, token))
 
     def _read_attempt(self, job_id: str, token_hash: str) -> None:
         query = select(attempts.c.number).where(attempts.c.job_id == job_id, attempts.c.token_hash == token_hash)

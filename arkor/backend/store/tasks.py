@@ -15,6 +15,7 @@ from arkor.backend.store.database import Database, new_id, now
 from arkor.backend.store.events import register_artifacts
 from arkor.backend.store.idempotency import KeyReused, request_hash
 from arkor.backend.store.schema import evaluations, exports, jobs, projects
+from arkor.backend.store.sql import lock_job
 from arkor.backend.store.tenants import Project
 from arkor.protocol.evaluations import Evaluation, EvaluationOptions
 from arkor.protocol.exports import Export, ExportOptions
@@ -133,6 +134,7 @@ class Tasks(Generic[Asked, Shown]):
         """
         hashed, table = request_hash(options.to_wire()), self._table
         with self._database.write() as connection:
+            lock_job(connection, job_id)
             if key is not None:
                 known = (table.c.job_id == job_id, table.c.idempotency_key == key)
                 row = connection.execute(select(table).where(*known)).mappings().one_or_none()
@@ -219,7 +221,8 @@ class Tasks(Generic[Asked, Shown]):
             if connection.execute(query.limit(1)).first() is None:
                 return None
         with self._database.write() as connection:
-            for row in connection.execute(query).mappings().all():
+            waiting = query.with_for_update(of=table, skip_locked=True)
+            for row in connection.execute(waiting).mappings().all():
                 task_id = row[table.c.id]
                 if row[jobs.c.status] in _FAILED_ENDS:
                     reason = f"The job was {row[jobs.c.status]}, so there is no adapter."

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +14,10 @@ from typing import Any
 
 import requests
 
+from arkor.backend.store.schema import attempts
 from arkor.version import __version__
 from tests.support.backend import TIMEOUT_S, BackendProcess, is_running
+from tests.support.databases import open_for, sqlite_only
 from tests.support.eventually import eventually
 
 _STEPS = [
@@ -35,6 +36,7 @@ def _seen(frames: list[Any]) -> list[tuple[str, Any]]:
     return [(frame.event, frame.data.get("step")) for frame in frames]
 
 
+@sqlite_only
 def test_the_server_file_says_where_the_backend_is(prepare: Callable[..., BackendProcess]) -> None:
     """Readable by its owner alone, gone when the backend is; the data are the owner's too."""
     backend = prepare().start()
@@ -50,6 +52,7 @@ def test_the_server_file_says_where_the_backend_is(prepare: Callable[..., Backen
     assert not backend.server_file.exists()
 
 
+@sqlite_only
 def test_a_data_folder_that_was_there_is_left_as_it_is(
     prepare: Callable[..., BackendProcess], config: dict[str, Any]
 ) -> None:
@@ -169,9 +172,9 @@ def test_a_worker_that_stays_after_its_last_event_does_not_outlive_a_restart(
     assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 204
 
 
-def _change_attempts(backend: BackendProcess, values: str) -> None:
-    with contextlib.closing(sqlite3.connect(backend.data / "backend.sqlite3")) as database, database:
-        database.execute(f"UPDATE attempts SET {values}")
+def _change_attempts(backend: BackendProcess, **values: Any) -> None:
+    with contextlib.closing(open_for(backend.data)) as database, database.write() as connection:
+        connection.execute(attempts.update().values(**values))
 
 
 def test_a_worker_whose_process_was_not_stored_is_ended_after_a_restart(
@@ -185,7 +188,7 @@ def test_a_worker_whose_process_was_not_stored_is_ended_after_a_restart(
     pid = backend.worker_pid(job_id)
     client.cancel(job_id)
     backend.kill()
-    _change_attempts(backend, "pid = NULL, pid_start = NULL")
+    _change_attempts(backend, pid=None, pid_start=None)
     backend.change(cancel_grace=1.0)
     backend.start()
     assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 409
@@ -204,7 +207,7 @@ def test_a_worker_of_no_attempt_is_ended_at_the_start(
     assert client.events(job_id)[-1].event == "training.completed"
     pid = backend.worker_pid(job_id)
     backend.kill()
-    _change_attempts(backend, "ended = 1")
+    _change_attempts(backend, ended=True)
     backend.start()
     assert not is_running(pid)
     assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 204

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tests.support.backend import BackendProcess
+from tests.support.databases import sqlite_only
 
 
+@sqlite_only
 def test_no_token_is_in_any_file(start: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
     """Neither an identity's nor a worker's nor a blob's: not in the database, the logs, or what is left of a job."""
     backend = start()
@@ -44,6 +46,7 @@ def test_no_token_is_in_any_file(start: Callable[..., BackendProcess], config: d
     assert found == []
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("end", "setting"),
     [

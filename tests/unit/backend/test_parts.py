@@ -12,8 +12,8 @@ import pytest
 from arkor.backend.jobs.job_folder import log_tail
 from arkor.backend.processes.exit_reasons import describe_death, describe_exit
 from arkor.backend.server_file import ServerFile
-from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
+from arkor.backend.store.sqlite import SqliteDatabase
 from arkor.errors import LocalBackendError
 
 
@@ -95,4 +95,4 @@ def test_the_database_of_a_newer_arkor_is_left_alone(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(LocalBackendError, match="newer arkor"):
-        Store(path, Feed(), tmp_path)
+        SqliteDatabase(path, Feed())

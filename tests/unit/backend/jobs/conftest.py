@@ -9,13 +9,13 @@ import pytest
 
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
-from arkor.backend.store.feed import Feed
+from tests.support.databases import open_for
 from tests.support.scripted_engine import House, ScriptedEngine
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    store = Store(tmp_path / "db.sqlite3", Feed(), tmp_path)
+    store = Store(open_for(tmp_path), tmp_path)
     _, identity = store.tenants.create_anonymous("cli")
     project = store.tenants.create_project(identity.org, "p", "P")
     assert project is not None

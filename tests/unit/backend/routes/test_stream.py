@@ -9,9 +9,9 @@ from flask.testing import FlaskClient
 
 from arkor.backend.backend import Backend
 from arkor.backend.routes import stream
-from arkor.backend.store.database import Database
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.jobs import NewJob
+from tests.support.databases import open_for
 
 NOTE = "größer"
 CLIENT = {"X-Arkor-Client": "arkor/0"}
@@ -29,7 +29,7 @@ class Reader:
         project = backend.store.tenants.create_project(identity.org, "p", "P")
         assert project is not None
         job, _ = backend.store.jobs.create(project, NewJob(name="run", config={}), {"datasetSource": {"type": "blob"}})
-        database = Database(backend.settings.database_path)
+        database = open_for(backend.settings.data)
         with database.write() as connection:
             for step in range(1, 6):
                 append(connection, job.id, [NewEvent("training.log", {"step": step, "loss": step / 3, "note": NOTE})])

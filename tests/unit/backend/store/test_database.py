@@ -14,12 +14,13 @@ import psutil
 from sqlalchemy.exc import OperationalError
 
 from arkor.backend.processes.process_start import is_running, process_start
-from arkor.backend.store import Store, schema
-from arkor.backend.store.database import Database, forget
+from arkor.backend.store import Store, migrating, schema
+from arkor.backend.store.database import forget
 from arkor.backend.store.feed import Feed
+from arkor.backend.store.sqlite import SqliteDatabase
 
 
-def fail_to_write(database: Database, reason: str) -> None:
+def fail_to_write(database: SqliteDatabase, reason: str) -> None:
     with pytest.raises(OperationalError), database.write():
         raise OperationalError("INSERT", {}, Exception(reason))
 
@@ -28,14 +29,14 @@ def test_a_full_disk_frees_the_reserve_so_that_the_news_of_it_fits(tmp_path: Pat
     """Any other failure leaves it where it is; the next start makes it anew."""
     path = tmp_path / "backend.sqlite3"
     reserve = path.with_name("backend.sqlite3.reserve")
-    database = Database(path)
+    database = SqliteDatabase(path, Feed())
     fail_to_write(database, "database is locked")
     assert reserve.stat().st_size >= 1024 * 1024
     fail_to_write(database, "database or disk is full")
     assert not reserve.exists()
     fail_to_write(database, "database or disk is full")
     database.close()
-    Database(path).close()
+    SqliteDatabase(path, Feed()).close()
     assert reserve.exists()
 
 
@@ -43,7 +44,7 @@ def _holds(folder: Path, content: str) -> bool:
     return any(content.encode() in path.read_bytes() for path in folder.iterdir())
 
 
-def _write(database: Database, sql: str, *, forgets: bool = False) -> None:
+def _write(database: SqliteDatabase, sql: str, *, forgets: bool = False) -> None:
     with database.write() as connection:
         connection.exec_driver_sql(sql)
         if forgets:
@@ -52,7 +53,7 @@ def _write(database: Database, sql: str, *, forgets: bool = False) -> None:
 
 def test_what_is_to_be_forgotten_leaves_the_disk(tmp_path: Path) -> None:
     """At once; while somebody reads an older state, with the next change after that."""
-    database = Database(tmp_path / "backend.sqlite3")
+    database = SqliteDatabase(tmp_path / "backend.sqlite3", Feed())
     org = "INSERT INTO orgs VALUES ('org', '{0}', 'name')"
     _write(database, org.format("SECRET" * 1000))
     with database.read() as reader:
@@ -70,19 +71,20 @@ def test_what_is_to_be_forgotten_leaves_the_disk(tmp_path: Path) -> None:
 def test_what_a_killed_process_did_not_forget_leaves_the_disk_at_the_next_start(tmp_path: Path) -> None:
     """Its write-ahead log was left as it was."""
     (tmp_path / "killed").mkdir()
-    database = Database(tmp_path / "backend.sqlite3")
+    database = SqliteDatabase(tmp_path / "backend.sqlite3", Feed())
     _write(database, "INSERT INTO orgs VALUES ('org', 'SECRET', 'name')")
     _write(database, "DELETE FROM orgs")
     for path in tmp_path.glob("backend.sqlite3*"):
         shutil.copy(path, tmp_path / "killed")
     database.close()
     assert _holds(tmp_path / "killed", "SECRET")
-    again = Database(tmp_path / "killed" / "backend.sqlite3")
+    again = SqliteDatabase(tmp_path / "killed" / "backend.sqlite3", Feed())
     assert not _holds(tmp_path / "killed", "SECRET")
     again.close()
 
 
 def _to_version_2(database: sqlite3.Connection) -> None:
+    database.execute("DROP TABLE alembic_version")
     later = ("deaths", "batch_size", "pause_requested", "pause_reason", "disk_full_since", "resumed_from_job")
     for column in (*later, "resumed_from_step"):
         database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
@@ -96,7 +98,7 @@ def _to_version_2(database: sqlite3.Connection) -> None:
 def test_a_worker_that_an_older_version_started_is_taken_over(tmp_path: Path) -> None:
     """It had the process's creation time alone; an attempt whose process was not known has neither."""
     path, own = tmp_path / "backend.sqlite3", psutil.Process()
-    Database(path).close()
+    SqliteDatabase(path, Feed()).close()
     with sqlite3.connect(path) as old:
         _to_version_2(old)
         names = "id, org_id, project_id, name, status, config, created_at, request_hash, attempt"
@@ -110,7 +112,7 @@ def test_a_worker_that_an_older_version_started_is_taken_over(tmp_path: Path) ->
                 "INSERT INTO attempts (job_id, number, token_hash, pid, pid_created) VALUES (?, ?, ?, ?, ?)", values
             )
     old.close()
-    store = Store(path, Feed(), tmp_path)
+    store = Store(SqliteDatabase(path, Feed()), tmp_path)
     known, unknown = store.queue.running()
     assert known.pid == own.pid
     assert known.pid_start is not None
@@ -124,7 +126,7 @@ def test_a_worker_that_an_older_version_started_is_taken_over(tmp_path: Path) ->
 def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) -> None:
     """Rows stay; a job that was trained before has no progress and no form to tell."""
     path = tmp_path / "backend.sqlite3"
-    Database(path).close()
+    SqliteDatabase(path, Feed()).close()
     with sqlite3.connect(path) as old:
         _to_version_2(old)
         for column in ("last_step", "last_loss", "last_eval_loss"):
@@ -135,10 +137,10 @@ def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) ->
         old.execute("PRAGMA user_version = 1")
     old.close()
     for _ in range(2):
-        database = Database(path)
+        database = SqliteDatabase(path, Feed())
         with database.read() as connection:
             row = connection.execute(schema.jobs.select()).one()
-            assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == schema.VERSION
+            assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == migrating.MANAGED
         assert (row.name, row.last_step, row.last_loss, row.last_eval_loss) == ("old", None, None, None)
         assert row.prompt_form is None
         assert row.eval_blob_token is None
@@ -148,7 +150,7 @@ def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) ->
 
 def test_a_check_does_not_wait_for_ever_for_another_writer(tmp_path: Path) -> None:
     """It says so, and writes as soon as the other has ended."""
-    database = Database(tmp_path / "db.sqlite3")
+    database = SqliteDatabase(tmp_path / "db.sqlite3", Feed())
     with database.write(), pytest.raises(TimeoutError):
         database.check(0.01)
     database.check(0.01)

@@ -1,0 +1,104 @@
+"""The database of each test: a SQLite file, or with ``ARKOR_TEST_DATABASE=postgresql`` one of a PostgreSQL server.
+
+The server is a real one, in a folder of its own, on a socket in that folder. It is started for the first test of
+a process that needs it, and ended with the process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from arkor.backend.store.database import Database
+from arkor.backend.store.feed import Feed
+from arkor.backend.store.opening import open_database
+
+_SWITCH = "ARKOR_TEST_DATABASE"
+_IS_SHARED = os.environ.get(_SWITCH) == "postgresql"
+sqlite_only = pytest.mark.skipif(_IS_SHARED, reason="looks into the SQLite file")
+_DEBIAN = Path("/usr/lib/postgresql")  # which has them on nobody's path
+_QUICK = ("fsync=off", "max_connections=300", "listen_addresses=''", "timezone=UTC")
+
+
+def database_url(folder: Path) -> str | None:
+    """Return the address of the database of a backend with this data folder; None for its SQLite file."""
+    return _new_database(folder) if _IS_SHARED else None
+
+
+def open_for(folder: Path, feed: Feed | None = None, name: str = "backend.sqlite3") -> Database:
+    """Open the database of a backend with this data folder."""
+    return open_database(database_url(folder), folder / name, feed or Feed())
+
+
+@functools.cache
+def _new_database(folder: Path) -> str:
+    name = "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return server().create(name)
+
+
+@functools.cache
+def server() -> PostgresServer:
+    """Return the server of this process."""
+    started = PostgresServer()
+    atexit.register(started.stop)
+    return started
+
+
+class PostgresServer:
+    """A PostgreSQL server of its own."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="arkor-pg-"))
+        self._as_user = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
+        if self._as_user:  # PostgreSQL does not run as root
+            owner = pwd.getpwnam("postgres")
+            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+        self._data = self._folder / "data"
+        self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "arkor", "-E", "UTF8", "--locale=C", "-N")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        options = " ".join(f"-c {option}" for option in (*_QUICK, f"unix_socket_directories={self._folder}"))
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        """End it, and remove its folder."""
+        self.end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def end(self) -> None:
+        """End it at once; every connection is cut."""
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run a statement, and return what it says."""
+        return self._run("psql", "-h", str(self._folder), "-U", "arkor", "-qAtc", statement, database)
+
+    def create(self, name: str) -> str:
+        """Create a database, and return its address."""
+        self.sql(f'CREATE DATABASE "{name}"')
+        return f"postgresql+psycopg://arkor@/{name}?host={self._folder}"
+
+    def _run(self, program: str, *arguments: str) -> str:
+        command = [*self._as_user, str(_program(program)), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=self._folder, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+
+def _program(name: str) -> Path:
+    on_path = shutil.which(name)
+    found = [Path(on_path)] if on_path else sorted(_DEBIAN.glob(f"*/bin/{name}"))
+    assert found, f"{name} is not installed: apt-get install postgresql"
+    return found[-1]
