@@ -110,9 +110,9 @@ def fill(database: Database, jobs: Jobs, workers: Sequence[int]) -> None:
         for number, pid in enumerate(workers):
             job_id = f"job_running_{number}"
             _job(connection, job_id, status="running", attempt=1)
-            process = {"pid": pid, "pid_start": process_start(pid)}
+            worker = f"process:{pid}:{process_start(pid)}"
             connection.execute(
-                insert(schema.attempts).values(job_id=job_id, number=1, token_hash=digest(TOKEN), **process)
+                insert(schema.attempts).values(job_id=job_id, number=1, token_hash=digest(TOKEN), worker=worker)
             )
         for number in range(jobs.finished):
             _job(connection, f"job_finished_{number}", status="completed", completed_at=AT)

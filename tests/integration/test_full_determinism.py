@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import random
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,8 +105,9 @@ def train(
         if isinstance(event, arkor.TrainingLogEvent):
             if kill_at is not None and event.step >= kill_at:
                 kill_at = None
-                for _, worker in ProcessEngine("arkor.backend.training_worker").find(backend.data):
-                    os.kill(worker.pid, signal.SIGKILL)
+                engine = ProcessEngine("arkor.backend.training_worker")
+                for _, worker in engine.find(backend.data):
+                    engine.kill(worker)
             if pause_at is not None and event.step >= pause_at:
                 pause_at = None
                 trainer.pause()

@@ -119,12 +119,13 @@ def test_a_step_that_memory_does_not_suffice_for_is_divided(
 ) -> None:
     """From the start, and it says so; the losses are the same but for rounding."""
     from arkor.backend.models import hardware
+    from arkor.backend.processes import memory_limit
     from arkor.backend.training_worker import memory
 
     whole = Events(StopSwitch())
     attempt("whole", 1, whole, StopSwitch(), SPLIT)
     monkeypatch.setattr(hardware, "available_bytes", lambda: 2)
-    monkeypatch.setattr(hardware, "held_bytes", lambda _pid: 0)
+    monkeypatch.setattr(memory_limit, "held_bytes", lambda _pid: 0)
     # A row takes a byte.
 
     def a_byte_for_each_row(config: JobConfig) -> Any:

@@ -11,7 +11,7 @@ import attrs
 
 from arkor.backend.jobs.job_folder import spec_path
 from arkor.backend.jobs.scheduler import Scheduler
-from arkor.backend.processes.engine import WorkerHandle
+from arkor.backend.processes.engine import Launch, WorkerHandle
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.jobs import NewJob
@@ -25,17 +25,17 @@ class ScriptedEngine:
     """Starts nothing; the test ends a worker by calling what it was handed."""
 
     def __init__(self) -> None:
-        self.exits: list[Callable[[int], None]] = []
+        self.exits: list[Callable[[int | None], None]] = []
         self.killed: list[WorkerHandle] = []
         self.error: OSError | None = None
         self.found: list[tuple[Path, WorkerHandle]] = []
         self.is_deaf = False
 
-    def start(self, spec_path: Path, log_path: Path, on_exit: Callable[[int], None]) -> WorkerHandle:
+    def start(self, launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
         if self.error is not None:
             raise self.error
         self.exits.append(on_exit)
-        return WorkerHandle(len(self.exits), "start")
+        return WorkerHandle(str(len(self.exits)))
 
     def find(self, folder: Path) -> list[tuple[Path, WorkerHandle]]:
         return [(spec, handle) for spec, handle in self.found if handle not in self.killed]
@@ -46,13 +46,16 @@ class ScriptedEngine:
     def terminate(self, handle: WorkerHandle) -> None:
         if self.is_deaf:
             return
-        if handle.pid <= len(self.exits):
-            self.exits[handle.pid - 1](4)
+        if int(handle.text) <= len(self.exits):
+            self.exits[int(handle.text) - 1](4)
         else:  # an earlier backend's
             self.killed.append(handle)
 
     def kill(self, handle: WorkerHandle) -> None:
         self.killed.append(handle)
+
+    def held_bytes(self, handle: WorkerHandle) -> int:
+        return 0
 
 
 @attrs.define

@@ -16,7 +16,7 @@ class Run:
         attempt: its number, from 1.
         lease_s: seconds that its worker may be silent; only time in which this process is awake counts.
         lease_left_s: how much of that is left.
-        handle: its worker's process; None before its start, or if an earlier backend process was killed before it.
+        handle: its worker; None before its start, or if an earlier backend process was killed before it.
         kills_before: how many processes the kernel had killed for want of memory when it was started; None if that is
             not known.
         adopted: whether an earlier backend process started it, so that no thread waits for its end.

@@ -21,8 +21,7 @@ from arkor.backend.jobs.job_folder import kept_threads, leftovers, log_path, log
 from arkor.backend.jobs.retries import Retries
 from arkor.backend.jobs.room import Room
 from arkor.backend.jobs.runs import Run
-from arkor.backend.models.hardware import held_bytes
-from arkor.backend.processes.engine import Engine, WorkerHandle
+from arkor.backend.processes.engine import Engine, Launch, WorkerHandle
 from arkor.backend.processes.exit_reasons import (
     DISK_FULL_EXIT_CODE,
     LESS_MEMORY,
@@ -130,10 +129,10 @@ class Scheduler:
             return job_id in self._runs
 
     def held_bytes(self) -> int:
-        """Return the memory of the workers that are under way, in bytes."""
+        """Return the memory of this machine that the workers under way have, in bytes."""
         with self._wake:
             handles = [run.handle for run in self._runs.values()]
-        return sum(held_bytes(handle.pid) for handle in handles if handle is not None)
+        return sum(self._engine.held_bytes(handle) for handle in handles if handle is not None)
 
     def heard_from(self, job_id: str, attempt: int) -> None:
         """Hear that an attempt's worker has reported: its lease is renewed, and its log kept within bounds."""
@@ -281,14 +280,15 @@ class Scheduler:
         run = Run(job.id, job.attempt, self._settings.first_lease_s, kills_before=oom_kills())
         self._take_in(run)
 
-        def note_exit(code: int) -> None:
+        def note_exit(code: int | None) -> None:
             run.exit_code, run.gone = code, True
             self._notify()
 
         try:
             path = write_spec(self._settings, job, self._backend_url, self._threads)
             run.kept_threads = kept_threads(self._settings.job_folder(job.id)) or 0
-            run.handle = self._engine.start(path, log_path(self._settings, job.id), note_exit)
+            launch = Launch(name=f"{job.id}-{job.attempt}", spec_path=path, log_path=log_path(self._settings, job.id))
+            run.handle = self._engine.start(launch, note_exit)
         except OSError as exc:
             if is_no_space(exc):
                 self._room.await_room(job.id, job.attempt)
@@ -297,12 +297,12 @@ class Scheduler:
             self._forget(run)
             return
         self._failed_starts.forget(job.id)
-        log.info("Job %s, attempt %d: worker %d started", job.id, job.attempt, run.handle.pid)
+        log.info("Job %s, attempt %d: worker %s started", job.id, job.attempt, run.handle)
         if self._queue.is_cancelling(job.id):  # asked for before there was a run to be told
             self.ending(job.id)
         elif self._queue.is_pausing(job.id):
             self.pausing(job.id)
-        self._queue.record_process(job.id, job.attempt, run.handle.pid, run.handle.start)
+        self._queue.record_worker(job.id, job.attempt, run.handle.text)
 
     def _note_failed_start(self, job: ClaimedJob, exc: OSError) -> None:
         """Queue a job again whose worker could not be started, or fail it after too many tries."""
@@ -319,8 +319,8 @@ class Scheduler:
 
     def _adopt(self, attempt: RunningAttempt) -> None:
         run = Run(attempt.job_id, attempt.attempt, self._settings.lease_s, adopted=True)
-        if attempt.pid is not None and attempt.pid_start is not None:
-            run.handle = WorkerHandle(attempt.pid, attempt.pid_start)
+        if attempt.worker is not None:
+            run.handle = WorkerHandle(attempt.worker)
         else:  # the earlier process was killed as it started this worker
             run.handle = self._find_worker(run.job_id)
         run.kept_threads = kept_threads(self._settings.job_folder(run.job_id)) or 0
@@ -329,15 +329,14 @@ class Scheduler:
             self.ending(run.job_id)
         elif self._queue.is_pausing(run.job_id):
             self.pausing(run.job_id)
-        pid = None if run.handle is None else run.handle.pid
-        log.info("Job %s, attempt %d: found running, process %s", run.job_id, run.attempt, pid)
+        log.info("Job %s, attempt %d: found running, worker %s", run.job_id, run.attempt, run.handle)
 
     def _end_strays(self) -> None:
         """Kill the workers that no attempt needs: nothing else would end them, and each holds memory."""
-        ours = {run.handle.pid for run in self._runs.values() if run.handle is not None and not run.gone}
+        ours = {run.handle for run in self._runs.values() if run.handle is not None and not run.gone}
         for spec, handle in self._engine.find(self._settings.jobs_folder):
-            if handle.pid not in ours:
-                log.warning("Process %d, a worker of %s, belongs to no attempt: killing it", handle.pid, spec)
+            if handle not in ours:
+                log.warning("Worker %s, started for %s, belongs to no attempt: killing it", handle, spec)
                 self._engine.kill(handle)
 
     def _take_in(self, run: Run) -> None:

@@ -55,15 +55,6 @@ def total_bytes() -> int:
     return machine if of_group is None else min(machine, of_group)
 
 
-def held_bytes(pid: int) -> int:
-    """Return the memory that a process has for itself, in bytes; 0 if there is no such process."""
-    try:
-        memory = psutil.Process(pid).memory_info()
-    except psutil.Error:
-        return 0
-    return int(memory.rss - getattr(memory, "shared", 0))
-
-
 def free_cuda_bytes() -> int | None:
     """Return the free memory of the first CUDA device, in bytes; None where it cannot be found out."""
     command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id=0"]

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import psutil
 
-from arkor.backend.processes.engine import WorkerHandle
+from arkor.backend.processes.engine import Launch, WorkerHandle
+from arkor.backend.processes.memory_limit import held_bytes
 from arkor.backend.processes.process_start import is_running, process_start
 from arkor.system.processes import module_command, signal_group
 
+_PREFIX = "process:"
 _KILL_WAIT_S = 5.0
 _POLL_S = 0.02
 
@@ -33,19 +35,19 @@ class ProcessEngine:
         self._module = module
         self._children: dict[WorkerHandle, _Child] = {}
 
-    def start(self, spec_path: Path, log_path: Path, on_exit: Callable[[int], None]) -> WorkerHandle:
+    def start(self, launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
         """Start a worker; see ``Engine.start``."""
-        command = module_command(self._module, str(spec_path))
-        with log_path.open("ab") as log:
+        command = module_command(self._module, str(launch.spec_path))
+        with launch.log_path.open("ab") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                cwd=spec_path.parent,  # the libraries take a folder there for a name of the hub
+                cwd=launch.spec_path.parent,  # the libraries take a folder there for a name of the hub
             )
-        handle = WorkerHandle(process.pid, process_start(process.pid))
+        handle = _handle(process.pid)
         self._children[handle] = child = _Child(process)
 
         def watch() -> None:
@@ -72,14 +74,16 @@ class ProcessEngine:
                 continue
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
                 if os.getpgid(process.pid) == process.pid:  # not one that a worker forked
-                    handle = WorkerHandle(process.pid, process_start(process.pid))
-                    found.append((process.info["create_time"], spec, handle))
+                    found.append((process.info["create_time"], spec, _handle(process.pid)))
         return [(spec, handle) for _, spec, handle in sorted(found, key=lambda item: item[0])]
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         """Whether that very process is still there and has not ended."""
         child = self._children.get(handle)
-        return is_running(handle.pid, handle.start) if child is None else not child.ended.is_set()
+        if child is not None:
+            return not child.ended.is_set()
+        process = _process(handle)
+        return process is not None and is_running(*process)
 
     def terminate(self, handle: WorkerHandle) -> None:
         """Send SIGTERM to the worker alone: what it started is its own to end."""
@@ -93,15 +97,21 @@ class ProcessEngine:
         while self.is_alive(handle) and time.monotonic() < deadline:
             pause.wait(_POLL_S)
 
+    def held_bytes(self, handle: WorkerHandle) -> int:
+        """Return the memory that a worker's process has for itself, in bytes; 0 where it is gone."""
+        process = _process(handle)
+        return 0 if process is None else held_bytes(process[0])
+
     def _signal(self, handle: WorkerHandle, send: Callable[[int], None]) -> bool:
         """Send a worker a signal unless it has ended; return whether it had not."""
         child = self._children.get(handle)
         if child is not None:
             return child.signal(send)
-        alive = self.is_alive(handle)
-        if alive:
-            send(handle.pid)
-        return alive
+        process = _process(handle)
+        if process is None or not self.is_alive(handle):
+            return False
+        send(process[0])
+        return True
 
 
 class _Child:
@@ -138,6 +148,19 @@ class _Child:
         code = self._process.wait()
         self.ended.set()
         return code
+
+
+def _handle(pid: int) -> WorkerHandle:
+    """Name a process: its id, and when it started, because the id alone may be another process's later."""
+    return WorkerHandle(f"{_PREFIX}{pid}:{process_start(pid)}")
+
+
+def _process(handle: WorkerHandle) -> tuple[int, str] | None:
+    """Return a worker's process id and start; None for a worker of another engine."""
+    if not handle.text.startswith(_PREFIX):
+        return None
+    pid, _, start = handle.text.removeprefix(_PREFIX).partition(":")
+    return int(pid), start
 
 
 def _terminate(pid: int) -> None:

@@ -11,29 +11,43 @@ import attrs
 
 @attrs.frozen
 class WorkerHandle:
-    """A worker's process, which is also the leader of its own process group.
+    """A worker, named by the engine that started it: ``process:4242:boot:…``, ``ray:arkor-job_…-1``.
 
     Attributes:
-        pid: its process id.
-        start: when the process started, as ``process_start`` writes it: a process id alone may be another process's
-            by now.
+        text: the name, which is stored, so that a later process finds the worker again. Only the engine reads it.
     """
 
-    pid: int
-    start: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen(kw_only=True)
+class Launch:
+    """A worker that is to be started.
+
+    Attributes:
+        name: names the attempt, of whichever backend; letters, digits, ``_`` and ``-``.
+        spec_path: the file that tells the worker what to do.
+        log_path: where its output is appended.
+    """
+
+    name: str
+    spec_path: Path
+    log_path: Path
 
 
 class Engine(Protocol):
     """Starts workers and ends them. Thread-safe."""
 
-    def start(self, spec_path: Path, log_path: Path, on_exit: Callable[[int], None]) -> WorkerHandle:
+    def start(self, launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
         """Start a worker.
 
         Args:
-            spec_path: the file that tells it what to do.
-            log_path: where its output is appended.
+            launch: the worker.
             on_exit: called once, from another thread, with its exit code; minus the signal's number for one that
-                was killed.
+                was killed, None if the worker is gone and nothing is known about its end.
 
         Raises:
             OSError: it cannot be started.
@@ -49,7 +63,7 @@ class Engine(Protocol):
         ...
 
     def is_alive(self, handle: WorkerHandle) -> bool:
-        """Whether that very process is still there and has not ended."""
+        """Whether that very worker is still there and has not ended; False for a worker of another engine."""
         ...
 
     def terminate(self, handle: WorkerHandle) -> None:
@@ -58,4 +72,8 @@ class Engine(Protocol):
 
     def kill(self, handle: WorkerHandle) -> None:
         """End a worker and everything it started, and wait a little until it is gone."""
+        ...
+
+    def held_bytes(self, handle: WorkerHandle) -> int:
+        """Return the memory of this machine that a worker has for itself, in bytes; 0 where it is gone."""
         ...

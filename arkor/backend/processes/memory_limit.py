@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import psutil
+
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _MACHINE = Path("/proc/vmstat")
@@ -60,6 +62,15 @@ def free_bytes(groups: Path = _GROUPS, own: Path = _OWN) -> int | None:
                 files = _IDLE_FILES.search(_read(folder / "memory.stat"))
                 return max(0, limit - int(used) + (int(files[1]) if files else 0))
     return None
+
+
+def held_bytes(pid: int) -> int:
+    """Return the memory that a process has for itself, in bytes; 0 if there is no such process."""
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def _folders(groups: Path, own: Path) -> list[Path]:

@@ -86,15 +86,13 @@ class RunningAttempt:
     Attributes:
         job_id: the job's.
         attempt: its number, from 1.
-        pid: its worker's process, or None where the backend ended before it was known.
-        pid_start: when that process started, as ``process_start`` writes it.
+        worker: its worker, as the engine names it; None where the backend ended before it was known.
         job_ended: whether the job has ended already, and its worker only has to leave.
     """
 
     job_id: str
     attempt: int
-    pid: int | None
-    pid_start: str | None
+    worker: str | None
     job_ended: bool
 
 
@@ -133,20 +131,18 @@ class Queue:
             resumed_from_step=row.resumed_from_step,
         )
 
-    def record_process(self, job_id: str, attempt: int, pid: int, pid_start: str) -> None:
-        """Remember which process works on an attempt, for a backend that starts anew."""
+    def record_worker(self, job_id: str, attempt: int, worker: str) -> None:
+        """Remember which worker an attempt has, for a backend that starts anew."""
         with self._database.write() as connection:
             connection.execute(
-                update(attempts)
-                .where(attempts.c.job_id == job_id, attempts.c.number == attempt)
-                .values(pid=pid, pid_start=pid_start)
+                update(attempts).where(attempts.c.job_id == job_id, attempts.c.number == attempt).values(worker=worker)
             )
 
     def running(self) -> list[RunningAttempt]:
         """Return the attempts whose workers are not known to have left, oldest job first."""
         ended = jobs.c.status.in_(TERMINAL_STATUSES)
         query = (
-            select(jobs.c.id, jobs.c.attempt, attempts.c.pid, attempts.c.pid_start, ended)
+            select(jobs.c.id, jobs.c.attempt, attempts.c.worker, ended)
             .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
             .where((jobs.c.status == JobStatus.RUNNING.value) | (ended & ~attempts.c.ended))
             .order_by(jobs.c.number)

@@ -88,6 +88,15 @@ datasets = Table(
     Column("created_at", _Key, nullable=False),
 )
 
+servers = Table(  # those that share the database
+    "servers",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("url", _Words, nullable=False),  # where its workers, and others, reach it
+    Column("machine", _Words, nullable=False),  # those of one machine can look at each other's processes
+    Column("alive_until", Float, nullable=False),  # in the database's seconds
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -132,8 +141,9 @@ attempts = Table(
     Column("job_id", ForeignKey("jobs.id"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("token_hash", _Words, nullable=False),
-    Column("pid", Integer),
-    Column("pid_start", _Words),  # when that process started, as process_start writes it
+    Column("server_id", _Key),  # the server that looks after it
+    Column("heard_at", Float),  # when another server last heard of it, in the database's seconds
+    Column("worker", _Words),  # as the engine that started it names it
     Column("last_seq", Integer, nullable=False, server_default="0"),
     Column("ended", Boolean, nullable=False, server_default=false()),
 )
@@ -181,6 +191,7 @@ def _tasks(name: str) -> Table:
         Column("check", JSON),
         Column("artifact", _Words),
         Column("created_at", _Key, nullable=False),
+        Column("server_id", _Key),  # the server that does it
         Column("started_at", _Words),
         Column("completed_at", _Words),
         Column("idempotency_key", _Words),

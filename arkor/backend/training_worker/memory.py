@@ -17,6 +17,7 @@ import attrs
 from arkor.backend.models import hardware
 from arkor.backend.models.cpu_memory import Batch, TrainingMemory, refusal
 from arkor.backend.models.sizes import ModelSizes
+from arkor.backend.processes import memory_limit
 from arkor.backend.training_worker.examples.arrow_files import counted_of, lengths_of
 from arkor.backend.training_worker.examples.data import Data
 from arkor.backend.training_worker.settings import eval_batch_size
@@ -104,7 +105,7 @@ def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
     sizes = ModelSizes.of_folder(Path(model_path))
     if sizes is None:
         return Fitted(config)
-    estimate, available = estimator(sizes, data), hardware.available_bytes() + hardware.held_bytes(os.getpid())
+    estimate, available = estimator(sizes, data), hardware.available_bytes() + memory_limit.held_bytes(os.getpid())
     asked = config.to_wire()
     keeps = config.value("full_determinism")  # in smaller batches, gradients are rounded otherwise
     batches = Batches.of(asked)

@@ -188,7 +188,7 @@ def test_a_worker_whose_process_was_not_stored_is_ended_after_a_restart(
     pid = backend.worker_pid(job_id)
     client.cancel(job_id)
     backend.kill()
-    _change_attempts(backend, pid=None, pid_start=None)
+    _change_attempts(backend, worker=None)
     backend.change(cancel_grace=1.0)
     backend.start()
     assert client.request("DELETE", f"/v1/jobs/{job_id}").status_code == 409

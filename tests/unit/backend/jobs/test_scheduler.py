@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import attrs
 import pytest
 
 from arkor.backend.jobs.job_folder import log_path, spec_path, write_spec
-from arkor.backend.processes.engine import WorkerHandle
+from arkor.backend.processes.engine import Launch, WorkerHandle
 from arkor.backend.store.queue import Loss
 from arkor.backend.store.reports import WorkerEvent
 from arkor.system.files import LONGEST_LOG_BYTES
@@ -103,12 +102,12 @@ def test_a_worker_that_stays_after_its_last_event_is_ended_by_the_next_backend(h
     job = house.store.queue.claim()
     assert job is not None
     spec = write_spec(house.settings, job, "http://127.0.0.1:1", 1)
-    house.store.queue.record_process(job_id, 1, 77, "start")
+    house.store.queue.record_worker(job_id, 1, "77")
     house.store.reports.receive(job_id, 1, job.token, [WorkerEvent(1, "training.completed", {"artifacts": []})])
     scheduler = house.scheduler()
     assert scheduler.is_under_way(job_id)
     eventually(lambda: not scheduler.is_under_way(job_id), "the worker is ended")
-    assert house.engine.killed == [WorkerHandle(77, "start")]
+    assert house.engine.killed == [WorkerHandle("77")]
     assert not spec.exists()
     assert (house.status(job_id), house.store.queue.running()) == ("completed", [])
     scheduler.stop()
@@ -122,7 +121,7 @@ def test_specs_that_no_worker_needs_go_at_the_start(house: House) -> None:
     half = specs[0].with_name(".spec.json.x7f3")
     half.write_text("half")
     house.store.queue.fail(ended, 1, "gone")
-    house.store.queue.record_process(running, 1, 78, "start")
+    house.store.queue.record_worker(running, 1, "78")
     scheduler = house.scheduler()
     assert [spec.exists() for spec in (*specs, half)] == [False, True, False]
     scheduler.stop()
@@ -144,14 +143,14 @@ def test_an_adopted_worker_that_reports_is_left_alone(house: House) -> None:
     """As long as it does; then it is killed and its job tried again."""
     job_id = house.submit()
     house.store.queue.claim()
-    house.store.queue.record_process(job_id, 1, 77, "start")
+    house.store.queue.record_worker(job_id, 1, "77")
     scheduler, pause = house.scheduler(), threading.Event()
     for _ in range(15):
         scheduler.heard_from(job_id, 1)
         pause.wait(0.05)
     assert house.engine.killed == []
     eventually(lambda: house.engine.exits, "attempt 2 is started")
-    assert house.engine.killed == [WorkerHandle(77, "start")]
+    assert house.engine.killed == [WorkerHandle("77")]
     scheduler.stop()
 
 
@@ -178,9 +177,9 @@ def test_a_cancel_before_the_start_is_not_forgotten(house: House, monkeypatch: p
     """It came between the claim and the worker's start, when nobody could be told."""
     job_id, start = house.submit(), house.engine.start
 
-    def cancel_first(spec_path: Path, log_path: Path, on_exit: Callable[[int], None]) -> WorkerHandle:
+    def cancel_first(launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
         assert house.store.jobs.cancel(job_id)
-        return start(spec_path, log_path, on_exit)
+        return start(launch, on_exit)
 
     monkeypatch.setattr(house.engine, "start", cancel_first)
     scheduler = house.scheduler()
@@ -354,7 +353,7 @@ def test_a_worker_whose_process_was_not_stored_is_found_and_watched(house: House
     """Its backend was killed just after it had started it; the newest process with the job's spec is the worker."""
     job_id = house.submit()
     assert house.store.queue.claim() is not None
-    old, worker = WorkerHandle(71, "start"), WorkerHandle(72, "start")
+    old, worker = WorkerHandle("71"), WorkerHandle("72")
     house.engine.found = [(spec_path(house.settings, job_id), handle) for handle in (old, worker)]
     scheduler = house.scheduler()
     assert house.engine.killed == [old]

@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import attrs
 import psutil
 import pytest
 
 from arkor.backend.processes.child_engine import ProcessEngine
+from arkor.backend.processes.engine import Launch, WorkerHandle
 from tests.support.backend import is_running
 from tests.support.eventually import eventually
 
@@ -22,6 +22,10 @@ path = pathlib.Path(sys.argv[1])
 path.with_suffix(".new").write_text(str(child.pid))
 path.with_suffix(".new").replace(path)
 """
+
+
+def _launch(spec: Path, log: Path) -> Launch:
+    return Launch(name="job_1-1", spec_path=spec, log_path=log)
 
 
 @pytest.fixture
@@ -40,8 +44,8 @@ def test_an_exit_is_told_with_its_code(module: Path, log: Path) -> None:
     """What the process wrote is in its log, behind what was there."""
     module.write_text("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
     log.write_text("before\n")
-    codes: list[int] = []
-    ProcessEngine(module.stem).start(log, log, codes.append)
+    codes: list[int | None] = []
+    ProcessEngine(module.stem).start(_launch(log, log), codes.append)
     assert eventually(lambda: codes, "the exit is told") == [7]
     assert log.read_text().startswith("before\n")
     assert {"out", "err"} <= set(log.read_text().splitlines())
@@ -50,8 +54,8 @@ def test_an_exit_is_told_with_its_code(module: Path, log: Path) -> None:
 def test_what_a_worker_leaves_behind_goes_with_it(module: Path, log: Path, tmp_path: Path) -> None:
     """Its own processes do not outlive it."""
     module.write_text(_PARENT)
-    codes: list[int] = []
-    ProcessEngine(module.stem).start(tmp_path / "child", log, codes.append)
+    codes: list[int | None] = []
+    ProcessEngine(module.stem).start(_launch(tmp_path / "child", log), codes.append)
     eventually(lambda: codes, "the exit is told")
     child = int((tmp_path / "child").read_text())
     eventually(lambda: not is_running(child), "the child is gone")
@@ -60,8 +64,8 @@ def test_what_a_worker_leaves_behind_goes_with_it(module: Path, log: Path, tmp_p
 def test_a_kill_takes_the_whole_group(module: Path, log: Path, tmp_path: Path) -> None:
     """The worker and its child; the exit tells the signal."""
     module.write_text(_PARENT + "signal.pause()\n")
-    engine, codes = ProcessEngine(module.stem), list[int]()
-    handle = engine.start(tmp_path / "child", log, codes.append)
+    engine, codes = ProcessEngine(module.stem), list[int | None]()
+    handle = engine.start(_launch(tmp_path / "child", log), codes.append)
     eventually((tmp_path / "child").exists, "the child runs")
     child = int((tmp_path / "child").read_text())
     assert engine.is_alive(handle)
@@ -74,10 +78,10 @@ def test_a_kill_takes_the_whole_group(module: Path, log: Path, tmp_path: Path) -
 def test_a_process_that_only_has_the_same_id_is_spared(module: Path, log: Path, tmp_path: Path) -> None:
     """Ids are used again: who was created at another time is somebody else."""
     module.write_text(_PARENT + "signal.pause()\n")
-    engine, codes = ProcessEngine(module.stem), list[int]()
-    handle = engine.start(tmp_path / "child", log, codes.append)
+    engine, codes = ProcessEngine(module.stem), list[int | None]()
+    handle = engine.start(_launch(tmp_path / "child", log), codes.append)
     eventually((tmp_path / "child").exists, "the process runs")
-    stranger = attrs.evolve(handle, start=f"{handle.start}0")
+    stranger = WorkerHandle(f"{handle.text}0")
     assert not engine.is_alive(stranger)
     engine.terminate(stranger)
     engine.kill(stranger)
@@ -93,8 +97,8 @@ def test_a_step_of_the_wall_clock_changes_nothing(
     module.write_text(
         "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _PARENT + "signal.pause()"
     )
-    engine, later, codes = ProcessEngine(module.stem), ProcessEngine(module.stem), list[int]()
-    handle = engine.start(tmp_path / "child", log, codes.append)
+    engine, later, codes = ProcessEngine(module.stem), ProcessEngine(module.stem), list[int | None]()
+    handle = engine.start(_launch(tmp_path / "child", log), codes.append)
     eventually((tmp_path / "child").exists, "the process runs")
     real = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) - 3600)
@@ -126,7 +130,7 @@ def test_a_worker_that_nobody_can_wait_for_is_not_left(
     monkeypatch.setattr(subprocess, "Popen", note)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(OSError, match="can't start new thread"):
-        ProcessEngine(module.stem).start(log, log, lambda _: None)
+        ProcessEngine(module.stem).start(_launch(log, log), lambda _: None)
     assert not is_running(started[0])
 
 
@@ -139,8 +143,8 @@ def test_files_in_the_working_folder_are_not_imported(
     (folder / "colorsys.py").write_text("raise SystemExit(9)")
     module.write_text("import colorsys")
     monkeypatch.chdir(folder)
-    codes: list[int] = []
-    ProcessEngine(module.stem).start(log, log, codes.append)
+    codes: list[int | None] = []
+    ProcessEngine(module.stem).start(_launch(log, log), codes.append)
     assert eventually(lambda: codes, "the exit is told") == [0]
 
 
@@ -151,7 +155,7 @@ def test_a_worker_is_found_by_its_spec(module: Path, log: Path, tmp_path: Path) 
     ours, theirs = (folder / "job_1" / "spec.json" for folder in (tmp_path / "ours", tmp_path / "theirs"))
     for spec in (ours, theirs):
         spec.parent.mkdir(parents=True)
-    handles = [engine.start(spec, log, lambda _: None) for spec in (ours, theirs)]
+    handles = [engine.start(_launch(spec, log), lambda _: None) for spec in (ours, theirs)]
     eventually(lambda: log.read_text().count("ready") == 4, "all run")
     another = ProcessEngine(module.stem)
     assert another.find(tmp_path / "ours") == [(ours, handles[0])]

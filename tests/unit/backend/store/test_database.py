@@ -11,12 +11,15 @@ import pytest
 pytest.importorskip("sqlalchemy")
 
 import psutil
+from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from arkor.backend.processes.process_start import is_running, process_start
+from arkor.backend.processes.child_engine import ProcessEngine
+from arkor.backend.processes.engine import WorkerHandle
 from arkor.backend.store import Store, migrating, schema
 from arkor.backend.store.database import forget
 from arkor.backend.store.feed import Feed
+from arkor.backend.store.migrations import baseline
 from arkor.backend.store.sqlite import SqliteDatabase
 
 
@@ -83,13 +86,20 @@ def test_what_a_killed_process_did_not_forget_leaves_the_disk_at_the_next_start(
     again.close()
 
 
+def _write_version_7(path: Path) -> None:
+    """The last one from before alembic."""
+    engine = create_engine(f"sqlite:///{path}")
+    baseline.metadata.create_all(engine)
+    engine.dispose()
+
+
 def _to_version_2(database: sqlite3.Connection) -> None:
-    database.execute("DROP TABLE alembic_version")
     later = ("deaths", "batch_size", "pause_requested", "pause_reason", "disk_full_since", "resumed_from_job")
     for column in (*later, "resumed_from_step"):
         database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
     database.execute("ALTER TABLE jobs DROP COLUMN eval_blob_token")
     database.execute("ALTER TABLE attempts DROP COLUMN pid_start")
+    database.execute("ALTER TABLE attempts ADD COLUMN pid INTEGER")
     database.execute("ALTER TABLE attempts ADD COLUMN pid_created FLOAT")
     database.execute("ALTER TABLE jobs DROP COLUMN prompt_form")
     database.execute("PRAGMA user_version = 2")
@@ -98,7 +108,7 @@ def _to_version_2(database: sqlite3.Connection) -> None:
 def test_a_worker_that_an_older_version_started_is_taken_over(tmp_path: Path) -> None:
     """It had the process's creation time alone; an attempt whose process was not known has neither."""
     path, own = tmp_path / "backend.sqlite3", psutil.Process()
-    SqliteDatabase(path, Feed()).close()
+    _write_version_7(path)
     with sqlite3.connect(path) as old:
         _to_version_2(old)
         names = "id, org_id, project_id, name, status, config, created_at, request_hash, attempt"
@@ -114,19 +124,18 @@ def test_a_worker_that_an_older_version_started_is_taken_over(tmp_path: Path) ->
     old.close()
     store = Store(SqliteDatabase(path, Feed()), tmp_path)
     known, unknown = store.queue.running()
-    assert known.pid == own.pid
-    assert known.pid_start is not None
-    assert is_running(own.pid, known.pid_start)
-    assert (unknown.pid, unknown.pid_start) == (None, None)
-    store.queue.record_process("job_2", 1, 7, process_start(own.pid))
-    assert store.queue.running()[1].pid_start == process_start(own.pid)
+    assert known.worker is not None
+    assert ProcessEngine("any").is_alive(WorkerHandle(known.worker))
+    assert unknown.worker is None
+    store.queue.record_worker("job_2", 1, "ray:7")
+    assert store.queue.running()[1].worker == "ray:7"
     store.close()
 
 
 def test_tables_of_an_older_version_get_what_is_new_in_theirs(tmp_path: Path) -> None:
     """Rows stay; a job that was trained before has no progress and no form to tell."""
     path = tmp_path / "backend.sqlite3"
-    SqliteDatabase(path, Feed()).close()
+    _write_version_7(path)
     with sqlite3.connect(path) as old:
         _to_version_2(old)
         for column in ("last_step", "last_loss", "last_eval_loss"):

@@ -10,6 +10,7 @@ import pytest
 
 from arkor.backend.models import hardware
 from arkor.backend.models.sizes import ModelSizes
+from arkor.backend.processes import memory_limit
 from arkor.backend.training_worker.examples.data import Data, prepare_data
 from arkor.backend.training_worker.limits.lengths import Lengths
 from arkor.backend.training_worker.memory import Examples, Fitted, estimator, fitted
@@ -46,7 +47,7 @@ def data_of(folder: Path, config: JobConfig, lengths: list[int]) -> Data:
 @pytest.fixture
 def available(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Set the memory of the machine, in bytes."""
-    monkeypatch.setattr(hardware, "held_bytes", lambda _pid: 0)
+    monkeypatch.setattr(memory_limit, "held_bytes", lambda _pid: 0)
 
     def set_bytes(found: int, total: int | None = None) -> None:
         monkeypatch.setattr(hardware, "available_bytes", lambda: found)
