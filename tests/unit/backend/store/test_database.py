@@ -99,7 +99,6 @@ def _to_version_2(database: sqlite3.Connection) -> None:
         database.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
     database.execute("ALTER TABLE jobs DROP COLUMN eval_blob_token")
     database.execute("ALTER TABLE attempts DROP COLUMN pid_start")
-    database.execute("ALTER TABLE attempts ADD COLUMN pid INTEGER")
     database.execute("ALTER TABLE attempts ADD COLUMN pid_created FLOAT")
     database.execute("ALTER TABLE jobs DROP COLUMN prompt_form")
     database.execute("PRAGMA user_version = 2")
