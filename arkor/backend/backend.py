@@ -16,6 +16,7 @@ from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Targets
 from arkor.backend.jobs.creating import Creator
 from arkor.backend.jobs.deletion import Deleter
+from arkor.backend.jobs.membership import Membership, this_server
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.models.catalogue import models_dir
 from arkor.backend.models.pulls import Pulls
@@ -83,9 +84,13 @@ class Backend:
         self.secret = secret
         self.feed = Feed()
         database = open_database(settings.database, settings.database_path, self.feed)
-        self.store = Store(database, settings.datasets_folder)
+        server = this_server(settings.data, url) if database.is_shared else None
+        self.store = Store(database, settings.datasets_folder, None if server is None else server.id)
+        self.membership = Membership(self.store, server, settings.lease_s)
         self.pulls = Pulls(settings.models_module)
-        self.scheduler = Scheduler(self.store.queue, ProcessEngine(settings.worker_module), settings, url)
+        self.scheduler = Scheduler(
+            self.store.queue, self.membership, ProcessEngine(settings.worker_module), settings, url
+        )
         self.readiness = Readiness(settings.data, self.store, self.scheduler)
         self.conversions = Conversions(models_dir() / ".gguf", settings.tools_folder)
         self.engines = Engines(settings, self.conversions)
@@ -97,7 +102,13 @@ class Backend:
         self.previews = Previews(settings)
         self.activity = Activity()
         self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
-        parts = Parts(settings=settings, store=self.store, inference=self.inference, targets=self.targets)
+        parts = Parts(
+            settings=settings,
+            store=self.store,
+            inference=self.inference,
+            targets=self.targets,
+            others_s=settings.lease_s if database.is_shared else None,
+        )
         self.evaluations = EvaluationService(parts, self.scheduler.is_training)
         self.exports = ExportService(parts)
         self.importer = Importer(settings, self.store, self.inference)
@@ -143,8 +154,8 @@ class Backend:
             self.streams.publish_all()
         for job_id in job_ids or ():
             self.streams.publish(job_id)
-        for work in (self.evaluations, self.exports):
-            work.look()
+            for work in (self.evaluations, self.exports):
+                work.heard_of(job_id)
         self.scheduler.others_stored(job_ids)
 
     def _has_work(self) -> bool:

@@ -112,12 +112,11 @@ def main(**options: Any) -> None:
     )
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
     settings = Settings(**{name: value for name, value in options.items() if value is not None})
-    from sqlalchemy.exc import OperationalError
-
     from arkor.backend.server import serve
+    from arkor.backend.store.database import UNAVAILABLE, reason_of
 
     try:
         serve(settings)
-    except (LocalBackendError, OSError, OperationalError) as exc:
-        reason = exc.orig if isinstance(exc, OperationalError) else exc
+    except (LocalBackendError, OSError, *UNAVAILABLE) as exc:
+        reason = reason_of(exc) if isinstance(exc, UNAVAILABLE) else exc
         raise _CannotServe(f"{reason} (data folder: {settings.data})") from exc

@@ -11,10 +11,9 @@ import threading
 import time
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
-
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.store import Store
+from arkor.backend.store.database import UNAVAILABLE, reason_of
 
 LEAST_FREE_BYTES = 64 * 1024**2
 LONGEST_SILENCE_S = 60.0
@@ -76,8 +75,8 @@ class Readiness:
             self._store.check(_PATIENCE_S)
         except TimeoutError:
             return f"A write has not been possible for {_PATIENCE_S:g} s."
-        except OperationalError as exc:
-            return f"A write failed: {exc.orig}."
+        except UNAVAILABLE as exc:
+            return f"A write failed: {reason_of(exc)}."
         return None
 
     def _scheduling(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import attrs
 
 from arkor.backend.jobs.job_folder import spec_path
+from arkor.backend.jobs.membership import Membership
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.processes.engine import Launch, WorkerHandle
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.reports import WorkerEvent
+from arkor.backend.store.servers import Server
 from arkor.backend.store.tenants import Project
 
 CONFIG = {"model": "m", "datasetSource": {"type": "huggingface", "name": "a/b"}}
@@ -23,6 +26,8 @@ CONFIG = {"model": "m", "datasetSource": {"type": "huggingface", "name": "a/b"}}
 
 class ScriptedEngine:
     """Starts nothing; the test ends a worker by calling what it was handed."""
+
+    spans_machines = False
 
     def __init__(self) -> None:
         self.exits: list[Callable[[int | None], None]] = []
@@ -76,6 +81,7 @@ class House:
     project: Project
     engine: ScriptedEngine
     settings: Settings
+    server: Server | None = None
 
     def submit(self, name: str = "job", **settings: Any) -> str:
         config = {**CONFIG, **settings}
@@ -92,12 +98,18 @@ class House:
 
     def paused_at(self, clock: Clock) -> Scheduler:
         """Return a scheduler without its thread: the test takes the turns, and the time is the test's."""
-        return Scheduler(self.store.queue, self.engine, self.settings, "http://127.0.0.1:1", clock)
+        return self._scheduler(clock)
 
     def scheduler(self) -> Scheduler:
-        scheduler = Scheduler(self.store.queue, self.engine, self.settings, "http://127.0.0.1:1")
+        scheduler = self._scheduler(time.monotonic)
         scheduler.start()
         return scheduler
+
+    def _scheduler(self, clock: Callable[[], float]) -> Scheduler:
+        membership = Membership(self.store, self.server, self.settings.lease_s, clock)
+        return Scheduler(
+            self.store.queue, membership, self.engine, self.settings, "http://127.0.0.1:1", monotonic=clock
+        )
 
     def status(self, job_id: str) -> str:
         job = self.store.jobs.get(self.project, job_id)

@@ -19,7 +19,8 @@ class Run:
         handle: its worker; None before its start, or if an earlier backend process was killed before it.
         kills_before: how many processes the kernel had killed for want of memory when it was started; None if that is
             not known.
-        adopted: whether an earlier backend process started it, so that no thread waits for its end.
+        adopted: whether another backend process started it, so that no thread waits for its end.
+        elsewhere: whether its worker is on another machine, where this process cannot look; only its reports count.
         grace_left_s: seconds until the worker is killed, or None; counted as the lease is.
         kept_threads: how many threads it computes on, if it gives no cores away; else 0.
         held_up_s: the longest pause of this process during the attempt.
@@ -35,6 +36,7 @@ class Run:
     handle: WorkerHandle | None = None
     kills_before: int | None = None
     adopted: bool = False
+    elsewhere: bool = False
     grace_left_s: float | None = None
     kept_threads: int = 0
     held_up_s: float = 0.0
@@ -56,6 +58,11 @@ class Run:
         self.lease_left_s -= seconds
         if self.grace_left_s is not None:
             self.grace_left_s -= seconds
+
+    def held_up(self, seconds: float) -> None:
+        """Begin its lease again: for so many seconds the worker could not have been heard."""
+        self.held_up_s = max(self.held_up_s, seconds)
+        self.begin_lease(self.lease_s)
 
     def begin_lease(self, lease_s: float) -> None:
         """Give the worker a whole lease from now on."""

@@ -6,18 +6,18 @@ that says why.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
-
 from arkor.backend.jobs.job_folder import kept_threads, leftovers, log_path, log_tail, spec_path, write_spec
+from arkor.backend.jobs.membership import Membership
 from arkor.backend.jobs.retries import Retries
 from arkor.backend.jobs.room import Room
 from arkor.backend.jobs.runs import Run
@@ -34,7 +34,7 @@ from arkor.backend.processes.exit_reasons import (
 )
 from arkor.backend.processes.memory_limit import limit_bytes, oom_kills
 from arkor.backend.settings import Settings
-from arkor.backend.store.database import is_disk_full
+from arkor.backend.store.database import UNAVAILABLE, reason_of
 from arkor.backend.store.queue import ClaimedJob, Loss, Queue, RunningAttempt
 from arkor.system.files import is_no_space, rotate_log
 
@@ -60,6 +60,7 @@ class Scheduler:
 
     Args:
         queue: the jobs.
+        membership: this server among those that share the jobs.
         engine: starts and ends workers.
         settings: how many at a time, and every patience.
         backend_url: where workers report.
@@ -69,12 +70,15 @@ class Scheduler:
     def __init__(
         self,
         queue: Queue,
+        membership: Membership,
         engine: Engine,
         settings: Settings,
         backend_url: str,
+        *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
+        self._membership = membership
         self._engine = engine
         self._settings = settings
         self._backend_url = backend_url
@@ -87,17 +91,20 @@ class Scheduler:
         self._room = Room(queue, settings, monotonic)
         self._wake = threading.Condition()
         self._news = False
-        self._stopping = self._has_full_disk = False
+        self._heard: set[str] = set()  # jobs for which another server stored something
+        self._stopping = self._is_stuck = False
+        self._turned_at = monotonic()
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
 
     def start(self) -> None:
         """Take over what an earlier backend process left running, and begin to work."""
-        for attempt in self._queue.running():
-            self._adopt(attempt)
+        self._take_over()
         self._look_at_adopted()
-        self._end_strays()
+        running = self._queue.running()  # other servers' too: one of them may have taken over a worker of this folder
+        self._end_strays({WorkerHandle(attempt.worker) for attempt in running if attempt.worker is not None})
+        needed = {attempt.job_id for attempt in running}
         for folder in self._settings.jobs_folder.glob("*"):
-            if folder.name not in self._runs:
+            if folder.name not in needed:
                 _clean(folder)
         self._thread.start()
 
@@ -107,7 +114,9 @@ class Scheduler:
 
     def others_stored(self, job_ids: Sequence[str] | None) -> None:
         """Hear that another server stored something for jobs; None for any job."""
-        self._notify()
+        with self._wake:
+            self._heard.update(list(self._runs) if job_ids is None else job_ids)
+            self._wake.notify_all()
 
     def silent_s(self) -> float | None:
         """Return the seconds since its thread gave its last sign of life; None where it does not run."""
@@ -123,11 +132,6 @@ class Scheduler:
         with self._wake:
             return sum(run.kept_threads for run in self._runs.values())
 
-    def is_under_way(self, job_id: str) -> bool:
-        """Whether a job's worker is there, also after the job's last event."""
-        with self._wake:
-            return job_id in self._runs
-
     def held_bytes(self) -> int:
         """Return the memory of this machine that the workers under way have, in bytes."""
         with self._wake:
@@ -139,12 +143,15 @@ class Scheduler:
         rotate_log(log_path(self._settings, job_id))
         with self._wake:
             run = self._runs.get(job_id)
-            if run is None or run.attempt != attempt:
-                return
-            self._tick()
-            is_first = run.lease_s > self._settings.lease_s
-            run.begin_lease(self._settings.lease_s)
-        if is_first:  # the first report ends the longer patience of the start
+            if run is not None and run.attempt == attempt:
+                self._tick()
+                is_first = run.lease_s > self._settings.lease_s
+                run.begin_lease(self._settings.lease_s)
+            else:
+                run = None
+        if run is None:
+            self._membership.hear(job_id, attempt)
+        elif is_first:  # the first report ends the longer patience of the start
             self._notify()
 
     def ending(self, job_id: str) -> None:
@@ -183,6 +190,8 @@ class Scheduler:
                 self._settle(run)
             except Exception:  # the next process finds the job running and its worker gone, and settles it then
                 log.exception("Job %s could not be queued again", run.job_id)
+        with contextlib.suppress(*UNAVAILABLE):  # then its time runs out
+            self._membership.leave()
 
     def _await_workers(self, deadline: float) -> None:
         with self._wake:
@@ -203,17 +212,21 @@ class Scheduler:
         while self._await_news(delay):
             try:
                 delay = self.turn()
-                self._has_full_disk = False
+                self._is_stuck = False
             except Exception as exc:  # what could not be done now is done later, and never dropped
                 self._tell_of(exc)
                 delay = _RETRY_S
 
     def _tell_of(self, exc: Exception) -> None:
-        if not isinstance(exc, OperationalError) or not is_disk_full(exc):
+        if not isinstance(exc, UNAVAILABLE):
             log.exception("The scheduler failed; it tries again in %g s", _RETRY_S, exc_info=exc)
-        elif not self._has_full_disk:
-            self._has_full_disk = True
-            log.warning("The scheduler cannot store anything, because the disk is full; it tries again each second")
+            return
+        if not self._is_stuck:
+            self._is_stuck = True
+            log.warning("The scheduler cannot store anything; it tries again each second: %s", reason_of(exc))
+        with self._wake:  # reports cannot be stored either, so the silence of a worker says nothing
+            for run in self._runs.values():
+                run.held_up(run.lease_s)
 
     def _await_news(self, delay: float | None) -> bool:
         """Wait for a note, for so many seconds at most, ticking; return False when there is nothing more to do."""
@@ -226,8 +239,12 @@ class Scheduler:
                 left = None if until is None else until - self._monotonic()
                 if left is not None and left <= 0:
                     break
-                self._wake.wait(_BEAT_S if left is None else min(left, self._tick_s))
+                if self._heard and self._monotonic() - self._turned_at >= _TICK_S:
+                    break  # not at once: another server may store many things a second
+                wait_s = _BEAT_S if left is None else min(left, self._tick_s)
+                self._wake.wait(min(wait_s, _TICK_S) if self._heard else wait_s)
             self._news = False
+            self._turned_at = self._monotonic()
             return not self._stopping
 
     def _tick(self) -> None:
@@ -236,8 +253,7 @@ class Scheduler:
         passed, self._ticked_at = now - self._ticked_at, now
         for run in self._runs.values():
             if passed > 2 * self._tick_s:
-                run.held_up_s = max(run.held_up_s, passed)
-                run.begin_lease(run.lease_s)
+                run.held_up(passed)
             else:
                 run.pass_time(min(passed, self._tick_s))
 
@@ -246,12 +262,16 @@ class Scheduler:
 
         The scheduler's own thread calls it, and a test in place of that thread.
         """
+        if self._membership.due_s == 0:
+            self._take_over()
+        self._hear_requests()
         self._look_at_adopted()
         with self._wake:
             self._tick()
             runs = list(self._runs.values())
-            for run in runs:
-                run.silent = run.silent or (not run.gone and run.due_s <= 0)
+        for run in runs:
+            if not run.gone and run.due_s <= 0:
+                self._take_for_silent(run)
         for run in runs:
             if run.silent:
                 self._kill(run)
@@ -263,7 +283,7 @@ class Scheduler:
             waits = [run.due_s for run in self._runs.values()]
             waits += [_LOOK_S for run in self._runs.values() if run.adopted]
         waits += [due - self._monotonic() for due in put_off.values()]
-        waits += [] if look_s is None else [look_s]
+        waits += [wait for wait in (look_s, self._membership.due_s) if wait is not None]
         return max(0.0, min(waits)) if waits else None
 
     def _start_queued(self) -> dict[str, float]:
@@ -298,10 +318,7 @@ class Scheduler:
             return
         self._failed_starts.forget(job.id)
         log.info("Job %s, attempt %d: worker %s started", job.id, job.attempt, run.handle)
-        if self._queue.is_cancelling(job.id):  # asked for before there was a run to be told
-            self.ending(job.id)
-        elif self._queue.is_pausing(job.id):
-            self.pausing(job.id)
+        self._obey(job.id)  # what was asked for before there was a run to be told
         self._queue.record_worker(job.id, job.attempt, run.handle.text)
 
     def _note_failed_start(self, job: ClaimedJob, exc: OSError) -> None:
@@ -317,25 +334,62 @@ class Scheduler:
         )
         self._queue.give_back(job.id, job.attempt)
 
+    def _take_over(self) -> None:
+        """Look after the attempts that are this server's by now, and after no others."""
+        found = {attempt.job_id: attempt for attempt in self._membership.look()}
+        for run in list(self._runs.values()):
+            attempt = found.get(run.job_id)
+            if attempt is None or attempt.attempt != run.attempt:  # its worker reports to another server by now
+                log.warning("Job %s, attempt %d: another server looks after it", run.job_id, run.attempt)
+                with self._wake:
+                    del self._runs[run.job_id]
+        for attempt in found.values():
+            if attempt.job_id not in self._runs:
+                self._adopt(attempt)
+
+    def _hear_requests(self) -> None:
+        """Learn which jobs another server was asked to cancel or to pause."""
+        with self._wake:
+            heard = [run for run in self._runs.values() if run.job_id in self._heard and run.grace_left_s is None]
+            self._heard.clear()
+        for run in heard:
+            self._obey(run.job_id)
+
+    def _obey(self, job_id: str) -> None:
+        if self._queue.is_cancelling(job_id):
+            self.ending(job_id)
+        elif self._queue.is_pausing(job_id):
+            self.pausing(job_id)
+
+    def _take_for_silent(self, run: Run) -> None:
+        """Give up a worker whose time is over, unless another server has heard of it."""
+        if run.grace_left_s is None and self._membership.others_heard(run.job_id, run.attempt):
+            with self._wake:
+                run.begin_lease(run.lease_s)
+        else:
+            run.silent = True
+
     def _adopt(self, attempt: RunningAttempt) -> None:
         run = Run(attempt.job_id, attempt.attempt, self._settings.lease_s, adopted=True)
-        if attempt.worker is not None:
+        if not self._engine.spans_machines and not self._membership.is_here(attempt):
+            run.elsewhere = True
+        elif attempt.worker is not None:
             run.handle = WorkerHandle(attempt.worker)
         else:  # the earlier process was killed as it started this worker
             run.handle = self._find_worker(run.job_id)
         run.kept_threads = kept_threads(self._settings.job_folder(run.job_id)) or 0
         self._take_in(run)
-        if attempt.job_ended or self._queue.is_cancelling(run.job_id):
+        if attempt.job_ended:
             self.ending(run.job_id)
-        elif self._queue.is_pausing(run.job_id):
-            self.pausing(run.job_id)
+        else:
+            self._obey(run.job_id)
         log.info("Job %s, attempt %d: found running, worker %s", run.job_id, run.attempt, run.handle)
 
-    def _end_strays(self) -> None:
+    def _end_strays(self, known: Collection[WorkerHandle]) -> None:
         """Kill the workers that no attempt needs: nothing else would end them, and each holds memory."""
         ours = {run.handle for run in self._runs.values() if run.handle is not None and not run.gone}
         for spec, handle in self._engine.find(self._settings.jobs_folder):
-            if handle not in ours:
+            if handle not in ours and handle not in known:
                 log.warning("Worker %s, started for %s, belongs to no attempt: killing it", handle, spec)
                 self._engine.kill(handle)
 
@@ -346,7 +400,7 @@ class Scheduler:
 
     def _look_at_adopted(self) -> None:
         for run in list(self._runs.values()):
-            if run.adopted and (run.handle is None or not self._engine.is_alive(run.handle)):
+            if run.adopted and not run.elsewhere and (run.handle is None or not self._engine.is_alive(run.handle)):
                 run.gone = True
 
     def _find_worker(self, job_id: str) -> WorkerHandle | None:

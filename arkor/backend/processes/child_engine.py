@@ -31,6 +31,8 @@ class ProcessEngine:
         module: the worker's module.
     """
 
+    spans_machines = False
+
     def __init__(self, module: str) -> None:
         self._module = module
         self._children: dict[WorkerHandle, _Child] = {}

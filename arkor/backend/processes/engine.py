@@ -39,7 +39,13 @@ class Launch:
 
 
 class Engine(Protocol):
-    """Starts workers and ends them. Thread-safe."""
+    """Starts workers and ends them. Thread-safe.
+
+    Attributes:
+        spans_machines: whether it knows the workers on all machines, not only those on its own.
+    """
+
+    spans_machines: bool
 
     def start(self, launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
         """Start a worker.

@@ -28,7 +28,7 @@ def process_start(pid: int, proc: Path = Path("/proc")) -> str:
     Raises:
         psutil.NoSuchProcess: there is no such process.
     """
-    boot = _boot_id(proc)
+    boot = boot_id(proc)
     if boot is None:
         return f"{_CREATED}:{psutil.Process(pid).create_time()}"
     return f"{_BOOT}:{boot}:{_stat(pid, proc)[_START_TICKS]}"
@@ -50,16 +50,21 @@ def is_running(pid: int, start: str, proc: Path = Path("/proc")) -> bool:
         return False
 
 
-def _runs_since(process: psutil.Process, created: float) -> bool:
-    is_same = abs(process.create_time() - created) < _CREATED_TOLERANCE_S
-    return is_same and process.status() != psutil.STATUS_ZOMBIE
+def boot_id(proc: Path = Path("/proc")) -> str | None:
+    """Return what names the time since the machine's last start; None if the system does not say.
 
-
-def _boot_id(proc: Path) -> str | None:
+    Args:
+        proc: as for ``process_start``.
+    """
     try:
         return (proc / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:  # not Linux, or a sandbox that hides it
         return None
+
+
+def _runs_since(process: psutil.Process, created: float) -> bool:
+    is_same = abs(process.create_time() - created) < _CREATED_TOLERANCE_S
+    return is_same and process.status() != psutil.STATUS_ZOMBIE
 
 
 def _stat(pid: int, proc: Path) -> list[str]:

@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Worker reports".
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from flask import Blueprint, request
 
@@ -44,8 +45,11 @@ def prove(job_id: str) -> dict[str, str]:
 
 
 @blueprint.post("/internal/jobs/<job_id>/events")
-def report(job_id: str) -> dict[str, bool | int]:
-    """Store a worker's events, renew its lease, and say whether it has to stop and on how many threads to compute."""
+def report(job_id: str) -> dict[str, Any]:
+    """Store a worker's events, renew its lease, and say whether it has to stop, and on how many threads to compute.
+
+    If other servers share the database, the answer has their addresses: each of them takes the worker's reports.
+    """
     token, serving, said = require_attempt(job_id), backend(), parse_report(json_object())
     try:
         receipt = serving.store.reports.receive(job_id, said.attempt, token, said.events)
@@ -56,4 +60,5 @@ def report(job_id: str) -> dict[str, bool | int]:
     serving.scheduler.heard_from(job_id, said.attempt)
     if receipt.ended:
         serving.scheduler.ending(job_id)
-    return {"cancel": receipt.cancel, "threads": serving.inference.balance().worker}
+    others = {"servers": list(serving.membership.others)} if serving.membership.others else {}
+    return {"cancel": receipt.cancel, "threads": serving.inference.balance().worker, **others}

@@ -114,7 +114,7 @@ def _requested() -> NewJob:
 
 
 def _check_worker_left(job: TrainingJob) -> None:
-    if backend().scheduler.is_under_way(job.id) and job.is_terminal:
+    if job.is_terminal and backend().store.queue.is_under_way(job.id):
         raise _try_again(f"The worker of job {job.id} is about to leave")
 
 

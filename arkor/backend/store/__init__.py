@@ -11,6 +11,7 @@ from arkor.backend.store.events import Events
 from arkor.backend.store.jobs import Jobs
 from arkor.backend.store.queue import Queue
 from arkor.backend.store.reports import Reports
+from arkor.backend.store.servers import Servers
 from arkor.backend.store.tasks import EVALUATIONS, EXPORTS, Tasks
 from arkor.backend.store.tenants import Tenants
 
@@ -21,16 +22,18 @@ class Store:
     Args:
         database: the database, which is closed with this.
         datasets_folder: where the uploaded data sets are.
+        server_id: the server that uses it; None if it shares the database with no other.
     """
 
-    def __init__(self, database: Database, datasets_folder: Path) -> None:
+    def __init__(self, database: Database, datasets_folder: Path, server_id: str | None = None) -> None:
         self._database = database
+        self.servers = Servers(database)
         self.tenants = Tenants(database)
         self.jobs = Jobs(database)
-        self.queue = Queue(database)
+        self.queue = Queue(database, server_id)
         self.events = Events(database)
-        self.evaluations = Tasks(database, EVALUATIONS)
-        self.exports = Tasks(database, EXPORTS)
+        self.evaluations = Tasks(database, EVALUATIONS, server_id)
+        self.exports = Tasks(database, EXPORTS, server_id)
         self.reports = Reports(database)
         self.datasets = Datasets(database, datasets_folder)
         self.deletions = Deletions(database)

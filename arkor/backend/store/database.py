@@ -15,6 +15,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from arkor.backend.store.feed import Feed
 from arkor.protocol.proof import secret_of
 
+# What a query raises for a reason that passes: the database is full or locked, or cannot be reached.
+UNAVAILABLE = (OperationalError, InterfaceError)
+
 _NEWS = "arkor_news"
 _FORGETS = "arkor_forgets"
 _DISK_FULL_STATE = "53100"  # of PostgreSQL
@@ -46,9 +49,9 @@ def is_disk_full(exc: DBAPIError) -> bool:
     return "disk is full" in str(exc) or getattr(exc.orig, "sqlstate", None) == _DISK_FULL_STATE
 
 
-def is_unavailable(exc: DBAPIError) -> bool:
-    """Whether a query failed for a reason that passes: the database is full, locked, or cannot be reached."""
-    return isinstance(exc, (OperationalError, InterfaceError))
+def reason_of(exc: DBAPIError) -> str:
+    """Return what the database's driver says of a failure, on one line; it names no password."""
+    return " ".join(str(exc.orig).split())
 
 
 def forget(connection: Connection) -> None:

@@ -18,9 +18,10 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, TimeoutError as PoolTimeout
 
 from arkor.backend.store import migrating
-from arkor.backend.store.database import Database, forgets
+from arkor.backend.store.database import Database, forgets, reason_of
 from arkor.backend.store.feed import Feed
 from arkor.errors import LocalBackendError
+from arkor.text import first_line
 
 log = logging.getLogger("arkor.backend")
 
@@ -75,7 +76,7 @@ class PostgresDatabase(Database):
                 migrating.bring_up_to_date(connection, url.render_as_string())
         except DBAPIError as exc:
             self._engine.dispose()
-            raise LocalBackendError(f"The database {url.render_as_string()} cannot be used: {_reason(exc)}") from exc
+            raise LocalBackendError(f"The database {url.render_as_string()} cannot be used: {reason_of(exc)}") from exc
         self._bell = _Bell(self._raw_connection, feed)
 
     @contextlib.contextmanager
@@ -166,7 +167,7 @@ class _Bell:
                     work(connection)
             except Exception as exc:  # of whatever kind: without it no stream of another server would go on
                 if not is_down:
-                    log.warning("News of other servers cannot be had, trying again: %s", _reason(exc))
+                    log.warning("News of other servers cannot be had, trying again: %s", first_line(exc))
                 is_down = True
                 self._closed.wait(_RETRY_S)
 
@@ -195,8 +196,3 @@ class _Bell:
                     self._feed.hear(news)
                 if self._closed.is_set():
                     return
-
-
-def _reason(exc: Exception) -> str:
-    """Return what the driver says, without the query; it names no password."""
-    return " ".join(str(exc.orig if isinstance(exc, DBAPIError) else exc).split())

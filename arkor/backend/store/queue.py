@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from arkor.backend.store.database import Database, digest, new_token, now, tell
 from arkor.backend.store.events import NewEvent, append
-from arkor.backend.store.schema import attempts, events, jobs
+from arkor.backend.store.schema import attempts, events, jobs, servers
+from arkor.backend.store.servers import alive, seconds_now
 from arkor.backend.store.sql import lock_job
 from arkor.protocol import wire
 from arkor.protocol.batches import Batches
@@ -81,26 +82,34 @@ class WaitingForRoom:
 
 @attrs.frozen
 class RunningAttempt:
-    """An attempt that an earlier process of this backend started, and whose worker it did not see leave.
+    """An attempt that another process started, and whose worker it did not see leave.
 
     Attributes:
         job_id: the job's.
         attempt: its number, from 1.
         worker: its worker, as the engine names it; None where the backend ended before it was known.
         job_ended: whether the job has ended already, and its worker only has to leave.
+        machine: where its server was, see ``servers.Server``; None if that is not known.
     """
 
     job_id: str
     attempt: int
     worker: str | None
     job_ended: bool
+    machine: str | None = None
 
 
 class Queue:
-    """The scheduler's view of the jobs. Thread-safe."""
+    """The scheduler's view of the jobs. Thread-safe.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: the database.
+        server_id: the server whose scheduler it is; None if it shares the database with no other.
+    """
+
+    def __init__(self, database: Database, server_id: str | None = None) -> None:
         self._database = database
+        self._server_id = server_id
 
     def claim(self, put_off: Collection[str] = ()) -> ClaimedJob | None:
         """Mark the oldest queued job as running and begin its next attempt.
@@ -120,7 +129,8 @@ class Queue:
             token, number = new_token(), row.attempt + 1
             started_at = row.started_at or now()
             _update(connection, row.id, status=JobStatus.RUNNING.value, attempt=number, started_at=started_at)
-            connection.execute(insert(attempts).values(job_id=row.id, number=number, token_hash=digest(token)))
+            values = {"job_id": row.id, "number": number, "token_hash": digest(token), "server_id": self._server_id}
+            connection.execute(insert(attempts).values(values))
         config = _batches(row).applied_to(_with_tokens(row))
         return ClaimedJob(
             id=row.id,
@@ -134,21 +144,43 @@ class Queue:
     def record_worker(self, job_id: str, attempt: int, worker: str) -> None:
         """Remember which worker an attempt has, for a backend that starts anew."""
         with self._database.write() as connection:
-            connection.execute(
-                update(attempts).where(attempts.c.job_id == job_id, attempts.c.number == attempt).values(worker=worker)
-            )
+            _change_attempt(connection, job_id, attempt, worker=worker)
 
     def running(self) -> list[RunningAttempt]:
-        """Return the attempts whose workers are not known to have left, oldest job first."""
-        ended = jobs.c.status.in_(TERMINAL_STATUSES)
-        query = (
-            select(jobs.c.id, jobs.c.attempt, attempts.c.worker, ended)
-            .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
-            .where((jobs.c.status == JobStatus.RUNNING.value) | (ended & ~attempts.c.ended))
-            .order_by(jobs.c.number)
-        )
+        """Return the attempts whose workers are not known to have left, of all servers, oldest job first."""
         with self._database.read() as connection:
-            return [RunningAttempt(*row) for row in connection.execute(query)]
+            return [RunningAttempt(*row) for row in connection.execute(_RUNNING)]
+
+    def take_over(self) -> list[RunningAttempt]:
+        """Make the attempts this server's whose server is not alive, and return all that are its own by now."""
+        free = attempts.c.server_id.is_(None) | attempts.c.server_id.not_in(alive())
+        orphans = _RUNNING.where(free).with_for_update(of=attempts, skip_locked=True)
+        own = _RUNNING.where(attempts.c.server_id == self._server_id)
+        with self._database.write() as connection:
+            taken = {row.id: row for row in connection.execute(orphans)}
+            for row in taken.values():
+                _change_attempt(connection, row.id, row.attempt, server_id=self._server_id)
+            found = connection.execute(own).all()
+        return [RunningAttempt(*taken.get(row.id, row)) for row in found]  # with the machine where it began
+
+    def hear(self, job_id: str, attempt: int) -> None:
+        """Let the server of an attempt know that its worker has reported to this one."""
+        with self._database.write() as connection:
+            _change_attempt(connection, job_id, attempt, heard_at=seconds_now())
+
+    def silent_s(self, job_id: str, attempt: int) -> float | None:
+        """Return how many seconds ago an attempt's worker last reported to another server; None if it never did."""
+        silent = seconds_now() - attempts.c.heard_at
+        query = select(silent).where(attempts.c.job_id == job_id, attempts.c.number == attempt)
+        with self._database.read() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+        return None if found is None else float(found)
+
+    def is_under_way(self, job_id: str) -> bool:
+        """Whether a job's worker is there, on any server, also after the job's last event."""
+        query = select(attempts.c.number).where(attempts.c.job_id == job_id, ~attempts.c.ended).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
 
     def has_work(self) -> bool:
         """Whether any job is queued or running, or goes on by itself when the disk has room."""
@@ -251,15 +283,28 @@ def _waits_for_room(connection: Connection, job_id: str) -> bool:
     return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _WAITS_FOR_ROOM)).first() is not None
 
 
+_ENDED = jobs.c.status.in_(TERMINAL_STATUSES)
+_RUNNING = (
+    select(jobs.c.id, jobs.c.attempt, attempts.c.worker, _ENDED, servers.c.machine)
+    .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
+    .outerjoin(servers, servers.c.id == attempts.c.server_id)
+    .where((jobs.c.status == JobStatus.RUNNING.value) | (_ENDED & ~attempts.c.ended))
+    .order_by(jobs.c.number)
+)
+
+
+def _change_attempt(connection: Connection, job_id: str, attempt: int, **values: Any) -> None:
+    of_attempt = (attempts.c.job_id == job_id, attempts.c.number == attempt)
+    connection.execute(update(attempts).where(*of_attempt).values(**values))
+
+
 def _update(connection: Connection, job_id: str, **values: Any) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
 def _end_attempt(connection: Connection, job_id: str, attempt: int) -> Row[Any] | None:
     """Close an attempt; return its job where it still needs a verdict. One that was to be cancelled, or paused, is."""
-    connection.execute(
-        update(attempts).where(attempts.c.job_id == job_id, attempts.c.number == attempt).values(ended=True)
-    )
+    _change_attempt(connection, job_id, attempt, ended=True)
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
     if row.status != JobStatus.RUNNING or row.attempt != attempt:
         return None

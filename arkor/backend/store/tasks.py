@@ -15,6 +15,7 @@ from arkor.backend.store.database import Database, new_id, now
 from arkor.backend.store.events import register_artifacts
 from arkor.backend.store.idempotency import KeyReused, request_hash
 from arkor.backend.store.schema import evaluations, exports, jobs, projects
+from arkor.backend.store.servers import alive
 from arkor.backend.store.sql import lock_job
 from arkor.backend.store.tenants import Project
 from arkor.protocol.evaluations import Evaluation, EvaluationOptions
@@ -24,7 +25,7 @@ from arkor.protocol.tasks import JobTask
 
 _ACTIVE = (JobStatus.QUEUED.value, JobStatus.RUNNING.value)
 _FAILED_ENDS = (JobStatus.FAILED.value, JobStatus.CANCELLED.value)
-_HIDDEN = frozenset({"number", "idempotency_key", "request_hash"})
+_HIDDEN = frozenset({"number", "idempotency_key", "request_hash", "server_id"})
 
 
 class Options(Protocol):
@@ -110,10 +111,12 @@ class Tasks(Generic[Asked, Shown]):
     Args:
         database: the database.
         kind: the kind.
+        server_id: the server that uses it; None if it shares the database with no other.
     """
 
-    def __init__(self, database: Database, kind: Kind[Asked, Shown]) -> None:
+    def __init__(self, database: Database, kind: Kind[Asked, Shown], server_id: str | None = None) -> None:
         self._database = database
+        self._server_id = server_id
         self._kind = kind
         self._table = kind.table
         self._shown = [column for column in kind.table.c if column.name not in _HIDDEN]
@@ -190,10 +193,12 @@ class Tasks(Generic[Asked, Shown]):
                 register_artifacts(connection, row.job_id, [register])
         return row is not None
 
-    def progress(self, task_id: str, done: int, total: int) -> None:
-        """Remember how much is done, of how much."""
+    def progress(self, task_id: str, done: int, total: int) -> bool:
+        """Remember how much is done, of how much; return whether it has not ended."""
+        active = (self._table.c.id == task_id, self._table.c.status.in_(_ACTIVE))
+        query = update(self._table).where(*active).values(done=done, total=total).returning(self._table.c.id)
         with self._database.write() as connection:
-            self._change(connection, task_id, {"done": done, "total": total})
+            return connection.execute(query).first() is not None
 
     def claim(self, may_begin: Callable[[Asked], bool] = lambda _: True) -> Claimed[Asked] | None:
         """Take the oldest queued one whose job has completed; end those whose job never will.
@@ -230,13 +235,17 @@ class Tasks(Generic[Asked, Shown]):
                     self._change(connection, task_id, ended)
                 elif may_begin(self._kind.read(row[table.c.options])):
                     begun = {"status": JobStatus.RUNNING.value, "started_at": now(), "done": 0, "total": 0}
-                    self._change(connection, task_id, begun)
+                    self._change(connection, task_id, {**begun, "server_id": self._server_id})
                     return self._claimed(row)
         return None
 
     def requeue_running(self) -> None:
-        """Queue those again that are marked as running, when none of them is."""
-        self._requeue(self._table.c.status == JobStatus.RUNNING.value)
+        """Queue those again that are marked as running and are not: when this server runs none, and no other does."""
+        which = self._table.c.status == JobStatus.RUNNING.value
+        if self._server_id is not None:
+            server = self._table.c.server_id
+            which &= server.is_(None) | (server == self._server_id) | server.not_in(alive())
+        self._requeue(which)
 
     def requeue(self, task_id: str) -> None:
         """Queue a running one again: this process stops before it has ended."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Generic
 
 import attrs
-from sqlalchemy.exc import OperationalError
 
 from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Target, Targets
 from arkor.backend.jobs.job_folder import uploaded_rows
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
+from arkor.backend.store.database import UNAVAILABLE
 from arkor.backend.store.tasks import Asked, Claimed, Shown, Tasks
 from arkor.backend.tasks.run import Ended, TaskRun
 from arkor.backend.tasks.task import WorkTask
@@ -48,12 +48,14 @@ class Parts:
         store: the jobs.
         inference: answers the questions of the processes.
         targets: finds the models.
+        others_s: seconds between two looks at what other servers have left; None if there are no others.
     """
 
     settings: Settings
     store: Store
     inference: Inference
     targets: Targets
+    others_s: float | None = None
 
 
 @attrs.frozen
@@ -181,17 +183,17 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
             current[1].stop()
 
     def _loop(self) -> None:
-        leaves_running = True  # an earlier process may have
+        leaves_running = True  # an earlier process may have, and other servers that are gone
         while self._await_news():
             try:
                 if leaves_running:
                     self._tasks.requeue_running()
-                    leaves_running = False
+                    leaves_running = self._parts.others_s is not None
                 self._awaited = self._tasks.awaited_jobs()  # before the look, so that no end is missed
                 while not self._stopping and (claimed := self._claim()) is not None:
                     self._do(claimed)
             except Exception as exc:  # the disk is full, say: it is tried again
-                known = isinstance(exc, OperationalError)
+                known = isinstance(exc, UNAVAILABLE)
                 log.warning("The %s wait, because nothing can be stored: %s", self._name, exc, exc_info=not known)
                 self._postpones = leaves_running = True
 
@@ -210,7 +212,9 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
 
     def _await_news(self) -> bool:
         with self._wake:
-            self._wake.wait_for(lambda: self._news or self._stopping, _LOOK_S if self._postpones else None)
+            self._wake.wait_for(
+                lambda: self._news or self._stopping, _LOOK_S if self._postpones else self._parts.others_s
+            )
             self._news = False
             return not self._stopping
 
@@ -218,13 +222,13 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
         """Do a piece, and store how it ended.
 
         Raises:
-            OperationalError: nothing can be stored now.
+            DBAPIError: nothing can be stored now.
         """
         try:
             ended = self._done(claimed)
         except Refusal as exc:
             ended = Ended(failure=exc.error)
-        except OperationalError:
+        except UNAVAILABLE:
             raise
         except Exception as exc:  # one piece must not end the others
             log.exception("%s could not be made", claimed.id)
@@ -252,7 +256,12 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
                 return Ended()
             self._current = (claimed.id, run)
         task = self.task(claimed, self._told(claimed, folder), models)
-        return run.make(task.to_line(), lambda done, total: self._tasks.progress(claimed.id, done, total))
+
+        def progress(done: int, total: int) -> None:
+            if not self._tasks.progress(claimed.id, done, total):  # another server was asked to cancel it
+                run.stop()
+
+        return run.make(task.to_line(), progress)
 
     def _told(self, claimed: Claimed[Asked], folder: Path) -> Told:
         started = self._parts.store.events.last(claimed.job_id, "training.started")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,12 +37,16 @@ class ReportConnection:
     """
 
     def __init__(self, url: str, token: str, attempt: int) -> None:
-        parts = urlsplit(url)
-        self._address = (str(parts.hostname), parts.port)
-        self._path = parts.path
+        self._address = _address(url)
+        self._others: list[tuple[str, int | None]] = []
+        self._path = urlsplit(url).path
         self._token = token
         self._attempt = attempt
         self._open: http.client.HTTPConnection | None = None
+
+    def know(self, others: Sequence[str]) -> None:
+        """Remember the addresses of other servers, which take a report if this one is gone."""
+        self._others = [address for address in map(_address, others) if address != self._address]
 
     def post(self, events: list[dict[str, Any]]) -> tuple[int, str]:
         """Send a report, once; return the status and the text of the answer.
@@ -59,6 +64,9 @@ class ReportConnection:
             return answer.status, answer.read().decode(errors="replace")
         except BaseException:
             self.close()
+            if self._others:
+                self._others.append(self._address)
+                self._address = self._others.pop(0)
             raise
 
     def close(self) -> None:
@@ -79,3 +87,8 @@ class ReportConnection:
         if not is_proven(connection, path, _CLIENT, attempt_secret(secret_of(self._token), connection.port)):
             raise AnotherProgram("it did not prove that it is the backend")
         return connection
+
+
+def _address(url: str) -> tuple[str, int | None]:
+    parts = urlsplit(url)
+    return str(parts.hostname), parts.port

@@ -173,6 +173,9 @@ class Reporter:
         threads = answer.get("threads")
         if isinstance(threads, int) and threads > 0:
             self.threads = threads
+        servers = answer.get("servers")
+        if isinstance(servers, list):
+            self._connection.know([url for url in servers if isinstance(url, str)])
         if answer.get("cancel") and not self._told_cancelled:
             self._told_cancelled = True
             self._listener.cancelled()

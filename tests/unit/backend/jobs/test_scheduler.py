@@ -105,8 +105,8 @@ def test_a_worker_that_stays_after_its_last_event_is_ended_by_the_next_backend(h
     house.store.queue.record_worker(job_id, 1, "77")
     house.store.reports.receive(job_id, 1, job.token, [WorkerEvent(1, "training.completed", {"artifacts": []})])
     scheduler = house.scheduler()
-    assert scheduler.is_under_way(job_id)
-    eventually(lambda: not scheduler.is_under_way(job_id), "the worker is ended")
+    assert house.store.queue.is_under_way(job_id)
+    eventually(lambda: not house.store.queue.is_under_way(job_id), "the worker is ended")
     assert house.engine.killed == [WorkerHandle("77")]
     assert not spec.exists()
     assert (house.status(job_id), house.store.queue.running()) == ("completed", [])
@@ -357,7 +357,7 @@ def test_a_worker_whose_process_was_not_stored_is_found_and_watched(house: House
     house.engine.found = [(spec_path(house.settings, job_id), handle) for handle in (old, worker)]
     scheduler = house.scheduler()
     assert house.engine.killed == [old]
-    assert scheduler.is_under_way(job_id)
+    assert house.store.queue.is_under_way(job_id)
     house.store.jobs.cancel(job_id)
     scheduler.ending(job_id)
     eventually(lambda: house.status(job_id) == "cancelled", "its grace is over")
