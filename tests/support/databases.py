@@ -24,6 +24,7 @@ from arkor.backend.store.opening import open_database
 
 _SWITCH = "ARKOR_TEST_DATABASE"
 _IS_SHARED = os.environ.get(_SWITCH) == "postgresql"
+shared_only = pytest.mark.skipif(not _IS_SHARED, reason="needs PostgreSQL: make test-postgresql")
 sqlite_only = pytest.mark.skipif(_IS_SHARED, reason="looks into the SQLite file")
 _DEBIAN = Path("/usr/lib/postgresql")  # which has them on nobody's path
 _QUICK = ("fsync=off", "max_connections=300", "listen_addresses=''", "timezone=UTC")

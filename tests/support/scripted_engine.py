@@ -16,6 +16,7 @@ from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.processes.engine import Launch, WorkerHandle
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
+from arkor.backend.store.feed import Feed
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.reports import WorkerEvent
 from arkor.backend.store.servers import Server
@@ -32,9 +33,10 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.exits: list[Callable[[int | None], None]] = []
         self.killed: list[WorkerHandle] = []
+        self.terminated: list[WorkerHandle] = []
         self.error: OSError | None = None
         self.found: list[tuple[Path, WorkerHandle]] = []
-        self.is_deaf = False
+        self.is_deaf = self.forgets = False
 
     def start(self, launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
         if self.error is not None:
@@ -46,9 +48,10 @@ class ScriptedEngine:
         return [(spec, handle) for spec, handle in self.found if handle not in self.killed]
 
     def is_alive(self, handle: WorkerHandle) -> bool:
-        return handle not in self.killed
+        return handle not in self.killed and not self.forgets
 
     def terminate(self, handle: WorkerHandle) -> None:
+        self.terminated.append(handle)
         if self.is_deaf:
             return
         if int(handle.text) <= len(self.exits):
@@ -82,6 +85,7 @@ class House:
     engine: ScriptedEngine
     settings: Settings
     server: Server | None = None
+    feed: Feed = attrs.field(factory=Feed)
 
     def submit(self, name: str = "job", **settings: Any) -> str:
         config = {**CONFIG, **settings}
@@ -96,7 +100,7 @@ class House:
         ]
         self.store.reports.receive(job_id, spec["attempt"], spec["token"], told)
 
-    def paused_at(self, clock: Clock) -> Scheduler:
+    def paused_at(self, clock: Callable[[], float]) -> Scheduler:
         """Return a scheduler without its thread: the test takes the turns, and the time is the test's."""
         return self._scheduler(clock)
 

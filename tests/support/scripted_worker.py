@@ -74,7 +74,8 @@ class Reporter:
     """Sends events in order until each is acknowledged, and heartbeats in between. Thread-safe."""
 
     def __init__(self, spec: dict[str, Any], stop: StopFlag, *, repeat: bool = False) -> None:
-        self._url = f"{spec['backendUrl']}/internal/jobs/{spec['jobId']}/events"
+        self._backends = [spec["backendUrl"]]  # the first one is asked, and the next one when it is gone
+        self._path = f"/internal/jobs/{spec['jobId']}/events"
         self._attempt = spec["attempt"]
         self._stop = stop
         self._repeat = repeat
@@ -136,7 +137,7 @@ class Reporter:
 
     def _post(self, batch: list[dict[str, Any]]) -> bool:
         body = json.dumps({"attempt": self._attempt, "events": batch}).encode()
-        request = urllib.request.Request(self._url, body, self._headers)
+        request = urllib.request.Request(self._backends[0] + self._path, body, self._headers)
         try:
             for _ in range(1 + self._repeat):
                 with self._http.open(request, timeout=5) as answer:
@@ -148,7 +149,9 @@ class Reporter:
                 os._exit(5)
             return False
         except (OSError, http.client.HTTPException):
+            self._backends.append(self._backends.pop(0))
             return False
+        self._backends = [self._backends[0], *said.get("servers", [])]
         if said["cancel"]:
             self.cancelled.set()
         with self._changed:
