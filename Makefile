@@ -1,9 +1,10 @@
-# make demo       set up, then train the triage example on this machine and download its adapter to ./adapters/
-# make test       set up, then run every test but the slow ones
-# make test-slow  set up, then run the slow tests
-# make test-llama set up, then run the tests of chats and reports with the answers of llama.cpp
-# make check      set up, then run the linters and the type checker
-# make clean      remove the environment and what was built
+# make demo             set up, then train the triage example on this machine and download its adapter to ./adapters/
+# make test             set up, then run every test but the slow ones
+# make test-slow        set up, then run the slow tests
+# make test-postgresql  set up, then run the tests of what is stored, on a PostgreSQL server of their own
+# make test-llama       set up, then run the tests of chats and reports with the answers of llama.cpp
+# make check            set up, then run the linters and the type checker
+# make clean            remove the environment and what was built
 #
 # PYTHON       the interpreter to build the environment with: 3.11 or newer
 # TORCH_INDEX  a package index to take PyTorch from, for instance PyTorch's own index of CPU builds
@@ -13,12 +14,13 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+STORED := tests/unit/backend/store tests/unit/backend/jobs tests/unit/backend/routes tests/integration/backend
 ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow test-llama check clean
+.PHONY: demo test test-slow test-postgresql test-llama check clean
 
 demo: $(VENV)/ready
 	cd examples/triage && ../../$(BIN)/python demo.py ../../adapters
@@ -28,6 +30,10 @@ test: $(VENV)/ready-dev
 
 test-slow: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -m slow
+
+test-postgresql: $(VENV)/ready-dev
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[postgresql]'
+	ARKOR_TEST_DATABASE=postgresql $(BIN)/python -m pytest $(PYTEST_ARGS) $(STORED)
 
 test-llama: $(VENV)/ready-dev
 	ARKOR_CHAT_ENGINE=llama.cpp $(BIN)/python -m pytest -m "slow or not slow" $(ANSWERED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from arkor.protocol.engines import ENGINES, LLAMA_CPP_DTYPES
 F = TypeVar("F", bound=Callable[..., Any])
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
+_DATABASE = "ARKOR_DATABASE"
 _COUNT = click.IntRange(min=1)
 
 
@@ -35,7 +37,7 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option(
     "--database",
     metavar="URL",
-    envvar="ARKOR_DATABASE",
+    envvar=_DATABASE,
     show_envvar=True,
     help="PostgreSQL database, postgresql+psycopg://…; without it, a SQLite file in the data folder.",
 )
@@ -111,6 +113,7 @@ def main(**options: Any) -> None:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
+    os.environ.pop(_DATABASE, None)  # it may have a password, which no child process needs
     settings = Settings(**{name: value for name, value in options.items() if value is not None})
     from arkor.backend.server import serve
     from arkor.backend.store.database import UNAVAILABLE, reason_of

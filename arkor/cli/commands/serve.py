@@ -25,6 +25,14 @@ DEFAULT_PORT = 4747
     "--data", type=click.Path(path_type=Path, file_okay=False), help="Data folder.  [default: ~/.arkor/server]"
 )
 @click.option(
+    "--database",
+    metavar="URL",
+    envvar="ARKOR_DATABASE",
+    show_envvar=True,
+    help="PostgreSQL database that servers share, postgresql+psycopg://USER:PASSWORD@HOST/NAME.  "
+    "[default: a SQLite file in the data folder]",
+)
+@click.option(
     "--max-parallel",
     default=1,
     show_default=True,
@@ -72,6 +80,7 @@ def serve(
     *,
     port: int,
     data: Path | None,
+    database: str | None,
     max_parallel: int,
     model_root: Path | None,
     allow_private_urls: bool,
@@ -108,6 +117,8 @@ def serve(
     options = [text for name, value in passed_on.items() if value is not None for text in (name, str(value))]
     options += ["--allow-private-urls"] if allow_private_urls else []
     options += [] if check_served else ["--no-check-served"]
+    if database:  # it may have a password, and every user sees the arguments of a process
+        os.environ["ARKOR_DATABASE"] = database
     command = module_command("arkor.backend", *options)
     if port:
         click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")
