@@ -14,7 +14,8 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-STORED := tests/unit/backend/store tests/unit/backend/jobs tests/unit/backend/routes tests/integration/backend
+STORED := $(addprefix tests/unit/backend/,store jobs routes) $(addprefix tests/integration/backend/test_,$(addsuffix .py,\
+	access artifacts cancel datasets deleting evaluations every_route exports imports jobs pages pausing restart stream waiting workers))
 ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py)
 VENV := .venv
 BIN := $(VENV)/bin

@@ -3,6 +3,8 @@
 It measures how many events the backend stores, how soon 500 watchers of one job have an event, how long a long history
 takes to replay, and how soon a backend with many jobs is ready. Workers are stood in for: processes of this script
 report as workers do. It needs the ``local`` extra, two quiet cores and about a minute. ``--only`` runs one part.
+``--database postgresql`` has a PostgreSQL server of its own; with ``--servers 2`` two backends share it, workers report
+to both, and watchers watch at the other one.
 """
 
 from __future__ import annotations
@@ -35,13 +37,17 @@ from arkor.backend.processes.process_start import process_start
 from arkor.backend.store import schema
 from arkor.backend.store.database import Database, digest
 from arkor.backend.store.feed import Feed
-from arkor.backend.store.sqlite import SqliteDatabase
+from arkor.backend.store.opening import open_database
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the PostgreSQL server of the tests
+from tests.support.databases import server
 
 AT = "2026-01-31T09:30:09.125Z"
 TOKEN, SLUG = "bench", "bench"
 HEADERS = {"X-Arkor-Client": "arkor/0", "Authorization": f"Bearer {TOKEN}"}
 PATIENCE_S = 60.0
 BENCH = Path(__file__).parent
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
 SENT = re.compile(rb'"sentAt":\s?([0-9.]+)')
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -56,23 +62,46 @@ class Jobs:
     history: int = 0
 
 
+@attrs.frozen
+class Place:
+    """On what the backends run.
+
+    Attributes:
+        database: SQLITE or POSTGRESQL.
+        servers: how many share the database.
+    """
+
+    database: str
+    servers: int
+
+
 @contextlib.contextmanager
-def backend(jobs: Jobs, **options: str) -> Iterator[tuple[str, float]]:
-    """Run a backend on a data folder made for it; give its address, and the seconds until it was ready."""
-    with tempfile.TemporaryDirectory() as folder, _stand_ins(jobs.running) as workers:
-        data, address, log = Path(folder) / "data", Path(folder) / "server.json", Path(folder) / "log"
-        data.mkdir()
-        fill(SqliteDatabase(data / "backend.sqlite3", Feed()), jobs, workers)
-        command = [sys.executable, "-m", "arkor.backend", "--data", str(data), "--server-file", str(address)]
-        command += ["--worker", "idle_worker", "--ping", "1"]
-        command += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCH), str(BENCH.parent)])}
-        began = time.monotonic()
-        with log.open("w") as errors, subprocess.Popen(command, stderr=errors, env=environment) as process:
-            try:
-                yield _ready(process, address, log), time.monotonic() - began
-            finally:
-                process.terminate()
+def backends(place: Place, jobs: Jobs) -> Iterator[tuple[list[str], float]]:
+    """Run backends on a database made for them; give their addresses, and the seconds until the first was ready."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        workers = stack.enter_context(_stand_ins(jobs.running))
+        (folder / "0").mkdir()
+        url = server().create(f"bench{time.monotonic_ns()}") if place.database == POSTGRESQL else None
+        fill(open_database(url, folder / "0" / "backend.sqlite3", Feed()), jobs, workers)
+        ready = [stack.enter_context(_backend(folder / str(number), url)) for number in range(place.servers)]
+        yield [address for address, _ in ready], ready[0][1]
+
+
+@contextlib.contextmanager
+def _backend(data: Path, database: str | None) -> Iterator[tuple[str, float]]:
+    """Run a backend; give its address, and the seconds until it was ready."""
+    address, log = data.with_suffix(".json"), data.with_suffix(".log")
+    command = [sys.executable, "-m", "arkor.backend", "--data", str(data), "--server-file", str(address)]
+    command += ["--worker", "idle_worker", "--ping", "1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCH), str(BENCH.parent)])}
+    environment |= {} if database is None else {"ARKOR_DATABASE": database}
+    began = time.monotonic()
+    with log.open("w") as errors, subprocess.Popen(command, stderr=errors, env=environment) as process:
+        try:
+            yield _ready(process, address, log), time.monotonic() - began
+        finally:
+            process.terminate()
 
 
 @contextlib.contextmanager
@@ -176,11 +205,12 @@ def keep_reporting(url: str, number: int, reports: int, count: int, done: Any) -
     done.put(time.monotonic() - began)
 
 
-def stored_a_second(count: int, reports: int) -> float:
+def stored_a_second(place: Place, count: int, reports: int) -> float:
     """Return how many events of four workers are stored a second, with so many events a report."""
-    with backend(Jobs(running=4)) as (url, _):
+    with backends(place, Jobs(running=4)) as (urls, _):
         done = SPAWN.Queue()
-        workers = [SPAWN.Process(target=keep_reporting, args=(url, n, reports, count, done)) for n in range(4)]
+        told = [(urls[n % len(urls)], n, reports, count, done) for n in range(4)]
+        workers = [SPAWN.Process(target=keep_reporting, args=args) for args in told]
         for worker in workers:
             worker.start()
         took: list[float] = [done.get(timeout=PATIENCE_S * 4) for _ in workers]
@@ -215,12 +245,13 @@ def watch(url: str, watchers: int, events: int, ready: Any, done: Any) -> None:
     done.put((took, sum(seen.values())))
 
 
-def watched(watchers: int, seconds: float, rate: int) -> tuple[list[float], list[float], int]:
+def watched(place: Place, watchers: int, seconds: float, rate: int) -> tuple[list[float], list[float], int]:
     """Return (milliseconds from report to watcher, milliseconds a report took, events received)."""
     events = int(seconds * rate)
-    with backend(Jobs(running=1)) as (url, _), requests.Session() as session:
+    with backends(place, Jobs(running=1)) as (urls, _), requests.Session() as session:
+        url = urls[0]
         ready, done = SPAWN.Queue(), SPAWN.Queue()
-        reader = SPAWN.Process(target=watch, args=(url, watchers, events, ready, done))
+        reader = SPAWN.Process(target=watch, args=(urls[-1], watchers, events, ready, done))
         if watchers:
             reader.start()
             ready.get(timeout=PATIENCE_S)
@@ -238,10 +269,10 @@ def watched(watchers: int, seconds: float, rate: int) -> tuple[list[float], list
     return latencies, took, received
 
 
-def replayed(count: int) -> float:
+def replayed(place: Place, count: int) -> float:
     """Return the seconds that a history of so many events takes to arrive."""
-    with backend(Jobs(history=count)) as (url, _):
-        parts = urlsplit(url)
+    with backends(place, Jobs(history=count)) as (urls, _):
+        parts = urlsplit(urls[-1])
         path = f"/v1/jobs/job_history/events/stream?orgSlug={SLUG}&projectSlug={SLUG}"
         head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
         began, found = time.monotonic(), 0
@@ -260,18 +291,18 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def show_storing(scale: float) -> None:
+def show_storing(place: Place, scale: float) -> None:
     """Print the speed of storing."""
     for count, reports in ((200, int(60 * scale) or 1), (1, int(300 * scale) or 1)):
-        print(f"4 workers, {count} events a report: {stored_a_second(count, reports):,.0f} events/s stored")
+        print(f"4 workers, {count} events a report: {stored_a_second(place, count, reports):,.0f} events/s stored")
 
 
-def show_watching(scale: float) -> None:
+def show_watching(place: Place, scale: float) -> None:
     """Print how soon watchers have an event, and what they cost the reports."""
     seconds = max(1.0, 10 * scale)
-    _, alone, _ = watched(0, seconds, 50)
+    _, alone, _ = watched(place, 0, seconds, 50)
     for watchers in (200, 500):
-        latencies, took, received = watched(watchers, seconds, 50)
+        latencies, took, received = watched(place, watchers, seconds, 50)
         wanted = watchers * int(seconds * 50)
         print(
             f"{watchers} watchers, 50 events/s: report to watcher p50 {percentile(latencies, 0.5):.0f} ms, "
@@ -280,22 +311,22 @@ def show_watching(scale: float) -> None:
         )
 
 
-def show_replay(scale: float) -> None:
+def show_replay(place: Place, scale: float) -> None:
     """Print how long a long history takes."""
     count = int(100_000 * scale) or 1000
-    print(f"{count:,} events replayed in {replayed(count):.2f} s")
+    print(f"{count:,} events replayed in {replayed(place, count):.2f} s")
 
 
-def show_start(scale: float) -> None:
+def show_start(place: Place, scale: float) -> None:
     """Print how soon a backend with many jobs is ready."""
     jobs = Jobs(finished=int(1000 * scale), queued=int(50 * scale))
-    with backend(jobs) as (_, took):
+    with backends(place, jobs) as (_, took):
         print(f"ready in {took:.2f} s with {jobs.finished} finished and {jobs.queued} queued jobs")
-    with backend(Jobs()) as (_, took):
+    with backends(place, Jobs()) as (_, took):
         print(f"ready in {took:.2f} s without a job")
 
 
-PARTS: dict[str, Callable[[float], None]] = {
+PARTS: dict[str, Callable[[Place, float], None]] = {
     "storing": show_storing,
     "watching": show_watching,
     "replay": show_replay,
@@ -306,13 +337,17 @@ PARTS: dict[str, Callable[[float], None]] = {
 @click.command()
 @click.option("--only", type=click.Choice(list(PARTS)), help="Run one part.")
 @click.option("--scale", default=1.0, show_default=True, help="A share of the work; 0.01 shows that it runs.")
-def main(only: str | None, scale: float) -> None:
+@click.option("--database", type=click.Choice([SQLITE, POSTGRESQL]), default=SQLITE, show_default=True)
+@click.option("--servers", type=click.IntRange(1), default=1, show_default=True, help="Backends that share it.")
+def main(only: str | None, scale: float, database: str, servers: int) -> None:
     """Measure the self-hosted backend."""
+    if servers > 1 and database == SQLITE:
+        raise click.UsageError("A SQLite file has one server: pass --database postgresql.")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
     for name, show in PARTS.items():
         if only in {None, name}:
-            show(scale)
+            show(Place(database, servers), scale)
 
 
 if __name__ == "__main__":

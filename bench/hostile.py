@@ -28,7 +28,7 @@ import attrs
 import click
 import psutil
 import requests
-from backend import HEADERS, SLUG, SPAWN, Jobs, backend, report
+from backend import HEADERS, SLUG, SPAWN, SQLITE, Jobs, Place, backends, report
 
 MIB = 1024**2
 GOAL_S, GOAL_MIB = 1.0, 300
@@ -257,7 +257,7 @@ def show(title: str, waits: dict[str, Waits], most: int) -> None:
 @click.option("--seed", default=1, show_default=True, help="Of the attacks.")
 def main(seconds: float, seed: int) -> None:
     """Attack a backend, and measure how others are answered."""
-    with backend(Jobs(running=1)) as (url, _):
+    with backends(Place(SQLITE, 1), Jobs(running=1)) as ([url], _):
         server = next(one for one in psutil.Process().children() if "arkor.backend" in one.cmdline())
         show("not attacked", *ask_all(url, seconds / 3, server))
         with attacked(url, seed) as end:
