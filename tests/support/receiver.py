@@ -25,6 +25,7 @@ class Receiver:
         status: what each report is answered with, 200 by default.
         cancel: whether the answers ask the worker to stop.
         threads: on how many threads the answers tell the worker to compute, or None.
+        servers: the other servers that the answers name.
         cancel_at_step: the same from the first log of this step on.
         closes: whether the connection is closed after each report.
     """
@@ -36,6 +37,7 @@ class Receiver:
         self.status = 200
         self.cancel = False
         self.threads: int | None = None
+        self.servers: list[str] = []
         self.cancel_at_step: int | None = None
         self.closes = False
         self._connections: list[socket.socket] = []
@@ -100,6 +102,7 @@ class Receiver:
                     self._keep(body["attempt"], event)
             self._changed.notify_all()
             answer = {"cancel": self.cancel} | ({} if self.threads is None else {"threads": self.threads})
+            answer |= {"servers": self.servers} if self.servers else {}
             return self.status, (answer if self.status == 200 else {"error": "no"})
 
     def _keep(self, attempt: int, event: dict[str, Any]) -> None:

@@ -204,6 +204,28 @@ def test_events_survive_a_restart_of_the_backend(told: Told) -> None:
         reporter.close()
 
 
+def test_another_server_takes_the_reports_when_one_is_gone(told: Told) -> None:
+    """And the first one takes them again when the other is gone."""
+    first = Receiver()
+    timing = Timing(heartbeat_s=0.05, retry_s=0.02, give_up_s=20)
+    reporter = Reporter(f"{first.url}/internal/jobs/job_1/events", TOKEN, 1, told, timing)
+    with Receiver() as second:
+        first.servers = [second.url, first.url]
+        reporter.start()
+        reporter.send("training.log", step=1)
+        assert reporter.flush(5)
+        first.close()
+        reporter.send("training.log", step=2)
+        assert reporter.flush(10)
+        assert [(event["seq"], event["step"]) for event in second.events] == [(2, 2)]
+    reporter.send("training.log", step=3)
+    with Receiver(first.port) as again:
+        assert reporter.flush(10)
+        assert [event["step"] for event in again.events] == [3]
+        reporter.close()
+    assert told.words == []
+
+
 def test_another_program_on_the_backends_port_gets_no_token(told: Told) -> None:
     """It is as a backend that is away; the backend that comes back there gets what it missed."""
     with stranger() as other:
