@@ -15,7 +15,7 @@ TORCH_INDEX ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 STORED := $(addprefix tests/unit/backend/,store jobs routes) $(addprefix tests/integration/backend/test_,$(addsuffix .py,\
-	access artifacts cancel datasets deleting evaluations every_route exports imports jobs pages pausing restart stream waiting workers))
+	access artifacts cancel datasets deleting evaluations every_route exports imports jobs pages pausing restart servers stream waiting workers))
 ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py)
 VENV := .venv
 BIN := $(VENV)/bin

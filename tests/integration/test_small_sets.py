@@ -24,7 +24,7 @@ BY_HEART: Mapping[str, Any] = {"num_train_epochs": 16, "learning_rate": 2e-3, "b
 @pytest.fixture(scope="module")
 def backend(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
     """A backend that trains and chats, with the model in place."""
-    real = {
+    real: dict[str, Any] = {
         "worker": "arkor.backend.training_worker",
         "chat": "arkor.backend.inference_worker",
         "models": "arkor.backend.models",
@@ -43,7 +43,7 @@ def learn(backend: BackendProcess, dataset: Any, **settings: Any) -> TrainingRes
     return trainer.wait(timeout=350, check=True)
 
 
-def right(ask: Callable[[str], str], rows: list[dict[str, str]]) -> list[str]:
+def right(ask: Callable[[str], str], rows: list[dict[str, Any]]) -> list[str]:
     """Return the completions that come back right."""
     return [row["completion"] for row in rows if ask(row["prompt"]) == row["completion"]]
 

@@ -57,16 +57,18 @@ class BackendProcess:
 
     Args:
         folder: gets ``data``, ``home``, ``server.json`` and ``backend.log``.
+        beside: another backend, whose database it shares; None for one of its own.
         options: further command line options, without the dashes: ``{"idle-exit": 1.0}``; a flag has True.
     """
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, *, beside: BackendProcess | None = None, **options: Any) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.home = folder / "home"
         self.server_file = folder / "server.json"
         self.log_path = folder / "backend.log"
         self.home.mkdir(parents=True, exist_ok=True)
+        self.database: str | None = database_url(self.data) if beside is None else beside.database
         self._options: dict[str, Any] = dict(QUICK)
         self.change(**options)
         self.process: subprocess.Popen[bytes] | None = None
@@ -100,8 +102,8 @@ class BackendProcess:
             "PYTHONPATH": str(ROOT),
             "HF_HUB_OFFLINE": "1",
         }
-        if (database := database_url(self.data)) is not None:
-            environment["ARKOR_DATABASE"] = database
+        if self.database is not None:
+            environment["ARKOR_DATABASE"] = self.database
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=environment, cwd=self.home, stdout=log, stderr=log, stdin=subprocess.DEVNULL

@@ -101,7 +101,9 @@ class Receiver:
                 for event in body["events"]:
                     self._keep(body["attempt"], event)
             self._changed.notify_all()
-            answer = {"cancel": self.cancel} | ({} if self.threads is None else {"threads": self.threads})
+            answer: dict[str, Any] = {"cancel": self.cancel} | (
+                {} if self.threads is None else {"threads": self.threads}
+            )
             answer |= {"servers": self.servers} if self.servers else {}
             return self.status, (answer if self.status == 200 else {"error": "no"})
 

@@ -67,7 +67,10 @@ class Membership:
             return self._queue.running()
         self._servers.renew(self._server, self._lease_s)
         self._due = self._monotonic() + self._every_s
-        self._others = tuple(self._servers.others(self._server))
+        others = tuple(self._servers.others(self._server))
+        if others != self._others:
+            log.info("Other servers: %s", ", ".join(others) or "none")
+        self._others = others
         return self._queue.take_over()
 
     def is_here(self, attempt: RunningAttempt) -> bool:
