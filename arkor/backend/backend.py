@@ -16,9 +16,11 @@ from arkor.backend.inference.service import Inference
 from arkor.backend.inference.targets import Targets
 from arkor.backend.jobs.creating import Creator
 from arkor.backend.jobs.deletion import Deleter
+from arkor.backend.jobs.devices import Devices
 from arkor.backend.jobs.membership import Membership, this_server
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.models.catalogue import models_dir
+from arkor.backend.models.hardware import cuda_devices
 from arkor.backend.models.pulls import Pulls
 from arkor.backend.previews import Previews
 from arkor.backend.processes.child_engine import ProcessEngine
@@ -59,6 +61,7 @@ FEATURES = (
     "exports",
     "import",
     "full-determinism",
+    "devices",
 )
 
 
@@ -88,13 +91,15 @@ class Backend:
         self.store = Store(database, settings.datasets_folder, None if server is None else server.id)
         self.membership = Membership(self.store, server, settings.lease_s)
         self.pulls = Pulls(settings.models_module)
-        self.scheduler = Scheduler(
-            self.store.queue, self.membership, ProcessEngine(settings.worker_module), settings, url
-        )
+        devices = Devices(gpus=cuda_devices(), max_parallel=settings.max_parallel)
+        engine = ProcessEngine(settings.worker_module)
+        self.scheduler = Scheduler(self.store.queue, self.membership, engine, settings, url, devices=devices)
         self.readiness = Readiness(settings.data, self.store, self.scheduler)
         self.conversions = Conversions(models_dir() / ".gguf", settings.tools_folder)
         self.engines = Engines(settings, self.conversions)
-        self.inference = Inference(settings, self.engines, self.scheduler.is_training, self.scheduler.kept_threads)
+        self.inference = Inference(
+            settings, self.engines, devices.places, self.scheduler.is_training, self.scheduler.kept_threads
+        )
         self.targets = Targets(settings, self.store)
         self.creator = Creator(settings, self.store, self.scheduler.held_bytes)
         self.deleter = Deleter(settings, self.store, self.targets)

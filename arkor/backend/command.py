@@ -52,7 +52,9 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 (the default) takes a free one.")
 @click.option("--server-file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the address.")
 @click.option("--idle-exit", "idle_exit_s", type=_SECONDS, metavar="SECONDS", help="End when unused for so long.")
-@click.option("--max-parallel", type=_COUNT, help="Jobs that train at the same time (default 1).")
+@click.option(
+    "--max-parallel", type=_COUNT, help="The most jobs that train at the same time (default one on each GPU, or 1)."
+)
 @click.option(
     "--examples-bytes",
     type=click.IntRange(min=0),

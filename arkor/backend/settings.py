@@ -28,7 +28,8 @@ class Settings:
         port: TCP port on 127.0.0.1; 0 takes a free one (the former one where it is still free).
         server_file: where to say the address; None says it nowhere.
         idle_exit_s: seconds without work or clients after which the process ends; None stays.
-        max_parallel: jobs that train at the same time, at least 1.
+        max_parallel: the most jobs that train at the same time, at least 1; None for one on each GPU, or one on the
+            processor.
         worker_module: what ``python -m`` runs for each attempt at a job.
         models_module: what ``python -m`` runs to pull a model.
         stream_cap: event streams open at the same time, at least 1; beyond it a 503.
@@ -70,7 +71,7 @@ class Settings:
     port: int = 0
     server_file: Path | None = None
     idle_exit_s: float | None = None
-    max_parallel: int = 1
+    max_parallel: int | None = None
     worker_module: str = "arkor.backend.training_worker"
     models_module: str = "arkor.backend.models"
     stream_cap: int = 1000

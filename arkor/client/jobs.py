@@ -105,6 +105,8 @@ class JobCalls(CapabilityCalls):
         for setting, feature in _NEED_FEATURE.items():
             if getattr(config, setting) not in (None, False):
                 self.require(feature, setting)
+        if config.value("devices") > 1:
+            self.require("devices", f"devices={config.devices}")
         if config.metric_for_best_model in BEST_BY_ANSWERS:
             self.require("best-score", f"metric_for_best_model={config.metric_for_best_model!r}")
 

@@ -275,6 +275,12 @@ class JobConfig:
         value=1,
         argument="SFTConfig.gradient_accumulation_steps",
     )
+    devices: int | None = _setting(
+        whole(1, 2**10),
+        "devices of one machine that the job trains on, see [Devices](#devices): each takes batches of its own, so a "
+        "step takes `devices` times as many rows",
+        value=1,
+    )
     eval_batch_size: int | None = _setting(
         _BATCH, "rows in a batch of an evaluation", default="twice `batchSize`: no gradients are kept"
     )

@@ -63,6 +63,8 @@ class Trainer(NotPickled):
         batch_size: rows in a batch, 1 to 1e6; by default 4.
         gradient_accumulation_steps: batches in an optimizer step, 1 to 1e6: a step takes ``batch_size`` times as many
             rows. By default 1.
+        devices: GPUs of one machine that the job trains on, 1 to 1024; without GPUs, processes that share the cores. A
+            step takes ``devices`` times as many rows, because each takes batches of its own. By default 1.
         eval_batch_size: rows in a batch of an evaluation, 1 to 1e6; by default twice ``batch_size``.
         optim: the optimizer, as transformers names it; by default ``adamw_torch``. Those of 8 bits and the paged ones
             need a CUDA device and the package bitsandbytes.
@@ -159,6 +161,7 @@ class Trainer(NotPickled):
         learning_rate: float | None = None,
         batch_size: int | None = None,
         gradient_accumulation_steps: int | None = None,
+        devices: int | None = None,
         eval_batch_size: int | None = None,
         optim: str | None = None,
         lr_scheduler_type: str | None = None,
@@ -210,6 +213,7 @@ class Trainer(NotPickled):
             learning_rate=learning_rate,
             batch_size=batch_size,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            devices=devices,
             eval_batch_size=eval_batch_size,
             optim=optim,
             lr_scheduler_type=lr_scheduler_type,

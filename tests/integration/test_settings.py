@@ -44,6 +44,7 @@ OTHERS: dict[str, Any] = {
     "learning_rate": 0.5,
     "batch_size": 3,
     "gradient_accumulation_steps": 2,
+    "devices": 2,
     "eval_batch_size": 5,
     "optim": "sgd",
     "lr_scheduler_type": "cosine",

@@ -283,6 +283,19 @@ def test_the_best_evaluation_is_refused_where_the_backend_would_keep_the_last(
     make_trainer(cloud, **setting).start()
 
 
+def test_several_devices_are_refused_where_the_backend_would_take_one(cloud: Cloud) -> None:
+    """Before anything is sent; one device is what every backend takes."""
+    cloud.features = {"datasets"}
+    with pytest.raises(UnsupportedByBackend, match="does not support devices=2") as raised:
+        make_trainer(cloud, devices=2).start()
+    assert raised.value.capability == "devices"
+    assert not cloud.calls("POST", "/v1/jobs")
+    make_trainer(cloud, devices=1).start()
+    cloud.features = {"devices"}
+    make_trainer(cloud, devices=2).start()
+    assert cloud.jobs["job_2"]["config"]["devices"] == 2
+
+
 def test_held_out_rows_travel_as_a_source_of_their_own(cloud: Cloud) -> None:
     """Whatever a data set can be."""
     cloud.features = {"eval-dataset"}

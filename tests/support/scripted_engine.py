@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from arkor.backend.jobs.devices import Devices
 from arkor.backend.jobs.job_folder import spec_path
 from arkor.backend.jobs.membership import Membership
 from arkor.backend.jobs.scheduler import Scheduler
@@ -86,6 +87,7 @@ class House:
     settings: Settings
     server: Server | None = None
     feed: Feed = attrs.field(factory=Feed)
+    devices: Devices = attrs.field(factory=Devices)
 
     def submit(self, name: str = "job", **settings: Any) -> str:
         config = {**CONFIG, **settings}
@@ -110,9 +112,14 @@ class House:
         return scheduler
 
     def _scheduler(self, clock: Callable[[], float]) -> Scheduler:
-        membership = Membership(self.store, self.server, self.settings.lease_s, clock)
         return Scheduler(
-            self.store.queue, membership, self.engine, self.settings, "http://127.0.0.1:1", monotonic=clock
+            self.store.queue,
+            Membership(self.store, self.server, self.settings.lease_s, clock),
+            self.engine,
+            self.settings,
+            "http://127.0.0.1:1",
+            devices=self.devices,
+            monotonic=clock,
         )
 
     def status(self, job_id: str) -> str:

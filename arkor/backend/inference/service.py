@@ -25,6 +25,7 @@ class Inference:
     Args:
         settings: what it was told.
         engines: chooses who answers.
+        places: how many jobs may train at the same time.
         is_training: says whether any job trains now.
         kept_threads: says on how many threads the jobs compute that give no cores away.
     """
@@ -33,11 +34,13 @@ class Inference:
         self,
         settings: Settings,
         engines: Engines,
+        places: int,
         is_training: Callable[[], bool],
         kept_threads: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._engines = engines
+        self._places = places
         self._is_training = is_training
         self._kept_threads = kept_threads
         self._lock = threading.Lock()
@@ -132,9 +135,8 @@ class Inference:
             process.close()
 
     def _shares(self) -> Shares:
-        cores, parallel = os.cpu_count() or 1, self._settings.max_parallel
         return share(
-            *(cores, parallel),
+            *(os.cpu_count() or 1, self._places),
             training=self._is_training(),
             chatting=self._open + self._background > 0,
             kept=self._kept_threads(),

@@ -6,7 +6,7 @@ Protocol: docs/protocol.md, "Worker reports": the spec.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,24 @@ def _threads(folder: Path, config: Mapping[str, Any], threads: int) -> int:
     return threads if kept is None else kept
 
 
-def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: int) -> Path:
+def held_gpus(settings: Settings, job_id: str) -> tuple[str, ...] | None:
+    """Return the CUDA devices of the attempt that is under way, as its spec says; None if that does not say it."""
+    try:
+        gpus = json.loads(spec_path(settings, job_id).read_bytes()).get("gpus")
+    except FileNotFoundError:  # its worker was never started
+        return ()
+    return None if gpus is None else tuple(gpus)
+
+
+def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: int, gpus: Sequence[str] = ()) -> Path:
     """Write what the next attempt's worker is told; the file holds its token, so only the owner may read it.
+
+    Args:
+        settings: where the job's folder is, and what its worker may do.
+        job: the job.
+        backend_url: where the worker reports.
+        threads: on which each of its processes computes.
+        gpus: the CUDA devices that it has.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
@@ -89,6 +105,7 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "tellsPreparing": True,
         "takesFaults": True,
         "threads": _threads(folder, job.config, threads),
+        "gpus": list(gpus),
         "cacheDir": str(settings.examples_folder),
         "cacheBytes": settings.examples_bytes,
     }

@@ -17,6 +17,7 @@ class Run:
         lease_s: seconds that its worker may be silent; only time in which this process is awake counts.
         lease_left_s: how much of that is left.
         handle: its worker; None before its start, or if an earlier backend process was killed before it.
+        gpus: the CUDA devices that its worker has; none on the processor.
         kills_before: how many processes the kernel had killed for want of memory when it was started; None if that is
             not known.
         adopted: whether another backend process started it, so that no thread waits for its end.
@@ -33,6 +34,7 @@ class Run:
     attempt: int
     lease_s: float
     lease_left_s: float = attrs.field(init=False)
+    gpus: tuple[str, ...] = ()
     handle: WorkerHandle | None = None
     kills_before: int | None = None
     adopted: bool = False

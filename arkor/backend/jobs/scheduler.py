@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 import signal
 import threading
@@ -16,7 +15,16 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from arkor.backend.jobs.job_folder import kept_threads, leftovers, log_path, log_tail, spec_path, write_spec
+from arkor.backend.jobs.devices import Devices
+from arkor.backend.jobs.job_folder import (
+    held_gpus,
+    kept_threads,
+    leftovers,
+    log_path,
+    log_tail,
+    spec_path,
+    write_spec,
+)
 from arkor.backend.jobs.membership import Membership
 from arkor.backend.jobs.retries import Retries
 from arkor.backend.jobs.room import Room
@@ -64,6 +72,7 @@ class Scheduler:
         engine: starts and ends workers.
         settings: how many at a time, and every patience.
         backend_url: where workers report.
+        devices: what jobs train on.
         monotonic: the clock, in seconds.
     """
 
@@ -75,6 +84,7 @@ class Scheduler:
         settings: Settings,
         backend_url: str,
         *,
+        devices: Devices,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
@@ -82,7 +92,7 @@ class Scheduler:
         self._engine = engine
         self._settings = settings
         self._backend_url = backend_url
-        self._threads = max(1, (os.cpu_count() or 1) // settings.max_parallel)
+        self._devices = devices
         self._monotonic = monotonic
         self._tick_s = min(_TICK_S, settings.lease_s / _TICKS_A_LEASE)
         self._ticked_at = self._beat_at = monotonic()
@@ -103,6 +113,10 @@ class Scheduler:
         running = self._queue.running()  # other servers' too: one of them may have taken over a worker of this folder
         self._end_strays({WorkerHandle(attempt.worker) for attempt in running if attempt.worker is not None})
         needed = {attempt.job_id for attempt in running}
+        for job_id, devices in self._queue.too_large(self._devices.most):
+            log.warning(
+                "Job %s waits: it needs %d devices, and this backend has %d by now", job_id, devices, self._devices.most
+            )
         for folder in self._settings.jobs_folder.glob("*"):
             if folder.name not in needed:
                 _clean(folder)
@@ -287,17 +301,22 @@ class Scheduler:
         return max(0.0, min(waits)) if waits else None
 
     def _start_queued(self) -> dict[str, float]:
-        """Start as many jobs as there is room for; return when each job is due that only has to wait."""
-        while len(self._runs) < self._settings.max_parallel:
+        """Start as many jobs as there is room for; return when each job is due that only has to wait.
+
+        Jobs begin in the order in which they were submitted. One that needs more devices than are free waits, and those
+        after it wait with it: if they went ahead, there might never be enough for it.
+        """
+        while len(self._runs) < self._devices.most_jobs:
             put_off = self._failed_starts.put_off()
-            job = self._queue.claim(put_off)
+            free = self._devices.free([gpu for run in self._runs.values() for gpu in run.gpus])
+            job = self._queue.claim(put_off, len(free) if self._devices.gpus else None, self._devices.most)
             if job is None:
                 return put_off
-            self._begin(job)
+            self._begin(job, free[: job.devices])
         return {}
 
-    def _begin(self, job: ClaimedJob) -> None:
-        run = Run(job.id, job.attempt, self._settings.first_lease_s, kills_before=oom_kills())
+    def _begin(self, job: ClaimedJob, gpus: Sequence[str]) -> None:
+        run = Run(job.id, job.attempt, self._settings.first_lease_s, gpus=tuple(gpus), kills_before=oom_kills())
         self._take_in(run)
 
         def note_exit(code: int | None) -> None:
@@ -305,7 +324,7 @@ class Scheduler:
             self._notify()
 
         try:
-            path = write_spec(self._settings, job, self._backend_url, self._threads)
+            path = write_spec(self._settings, job, self._backend_url, self._devices.threads(job.devices), gpus)
             run.kept_threads = kept_threads(self._settings.job_folder(job.id)) or 0
             launch = Launch(name=f"{job.id}-{job.attempt}", spec_path=path, log_path=log_path(self._settings, job.id))
             run.handle = self._engine.start(launch, note_exit)
@@ -377,6 +396,10 @@ class Scheduler:
             run.handle = WorkerHandle(attempt.worker)
         else:  # the earlier process was killed as it started this worker
             run.handle = self._find_worker(run.job_id)
+        if not run.elsewhere:
+            gpus = held_gpus(self._settings, attempt.job_id)
+            # An older arkor did not write them down, and its workers take the first one.
+            run.gpus = self._devices.gpus[:1] if gpus is None else gpus
         run.kept_threads = kept_threads(self._settings.job_folder(run.job_id)) or 0
         self._take_in(run)
         if attempt.job_ended:

@@ -89,6 +89,7 @@ def check_config(config: JobConfig) -> None:
         _check_bitsandbytes("load_in_4bit", "")
     if config.optim in BITSANDBYTES_OPTIMIZERS:
         _check_bitsandbytes("optim", f"{config.optim!r} ")
+    _check_devices(config)
     if config.dtype == "float16" and not hardware.has_cuda():
         raise ConfigError("dtype", "float16 needs a CUDA device, and this machine has none: use bfloat16 or float32")
 
@@ -207,6 +208,17 @@ def _check_evaluation(config: JobConfig) -> None:
     steps = [step for step in options.checkpoints if config.save_steps is None or step % config.save_steps]
     if steps:
         raise ConfigError("evaluation", f"names a checkpoint of step {steps[0]}, which save_steps does not save")
+
+
+def _check_devices(config: JobConfig) -> None:
+    devices, most = config.value("devices"), hardware.most_devices()
+    if devices > most:
+        what = "GPUs" if hardware.has_cuda() else "GPU" if hardware.has_mps() else "processor cores"
+        raise ConfigError("devices", f"must be at most {most} on this backend, which has {most} {what}, not {devices}")
+    if devices > 1 and config.full_determinism:
+        raise ConfigError(
+            "devices", "must be 1 with full_determinism: how the sums of several devices are rounded is up to them"
+        )
 
 
 def _check_bitsandbytes(field: str, what: str) -> None:

@@ -82,7 +82,7 @@ def _check_parameters(name: str, config: JobConfig, parameters: int | None, spar
         return
     if hardware.has_cuda():
         place = "cuda, 4 bits" if config.load_in_4bit else "cuda"
-        available = hardware.free_cuda_bytes()
+        available = hardware.cuda_bytes()
     else:
         place, available = "cpu", hardware.available_bytes() + spare_bytes
     weights = parameters * _BYTES_A_NUMBER[place]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 import attrs
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from arkor.backend.store.database import Database, digest, new_token, now, tell
 from arkor.backend.store.events import NewEvent, append
@@ -16,6 +16,7 @@ from arkor.backend.store.servers import alive, seconds_now
 from arkor.backend.store.sql import lock_job
 from arkor.protocol import wire
 from arkor.protocol.batches import Batches
+from arkor.protocol.config import SETTINGS
 from arkor.protocol.jobs import TERMINAL_STATUSES, JobStatus
 
 _DEATHS_AT_A_STEP = 2  # of a worker; the second one is taken for a lack of memory
@@ -48,6 +49,11 @@ class ClaimedJob:
     name: str
     config: dict[str, Any] = attrs.field(repr=False)
     resumed_from_step: int | None = None
+
+    @property
+    def devices(self) -> int:
+        """How many devices it trains on."""
+        return devices_of(self.config)
 
 
 @attrs.frozen(kw_only=True)
@@ -111,20 +117,26 @@ class Queue:
         self._database = database
         self._server_id = server_id
 
-    def claim(self, put_off: Collection[str] = ()) -> ClaimedJob | None:
+    def claim(
+        self, put_off: Collection[str] = (), free: int | None = None, most: int | None = None
+    ) -> ClaimedJob | None:
         """Mark the oldest queued job as running and begin its next attempt.
 
         Args:
             put_off: the ids of jobs whose turn has not come.
+            free: how many devices no job has; None if that is no limit.
+            most: the devices of this backend: a job that needs more is passed over, and stays in the queue; None if
+                that is no limit.
 
         Returns:
-            The job, or None if there is no other in the queue.
+            The job; None if there is no other in the queue, or the oldest one needs more devices than are free.
         """
-        waiting = (jobs.c.status == JobStatus.QUEUED.value, jobs.c.id.not_in(put_off))
+        waiting = [jobs.c.status == JobStatus.QUEUED.value, jobs.c.id.not_in(put_off)]
+        waiting += [] if most is None else [_devices() <= most]
         with self._database.write() as connection:
             oldest = select(jobs).where(*waiting).order_by(jobs.c.number).limit(1)
             row = connection.execute(oldest.with_for_update(skip_locked=True)).one_or_none()
-            if row is None:
+            if row is None or (free is not None and devices_of(row.config) > free):
                 return None
             token, number = new_token(), row.attempt + 1
             started_at = row.started_at or now()
@@ -140,6 +152,16 @@ class Queue:
             config=config,
             resumed_from_step=row.resumed_from_step,
         )
+
+    def too_large(self, most: int) -> list[tuple[str, int]]:
+        """Return the queued jobs that need more devices than there are, each with the number that it needs.
+
+        Args:
+            most: the devices of this backend.
+        """
+        query = select(jobs.c.id, _devices()).where(jobs.c.status == JobStatus.QUEUED.value, _devices() > most)
+        with self._database.read() as connection:
+            return [(job_id, devices) for job_id, devices in connection.execute(query)]
 
     def record_worker(self, job_id: str, attempt: int, worker: str) -> None:
         """Remember which worker an attempt has, for a backend that starts anew."""
@@ -277,6 +299,20 @@ class Queue:
             tell(connection, job_id)
             if _end_attempt(connection, job_id, attempt) is not None:
                 append(connection, job_id, [NewEvent("training.failed", {"error": error})])
+
+
+def devices_of(config: Mapping[str, Any]) -> int:
+    """Return how many devices a job trains on.
+
+    Args:
+        config: its settings in wire names.
+    """
+    return int(config.get("devices") or SETTINGS["devices"].value)
+
+
+def _devices() -> ColumnElement[int]:
+    """Return the same as a column of the table."""
+    return func.coalesce(jobs.c.config["devices"].as_integer(), SETTINGS["devices"].value)
 
 
 def _waits_for_room(connection: Connection, job_id: str) -> bool:

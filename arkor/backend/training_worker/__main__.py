@@ -136,7 +136,8 @@ def main(arguments: list[str]) -> int:
     except ArkorError as exc:
         log.error("%s", exc)  # noqa: TRY400  # the text says it all
         return EXIT_USAGE
-    prepare_environment(spec.threads, deterministic=spec.config.value("full_determinism"))
+    gpu = next(iter(spec.gpus), None)
+    prepare_environment(spec.threads, gpu, deterministic=spec.config.value("full_determinism"))
     return run(spec)
 
 

@@ -27,7 +27,8 @@ class WorkerSpec(RowsSpec):
         token: proves to the backend that a report belongs to this attempt.
         backend_url: where reports go.
         name: the trainer's name.
-        threads: CPU threads to compute with, at least 1.
+        threads: CPU threads that each of its processes computes with, at least 1.
+        gpus: the CUDA devices that it has, as ``CUDA_VISIBLE_DEVICES`` names them; none if the backend says nothing.
         model_root: folder below which model folders have to lie; None allows none.
         cache_dir: where the examples of earlier jobs are kept; None keeps none.
         cache_bytes: how large they may be together.
@@ -43,6 +44,7 @@ class WorkerSpec(RowsSpec):
     backend_url: str
     name: str
     threads: int
+    gpus: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     model_root: Path | None = attrs.field(default=None, converter=optional_path)
     cache_dir: Path | None = attrs.field(default=None, converter=optional_path)
     cache_bytes: int = 0
@@ -81,6 +83,7 @@ def read_spec(path: Path) -> WorkerSpec:
             eval_dataset_path=body.get("evalDatasetPath"),
             job_dir=body["jobDir"],
             threads=max(1, body["threads"]),
+            gpus=body.get("gpus") or (),
             model_root=body.get("modelRoot"),
             cache_dir=body.get("cacheDir"),
             cache_bytes=body.get("cacheBytes") or 0,

@@ -34,10 +34,8 @@ DEFAULT_PORT = 4747
 )
 @click.option(
     "--max-parallel",
-    default=1,
-    show_default=True,
     type=click.IntRange(1),
-    help="Maximum number of jobs that run at the same time.",
+    help="Maximum number of jobs that run at the same time; a GPU has one.  [default: one on each GPU, or 1]",
 )
 @click.option(
     "--model-root",
@@ -81,7 +79,7 @@ def serve(
     port: int,
     data: Path | None,
     database: str | None,
-    max_parallel: int,
+    max_parallel: int | None,
     model_root: Path | None,
     allow_private_urls: bool,
     examples_bytes: int | None,

@@ -55,6 +55,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "exports",
             "import",
             "full-determinism",
+            "devices",
         ],
         "chat": {"engine": "transformers", "reason": "it was chosen"},
     }

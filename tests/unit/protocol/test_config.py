@@ -50,6 +50,7 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
         "a number above 0, at most 1000000",
     ),
     "batch_size": ([1, 10**6], [0, -1, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),
+    "devices": ([1, 8, 1024], [0, -1, 1025, *NOT_WHOLE], "a whole number, 1 to 1024"),
     "eval_batch_size": ([1, 10**6], [0, -1, 10**7, *NOT_WHOLE], "a whole number, 1 to 1000000"),
     "optim": (["adamw_torch"], NOT_TEXT, TEXT),
     "lr_scheduler_type": (["cosine"], NOT_TEXT, TEXT),

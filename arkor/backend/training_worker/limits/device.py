@@ -58,11 +58,12 @@ _DETERMINISTIC = {
 }
 
 
-def prepare_environment(threads: int, *, deterministic: bool = False) -> None:
+def prepare_environment(threads: int, gpu: str | None = None, *, deterministic: bool = False) -> None:
     """Set what the libraries read when they are loaded; call it before they are.
 
     Args:
         threads: CPU threads to compute with, at least 1.
+        gpu: the CUDA device of this process, as ``CUDA_VISIBLE_DEVICES`` names it; None for the first that it may use.
         deterministic: whether the same inputs have to give the same bytes.
     """
     os.environ.update(_DETERMINISTIC if deterministic else {})
@@ -76,7 +77,7 @@ def prepare_environment(threads: int, *, deterministic: bool = False) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     # TRL refuses to train on several devices from one process.
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu or os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 
 
 def choose_device(threads: int, *, deterministic: bool = False) -> Device:

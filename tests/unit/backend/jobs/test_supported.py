@@ -114,3 +114,31 @@ def test_four_bits_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="bitsandbytes"):
         supported.check_config(config(loadIn4bit=True))
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "most", "says"),
+    [
+        (True, False, 2, "must be at most 2 on this backend, which has 2 GPUs, not 4"),
+        (False, True, 1, "must be at most 1 on this backend, which has 1 GPU, not 4"),
+        (False, False, 3, "must be at most 3 on this backend, which has 3 processor cores, not 4"),
+    ],
+)
+def test_more_devices_than_there_are(
+    monkeypatch: pytest.MonkeyPatch, has_cuda: bool, has_mps: bool, most: int, says: str
+) -> None:
+    """The error says what this machine has."""
+    monkeypatch.setattr(hardware, "has_cuda", lambda: has_cuda)
+    monkeypatch.setattr(hardware, "has_mps", lambda: has_mps)
+    monkeypatch.setattr(hardware, "most_devices", lambda: most)
+    with pytest.raises(ConfigError, match=f"devices: {says}"):
+        supported.check_config(config(devices=4))
+    supported.check_config(config(devices=most))
+
+
+def test_full_determinism_needs_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of several devices may be rounded otherwise each time."""
+    monkeypatch.setattr(hardware, "most_devices", lambda: 2)
+    supported.check_config(config(devices=1, fullDeterminism=True))
+    with pytest.raises(ConfigError, match="devices: must be 1 with full_determinism"):
+        supported.check_config(config(devices=2, fullDeterminism=True))

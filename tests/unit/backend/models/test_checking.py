@@ -227,11 +227,11 @@ def test_memory_of_the_device_counts_where_there_is_one(tmp_path: Path, monkeypa
     """Four bits make a model fit; an unknown figure refuses nothing."""
     folder = str(make_model(tmp_path / "large", 7_000_000_000))
     monkeypatch.setattr(hardware, "has_cuda", lambda: True)
-    monkeypatch.setattr(hardware, "free_cuda_bytes", lambda: 12 * GIB)
+    monkeypatch.setattr(hardware, "cuda_bytes", lambda: 12 * GIB)
     with pytest.raises(ModelError, match="Not enough memory"):
         models.check(folder, config(), ROOT)
     models.check(folder, config(loadIn4bit=True), ROOT)
-    monkeypatch.setattr(hardware, "free_cuda_bytes", lambda: None)
+    monkeypatch.setattr(hardware, "cuda_bytes", lambda: None)
     models.check(folder, config(), ROOT)
 
 
