@@ -28,7 +28,6 @@ _REQUIRED = (
     "adapter_config.json",
     "adapter_model.safetensors",
     "optimizer.pt",
-    "rng_state.pth",
     "scheduler.pt",
     "trainer_state.json",
 )
@@ -42,18 +41,28 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1])
 
 
-def mark_complete(checkpoint: Path) -> None:
+def mark_complete(checkpoint: Path, processes: int = 1) -> None:
     """Flush a checkpoint to the disk and mark it as whole.
+
+    Args:
+        checkpoint: its folder.
+        processes: how many have trained, each with random numbers of its own.
 
     Raises:
         OSError: a file that resuming needs is missing, or the disk is full.
     """
     files = {}
-    for name in sorted({*_REQUIRED, *(item.name for item in checkpoint.iterdir() if item.is_file())} - {_MARK}):
+    required = {*_REQUIRED, *_random_numbers(processes)}
+    for name in sorted({*required, *(item.name for item in checkpoint.iterdir() if item.is_file())} - {_MARK}):
         with (checkpoint / name).open("rb") as file:
             os.fsync(file.fileno())
         files[name] = _described(checkpoint / name)
     write_atomically(checkpoint / _MARK, json.dumps(files).encode())
+
+
+def _random_numbers(processes: int) -> list[str]:
+    """Return the files with the random numbers of a training, as transformers names them."""
+    return ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
 
 
 def is_complete(checkpoint: Path) -> bool:

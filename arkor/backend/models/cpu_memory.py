@@ -91,10 +91,13 @@ class TrainingMemory:
         # After the first batch of a step they are there; in the last one, a layer's part goes as its gradients come.
         training = training + gradients if config.value("gradient_accumulation_steps") > 1 else max(training, gradients)
         evaluation = 0 if held_out is None else _of_evaluation(sizes, config, held_out)
+        processes = config.value("devices")  # each has all of it
+        exchanged = gradients if processes > 1 else 0
         return cls(
-            weights=sizes.parameters * _number_bytes(config),
-            trained=numbers * (_FLOAT + state),
-            batch=max(training, evaluation),
+            weights=sizes.parameters * _number_bytes(config) * processes,
+            trained=(numbers * (_FLOAT + state) + exchanged) * processes,
+            batch=max(training, evaluation) * processes,
+            fixed=_LIBRARIES * processes,
         )
 
 
@@ -221,6 +224,7 @@ def _ways(config: JobConfig, fits: Callable[[JobConfig], bool]) -> Iterator[str]
 def _changes(config: JobConfig) -> Iterator[list[dict[str, Any]]]:
     """Yield what may be changed, each kind from mild to strong."""
     yield list(_smaller_batches(config)) if config.value("full_determinism") else []
+    yield [{"devices": 1}] if config.value("devices") > 1 else []
     yield [] if config.gradient_checkpointing else [{"gradient_checkpointing": True}]
     longest = config.max_length or _LONGEST
     yield [{"max_length": tokens} for tokens in (1024, 512, 256, 128) if tokens < longest]

@@ -65,12 +65,22 @@ def free_bytes(groups: Path = _GROUPS, own: Path = _OWN) -> int | None:
 
 
 def held_bytes(pid: int) -> int:
-    """Return the memory that a process has for itself, in bytes; 0 if there is no such process."""
+    """Return the memory that a process and its children have for themselves, in bytes; 0 if it is not there."""
     try:
-        memory = psutil.Process(pid).memory_info()
+        process = psutil.Process(pid)
+        processes = [process, *process.children(recursive=True)]
     except psutil.Error:
         return 0
+    return sum(map(_held_bytes, processes))
+
+
+def _held_bytes(process: psutil.Process) -> int:
+    try:
+        memory = process.memory_info()
+    except psutil.Error:  # it has ended meanwhile
+        return 0
     return int(memory.rss - getattr(memory, "shared", 0))
+
 
 
 def _folders(groups: Path, own: Path) -> list[Path]:

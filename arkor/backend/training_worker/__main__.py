@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from arkor.backend.jobs import checkpoints
 from arkor.backend.processes.exit_reasons import DISK_FULL_EXIT_CODE, NO_MEMORY_EXIT_CODE
 from arkor.backend.training_worker.failures import explain, is_no_memory, is_no_space
 from arkor.backend.training_worker.limits.device import prepare_environment
+from arkor.backend.training_worker.others import ProcessEnded
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec, read_spec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
@@ -69,33 +71,52 @@ def run(spec: WorkerSpec) -> int:
     try:
         from arkor.backend.training_worker.training import train  # takes seconds: the libraries
 
-        train(spec, reporter, stop, position)
+        def leave(ended: ProcessEnded) -> None:
+            os._exit(_failed(ended, spec, reporter, position))
+
+        train(spec, reporter, stop, position, on_stuck=leave)
     except Interrupted as exc:
         return _stopped(exc.reason, spec, reporter, position)
     except Exception as exc:
         log.exception("The training failed")
         if stop.reason is not None:  # unwinding a library that was interrupted may look like a failure of its own
             return _stopped(stop.reason, spec, reporter, position)
-        code = _to_be_resumed(exc, spec, position)
-        if code is not None:
-            _keep_whole_checkpoint(spec)
-            reporter.flush(_LAST_WORDS_S)
-            return code
-        reporter.send("training.failed", error=explain(exc, spec.job_dir), **position.fields())
-        return _ended(EXIT_FAILED, reporter, lambda: _keep_whole_checkpoint(spec))
+        return _failed(exc, spec, reporter, position)
     # Leftovers cost disk space, and nothing else.
     return _ended(0, reporter, lambda: shutil.rmtree(spec.checkpoints_dir, ignore_errors=True))
+
+
+def _failed(exc: Exception, spec: WorkerSpec, reporter: Reporter, position: Position) -> int:
+    """Return the exit code for a failure, after the backend has heard of it."""
+    if isinstance(exc, ProcessEnded) and exc.exit_code < 0:
+        reporter.flush(_LAST_WORDS_S)
+        _die_of(-exc.exit_code)
+    code = _to_be_resumed(exc, spec, position)
+    if code is not None:
+        _keep_whole_checkpoint(spec)
+        reporter.flush(_LAST_WORDS_S)
+        return code
+    reporter.send("training.failed", error=explain(exc, spec.job_dir), **position.fields())
+    return _ended(EXIT_FAILED, reporter, lambda: _keep_whole_checkpoint(spec))
+
+
+def _die_of(number: int) -> None:
+    """End as the process of another device did, so that the backend takes it for what it is."""
+    for signal_number in (number, signal.SIGKILL):  # this process handles some of them
+        os.kill(os.getpid(), signal_number)
 
 
 def _to_be_resumed(exc: Exception, spec: WorkerSpec, position: Position) -> int | None:
     """Return the exit code for a lack of something that the next attempt may have; None for other failures."""
     if not spec.takes_faults:
         return None
-    if is_no_space(exc):
+    code = exc.exit_code if isinstance(exc, ProcessEnded) else 0  # another process says what it lacked with its code
+    if is_no_space(exc) or code == DISK_FULL_EXIT_CODE:
         return DISK_FULL_EXIT_CODE
     # With one row in a batch there is no smaller one, and before the first batch a smaller one changes nothing.
     has_smaller = position.has_begun and spec.config.value("batch_size") > 1
-    return NO_MEMORY_EXIT_CODE if has_smaller and is_no_memory(exc) else None
+    is_no_memory_left = is_no_memory(exc) or code == NO_MEMORY_EXIT_CODE
+    return NO_MEMORY_EXIT_CODE if has_smaller and is_no_memory_left else None
 
 
 def _stopped(reason: StopReason, spec: WorkerSpec, reporter: Reporter, position: Position) -> int:

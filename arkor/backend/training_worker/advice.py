@@ -28,7 +28,7 @@ def advice(
     """
     if config.dry_run:
         return []
-    rows_a_step = config.value("batch_size") * config.value("gradient_accumulation_steps")
+    rows_a_step = config.value("batch_size") * config.value("gradient_accumulation_steps") * config.value("devices")
     found = []
     if steps * rows_a_step < examples:
         found.append(

@@ -91,10 +91,10 @@ class Best:
     Args:
         rule: what the job asks for.
         folder: where those adapters are.
-        made_by: what their archives say of their making.
+        made_by: what their archives say of their making; None if another process keeps the adapters.
     """
 
-    def __init__(self, rule: Rule, folder: Path, made_by: Provenance) -> None:
+    def __init__(self, rule: Rule, folder: Path, made_by: Provenance | None = None) -> None:
         self._rule = rule
         self._folder = folder
         self._made_by = made_by
@@ -134,7 +134,7 @@ class Best:
         if _LOSS not in metrics:
             return
         self._standing = self._standing.after(self._rule, step, metrics)
-        if self._rule.keeps_adapter and self._standing.step == step:
+        if self._rule.keeps_adapter and self._made_by is not None and self._standing.step == step:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=".adapter.") as folder:
                 save(Path(folder))

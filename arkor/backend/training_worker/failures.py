@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from arkor.backend.processes.exit_reasons import LESS_MEMORY
+from arkor.backend.training_worker.others import ProcessEnded
 from arkor.errors import ArkorError
 from arkor.system.files import NO_SPACE_CODES
 
@@ -34,7 +35,7 @@ def explain(exc: BaseException, job_dir: Path) -> str:
     if is_no_memory(exc):
         return f"Not enough memory for this training ({_joined_lines(str(exc))[:_MAX_DETAIL_CHARS]}): {LESS_MEMORY}"
     text = _joined_lines(str(exc))
-    if isinstance(exc, ArkorError) and text:
+    if isinstance(exc, (ArkorError, ProcessEnded)) and text:
         return text
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 

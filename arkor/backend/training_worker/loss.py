@@ -43,7 +43,10 @@ class _Sums:
 
 
 class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
-    """An ``SFTTrainer`` for one device, whose evaluations weigh each counted token the same.
+    """An ``SFTTrainer`` whose evaluations weigh each counted token the same.
+
+    On several devices each process has one, with batches of its own. Their loss is that of one device with batches as
+    large as all of theirs together.
 
     Attributes:
         score: measures the answers of the model as it is, in an evaluation; None if it is not asked for.
@@ -69,6 +72,7 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         self._evaluated = _Sums()
         return_free_memory()
         output = super().evaluation_loop(*arguments, metric_key_prefix=metric_key_prefix, **options)
+        self._add_up()
         if self._evaluated.tokens:
             output.metrics[f"{metric_key_prefix}_loss"] = self._evaluated.loss / self._evaluated.tokens
             output.metrics[f"{metric_key_prefix}_{_ACCURACY}"] = self._evaluated.correct / self._evaluated.tokens
@@ -82,11 +86,13 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         """Return the order of the rows, which is the same in an epoch that a resumed training begins in its middle."""
         sampler = super()._get_train_sampler(*arguments)
         if isinstance(sampler, LengthGroupedSampler):
+            sampler.batch_size *= self.accelerator.num_processes  # it is that of a whole step
             return OrderOfEpoch(sampler, self)
         return sampler
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
         """Evaluate a batch."""
+        inputs = self._without_repeats(inputs)
         tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
         found = super().prediction_step(model, inputs, *arguments, **options)
         accuracy = self._metrics["eval"].pop(_ACCURACY)[-1]  # TRL would log the mean of the batches
@@ -95,6 +101,29 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
             self._evaluated.correct += round(accuracy * tokens)
             self._evaluated.tokens += tokens
         return found
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], *arguments: Any, **options: Any) -> Any:
+        """Return the batches of a step."""
+        return super().get_batch_samples(map(self._without_repeats, epoch_iterator), *arguments, **options)
+
+    def _without_repeats(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Let rows not count that fill the last batches of an epoch, or of an evaluation.
+
+        accelerate repeats the first rows there, so that each process has as many.
+        """
+        processes, dataloader = self.accelerator.num_processes, self.accelerator.gradient_state.active_dataloader
+        if processes > 1 and dataloader.end_of_dataloader:
+            labels = inputs["labels"]
+            left = len(dataloader.dataset) % (len(labels) * processes) or len(labels) * processes
+            labels[max(0, left - len(labels) * self.accelerator.process_index) :] = IGNORED
+        return inputs
+
+    def _add_up(self) -> None:
+        """Add what the other processes have found in an evaluation."""
+        if self.accelerator.num_processes > 1:
+            found = torch.tensor(attrs.astuple(self._evaluated), dtype=torch.float64, device=self.args.device)
+            tokens, loss, correct = self.accelerator.reduce(found, "sum").tolist()
+            self._evaluated = _Sums(round(tokens), loss, round(correct))
 
 
 class OrderOfEpoch(torch.utils.data.Sampler):  # type: ignore[misc]  # torch is untyped here
@@ -138,7 +167,7 @@ class CountedLossTrainer(TokenMeanTrainer):
         targets = inputs["labels"][:, 1:]
         counted = targets != IGNORED
         count = int(counted.sum())
-        if return_outputs or self.aux_loss_enabled or not 0 < count * self._vocabulary <= MOST_LOGITS:
+        if return_outputs or self.aux_loss_enabled or not self._are_few(count):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         arguments = {name: value for name, value in inputs.items() if name != "labels"}
         with self._positions.only(counted):
@@ -147,7 +176,20 @@ class CountedLossTrainer(TokenMeanTrainer):
             correct = int((logits.argmax(-1) == targets[counted]).sum())
             self._metrics["eval"][_ACCURACY].append(correct / count)
         total = torch.nn.functional.cross_entropy(logits.float(), targets[counted], reduction="sum")
-        return total / (count if num_items_in_batch is None else num_items_in_batch)
+        if num_items_in_batch is None:
+            return total / count
+        # The gradients of all processes are averaged, and their tokens were counted together.
+        return total / num_items_in_batch * self.accelerator.num_processes
+
+    def _are_few(self, count: int) -> bool:
+        """Whether the logits of the counted positions are few enough, and there are any: in each process.
+
+        TRL's own way asks all processes for their figures, so they have to take the same one.
+        """
+        counts = [count]
+        if self.accelerator.num_processes > 1:
+            counts = self.accelerator.gather(torch.tensor([count], device=self.args.device)).tolist()
+        return min(counts) > 0 and max(counts) * self._vocabulary <= MOST_LOGITS
 
 
 class _CountedPositions:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from transformers import TrainerCallback
 
@@ -19,13 +20,31 @@ from arkor.backend.training_worker.best import Best
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.backend.training_worker.stopping import Position, StopReason, StopSwitch
+from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
+from arkor.backend.training_worker.team import Team
 from arkor.errors import ArkorError
 from arkor.protocol.jobs import checkpoint_name
 from arkor.protocol.metrics import METRICS
 
 # What a job that is killed may lose, and has to compute again.
 RESUME_INTERVAL_S = 120.0
+
+
+@attrs.frozen
+class Told:
+    """What the first process of an attempt has decided for all of them.
+
+    Attributes:
+        saves: whether to save a checkpoint after this step.
+        logs: whether to log this step.
+        stop: why to stop; None to go on.
+        threads: on how many threads each computes; 0 if nothing is said.
+    """
+
+    saves: bool = False
+    logs: bool = False
+    stop: StopReason | None = None
+    threads: int = 0
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
@@ -38,6 +57,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         position: kept up to date.
         made_by: what the archives of checkpoints say of their making.
         best: told of each evaluation, and asked whether to go on after it.
+        team: the processes of the attempt, which do what this one decides.
 
     Attributes:
         threads_used: the numbers of threads that this attempt has computed on: a chat lowers the number for a while.
@@ -52,6 +72,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         made_by: Provenance,
         *,
         best: Best,
+        team: Team | None = None,
     ) -> None:
         self._spec = spec
         self._reporter = reporter
@@ -59,6 +80,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         self._position = position
         self._made_by = made_by
         self._best = best
+        self._team = team or Team()
         self._threads = spec.threads
         self.threads_used = {spec.threads}
         self._published: set[int] = set()
@@ -77,19 +99,21 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Decide what to do after a step."""
         self._position.step = state.global_step
-        last = state.global_step >= state.max_steps
-        control.should_log = control.should_log or last
+        stop, last = self._stop.reason, state.global_step >= state.max_steps
         overdue = time.monotonic() - self._saved_at >= RESUME_INTERVAL_S
-        if self._is_for_user(state.global_step) or overdue or last:
-            control.should_save = True
-        if self._stop.reason is not None:
-            control.should_save = control.should_training_stop = True
-            control.should_evaluate = False
+        saves = self._is_for_user(state.global_step) or overdue or last or stop is not None
+        told = self._team.told(Told(saves=saves, logs=last, stop=stop, threads=self._threads))
+        control.should_log = control.should_log or told.logs
+        control.should_save = control.should_save or told.saves
+        if told.stop is not None:
+            control.should_training_stop, control.should_evaluate = True, False
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Leave an evaluation that nobody waits for any more."""
-        self._stop.check()
         self._share_cores()
+        told = self._team.told(Told(stop=self._stop.reason, threads=self._threads))
+        if told.stop is not None:
+            raise Interrupted(told.stop)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **rest: Any) -> None:
         """Keep the adapter if it is the best so far, and stop if no better one came for too long."""
@@ -117,11 +141,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         Raises:
             OSError: a file is missing, or the disk is full.
         """
+        self._team.wait()  # each process has saved its random numbers
         folder = self._spec.checkpoints_dir / f"checkpoint-{step}"
         # Packed and reported before the mark: a resumed attempt starts after this step, and would not do it again.
         if self._is_for_user(step) or self._stop.reason is StopReason.CANCELLED:
             self._publish(folder, step)
-        checkpoints.mark_complete(folder)
+        checkpoints.mark_complete(folder, self._team.size)
         checkpoints.keep_only(self._spec.checkpoints_dir, folder)
         self.limit_checkpoints()
         self._best.forget_older()
@@ -137,6 +162,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         if self._spec.config.value("full_determinism"):  # on other threads, sums are rounded otherwise
             return
         threads = self._reporter.threads
+        if threads is not None and not self._spec.gpus:
+            threads = max(1, threads // self._team.size)  # the processes share the cores of one job
         if threads is not None and threads != self._threads:
             self._threads = threads
             self.threads_used.add(threads)
@@ -169,7 +196,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         now = time.monotonic()
         steps, seconds = state.global_step - self._logged_step, now - self._logged_at
         self._logged_step, self._logged_at = state.global_step, now
-        rows = steps * args.train_batch_size * args.gradient_accumulation_steps
+        rows = steps * args.train_batch_size * args.gradient_accumulation_steps * self._team.size
         return round(rows / seconds, 3) if seconds > 0 else None
 
 

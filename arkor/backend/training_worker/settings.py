@@ -45,7 +45,7 @@ def total_steps(config: JobConfig, rows: int) -> int:
     if steps > 0:
         return steps
     epochs: float = config.value("num_train_epochs")
-    batches: int = math.ceil(rows / config.value("batch_size"))
+    batches: int = math.ceil(rows / (config.value("batch_size") * config.value("devices")))
     steps_per_epoch: int = math.ceil(batches / config.value("gradient_accumulation_steps"))
     return math.ceil(epochs * steps_per_epoch)
 
@@ -81,6 +81,8 @@ def training_arguments(spec: WorkerSpec, device: Device, max_length: int, *, eva
         "fp16": device.dtype == "float16",
         "gradient_checkpointing": computes_twice(config, device),
         "dataloader_pin_memory": not device.is_cpu,
+        # Some modules with an adapter may take no part in a step, and DDP waits for the gradients of all.
+        "ddp_find_unused_parameters": True if config.value("devices") > 1 else None,
     }
 
 

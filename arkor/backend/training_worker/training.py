@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
-from transformers import TrainerState
 
 from arkor.backend import models
 from arkor.backend.jobs import checkpoints
@@ -19,12 +19,14 @@ from arkor.backend.training_worker import artifacts, model, settings
 from arkor.backend.training_worker.advice import advice
 from arkor.backend.training_worker.answers import AnswerScore
 from arkor.backend.training_worker.best import Best, Rule
+from arkor.backend.training_worker.course import Course, built, state_of
 from arkor.backend.training_worker.examples.cache import ExampleCache
 from arkor.backend.training_worker.examples.data import Data, prepare_data
 from arkor.backend.training_worker.limits.device import choose_device
 from arkor.backend.training_worker.limits.lengths import Lengths
-from arkor.backend.training_worker.longest_first import LongestFirst
 from arkor.backend.training_worker.memory import Fitted, fitted
+from arkor.backend.training_worker.others import ProcessEnded, leave, team_of
+from arkor.backend.training_worker.plan import Plan
 from arkor.backend.training_worker.preparing import PreparingReport
 from arkor.backend.training_worker.progress import Progress, replay
 from arkor.backend.training_worker.provenance import Provenance, provenance_of
@@ -32,13 +34,22 @@ from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.rows.load import fetch_rows, load_rows
 from arkor.backend.training_worker.rows.phases import tell_nobody
 from arkor.backend.training_worker.spec import WorkerSpec
-from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
+from arkor.backend.training_worker.stopping import Position, StopSwitch
 from arkor.errors import ArkorError
 from arkor.protocol.jobs import FINAL_NAME, Artifact
 from arkor.system.folder_cache import FolderCache
 
+_SHARED = ".examples.shared"  # below a job's folder: the rows as the model sees them, for its other processes
 
-def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Position) -> None:
+
+def train(
+    spec: WorkerSpec,
+    reporter: Reporter,
+    stop: StopSwitch,
+    position: Position,
+    *,
+    on_stuck: Callable[[ProcessEnded], None] = leave,
+) -> None:
     """Train, report, and leave the adapter; returns when the job is complete.
 
     Args:
@@ -46,10 +57,13 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
         reporter: where events go.
         stop: asked whether to go on.
         position: kept up to date, for whoever has to say how far the training came.
+        on_stuck: called, from another thread, if a process of another device has ended and this one waits for it; it
+            does not return.
 
     Raises:
         Interrupted: a stop was asked for; what there was to save is saved.
         ArkorError: the job cannot be done; its text is for the user.
+        ProcessEnded: the process of another device ended before its time.
     """
     artifacts.remove_unfinished(spec.artifacts_dir)
     model_path = models.resolve(spec.config.model, spec.model_root)
@@ -62,26 +76,34 @@ def train(spec: WorkerSpec, reporter: Reporter, stop: StopSwitch, position: Posi
     )
     tell = PreparingReport(reporter) if spec.tells_preparing else tell_nobody
     sources = fetch_rows(spec)
-    data = prepare_data(spec, tokenizer, limits, tell, threads=spec.threads, cache=_cache(spec), sources=sources)
+    examples = spec.job_dir / _SHARED if spec.config.value("devices") > 1 else None
+    data = prepare_data(
+        spec, tokenizer, limits, tell, threads=spec.threads, cache=_cache(spec), sources=sources, shared=examples
+    )
     memory = fitted(spec.config, data, model_path) if device.is_cpu else Fitted(spec.config)
-    spec = attrs.evolve(spec, config=memory.config)
-    trainer = model.build_trainer(spec, device, model_path, tokenizer, data)
-    if not memory.is_ample:
-        trainer.add_callback(LongestFirst(trainer))  # before the clocks of the next one start
-    score = settings.score_of(spec.config)
-    if score is not None and data.eval:
-        rows, is_raw = load_rows(spec, sources=sources), data.prompt_form == "raw"
-        trainer.score = AnswerScore(
-            score, trainer.model, tokenizer, spec.config, rows, is_raw=is_raw, check=stop.check
-        ).measure
-    base = models.origin_of(spec.config.model, model_path)
-    made_by = provenance_of(spec, base, tokenizer, device, data, **sources.described())
-    best = Best(Rule.of(spec.config), spec.checkpoints_dir / checkpoints.BEST, made_by)
-    progress = Progress(spec, reporter, stop, position, made_by, best=best)
-    trainer.add_callback(progress)
-    stop.hold()
-    position.has_begun = True
-    _Attempt(spec, reporter, stop, trainer, progress, made_by=made_by, best=best).run(data, memory.note)
+    plan = Plan(
+        spec=attrs.evolve(spec, config=memory.config),
+        device=device,
+        model_path=model_path,
+        resumed=_checkpoint(spec),
+        tries_longest=not memory.is_ample,
+    )
+    with team_of(plan, examples, on_stuck) as team:
+        trainer = built(plan, tokenizer, data)
+        score = settings.score_of(spec.config)
+        if score is not None and data.eval:
+            rows, is_raw = load_rows(spec, sources=sources), data.prompt_form == "raw"
+            answers = AnswerScore(score, trainer.model, tokenizer, spec.config, rows, is_raw=is_raw, check=stop.check)
+            trainer.score = lambda: team.measured(answers.measure)
+        base = models.origin_of(spec.config.model, model_path)
+        made_by = provenance_of(plan.spec, base, tokenizer, device, data, **sources.described())
+        best = Best(Rule.of(spec.config), spec.checkpoints_dir / checkpoints.BEST, made_by)
+        progress = Progress(plan.spec, reporter, stop, position, made_by, best=best, team=team)
+        trainer.add_callback(progress)
+        stop.hold()
+        position.has_begun = True
+        course = Course(plan, trainer, data, best, team=team, stop=stop, callback=progress)
+        _Attempt(plan, reporter, course, trainer, progress, made_by=made_by, best=best).run(data, memory.note)
 
 
 def _cache(spec: WorkerSpec) -> ExampleCache | None:
@@ -90,23 +112,37 @@ def _cache(spec: WorkerSpec) -> ExampleCache | None:
     return ExampleCache(FolderCache(spec.cache_dir, spec.cache_bytes), spec.job_id)
 
 
+def _checkpoint(spec: WorkerSpec) -> Path | None:
+    """Return the checkpoint to go on from; None to begin anew."""
+    from_step = spec.resumed_from_step
+    if spec.attempt == 1 and from_step is None:
+        return None
+    found = checkpoints.latest_complete(spec.checkpoints_dir)
+    if found is None and from_step is not None:
+        raise ArkorError(
+            f"The checkpoint of step {from_step} that this job was to go on from is damaged: start a new job"
+        )
+    return found
+
+
 class _Attempt:
-    """The part of an attempt in which there is something to save."""
+    """The part of an attempt in which there is something to save, as the process that reports has it."""
 
     def __init__(
         self,
-        spec: WorkerSpec,
+        plan: Plan,
         reporter: Reporter,
-        stop: StopSwitch,
+        course: Course,
         trainer: Any,
         progress: Progress,
         *,
         made_by: Provenance,
         best: Best,
     ) -> None:
-        self._spec = spec
+        self._resumed = plan.resumed
+        self._spec = plan.spec
         self._reporter = reporter
-        self._stop = stop
+        self._course = course
         self._trainer = trainer
         self._progress = progress
         self._made_by = made_by
@@ -114,68 +150,13 @@ class _Attempt:
         self._began = time.monotonic()
 
     def run(self, data: Data, note: str | None) -> None:
-        resumed = self._checkpoint()
-        checkpoints.keep_only(self._spec.checkpoints_dir, resumed)
-        self._reporter.send("training.started", metadata=self._metadata(data, resumed, note))
-        try:
-            self._train(resumed)
-            self._stop.check()
-            if data.eval and not self._is_evaluated():
-                self._trainer.evaluate()
-        except Interrupted:
-            self._save_now()
-            raise
+        checkpoints.keep_only(self._spec.checkpoints_dir, self._resumed)
+        self._reporter.send("training.started", metadata=self._metadata(data, note))
+        state = state_of(self._resumed)
+        if state is not None and self._resumed is not None:
+            replay(state.log_history, checkpoints.step_of(self._resumed), self._spec, self._reporter)
+        self._course.run(state)
         self._complete()
-
-    def _checkpoint(self) -> Path | None:
-        """Return the checkpoint to go on from; None to begin anew."""
-        from_step = self._spec.resumed_from_step
-        if self._spec.attempt == 1 and from_step is None:
-            return None
-        found = checkpoints.latest_complete(self._spec.checkpoints_dir)
-        if found is None and from_step is not None:
-            raise ArkorError(
-                f"The checkpoint of step {from_step} that this job was to go on from is damaged: start a new job"
-            )
-        return found
-
-    def _train(self, resumed: Path | None) -> None:
-        if resumed is None:
-            base = self._spec.config.base_adapter
-            if base is not None:
-                tar = self._spec.job_dir / checkpoints.BASE_ADAPTER
-                model.take_base_adapter(self._trainer.model, tar, base["sha256"])
-            self._trainer.train()
-            return
-        state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
-        replay(state.log_history, checkpoints.step_of(resumed), self._spec, self._reporter)
-        model.restore_adapter(self._trainer.model, resumed)
-        self._trainer.state = state
-        self._best.go_on(state.log_history)
-        if state.global_step == state.max_steps:  # the trainer would do a step too many
-            return
-        if self._is_due(state.global_step) and not self._is_evaluated():
-            self._trainer.evaluate()  # the attempt before was stopped in the middle of it, or just before
-        if not self._best.is_exhausted:
-            self._trainer.train(resume_from_checkpoint=str(resumed))
-
-    def _is_due(self, step: int) -> bool:
-        arguments = self._trainer.args
-        return bool(arguments.eval_strategy == "steps" and step % arguments.eval_steps == 0)
-
-    def _is_evaluated(self) -> bool:
-        history = self._trainer.state.log_history
-        return any("eval_loss" in entry and entry["step"] == self._trainer.state.global_step for entry in history)
-
-    def _save_now(self) -> None:
-        """Save after an evaluation that was left: the trainer itself saves only between steps."""
-        state = self._trainer.state
-        if state.global_step == 0:
-            return
-        folder = self._spec.checkpoints_dir / f"checkpoint-{state.global_step}"
-        if not checkpoints.is_complete(folder):
-            self._trainer._save_checkpoint(self._trainer.model, trial=None)  # there is no public name for it
-        self._progress.keep(state.global_step)
 
     def _complete(self) -> None:
         best = self._best.put_in_place(self._spec.artifacts_dir)
@@ -203,7 +184,7 @@ class _Attempt:
             **self._best.metrics(state.global_step, state.max_steps, is_kept=is_best),
         }
 
-    def _metadata(self, data: Data, resumed: Path | None, note: str | None) -> dict[str, Any]:
+    def _metadata(self, data: Data, note: str | None) -> dict[str, Any]:
         weights = dict(self._trainer.model.named_parameters())
         trainable = sum(weight.numel() for weight in weights.values() if weight.requires_grad)
         steps = settings.total_steps(self._spec.config, len(data.train))
@@ -230,7 +211,7 @@ class _Attempt:
             "device": self._made_by.record.device,
             "record": self._made_by.record.to_wire(),
             **({"advice": advised} if advised else {}),
-            **({"resumedFromStep": checkpoints.step_of(resumed)} if resumed is not None else {}),
+            **({"resumedFromStep": checkpoints.step_of(self._resumed)} if self._resumed is not None else {}),
         }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from arkor.backend.jobs.checkpoints import link_or_copy
 from arkor.backend.training_worker.examples.arrow_files import ExampleFile, lengths_of, open_examples
 from arkor.backend.training_worker.examples.cache import ExampleCache
 from arkor.backend.training_worker.examples.chunks import Chunk, ChunkEncoder
@@ -65,6 +66,7 @@ def prepare_data(
     threads: int = 1,
     cache: ExampleCache | None = None,
     sources: Sources | None = None,
+    shared: Path | None = None,
 ) -> Data:
     """Load and tokenise a job's rows, or take the examples of an earlier job that had the same rows and settings.
 
@@ -76,13 +78,21 @@ def prepare_data(
         threads: how many processes may tokenise, at least 1.
         cache: keeps the examples for later jobs, or None.
         sources: the rows, if they were fetched already.
+        shared: a folder that is made for other processes, which take the examples from it with ``open_data``; or None.
 
     Raises:
         DatasetError: the rows cannot be had, one of them is bad, or too many of them are lost; or the disk is full.
     """
     sources = sources or fetch_rows(spec)
     entry = cache and cache.entry(spec.config, sources.contents(), tokenizer, most_tokens)
-    found = entry and entry.load(_open)
+
+    def opened(folder: Path) -> Data:
+        if shared is not None:
+            for file in folder.iterdir():
+                link_or_copy(file, shared / file.name)
+        return open_data(folder)
+
+    found = entry and entry.load(opened)
     if found:
         return found
     rows = load_rows(spec, tell, sources)
@@ -105,7 +115,7 @@ def prepare_data(
             )
         check_loss(fitted, spec.config)
         _describe(fitted, folder)
-        data = _open(folder)  # the files may go from now on
+        data = opened(folder)  # the files may go from now on
         if entry:
             entry.keep(folder)
     return data
@@ -128,8 +138,8 @@ def _bytes(folder: Path) -> list[int]:
     return [(folder / f"{name}.arrow").stat().st_size for name in _PARTS]
 
 
-def _open(folder: Path) -> Data:
-    """Return the data of a folder.
+def open_data(folder: Path) -> Data:
+    """Return the data of a folder, which may go afterwards.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: the folder lacks something, or was changed.

@@ -1,0 +1,184 @@
+"""The other processes of an attempt, as the first one sees them: it starts them, and notices if one of them ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from arkor.backend.processes.exit_reasons import describe_death
+from arkor.backend.training_worker.plan import Part, Plan
+from arkor.backend.training_worker.team import Team, is_lost_partner, joined
+from arkor.system.processes import module_command
+
+log = logging.getLogger("arkor.worker")
+
+PARTNER_LOST_EXIT_CODE = 6  # of one that ends only because another one has
+
+_LAST_WORDS_S = 3.0  # from the loss of a process until it is known how it ended
+_UNWIND_S = 10.0  # from its end until the first process is left at once, which may wait for it for ever
+_LEAVE_S = 10.0  # from the end of the training until they are ended
+
+
+class ProcessEnded(Exception):
+    """Another process of the attempt ended before its time.
+
+    Attributes:
+        exit_code: how, as ``subprocess`` gives it.
+        error: why, in a sentence without its full stop.
+    """
+
+    def __init__(self, rank: int, size: int, exit_code: int, error: str) -> None:
+        super().__init__(f"On device {rank + 1} of {size}: {error}")
+        self.exit_code = exit_code
+
+
+class Others:
+    """The other processes of an attempt. Thread-safe.
+
+    Args:
+        plan: the attempt.
+        meeting: the file in which all processes find each other.
+        examples: the folder of the rows as the model sees them.
+        on_stuck: called, from another thread, if one of them has ended, and the first process has not noticed it.
+    """
+
+    def __init__(self, plan: Plan, meeting: Path, examples: Path, on_stuck: Callable[[ProcessEnded], None]) -> None:
+        self._size = int(plan.spec.config.value("devices"))
+        self._on_stuck = on_stuck
+        self._changed = threading.Condition()
+        self._ended: list[ProcessEnded] = []
+        self._is_over = False
+        self._threads: list[threading.Thread] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        for rank in range(1, self._size):
+            self._start(Part(plan, rank, meeting, examples))
+
+    def reason(self) -> ProcessEnded | None:
+        """Return how the first of them ended that did not end because of another one; None if none did in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: any(map(_is_cause, self._ended)), _LAST_WORDS_S)
+            return min(self._ended, key=lambda ended: not _is_cause(ended), default=None)
+
+    def close(self, patience_s: float = 0.0) -> None:
+        """End them.
+
+        Args:
+            patience_s: how long they may take to end by themselves.
+        """
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        for process in self._processes:
+            try:
+                process.wait(patience_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, part: Part) -> None:
+        gpus = part.plan.spec.gpus
+        gpu = {"CUDA_VISIBLE_DEVICES": gpus[part.rank]} if len(gpus) == self._size else {}
+        process = subprocess.Popen(
+            module_command("arkor.backend.training_worker.partner"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **gpu},
+        )
+        self._processes.append(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watch = threading.Thread(target=self._watch, args=(part.rank, process, process.stdout), daemon=True)
+        watch.start()
+        self._threads.append(watch)
+        pickle.dump(part, process.stdin)
+        process.stdin.flush()  # it stays open: its end tells the process that this one is gone
+
+    def _watch(self, rank: int, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+        said = output.read()
+        code = process.wait()
+        if code == 0:
+            return
+        ended = ProcessEnded(rank, self._size, code, _why(code, said))
+        with self._changed:
+            if self._is_over:
+                return
+            log.error("%s", ended)
+            self._ended.append(ended)
+            self._changed.notify_all()
+            is_noticed = self._changed.wait_for(lambda: self._is_over, _UNWIND_S)
+        if not is_noticed:
+            self._on_stuck(self.reason() or ended)
+
+
+@contextmanager
+def team_of(plan: Plan, examples: Path | None, on_stuck: Callable[[ProcessEnded], None]) -> Iterator[Team]:
+    """Start the other processes of an attempt, and end them with the block.
+
+    Args:
+        plan: the attempt.
+        examples: the folder of the rows as the model sees them, which goes once they have read it; None if there are no
+            other processes.
+        on_stuck: see ``Others``; it does not return.
+
+    Raises:
+        ProcessEnded: one of them ended before its time.
+        OSError: they cannot be started.
+    """
+    if examples is None:
+        yield Team()
+        return
+    with tempfile.TemporaryDirectory(prefix="arkor-") as folder:
+        meeting = Path(folder) / "meeting"
+        others = Others(plan, meeting, examples, on_stuck)
+        try:
+            team = joined(0, int(plan.spec.config.value("devices")), meeting, is_cpu=plan.device.is_cpu)
+            team.wait()
+            shutil.rmtree(examples, ignore_errors=True)  # it costs disk space, and nothing else
+            yield team
+        except Exception as exc:
+            ended = others.reason() if is_lost_partner(exc) else None
+            if ended is not None:
+                raise ended from exc
+            raise
+        else:
+            others.close(_LEAVE_S)
+        finally:
+            others.close()
+
+
+def leave(_ended: ProcessEnded) -> None:
+    """Leave at once, because a process has ended and this one waits for it."""
+    os._exit(1)
+
+
+def _is_cause(ended: ProcessEnded) -> bool:
+    return ended.exit_code != PARTNER_LOST_EXIT_CODE
+
+
+def _why(code: int, said: bytes) -> str:
+    try:
+        return str(json.loads(said)["error"])
+    except (ValueError, KeyError):  # it could not say it
+        return describe_death(code) if code < 0 else f"its worker ended with exit code {code}"
+
+
+def say(error: str, output: Any) -> None:
+    """Say why this process, one of the others, ends.
+
+    Args:
+        error: a sentence without its full stop.
+        output: what the first process reads.
+    """
+    output.write(json.dumps({"error": error}).encode())
+    output.flush()
