@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import pickle
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +22,8 @@ from arkor.system.processes import module_command
 
 log = logging.getLogger("arkor.worker")
 
+PARTNER = "arkor.backend.training_worker.partner"  # what ``python -m`` runs for each of the others
+ROWS = "rows"  # in the folder that the processes share
 PARTNER_LOST_EXIT_CODE = 6  # of one that ends only because another one has
 
 _LAST_WORDS_S = 3.0  # from the loss of a process until it is known how it ended
@@ -60,8 +62,12 @@ class Others:
         self._is_over = False
         self._threads: list[threading.Thread] = []
         self._processes: list[subprocess.Popen[bytes]] = []
-        for rank in range(1, self._size):
-            self._start(Part(plan, rank, meeting, examples))
+        try:
+            for rank in range(1, self._size):
+                self._start(Part(plan, rank, meeting, examples))
+        except BaseException:
+            self.close()
+            raise
 
     def reason(self) -> ProcessEnded | None:
         """Return how the first of them ended that did not end because of another one; None if none did in time."""
@@ -83,26 +89,30 @@ class Others:
                 process.wait(patience_s)
             except subprocess.TimeoutExpired:
                 process.kill()
-        for thread in self._threads:
+        for thread, process in zip(self._threads, self._processes, strict=True):
             thread.join()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                pipe.close()
 
     def _start(self, part: Part) -> None:
         gpus = part.plan.spec.gpus
         gpu = {"CUDA_VISIBLE_DEVICES": gpus[part.rank]} if len(gpus) == self._size else {}
         process = subprocess.Popen(
-            module_command("arkor.backend.training_worker.partner"),
+            module_command(PARTNER),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **gpu},
         )
-        self._processes.append(process)
         assert process.stdin is not None
         assert process.stdout is not None
         watch = threading.Thread(target=self._watch, args=(part.rank, process, process.stdout), daemon=True)
         watch.start()
+        self._processes.append(process)
         self._threads.append(watch)
-        pickle.dump(part, process.stdin)
-        process.stdin.flush()  # it stays open: its end tells the process that this one is gone
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, which its thread notices
+            pickle.dump(part, process.stdin)
+            process.stdin.flush()  # it stays open: its end tells the process that this one is gone
 
     def _watch(self, rank: int, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         said = output.read()
@@ -122,39 +132,36 @@ class Others:
 
 
 @contextmanager
-def team_of(plan: Plan, examples: Path | None, on_stuck: Callable[[ProcessEnded], None]) -> Iterator[Team]:
+def team_of(plan: Plan, shared: Path | None, on_stuck: Callable[[ProcessEnded], None]) -> Iterator[Team]:
     """Start the other processes of an attempt, and end them with the block.
 
     Args:
         plan: the attempt.
-        examples: the folder of the rows as the model sees them, which goes once they have read it; None if there are no
-            other processes.
+        shared: a folder with the rows as the model sees them, in ``rows``, which goes with the block; None if there are
+            no other processes.
         on_stuck: see ``Others``; it does not return.
 
     Raises:
         ProcessEnded: one of them ended before its time.
         OSError: they cannot be started.
     """
-    if examples is None:
+    if shared is None:
         yield Team()
         return
-    with tempfile.TemporaryDirectory(prefix="arkor-") as folder:
-        meeting = Path(folder) / "meeting"
-        others = Others(plan, meeting, examples, on_stuck)
-        try:
-            team = joined(0, int(plan.spec.config.value("devices")), meeting, is_cpu=plan.device.is_cpu)
-            team.wait()
-            shutil.rmtree(examples, ignore_errors=True)  # it costs disk space, and nothing else
-            yield team
-        except Exception as exc:
-            ended = others.reason() if is_lost_partner(exc) else None
-            if ended is not None:
-                raise ended from exc
-            raise
-        else:
-            others.close(_LEAVE_S)
-        finally:
-            others.close()
+    meeting = shared / "meeting"
+    others = Others(plan, meeting, shared / ROWS, on_stuck)
+    try:
+        yield joined(0, int(plan.spec.config.value("devices")), meeting, is_cpu=plan.device.is_cpu)
+    except Exception as exc:
+        ended = others.reason() if is_lost_partner(exc) else None
+        if ended is not None:
+            raise ended from exc
+        raise
+    else:
+        others.close(_LEAVE_S)
+    finally:
+        others.close()
+        shutil.rmtree(shared, ignore_errors=True)  # it costs disk space, and nothing else
 
 
 def leave(_ended: ProcessEnded) -> None:

@@ -94,7 +94,6 @@ def follow(part: Part) -> None:
     tokenizer = model.load_tokenizer(plan.model_path)
     data = open_data(part.examples)
     team = joined(part.rank, config.value("devices"), part.meeting, is_cpu=plan.device.is_cpu)
-    team.wait()  # the first process may remove the rows now
     trainer = built(plan, tokenizer, data)
     if settings.score_of(config) is not None and data.eval:
         trainer.score = lambda: team.measured(lambda: 0.0)

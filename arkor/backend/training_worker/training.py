@@ -5,6 +5,7 @@ TRL's ``SFTTrainer`` does the training and PEFT the adapter; the rows come in to
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from arkor.backend.training_worker.examples.data import Data, prepare_data
 from arkor.backend.training_worker.limits.device import choose_device
 from arkor.backend.training_worker.limits.lengths import Lengths
 from arkor.backend.training_worker.memory import Fitted, fitted
-from arkor.backend.training_worker.others import ProcessEnded, leave, team_of
+from arkor.backend.training_worker.others import ROWS, ProcessEnded, leave, team_of
 from arkor.backend.training_worker.plan import Plan
 from arkor.backend.training_worker.preparing import PreparingReport
 from arkor.backend.training_worker.progress import Progress, replay
@@ -39,7 +40,7 @@ from arkor.errors import ArkorError
 from arkor.protocol.jobs import FINAL_NAME, Artifact
 from arkor.system.folder_cache import FolderCache
 
-_SHARED = ".examples.shared"  # below a job's folder: the rows as the model sees them, for its other processes
+_SHARED = ".examples.shared"  # below a job's folder: what the processes of an attempt share
 
 
 def train(
@@ -76,9 +77,16 @@ def train(
     )
     tell = PreparingReport(reporter) if spec.tells_preparing else tell_nobody
     sources = fetch_rows(spec)
-    examples = spec.job_dir / _SHARED if spec.config.value("devices") > 1 else None
+    shared = _shared(spec)
     data = prepare_data(
-        spec, tokenizer, limits, tell, threads=spec.threads, cache=_cache(spec), sources=sources, shared=examples
+        spec,
+        tokenizer,
+        limits,
+        tell,
+        threads=spec.threads,
+        cache=_cache(spec),
+        sources=sources,
+        share=lambda folder: None if shared is None else _link(folder, shared / ROWS),
     )
     memory = fitted(spec.config, data, model_path) if device.is_cpu else Fitted(spec.config)
     plan = Plan(
@@ -88,7 +96,7 @@ def train(
         resumed=_checkpoint(spec),
         tries_longest=not memory.is_ample,
     )
-    with team_of(plan, examples, on_stuck) as team:
+    with team_of(plan, shared, on_stuck) as team:
         trainer = built(plan, tokenizer, data)
         score = settings.score_of(spec.config)
         if score is not None and data.eval:
@@ -104,6 +112,18 @@ def train(
         position.has_begun = True
         course = Course(plan, trainer, data, best, team=team, stop=stop, callback=progress)
         _Attempt(plan, reporter, course, trainer, progress, made_by=made_by, best=best).run(data, memory.note)
+
+
+def _shared(spec: WorkerSpec) -> Path | None:
+    """Return the folder that the processes of an attempt share, empty; None if there is one process."""
+    folder = spec.job_dir / _SHARED
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
+    return folder if spec.config.value("devices") > 1 else None
+
+
+def _link(folder: Path, shared: Path) -> None:
+    for file in folder.iterdir():
+        checkpoints.link_or_copy(file, shared / file.name)
 
 
 def _cache(spec: WorkerSpec) -> ExampleCache | None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.jobs.checkpoints import link_or_copy
 from arkor.backend.training_worker.examples.arrow_files import ExampleFile, lengths_of, open_examples
 from arkor.backend.training_worker.examples.cache import ExampleCache
 from arkor.backend.training_worker.examples.chunks import Chunk, ChunkEncoder
@@ -66,7 +65,7 @@ def prepare_data(
     threads: int = 1,
     cache: ExampleCache | None = None,
     sources: Sources | None = None,
-    shared: Path | None = None,
+    share: Callable[[Path], object] = lambda _: None,
 ) -> Data:
     """Load and tokenise a job's rows, or take the examples of an earlier job that had the same rows and settings.
 
@@ -78,7 +77,7 @@ def prepare_data(
         threads: how many processes may tokenise, at least 1.
         cache: keeps the examples for later jobs, or None.
         sources: the rows, if they were fetched already.
-        shared: a folder that is made for other processes, which take the examples from it with ``open_data``; or None.
+        share: takes the folder of the examples, which may go afterwards, and keeps it for others that open it.
 
     Raises:
         DatasetError: the rows cannot be had, one of them is bad, or too many of them are lost; or the disk is full.
@@ -87,9 +86,7 @@ def prepare_data(
     entry = cache and cache.entry(spec.config, sources.contents(), tokenizer, most_tokens)
 
     def opened(folder: Path) -> Data:
-        if shared is not None:
-            for file in folder.iterdir():
-                link_or_copy(file, shared / file.name)
+        share(folder)
         return open_data(folder)
 
     found = entry and entry.load(opened)
