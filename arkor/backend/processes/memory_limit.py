@@ -82,7 +82,6 @@ def _held_bytes(process: psutil.Process) -> int:
     return int(memory.rss - getattr(memory, "shared", 0))
 
 
-
 def _folders(groups: Path, own: Path) -> list[Path]:
     """Return where the files of this process's group may be, the likeliest first.
 
