@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from arkor.backend.activity import Activity
 from arkor.backend.evaluations.service import EvaluationService
@@ -24,6 +23,7 @@ from arkor.backend.models.hardware import cuda_devices
 from arkor.backend.models.pulls import Pulls
 from arkor.backend.previews import Previews
 from arkor.backend.processes.child_engine import ProcessEngine
+from arkor.backend.processes.engine import Engine
 from arkor.backend.readiness import Readiness
 from arkor.backend.row_checks import RowChecks
 from arkor.backend.settings import Settings
@@ -31,6 +31,7 @@ from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.opening import open_database
 from arkor.backend.tasks.queue import Parts
+from arkor.protocol.engines import PROCESS
 from arkor.system.files import make_private_folder
 
 NAME = "arkor-local"
@@ -65,12 +66,40 @@ FEATURES = (
 )
 
 
+# Ray keeps those that it has no room for, each as an actor that waits.
+_MOST_ON_RAY = 64
+
+
+def _engine(settings: Settings) -> Engine:
+    """Return what runs the workers; the parts of Ray's engine are loaded only for it."""
+    if settings.engine == PROCESS:
+        return ProcessEngine(settings.worker_module)
+    from arkor.backend.processes.ray_engine import RayEngine, Reservation
+    from arkor.backend.processes.ray_jobs import RayJobs
+
+    reservation = Reservation(
+        cpus=settings.ray_cpus,
+        gpus=settings.ray_gpus,
+        python=settings.ray_python,
+        stop_wait_s=max(settings.cancel_grace_s, settings.stop_grace_s),
+    )
+    return RayEngine(RayJobs(settings.ray_address), settings.worker_module, reservation)
+
+
+def _devices(settings: Settings) -> Devices:
+    """Return what jobs train on: this machine's devices, or the part of Ray's cluster that each job has."""
+    if settings.trains_here:
+        return Devices(gpus=cuda_devices(), max_parallel=settings.max_parallel)
+    cpus, gpus = int(settings.ray_cpus), int(settings.ray_gpus)
+    return Devices(max_parallel=settings.max_parallel or _MOST_ON_RAY, cores_of_job=cpus, devices_of_job=gpus or cpus)
+
+
 class Backend:
     """Everything that the routes work with. Thread-safe; ``stop`` and ``close`` belong to whoever made it.
 
     Args:
         settings: what it was told.
-        url: where workers and clients reach it.
+        url: where workers reach it.
         secret: what its server file carries, and what it proves to know; None where it has no such file.
 
     Raises:
@@ -83,7 +112,7 @@ class Backend:
         for folder in (settings.data, settings.datasets_folder, settings.jobs_folder):
             make_private_folder(folder)
         self.settings = settings
-        self.port = urlsplit(url).port or 0
+        self.url = url
         self.secret = secret
         self.feed = Feed()
         database = open_database(settings.database, settings.database_path, self.feed)
@@ -91,15 +120,13 @@ class Backend:
         self.store = Store(database, settings.datasets_folder, None if server is None else server.id)
         self.membership = Membership(self.store, server, settings.lease_s)
         self.pulls = Pulls(settings.models_module)
-        devices = Devices(gpus=cuda_devices(), max_parallel=settings.max_parallel)
-        engine = ProcessEngine(settings.worker_module)
-        self.scheduler = Scheduler(self.store.queue, self.membership, engine, settings, url, devices=devices)
+        devices = _devices(settings)
+        self.scheduler = Scheduler(self.store.queue, self.membership, _engine(settings), settings, url, devices=devices)
+        is_training = self.scheduler.is_training if settings.trains_here else lambda: False
         self.readiness = Readiness(settings.data, self.store, self.scheduler)
         self.conversions = Conversions(models_dir() / ".gguf", settings.tools_folder)
         self.engines = Engines(settings, self.conversions)
-        self.inference = Inference(
-            settings, self.engines, devices.places, self.scheduler.is_training, self.scheduler.kept_threads
-        )
+        self.inference = Inference(settings, self.engines, devices.places, is_training, self.scheduler.kept_threads)
         self.targets = Targets(settings, self.store)
         self.creator = Creator(settings, self.store, self.scheduler.held_bytes)
         self.deleter = Deleter(settings, self.store, self.targets)
@@ -114,7 +141,7 @@ class Backend:
             targets=self.targets,
             others_s=settings.lease_s if database.is_shared else None,
         )
-        self.evaluations = EvaluationService(parts, self.scheduler.is_training)
+        self.evaluations = EvaluationService(parts, is_training)
         self.exports = ExportService(parts)
         self.importer = Importer(settings, self.store, self.inference)
         self.feed.listen(self._pass_on, self._pass_on_of_others)

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
 from arkor.backend.settings import Settings
 from arkor.errors import LocalBackendError
-from arkor.protocol.engines import ENGINES, LLAMA_CPP_DTYPES
+from arkor.protocol.engines import ENGINES, LLAMA_CPP_DTYPES, WORKER_ENGINES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +25,25 @@ _COUNT = click.IntRange(min=1)
 
 class _CannotServe(click.ClickException):
     exit_code = 3  # as for any backend that cannot be had
+
+
+def http_url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Accept the address of a server, as the callback of an option.
+
+    Raises:
+        BadParameter: it is none, or it has a user's name or password, which would be shown.
+    """
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+        is_good = is_good and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:  # no port
+        is_good = False
+    if not is_good:
+        raise click.BadParameter("give an address such as http://10.0.0.5:4747, without a name or password.")
+    return value.rstrip("/")
 
 
 def _patience(name: str, setting: str) -> Callable[[F], F]:
@@ -49,7 +69,14 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option(
     "--allow-private-urls", is_flag=True, help="Fetch rows from hosts that are not on the public internet too."
 )
-@click.option("--port", type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 (the default) takes a free one.")
+@click.option("--host", metavar="ADDRESS", help="IPv4 address to listen on (default 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 (the default) takes a free one.")
+@click.option(
+    "--advertise-url",
+    metavar="URL",
+    callback=http_url,
+    help="Where workers on other machines reach this backend.",
+)
 @click.option("--server-file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the address.")
 @click.option("--idle-exit", "idle_exit_s", type=_SECONDS, metavar="SECONDS", help="End when unused for so long.")
 @click.option(
@@ -87,6 +114,26 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     show_envvar=True,
     help="The number type in which llama.cpp computes (default bf16).",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(WORKER_ENGINES),
+    envvar="ARKOR_ENGINE",
+    show_envvar=True,
+    help="What runs the workers: processes of this machine (the default), or a Ray cluster.",
+)
+@click.option(
+    "--ray-address",
+    metavar="URL",
+    envvar="ARKOR_RAY_ADDRESS",
+    show_envvar=True,
+    callback=http_url,
+    help="Dashboard of the Ray cluster (default http://127.0.0.1:8265).",
+)
+@click.option(
+    "--ray-cpus", type=click.FloatRange(0, min_open=True), help="CPUs of the cluster for each job (default 1)."
+)
+@click.option("--ray-gpus", type=click.FloatRange(0), help="GPUs of the cluster for each job (default 0).")
+@click.option("--ray-python", metavar="COMMAND", help="Python on the cluster's nodes (default python).")
 @click.option("--worker", "worker_module", hidden=True)
 @click.option("--models", "models_module", hidden=True)
 @click.option("--chat", "chat_module", hidden=True)

@@ -27,7 +27,7 @@ from arkor.system.files import make_private_folder
 
 log = logging.getLogger("arkor.backend")
 
-HOST = "127.0.0.1"
+_ANY = frozenset({"", "0.0.0.0"})  # refused as an address of this backend
 _SPARE_THREADS = 16  # for everything that is neither a chat nor a preview; event streams need no thread
 _SHUTDOWN_S = 5.0
 _IDLE_LOOK_S = 1.0
@@ -42,10 +42,12 @@ def serve(settings: Settings) -> None:
         LocalBackendError: the port or the data folder is in use, or a newer arkor wrote the data.
         OSError: the data folder cannot be written.
     """
+    if settings.host in _ANY and settings.advertise_url is None:
+        raise LocalBackendError(f"Workers cannot reach {settings.host}: name an address with --advertise-url.")
     server_file = ServerFile(settings.server_file) if settings.server_file is not None else None
-    with _sole_user(settings), StopRequest() as stop, _bound(settings.port, server_file) as bound:
-        url = f"http://{HOST}:{bound.getsockname()[1]}"
-        backend = Backend(settings, url, None if server_file is None else server_file.secret)
+    with _sole_user(settings), StopRequest() as stop, _bound(settings, server_file) as bound:
+        url = f"http://{settings.host}:{bound.getsockname()[1]}"
+        backend = Backend(settings, settings.advertise_url or url, None if server_file is None else server_file.secret)
         app = create_app(backend)
         http = HttpServer(
             backend.activity.watch(app.wsgi_app),
@@ -125,15 +127,16 @@ def _warn_if_open(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _bound(port: int, server_file: ServerFile | None) -> Iterator[socket.socket]:
+def _bound(settings: Settings, server_file: ServerFile | None) -> Iterator[socket.socket]:
+    host, port = settings.host, settings.port
     former = server_file.former_port() if server_file is not None and port == 0 else None
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for candidate in (former or port, port):
             try:
-                bound.bind((HOST, candidate))
+                bound.bind((host, candidate))
                 break
             except OSError as exc:
                 if candidate == port:
-                    raise LocalBackendError(f"Cannot listen on {HOST}:{port}: {exc.strerror}.") from exc
+                    raise LocalBackendError(f"Cannot listen on {host}:{port}: {exc.strerror}.") from exc
         yield bound

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from arkor.protocol.engines import AUTO, LLAMA_CPP_DTYPES
+from arkor.protocol.engines import AUTO, LLAMA_CPP_DTYPES, PROCESS
 
 GIB = 1024**3
 
@@ -25,11 +25,18 @@ class Settings:
         database: address of a PostgreSQL database, ``postgresql+psycopg://…``; None keeps a SQLite file.
         model_root: folder below which model folders may be named by jobs and chats; None accepts no folder.
         allow_private_urls: whether jobs may name URLs of hosts that are not on the public internet.
-        port: TCP port on 127.0.0.1; 0 takes a free one (the former one where it is still free).
+        host: address to listen on.
+        advertise_url: where workers on other machines reach it; None if they reach ``host`` and ``port``.
+        port: TCP port; 0 takes a free one (the former one where it is still free).
         server_file: where to say the address; None says it nowhere.
         idle_exit_s: seconds without work or clients after which the process ends; None stays.
         max_parallel: the most jobs that train at the same time, at least 1; None for one on each GPU, or one on the
-            processor.
+            processor, as many as Ray's cluster has room for.
+        engine: what runs the workers, one of ``engines.WORKER_ENGINES``.
+        ray_address: the dashboard of the Ray cluster.
+        ray_cpus: CPUs of the cluster for each worker, above 0.
+        ray_gpus: GPUs of the cluster for each worker, 0 or more.
+        ray_python: the interpreter on the cluster's nodes.
         worker_module: what ``python -m`` runs for each attempt at a job.
         models_module: what ``python -m`` runs to pull a model.
         stream_cap: event streams open at the same time, at least 1; beyond it a 503.
@@ -68,10 +75,17 @@ class Settings:
     database: str | None = attrs.field(default=None, repr=False)  # it may have a password
     model_root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_absolute))
     allow_private_urls: bool = False
+    host: str = "127.0.0.1"
+    advertise_url: str | None = None
     port: int = 0
     server_file: Path | None = None
     idle_exit_s: float | None = None
     max_parallel: int | None = None
+    engine: str = PROCESS
+    ray_address: str = "http://127.0.0.1:8265"
+    ray_cpus: float = 1.0
+    ray_gpus: float = 0.0
+    ray_python: str = "python"
     worker_module: str = "arkor.backend.training_worker"
     models_module: str = "arkor.backend.models"
     stream_cap: int = 1000
@@ -101,6 +115,11 @@ class Settings:
     start_retry_s: float = 1.0
     max_dataset_bytes: int = 4 * GIB
     examples_bytes: int = 8 * GIB
+
+    @property
+    def trains_here(self) -> bool:
+        """Whether workers run on this machine, so that its memory and its devices are theirs."""
+        return self.engine == PROCESS
 
     @property
     def database_path(self) -> Path:

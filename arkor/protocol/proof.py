@@ -15,6 +15,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 CHALLENGE_HEADER = "X-Arkor-Challenge"
 
@@ -46,6 +47,12 @@ def attempt_secret(token_hash: str, port: int) -> str:
         port: the port that the worker connects to.
     """
     return f"{token_hash}:{port}"
+
+
+def port_of(url: str) -> int:
+    """Return the port that a URL leads to."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def new_challenge() -> str:

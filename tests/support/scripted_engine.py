@@ -38,6 +38,7 @@ class ScriptedEngine:
         self.error: OSError | None = None
         self.found: list[tuple[Path, WorkerHandle]] = []
         self.is_deaf = self.forgets = False
+        self.waiting: set[WorkerHandle] = set()
 
     def start(self, launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
         if self.error is not None:
@@ -50,6 +51,9 @@ class ScriptedEngine:
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         return handle not in self.killed and not self.forgets
+
+    def is_waiting(self, handle: WorkerHandle) -> bool:
+        return handle in self.waiting
 
     def terminate(self, handle: WorkerHandle) -> None:
         self.terminated.append(handle)

@@ -77,7 +77,9 @@ def admit(
         base = find_base(parsed.base_adapter, project, store, settings)
         if base is not None:
             parsed = going_on_from(parsed, base)
-        models.check(parsed.model, parsed, settings.model_root, spare_bytes=spare_bytes)
+        models.check(
+            parsed.model, parsed, settings.model_root, spare_bytes=spare_bytes, trains_here=settings.trains_here
+        )
     except (ConfigError, ModelError) as exc:
         raise Refusal(422, str(exc)) from exc
     return Admitted(parsed.to_wire(), base)
@@ -94,7 +96,7 @@ def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datase
     """
     try:
         parsed = JobConfig.from_wire(config)
-        supported.check_config(parsed)
+        supported.check_config(parsed, trains_here=settings.trains_here)
         for name, source in sources_of(config).items():
             _check_there(python_name(name), source, project, datasets, settings)
     except ConfigError as exc:

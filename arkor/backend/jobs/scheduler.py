@@ -29,12 +29,13 @@ from arkor.backend.jobs.membership import Membership
 from arkor.backend.jobs.retries import Retries
 from arkor.backend.jobs.room import Room
 from arkor.backend.jobs.runs import Run
-from arkor.backend.processes.engine import Engine, Launch, WorkerHandle
+from arkor.backend.processes.engine import Engine, EngineAway, Launch, WorkerHandle
 from arkor.backend.processes.exit_reasons import (
     DISK_FULL_EXIT_CODE,
     LESS_MEMORY,
     NO_BACKEND_EXIT_CODE,
     NO_MEMORY_EXIT_CODE,
+    NOT_STARTED_EXIT_CODE,
     RESUMABLE_EXIT_CODES,
     describe_death,
     describe_exit,
@@ -53,6 +54,7 @@ _RETRY_S = 1.0  # after an error of the scheduler's own, such as a full disk
 _TICK_S = 0.25  # between two signs that this process is awake, where no lease asks for finer ones
 _TICKS_A_LEASE = 20
 _LONGEST_START_DELAY_S = 60.0
+_WAITING_LOOK_S = 5.0  # between two looks at workers that the engine has no room for
 _BEAT_S = 5.0  # between two signs of life of a scheduler that has nothing to do
 
 
@@ -283,6 +285,7 @@ class Scheduler:
         with self._wake:
             self._tick()
             runs = list(self._runs.values())
+            has_waiting = self._renew_waiting(runs)
         for run in runs:
             if not run.gone and run.due_s <= 0:
                 self._take_for_silent(run)
@@ -296,9 +299,17 @@ class Scheduler:
         with self._wake:
             waits = [run.due_s for run in self._runs.values()]
             waits += [_LOOK_S for run in self._runs.values() if run.adopted]
+        waits += [_WAITING_LOOK_S] if has_waiting else []
         waits += [due - self._monotonic() for due in put_off.values()]
         waits += [wait for wait in (look_s, self._membership.due_s) if wait is not None]
         return max(0.0, min(waits)) if waits else None
+
+    def _renew_waiting(self, runs: list[Run]) -> bool:
+        """Begin the leases of workers again that the engine has not started yet; return whether there are any."""
+        waiting = [run for run in runs if run.handle is not None and self._engine.is_waiting(run.handle)]
+        for run in waiting:
+            run.begin_lease(run.lease_s)
+        return bool(waiting)
 
     def _start_queued(self) -> dict[str, float]:
         """Start as many jobs as there is room for; return when each job is due that only has to wait.
@@ -341,9 +352,9 @@ class Scheduler:
         self._queue.record_worker(job.id, job.attempt, run.handle.text)
 
     def _note_failed_start(self, job: ClaimedJob, exc: OSError) -> None:
-        """Queue a job again whose worker could not be started, or fail it after too many tries."""
+        """Queue a job again whose worker could not be started, or fail it after too many tries that had an answer."""
         tries, delay = self._failed_starts.note(job.id)
-        if tries >= self._settings.max_starts:
+        if tries >= self._settings.max_starts and not isinstance(exc, EngineAway):
             self._failed_starts.forget(job.id)
             self._queue.fail(job.id, job.attempt, f"Its worker could not be started, {tries} times: {exc}")
             return
@@ -444,6 +455,8 @@ class Scheduler:
             self._queue.give_back(run.job_id, run.attempt)
         elif run.exit_code == NO_BACKEND_EXIT_CODE and run.held_up_s >= self._settings.lease_s and not run.silent:
             self._queue.give_back(run.job_id, run.attempt)  # it had no answer because this process was held up
+        elif run.exit_code == NOT_STARTED_EXIT_CODE:
+            self._queue.give_back(run.job_id, run.attempt)
         elif run.exit_code == DISK_FULL_EXIT_CODE:
             self._room.await_room(run.job_id, run.attempt)
         elif loss is not None:

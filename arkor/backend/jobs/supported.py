@@ -52,11 +52,12 @@ _SPLIT_SEED = whole(-(2**63), 2**63 - 1)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def check_config(config: JobConfig) -> None:
+def check_config(config: JobConfig, *, trains_here: bool = True) -> None:
     """Check that this backend can do what a config asks; quick, without network or torch.
 
     Args:
         config: a config whose values are in their ranges.
+        trains_here: whether this machine has to have the devices and the packages.
 
     Raises:
         ConfigError: it cannot; ``field`` names the setting.
@@ -85,6 +86,11 @@ def check_config(config: JobConfig) -> None:
         raise ConfigError("save_total_limit", "limits the checkpoints that save_steps asks for: set save_steps")
     _check_best(config)
     _check_evaluation(config)
+    if trains_here:
+        _check_machine(config)
+
+
+def _check_machine(config: JobConfig) -> None:
     if config.load_in_4bit:
         _check_bitsandbytes("load_in_4bit", "")
     if config.optim in BITSANDBYTES_OPTIMIZERS:

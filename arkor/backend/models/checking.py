@@ -23,7 +23,7 @@ _ACTIVATIONS_SHARE = 0.3
 _BYTES_A_NUMBER = {"cpu": 4.0, "cuda": 2.0, "cuda, 4 bits": 0.7}
 
 
-def check(name: str, config: JobConfig, root: Path | None, *, spare_bytes: int = 0) -> None:
+def check(name: str, config: JobConfig, root: Path | None, *, spare_bytes: int = 0, trains_here: bool = True) -> None:
     """Check that a model exists, can be had, and fits into the memory there is; takes no longer than the hub does.
 
     Batches and lengths are no reason to refuse a job: its worker knows the rows, and divides batches.
@@ -33,12 +33,16 @@ def check(name: str, config: JobConfig, root: Path | None, *, spare_bytes: int =
         config: the job's settings.
         root: folder below which model folders have to lie; None allows none.
         spare_bytes: memory in use that will be free when the job starts.
+        trains_here: whether this machine's memory has to suffice.
 
     Raises:
         ModelError: it cannot be trained here; one line that says why and what to do.
     """
     folder = _folder(name, root)
-    if folder is None and name in CATALOGUE:
+    if not trains_here:
+        if folder is None and name not in CATALOGUE:
+            check_hub_model(name)
+    elif folder is None and name in CATALOGUE:
         _check_parameters(name, config, CATALOGUE[name].parameters, spare_bytes)
     elif folder is None:
         _check_parameters(name, config, check_hub_model(name), spare_bytes)

@@ -87,6 +87,10 @@ class ProcessEngine:
         process = _process(handle)
         return process is not None and is_running(*process)
 
+    def is_waiting(self, handle: WorkerHandle) -> bool:
+        """Return False: a process runs from its start on."""
+        return False
+
     def terminate(self, handle: WorkerHandle) -> None:
         """Send SIGTERM to the worker alone: what it started is its own to end."""
         self._signal(handle, _terminate)
@@ -102,7 +106,7 @@ class ProcessEngine:
     def held_bytes(self, handle: WorkerHandle) -> int:
         """Return the memory that a worker's process has for itself, in bytes; 0 where it is gone."""
         process = _process(handle)
-        return 0 if process is None else held_bytes(process[0])
+        return held_bytes(process[0]) if process is not None and self.is_alive(handle) else 0
 
     def _signal(self, handle: WorkerHandle, send: Callable[[int], None]) -> bool:
         """Send a worker a signal unless it has ended; return whether it had not."""

@@ -38,6 +38,10 @@ class Launch:
     log_path: Path
 
 
+class EngineAway(OSError):
+    """The engine does not answer: what it runs may go on, and starts are worth another try."""
+
+
 class Engine(Protocol):
     """Starts workers and ends them. Thread-safe.
 
@@ -56,6 +60,7 @@ class Engine(Protocol):
                 was killed, None if the worker is gone and nothing is known about its end.
 
         Raises:
+            EngineAway: the engine does not answer.
             OSError: it cannot be started.
         """
         ...
@@ -72,12 +77,16 @@ class Engine(Protocol):
         """Whether that very worker is still there and has not ended; False for a worker of another engine."""
         ...
 
+    def is_waiting(self, handle: WorkerHandle) -> bool:
+        """Whether the engine has not started the worker yet, for want of room: its silence means nothing."""
+        ...
+
     def terminate(self, handle: WorkerHandle) -> None:
         """Ask a worker to save what it has and to end. Does nothing where it is gone."""
         ...
 
     def kill(self, handle: WorkerHandle) -> None:
-        """End a worker and everything it started, and wait a little until it is gone."""
+        """End a worker and everything it started, and wait a few seconds until it is gone."""
         ...
 
     def held_bytes(self, handle: WorkerHandle) -> int:

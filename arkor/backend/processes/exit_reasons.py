@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 
 NO_BACKEND_EXIT_CODE = 3
-# What a worker exits with when it left a checkpoint and no verdict: it was told to stop (4), or lost its backend.
-RESUMABLE_EXIT_CODES = frozenset({NO_BACKEND_EXIT_CODE, 4})
+# What a worker exits with when it left a checkpoint and no verdict: it was told to stop, or lost its backend.
+TERMINATED_EXIT_CODE = 4
+RESUMABLE_EXIT_CODES = frozenset({NO_BACKEND_EXIT_CODE, TERMINATED_EXIT_CODE})
 NO_MEMORY_EXIT_CODE = 12  # these two are the numbers of the errors ENOMEM and ENOSPC
 DISK_FULL_EXIT_CODE = 28
+NOT_STARTED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: an engine found no room for the worker
 LESS_MEMORY = "lower max_length or lora_r, set gradient_checkpointing=True, or take a smaller model"
 
 

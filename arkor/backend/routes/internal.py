@@ -19,7 +19,7 @@ from arkor.backend.routes.access import (
     require_attempt,
 )
 from arkor.backend.store.reports import StaleAttempt, UnknownAttempt
-from arkor.protocol.proof import CHALLENGE_HEADER, attempt_secret, proof_of
+from arkor.protocol.proof import CHALLENGE_HEADER, attempt_secret, port_of, proof_of
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("internal", __name__)
@@ -41,14 +41,15 @@ def prove(job_id: str) -> dict[str, str]:
     token_hash = serving.store.reports.token_hash(job_id, int(attempt))
     if token_hash is None:
         raise Refusal(401, "There is no such attempt.")
-    return {"proof": proof_of(attempt_secret(token_hash, serving.port), challenge)}
+    return {"proof": proof_of(attempt_secret(token_hash, port_of(serving.url)), challenge)}
 
 
 @blueprint.post("/internal/jobs/<job_id>/events")
 def report(job_id: str) -> dict[str, Any]:
     """Store a worker's events, renew its lease, and say whether it has to stop, and on how many threads to compute.
 
-    If other servers share the database, the answer has their addresses: each of them takes the worker's reports.
+    If other servers share the database, the answer has their addresses: each of them takes the worker's reports. A
+    worker on another machine is not told a number of threads: it shares no cores with chats.
     """
     token, serving, said = require_attempt(job_id), backend(), parse_report(json_object())
     try:
@@ -60,5 +61,9 @@ def report(job_id: str) -> dict[str, Any]:
     serving.scheduler.heard_from(job_id, said.attempt)
     if receipt.ended:
         serving.scheduler.ending(job_id)
-    others = {"servers": list(serving.membership.others)} if serving.membership.others else {}
-    return {"cancel": receipt.cancel, "threads": serving.inference.balance().worker, **others}
+    answer: dict[str, Any] = {"cancel": receipt.cancel}
+    if serving.settings.trains_here:
+        answer["threads"] = serving.inference.balance().worker
+    if serving.membership.others:
+        answer["servers"] = list(serving.membership.others)
+    return answer

@@ -10,10 +10,10 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from arkor.protocol.proof import attempt_secret, is_proven, secret_of
+from arkor.protocol.proof import attempt_secret, is_proven, port_of, secret_of
 from arkor.version import __version__
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -38,7 +38,7 @@ class ReportConnection:
 
     def __init__(self, url: str, token: str, attempt: int) -> None:
         self._address = _address(url)
-        self._others: list[tuple[str, int | None]] = []
+        self._others: list[_Address] = []
         self._path = urlsplit(url).path
         self._token = token
         self._attempt = attempt
@@ -79,7 +79,8 @@ class ReportConnection:
         """Return a connection that leads to the backend."""
         if self._open is not None and self._open.sock is not None:  # none after an answer with "Connection: close"
             return self._open
-        self._open = connection = http.client.HTTPConnection(*self._address, timeout=_CONNECT_TIMEOUT_S)
+        kind, host, port = self._address
+        self._open = connection = kind(host, port, timeout=_CONNECT_TIMEOUT_S)
         connection.connect()
         connection.auto_open = 0  # another connection would have to be proven, too
         connection.sock.settimeout(_ANSWER_TIMEOUT_S)
@@ -89,6 +90,13 @@ class ReportConnection:
         return connection
 
 
-def _address(url: str) -> tuple[str, int | None]:
+class _Address(NamedTuple):
+    kind: type[http.client.HTTPConnection]
+    host: str
+    port: int
+
+
+def _address(url: str) -> _Address:
     parts = urlsplit(url)
-    return str(parts.hostname), parts.port
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return _Address(kind, str(parts.hostname), port_of(url))

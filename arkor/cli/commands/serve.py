@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from arkor.cli.options import duration
-from arkor.protocol.engines import ENGINES, LLAMA_CPP_DTYPES
+from arkor.protocol.engines import ENGINES, LLAMA_CPP_DTYPES, WORKER_ENGINES
 
 DEFAULT_PORT = 4747
 
@@ -20,6 +20,12 @@ DEFAULT_PORT = 4747
     show_default=True,
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 picks a free one.",
+)
+@click.option("--host", metavar="ADDRESS", help="IPv4 address to listen on.  [default: 127.0.0.1]")
+@click.option(
+    "--advertise-url",
+    metavar="URL",
+    help="Address at which workers on other machines reach this backend.  [default: host and port]",
 )
 @click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), help="Data folder.  [default: ~/.arkor/server]"
@@ -74,9 +80,20 @@ DEFAULT_PORT = 4747
     type=click.Choice(LLAMA_CPP_DTYPES),
     help="The number type in which llama.cpp computes.  [default: bf16]",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(WORKER_ENGINES),
+    help="Where jobs run: in processes on this machine, or on a Ray cluster.  [default: process]",
+)
+@click.option("--ray-address", metavar="URL", help="Dashboard of the Ray cluster.  [default: http://127.0.0.1:8265]")
+@click.option("--ray-cpus", type=float, help="CPUs of the Ray cluster for each job.  [default: 1]")
+@click.option("--ray-gpus", type=float, help="GPUs of the Ray cluster for each job.  [default: 0]")
+@click.option("--ray-python", metavar="COMMAND", help="Python on the nodes of the Ray cluster.  [default: python]")
 def serve(
     *,
     port: int,
+    host: str | None,
+    advertise_url: str | None,
     data: Path | None,
     database: str | None,
     max_parallel: int | None,
@@ -87,6 +104,7 @@ def serve(
     check_served: bool,
     chat_engine: str | None,
     chat_dtype: str | None,
+    **cluster: str | float | None,
 ) -> None:
     """Run a backend that other programs reach by its URL.
 
@@ -105,12 +123,15 @@ def serve(
     passed_on = {
         "--data": folder,
         "--port": port,
+        "--host": host,
+        "--advertise-url": advertise_url,
         "--max-parallel": max_parallel,
         "--model-root": model_root and model_root.absolute(),
         "--examples-bytes": examples_bytes,
         "--disk-patience": disk_patience,
         "--chat-engine": chat_engine,
         "--chat-dtype": chat_dtype,
+        **{f"--{name.replace('_', '-')}": value for name, value in cluster.items()},
     }
     options = [text for name, value in passed_on.items() if value is not None for text in (name, str(value))]
     options += ["--allow-private-urls"] if allow_private_urls else []
@@ -119,6 +140,7 @@ def serve(
         os.environ["ARKOR_DATABASE"] = database
     command = module_command("arkor.backend", *options)
     if port:
-        click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL=http://127.0.0.1:{port}. Ctrl-C stops it.")
+        reached = advertise_url or f"http://{host or '127.0.0.1'}:{port}"
+        click.echo(f"To use this backend, set ARKOR_CLOUD_API_URL={reached}. Ctrl-C stops it.")
     # In place of this process: signals reach the backend itself.
     os.execv(command[0], command)

@@ -1,0 +1,263 @@
+"""The engine that runs each worker as a job of a Ray cluster.
+
+Ray starts a worker once and never again: a lost worker is the scheduler's to resume.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from arkor.backend.processes.engine import EngineAway, Launch, WorkerHandle
+from arkor.backend.processes.exit_reasons import NOT_STARTED_EXIT_CODE, TERMINATED_EXIT_CODE
+from arkor.backend.processes.ray_jobs import PENDING, STOPPED, SUCCEEDED, RayJob, RayJobs
+
+log = logging.getLogger("arkor.backend")
+
+_PREFIX = "ray:"
+_NODE_MODULE = "arkor.backend.processes.ray_node"
+_SPEC, _LOG = "arkor.spec", "arkor.log"
+_START_TIMEOUT = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"  # Ray gives up waiting for a node with room after 15 minutes
+_KILL_WAIT_S = 5.0
+_AWAY_S = 5.0
+_BUSY_SHARE = 4.0  # between two looks, so much longer than the look took: many jobs must not keep the head busy
+_LOG_BYTES = 1024**2
+
+
+@attrs.frozen(kw_only=True)
+class Reservation:
+    """What each worker gets of the cluster.
+
+    Attributes:
+        cpus: CPUs that Ray sets aside, above 0.
+        gpus: GPUs, also a part of one; 0 hides those of the node from the worker.
+        python: the interpreter on the nodes.
+        stop_wait_s: seconds from a stop until Ray kills the worker.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    python: str = "python"
+    stop_wait_s: float = 20.0
+
+
+@attrs.define
+class _Watched:
+    """A worker whose end is waited for.
+
+    Attributes:
+        on_exit: whom to tell; None if an earlier process started the worker.
+        is_waiting: whether no node has had room for it so far.
+        killed: whether its kill was asked for.
+    """
+
+    on_exit: Callable[[int | None], None] | None = None
+    is_waiting: bool = False
+    killed: bool = False
+
+
+class RayEngine:
+    """Runs ``python -m <module> SPEC`` on a node of a Ray cluster, see ``ray_node``. Thread-safe.
+
+    One thread asks the head about all workers; it ends with the last of them. While the head does not answer, a worker
+    counts as alive: its lease decides.
+
+    Args:
+        jobs: the cluster.
+        module: the worker's module.
+        reservation: what each worker gets.
+        look_s: seconds between two looks at the workers.
+    """
+
+    def __init__(
+        self, jobs: RayJobs, module: str, reservation: Reservation | None = None, *, look_s: float = 1.0
+    ) -> None:
+        self._jobs = jobs
+        self._module = module
+        self._reservation = Reservation() if reservation is None else reservation
+        self._look_s = look_s
+        self._changed = threading.Condition()
+        self._watched: dict[WorkerHandle, _Watched] = {}
+        self._watcher: threading.Thread | None = None
+        self._away: tuple[float, str] | None = None
+
+    def start(self, launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
+        """Start a worker; see ``Engine.start``."""
+        if self._away is not None and time.monotonic() < self._away[0]:  # many jobs must not each wait for no answer
+            raise EngineAway(self._away[1])
+        handle = WorkerHandle(f"{_PREFIX}arkor-{launch.name}")
+        try:
+            self._submit(_id(handle), launch)
+            self._watch(handle, _Watched(on_exit, is_waiting=True))
+        except EngineAway as exc:
+            self._away = (time.monotonic() + _AWAY_S, str(exc))
+            raise
+        except RuntimeError as exc:  # this machine has no thread left: without one its end would not be noticed
+            self.terminate(handle)
+            raise OSError(errno.EAGAIN, str(exc)) from exc
+        return handle
+
+    def _submit(self, job_id: str, launch: Launch) -> None:
+        wanted = self._reservation
+        details: dict[str, Any] = {
+            "entrypoint_num_cpus": wanted.cpus,
+            "entrypoint_num_gpus": wanted.gpus,
+            "metadata": {_SPEC: str(launch.spec_path), _LOG: str(launch.log_path)},
+            "runtime_env": {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(round(wanted.stop_wait_s))}},
+        }
+        command = self._command(launch.spec_path)
+        try:
+            self._jobs.submit(job_id, command, **details)
+        except EngineAway:  # the answer may be lost alone; a job that is there already is not submitted twice
+            self._jobs.submit(job_id, command, **details)
+
+    def _command(self, spec_path: Path) -> str:
+        """Return what a node's shell runs: the program in place of the shell, so that Ray sees its exit code."""
+        return "exec " + shlex.join([self._reservation.python, "-P", "-m", _NODE_MODULE, self._module, str(spec_path)])
+
+    def find(self, folder: Path) -> list[tuple[Path, WorkerHandle]]:
+        """Return the workers that run for specs below a folder; see ``Engine.find``. None if Ray does not answer."""
+        try:
+            jobs = sorted(self._jobs.all().values(), key=lambda job: job.started_at)
+        except EngineAway as exc:
+            log.warning("Workers of an earlier process cannot be looked for. %s", exc)
+            return []
+        ours = [(Path(job.metadata[_SPEC]), job) for job in jobs if _SPEC in job.metadata and not job.has_ended]
+        return [(spec, WorkerHandle(_PREFIX + job.id)) for spec, job in ours if spec.is_relative_to(folder)]
+
+    def is_alive(self, handle: WorkerHandle) -> bool:
+        """Whether that very worker has not ended, as far as is known; from the second time on without asking Ray."""
+        with self._changed:
+            if handle in self._watched:
+                return True
+        if not handle.text.startswith(_PREFIX):
+            return False
+        watched = _Watched()
+        try:
+            job = self._jobs.find(_id(handle))
+        except EngineAway as exc:
+            log.warning("Worker %s counts as alive for now. %s", handle, exc)
+        else:
+            if job is None or job.has_ended:
+                self._settle(handle, watched, job)
+                return False
+            watched.is_waiting = job.status == PENDING
+        self._watch(handle, watched)
+        return True
+
+    def is_waiting(self, handle: WorkerHandle) -> bool:
+        """Whether no node has had room for the worker so far."""
+        with self._changed:
+            watched = self._watched.get(handle)
+            return watched is not None and watched.is_waiting
+
+    def terminate(self, handle: WorkerHandle) -> None:
+        """Have Ray send SIGTERM to the worker and its processes; those that stay are killed after the stop time."""
+        if not handle.text.startswith(_PREFIX):
+            return
+        try:
+            self._jobs.stop(_id(handle))
+        except EngineAway as exc:
+            log.warning("Worker %s cannot be asked to end. %s", handle, exc)
+
+    def kill(self, handle: WorkerHandle) -> None:
+        """End a worker as ``terminate`` does, which is Ray's only way, and wait up to 5 s until it is gone."""
+        if not handle.text.startswith(_PREFIX):
+            return
+        with self._changed:
+            watched = self._watched.get(handle)
+        if watched is None:
+            self._watch(handle, watched := _Watched())
+        watched.killed = True
+        self.terminate(handle)
+        with self._changed:
+            self._changed.wait_for(lambda: handle not in self._watched, _KILL_WAIT_S)
+
+    def held_bytes(self, handle: WorkerHandle) -> int:
+        """Return 0: its memory is another machine's."""
+        return 0
+
+    def _watch(self, handle: WorkerHandle, watched: _Watched) -> None:
+        with self._changed:
+            self._watched.setdefault(handle, watched)
+            if self._watcher is None:
+                watcher = threading.Thread(target=self._look_on, name="ray-watcher", daemon=True)
+                watcher.start()
+                self._watcher = watcher
+
+    def _look_on(self) -> None:
+        pause, is_away = threading.Event(), False
+        while True:
+            with self._changed:
+                watched = dict(self._watched)
+                if not watched:
+                    self._watcher = None
+                    return
+            began = time.monotonic()
+            try:
+                self._look(watched)
+                is_away = False
+            except EngineAway as exc:
+                if not is_away:
+                    log.warning("Workers count as alive until their leases end. %s", exc)
+                is_away = True
+                for one in watched.values():
+                    one.is_waiting = False
+            except Exception:  # the others are looked after all the same
+                log.exception("Looking at the workers on Ray failed")
+            pause.wait(max(self._look_s, _BUSY_SHARE * (time.monotonic() - began)))
+
+    def _look(self, watched: dict[WorkerHandle, _Watched]) -> None:
+        """Ask about workers that were watched before, so that their jobs have to be there."""
+        found = self._jobs.all()
+        for handle, one in watched.items():
+            job = found.get(_id(handle)) or self._jobs.find(_id(handle))
+            if job is None or job.has_ended:
+                self._settle(handle, one, job)
+                with self._changed:
+                    self._watched.pop(handle, None)
+                    self._changed.notify_all()
+                if one.on_exit is not None:
+                    one.on_exit(_exit_code(job, one))
+            else:
+                one.is_waiting = job.status == PENDING
+
+    def _settle(self, handle: WorkerHandle, watched: _Watched, job: RayJob | None) -> None:
+        """Keep the output of a worker that has ended, and remove its job from Ray's list."""
+        if job is None:
+            return
+        text = ""
+        with contextlib.suppress(EngineAway):  # its node is gone; Ray's head has the last lines
+            text = self._jobs.log(job.id)
+        text = text or job.message
+        try:
+            with Path(job.metadata[_LOG]).open("ab") as output:
+                output.write(text.encode(errors="replace")[-_LOG_BYTES:])
+            self._jobs.delete(job.id)
+        except (OSError, KeyError) as exc:
+            log.warning("The end of worker %s is not tidied up: %s: %s", handle, type(exc).__name__, exc)
+
+
+def _id(handle: WorkerHandle) -> str:
+    return handle.text.removeprefix(_PREFIX)
+
+
+def _exit_code(job: RayJob | None, watched: _Watched) -> int | None:
+    """Return how a worker ended, as a process's exit code; Ray does not tell that of one that it was asked to stop."""
+    if job is None:
+        return None
+    if job.status == STOPPED:
+        return -signal.SIGKILL if watched.killed else TERMINATED_EXIT_CODE
+    if job.status == SUCCEEDED:
+        return 0
+    return NOT_STARTED_EXIT_CODE if job.error_type == _START_TIMEOUT else job.exit_code
