@@ -74,8 +74,7 @@ def _engine(settings: Settings) -> Engine:
     """Return what runs the workers; the parts of Ray's engine are loaded only for it."""
     if settings.engine == PROCESS:
         return ProcessEngine(settings.worker_module)
-    from arkor.backend.processes.ray_engine import RayEngine, Reservation
-    from arkor.backend.processes.ray_jobs import RayJobs
+    from arkor.backend.processes.ray_engine import RayEngine, Reservation, connect
 
     reservation = Reservation(
         cpus=settings.ray_cpus,
@@ -83,7 +82,7 @@ def _engine(settings: Settings) -> Engine:
         python=settings.ray_python,
         stop_wait_s=max(settings.cancel_grace_s, settings.stop_grace_s),
     )
-    return RayEngine(RayJobs(settings.ray_address), settings.worker_module, reservation)
+    return RayEngine(connect(settings.ray_address), settings.worker_module, reservation)
 
 
 def _devices(settings: Settings) -> Devices:
@@ -103,7 +102,7 @@ class Backend:
         secret: what its server file carries, and what it proves to know; None where it has no such file.
 
     Raises:
-        LocalBackendError: a newer arkor wrote its data.
+        LocalBackendError: a newer arkor wrote its data, or Ray wants another token.
         OSError: the data folder cannot be written.
     """
 

@@ -20,7 +20,8 @@ import attrs
 
 from arkor.backend.processes.engine import EngineAway, Launch, WorkerHandle
 from arkor.backend.processes.exit_reasons import NOT_STARTED_EXIT_CODE, TERMINATED_EXIT_CODE
-from arkor.backend.processes.ray_jobs import PENDING, STOPPED, SUCCEEDED, RayJob, RayJobs
+from arkor.backend.processes.ray_jobs import PENDING, STOPPED, SUCCEEDED, RayJob, RayJobs, RayRefuses
+from arkor.errors import LocalBackendError
 
 log = logging.getLogger("arkor.backend")
 
@@ -64,6 +65,25 @@ class _Watched:
     on_exit: Callable[[int | None], None] | None = None
     is_waiting: bool = False
     killed: bool = False
+
+
+def connect(address: str) -> RayJobs:
+    """Return the jobs of a cluster, which may not answer yet.
+
+    Args:
+        address: the dashboard of its head.
+
+    Raises:
+        LocalBackendError: it answers, and will not work: a wrong token, or no Ray.
+    """
+    jobs = RayJobs(address)
+    try:
+        log.info("Workers run on Ray %s at %s", jobs.version(), jobs.address)
+    except RayRefuses as exc:
+        raise LocalBackendError(str(exc)) from exc
+    except EngineAway as exc:
+        log.warning("Jobs wait until Ray answers. %s", exc)
+    return jobs
 
 
 class RayEngine:

@@ -26,6 +26,10 @@ _UNAUTHORIZED, _FORBIDDEN, _MISSING = 401, 403, 404
 _TOKEN_FILE = Path(".ray", "auth_token")
 
 
+class RayRefuses(EngineAway):
+    """Something answers that will not work for this backend as it was started: a wrong token, or no Ray."""
+
+
 @attrs.frozen(kw_only=True)
 class RayJob:
     """A job as Ray describes it.
@@ -70,7 +74,8 @@ class RayJobs:
         """Return the version of Ray.
 
         Raises:
-            EngineAway: no answer, or another one than Ray's.
+            RayRefuses: it is not Ray, or wants another token.
+            EngineAway: no answer.
         """
         return str(self._there("version")["ray_version"])
 
@@ -137,7 +142,7 @@ class RayJobs:
     def _there(self, path: str) -> Any:
         body = self._json("GET", path)
         if body is None:
-            raise EngineAway(f"{self.address} has no /api/{path}: is it Ray's dashboard?")
+            raise RayRefuses(f"{self.address} has no /api/{path}: is it Ray's dashboard?")
         return body
 
     def _json(self, method: str, path: str) -> Any:
@@ -145,14 +150,12 @@ class RayJobs:
         answer = self._ask(method, path)
         if answer.status_code == _MISSING:
             return None
+        if not answer.ok:
+            raise EngineAway(f"Ray at {self.address} failed with status {answer.status_code}.")
         try:
-            if answer.ok:
-                return answer.json()
-        except ValueError:
-            pass  # no JSON: not Ray
-        raise EngineAway(
-            f"{self.address} answers as Ray does not (status {answer.status_code}): is it Ray's dashboard?"
-        )
+            return answer.json()
+        except ValueError as exc:
+            raise RayRefuses(f"{self.address} does not answer as Ray does: is it Ray's dashboard?") from exc
 
     def _ask(self, method: str, path: str, json: Any = None) -> requests.Response:
         try:
@@ -170,12 +173,12 @@ class RayJobs:
                 "address of its dashboard?"
             ) from exc
         if answer.status_code == _UNAUTHORIZED:
-            raise EngineAway(
+            raise RayRefuses(
                 f"Ray at {self.address} wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
                 "RAY_AUTH_TOKEN_PATH, as on the nodes."
             )
         if answer.status_code == _FORBIDDEN:
-            raise EngineAway(f"Ray at {self.address} refuses the token: it is not the one of this cluster.")
+            raise RayRefuses(f"Ray at {self.address} refuses the token: it is not the one of this cluster.")
         return answer
 
 
@@ -198,7 +201,7 @@ def ray_token(environment: Mapping[str, str]) -> str | None:
         environment: has ``RAY_AUTH_MODE`` and the others; without a mode, a token that is there is sent.
 
     Raises:
-        EngineAway: a token is wanted and cannot be read.
+        RayRefuses: a token is wanted and cannot be read.
     """
     mode = environment.get("RAY_AUTH_MODE", "").lower()
     if mode not in {"", "token"}:
@@ -206,9 +209,9 @@ def ray_token(environment: Mapping[str, str]) -> str | None:
     try:
         token = _read_token(environment)
     except OSError as exc:
-        raise EngineAway(f"The token for Ray cannot be read: {exc.strerror}: {exc.filename}") from exc
+        raise RayRefuses(f"The token for Ray cannot be read: {exc.strerror}: {exc.filename}") from exc
     if mode and not token:
-        raise EngineAway("RAY_AUTH_MODE is token, and there is no token: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.")
+        raise RayRefuses("RAY_AUTH_MODE is token, and there is no token: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.")
     return token or None
 
 

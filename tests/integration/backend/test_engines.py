@@ -17,8 +17,9 @@ import pytest
 
 from arkor.backend.processes.child_engine import ProcessEngine
 from arkor.backend.processes.engine import Engine, EngineAway, Launch, WorkerHandle
-from arkor.backend.processes.ray_engine import RayEngine, Reservation
+from arkor.backend.processes.ray_engine import RayEngine, Reservation, connect
 from arkor.backend.processes.ray_jobs import RayJobs
+from arkor.errors import LocalBackendError
 from tests.support.backend import ROOT, is_running
 from tests.support.eventually import eventually
 from tests.support.ray_cluster import RayCluster, free_port, ray_cluster, require_ray
@@ -268,3 +269,26 @@ def test_many_workers_end_each_with_its_own_code(world: World) -> None:
     wanted = [int(worker.folder.name.rpartition(" ")[2]) % 100 for worker in workers]
     assert [worker.code() for worker in workers] == wanted
     assert all(len(worker.codes) == 1 for worker in workers)
+
+
+def test_a_cluster_with_a_token_takes_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right one works; with another one, or without, a backend says so at its start."""
+    require_ray()
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef" * 4)
+    right = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with ray_cluster({"PYTHONPATH": f"{tmp_path}:{ROOT}", "HOME": str(tmp_path), **right}) as cluster:
+        with pytest.raises(LocalBackendError, match="wants a token"):
+            connect(cluster.address)
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
+        with pytest.raises(LocalBackendError, match="refuses the token"):
+            connect(cluster.address)
+        monkeypatch.delenv("RAY_AUTH_TOKEN")
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        world = World("ray", tmp_path, None)
+        engine = RayEngine(connect(cluster.address), world.module("sys.exit(7)"), look_s=_LOOK_S)
+        assert world.start(engine).code() == 7

@@ -9,7 +9,9 @@ import attrs
 import pytest
 
 from arkor.backend.jobs.job_folder import log_path, spec_path, write_spec
-from arkor.backend.processes.engine import Launch, WorkerHandle
+from arkor.backend.jobs.scheduler import Scheduler
+from arkor.backend.processes.engine import EngineAway, Launch, WorkerHandle
+from arkor.backend.processes.exit_reasons import NOT_STARTED_EXIT_CODE
 from arkor.backend.store.queue import Loss
 from arkor.backend.store.reports import WorkerEvent
 from arkor.system.files import LONGEST_LOG_BYTES
@@ -52,6 +54,58 @@ def test_a_worker_that_can_never_be_started_fails_the_job(house: House) -> None:
     assert house.status(job_id) == "failed"
     assert "could not be started, 9 times" in house.last_event(job_id)
     assert "Resource temporarily unavailable" in house.last_event(job_id)
+
+
+def test_an_engine_that_does_not_answer_fails_no_job(house: House) -> None:
+    """However long; the job starts when it answers."""
+    clock = Clock()
+    settings = attrs.evolve(house.settings, max_starts=2)
+    scheduler, job_id = attrs.evolve(house, settings=settings).paused_at(clock), house.submit()
+    house.engine.error = EngineAway("Ray does not answer")
+    for _ in range(20):
+        clock.now += scheduler.turn() or 0.0
+        assert house.status(job_id) == "queued"
+    house.engine.error = None
+    scheduler.turn()
+    assert house.status(job_id) == "running"
+
+
+def test_a_worker_that_the_engine_has_no_room_for_may_be_silent(house: House) -> None:
+    """However long; its patience begins when it runs. A cancel ends it all the same."""
+    clock = Clock()
+    scheduler, job_id, worker = house.paused_at(clock), house.submit(), WorkerHandle("1")
+    house.engine.waiting.add(worker)
+    assert scheduler.turn() == 5.0
+    _pass(clock, scheduler, 12.0)
+    assert house.engine.killed == []
+    house.engine.waiting.clear()
+    _pass(clock, scheduler, 4.9)
+    assert house.engine.killed == []
+    house.engine.waiting.add(WorkerHandle("2"))
+    _pass(clock, scheduler, 0.2)
+    assert house.engine.killed == [worker]
+    _pass(clock, scheduler, 6.0)
+    assert house.store.jobs.cancel(job_id)
+    scheduler.ending(job_id)
+    _pass(clock, scheduler, 0.2)
+    assert (house.status(job_id), len(house.engine.killed)) == ("cancelled", 2)
+
+
+def test_a_worker_that_found_no_room_costs_no_attempt(house: House) -> None:
+    """The job is queued again, with nothing in its events."""
+    scheduler, job_id = house.paused_at(Clock()), house.submit()
+    for _ in range(5):
+        scheduler.turn()
+        house.engine.exits[-1](NOT_STARTED_EXIT_CODE)
+    scheduler.turn()
+    assert (house.status(job_id), house.events(job_id)) == ("running", [])
+
+
+def _pass(clock: Clock, scheduler: Scheduler, seconds: float) -> None:
+    """Let time pass in steps in which the scheduler is awake."""
+    for _ in range(round(seconds / 0.02)):
+        clock.now += 0.02
+        scheduler.turn()
 
 
 def test_a_job_that_waits_for_another_start_can_be_cancelled(house: House) -> None:

@@ -1,4 +1,7 @@
-"""Processes: the right one is killed, with all it started, and no other."""
+"""Processes: the right one is killed, and no other.
+
+``tests/integration/backend/test_engines.py`` has what every engine does.
+"""
 
 from __future__ import annotations
 
@@ -38,41 +41,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A module that a test writes, to be run as the worker."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path / "scripted_module.py"
-
-
-def test_an_exit_is_told_with_its_code(module: Path, log: Path) -> None:
-    """What the process wrote is in its log, behind what was there."""
-    module.write_text("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
-    log.write_text("before\n")
-    codes: list[int | None] = []
-    ProcessEngine(module.stem).start(_launch(log, log), codes.append)
-    assert eventually(lambda: codes, "the exit is told") == [7]
-    assert log.read_text().startswith("before\n")
-    assert {"out", "err"} <= set(log.read_text().splitlines())
-
-
-def test_what_a_worker_leaves_behind_goes_with_it(module: Path, log: Path, tmp_path: Path) -> None:
-    """Its own processes do not outlive it."""
-    module.write_text(_PARENT)
-    codes: list[int | None] = []
-    ProcessEngine(module.stem).start(_launch(tmp_path / "child", log), codes.append)
-    eventually(lambda: codes, "the exit is told")
-    child = int((tmp_path / "child").read_text())
-    eventually(lambda: not is_running(child), "the child is gone")
-
-
-def test_a_kill_takes_the_whole_group(module: Path, log: Path, tmp_path: Path) -> None:
-    """The worker and its child; the exit tells the signal."""
-    module.write_text(_PARENT + "signal.pause()\n")
-    engine, codes = ProcessEngine(module.stem), list[int | None]()
-    handle = engine.start(_launch(tmp_path / "child", log), codes.append)
-    eventually((tmp_path / "child").exists, "the child runs")
-    child = int((tmp_path / "child").read_text())
-    assert engine.is_alive(handle)
-    engine.kill(handle)
-    assert not engine.is_alive(handle)
-    eventually(lambda: not is_running(child), "the child is gone")
-    assert eventually(lambda: codes, "the exit is told") == [-9]
 
 
 def test_a_process_that_only_has_the_same_id_is_spared(module: Path, log: Path, tmp_path: Path) -> None:
@@ -132,20 +100,6 @@ def test_a_worker_that_nobody_can_wait_for_is_not_left(
     with pytest.raises(OSError, match="can't start new thread"):
         ProcessEngine(module.stem).start(_launch(log, log), lambda _: None)
     assert not is_running(started[0])
-
-
-def test_files_in_the_working_folder_are_not_imported(
-    module: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A user's ``json.py`` is not the library's."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "colorsys.py").write_text("raise SystemExit(9)")
-    module.write_text("import colorsys")
-    monkeypatch.chdir(folder)
-    codes: list[int | None] = []
-    ProcessEngine(module.stem).start(_launch(log, log), codes.append)
-    assert eventually(lambda: codes, "the exit is told") == [0]
 
 
 def test_a_worker_is_found_by_its_spec(module: Path, log: Path, tmp_path: Path) -> None:
