@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -18,6 +19,10 @@ TOKEN = "attempt-token"
 class Receiver:
     """Takes reports on a free port until it is closed; every attribute may be changed while it runs.
 
+    Args:
+        port: the port; 0 takes a free one.
+        tls: what it speaks TLS with; None speaks plain HTTP.
+
     Attributes:
         events: what was reported, each seq once, in the order of arrival.
         reports: every report's body, heartbeats included.
@@ -30,7 +35,7 @@ class Receiver:
         closes: whether the connection is closed after each report.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.events: list[dict[str, Any]] = []
         self.reports: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
@@ -79,6 +84,9 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -90,7 +98,7 @@ class Receiver:
     @property
     def url(self) -> str:
         """The base URL, as a spec names it."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def take(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Take one report; return the status and the answer."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
+from arkor.protocol.proof import CHALLENGE_HEADER, attempt_secret, new_challenge, proof_of, secret_of
 from arkor.version import __version__
 from tests.support.backend import CLIENT_HEADERS, TIMEOUT_S, BackendProcess, Client
+from tests.support.eventually import eventually
 
 
 def _get(shared: BackendProcess, path: str, **headers: str) -> requests.Response:
@@ -82,6 +86,50 @@ def test_a_foreign_host_is_refused(shared: BackendProcess, host: str, path: str)
 def test_every_loopback_host_is_served(shared: BackendProcess, host: str) -> None:
     """Whatever this machine calls itself."""
     assert _get(shared, "/v1/capabilities", **CLIENT_HEADERS, Host=host).status_code == 200
+
+
+def test_a_backend_answers_to_the_address_that_workers_are_told(
+    start: Callable[..., BackendProcess], config: dict[str, Any]
+) -> None:
+    """Here one of a proxy that does TLS; a part of the name is not enough."""
+    backend = start(advertise_url="https://trainer.example/")
+    seen = {
+        host: _get(backend, "/v1/capabilities", **CLIENT_HEADERS, Host=host).status_code
+        for host in ("trainer.example", "TRAINER.example:443", "127.0.0.1", "trainer.example:80", "example", "x:y")
+    }
+    assert seen == {
+        "trainer.example": 200,
+        "TRAINER.example:443": 200,
+        "127.0.0.1": 200,
+        "trainer.example:80": 403,
+        "example": 403,
+        "x:y": 403,
+    }
+    client = backend.client()
+    job_id = client.submit("gated:1", config).json()["job"]["id"]
+    spec = backend.job_dir(job_id) / "spec.json"
+    eventually(spec.exists, "the worker is started")
+    told = json.loads(spec.read_bytes())
+    assert told["backendUrl"] == "https://trainer.example"
+    challenge = new_challenge()
+    headers = {CHALLENGE_HEADER: challenge}
+    answer = client.get(f"/internal/jobs/{job_id}/events", params={"attempt": 1}, headers=headers).json()
+    assert answer == {"proof": proof_of(attempt_secret(secret_of(told["token"]), 443), challenge)}
+
+
+def test_a_backend_that_listens_on_all_addresses_needs_one_to_tell(prepare: Callable[..., BackendProcess]) -> None:
+    """Workers cannot connect to 0.0.0.0."""
+    backend = prepare(host="0.0.0.0")
+    assert backend.launch().wait(TIMEOUT_S) == 3
+    assert "name an address with --advertise-url" in backend.log
+
+
+@pytest.mark.parametrize("url", ["trainer:4747", "ftp://trainer", "http://", "http://me:secret@trainer", "http://x:y"])
+def test_an_address_that_is_none_is_refused(prepare: Callable[..., BackendProcess], url: str) -> None:
+    """Also one with a password, which would be shown."""
+    backend = prepare(advertise_url=url)
+    assert backend.launch().wait(TIMEOUT_S) == 2
+    assert "give an address such as http://10.0.0.5:4747" in " ".join(backend.log.split())
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic d3Jvbmc="])

@@ -89,7 +89,7 @@ def test_a_job_runs_on_the_cluster_and_leaves_nothing_there(
     start: Callable[..., BackendProcess], cluster: RayCluster, config: dict[str, Any]
 ) -> None:
     """Neither Ray's list nor a command line has the attempt's token; the output is in the job's log."""
-    backend = start()
+    backend = start(host="127.0.0.2")  # as the address of another machine
     client = backend.client()
     job_id, pid = _half_done(backend, client, config)
     spec = json.loads((backend.job_dir(job_id) / "spec.json").read_bytes())
@@ -97,6 +97,8 @@ def test_a_job_runs_on_the_cluster_and_leaves_nothing_there(
     assert job["submission_id"] == f"arkor-{job_id}-1"
     assert spec["token"] not in json.dumps(job)
     assert all(spec["token"] not in word for word in psutil.Process(pid).cmdline())
+    assert spec["backendUrl"] == backend.url
+    assert "//127.0.0.2:" in backend.url
     assert spec["threads"] == 1  # of the CPUs that the job has there, however many this machine has
     _goes_on(backend, client, job_id, [])
     eventually(lambda: not any(job_id in job["submission_id"] for job in _jobs(cluster)), "Ray forgets it", _PATIENCE_S)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import trustme
 
 from arkor.backend.training_worker import connection
 from arkor.backend.training_worker.connection import ReportConnection
@@ -242,6 +245,28 @@ def test_another_program_on_the_backends_port_gets_no_token(told: Told) -> None:
         assert [event["step"] for event in receiver.events] == [1]
         reporter.close()
     assert told.words == []
+
+
+def test_reports_go_over_tls_to_a_backend_that_is_trusted(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one behind a proxy, for workers on other machines; another one gets no request."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    bundle = tmp_path / "authority.pem"
+    with Receiver(tls=context) as receiver:
+        url = f"{receiver.url}/internal/jobs/job_1/events"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            ReportConnection(url, TOKEN, 2).post([])
+        assert receiver.reports == []
+        authority.cert_pem.write_to_path(bundle)
+        monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        reporter = Reporter(url, TOKEN, 2, told, FAST)
+        reporter.start()
+        reporter.send("training.started", metadata={})
+        assert reporter.flush(10.0)
+        reporter.close()
+    assert [event["type"] for event in receiver.events] == ["training.started"]
 
 
 def test_a_program_that_passes_challenges_on_proves_nothing(receiver: Receiver) -> None:
