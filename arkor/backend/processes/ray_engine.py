@@ -99,6 +99,8 @@ class RayEngine:
         look_s: seconds between two looks at the workers.
     """
 
+    spans_machines = True
+
     def __init__(
         self, jobs: RayJobs, module: str, reservation: Reservation | None = None, *, look_s: float = 1.0
     ) -> None:
