@@ -54,7 +54,8 @@ class Devices:
         Args:
             held: those that jobs have.
         """
-        return [gpu for gpu in reversed(self.gpus) if gpu not in held]
+        taken = frozenset(held)
+        return [gpu for gpu in reversed(self.gpus) if gpu not in taken]
 
     def threads(self, devices: int) -> int:
         """Return on how many threads each process of a job computes, at least 1.

@@ -312,11 +312,7 @@ class Scheduler:
         return bool(waiting)
 
     def _start_queued(self) -> dict[str, float]:
-        """Start as many jobs as there is room for; return when each job is due that only has to wait.
-
-        Jobs begin in the order in which they were submitted. One that needs more devices than are free waits, and those
-        after it wait with it: if they went ahead, there might never be enough for it.
-        """
+        """Start as many jobs as there is room for; return when each job is due that only has to wait."""
         while len(self._runs) < self._devices.most_jobs:
             put_off = self._failed_starts.put_off()
             free = self._devices.free([gpu for run in self._runs.values() for gpu in run.gpus])

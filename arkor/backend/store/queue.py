@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, upd
 from arkor.backend.store.database import Database, digest, new_token, now, tell
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.schema import attempts, events, jobs, servers
-from arkor.backend.store.servers import alive, seconds_now
+from arkor.backend.store.servers import alive, is_alive, seconds_now
 from arkor.backend.store.sql import lock_job
 from arkor.protocol import wire
 from arkor.protocol.batches import Batches
@@ -122,6 +122,9 @@ class Queue:
     ) -> ClaimedJob | None:
         """Mark the oldest queued job as running and begin its next attempt.
 
+        If it needs more devices than are free, it waits for them here, and the jobs behind it wait with it: if they went
+        ahead, there might never be enough for it. Other servers pass it over meanwhile, unless they have enough.
+
         Args:
             put_off: the ids of jobs whose turn has not come.
             free: how many devices no job has; None if that is no limit.
@@ -134,13 +137,13 @@ class Queue:
         waiting = [jobs.c.status == JobStatus.QUEUED.value, jobs.c.id.not_in(put_off)]
         waiting += [] if most is None else [_devices() <= most]
         with self._database.write() as connection:
-            oldest = select(jobs).where(*waiting).order_by(jobs.c.number).limit(1)
-            row = connection.execute(oldest.with_for_update(skip_locked=True)).one_or_none()
-            if row is None or (free is not None and devices_of(row.config) > free):
+            row = self._next(connection, waiting, free)
+            if row is None:
                 return None
             token, number = new_token(), row.attempt + 1
             started_at = row.started_at or now()
-            _update(connection, row.id, status=JobStatus.RUNNING.value, attempt=number, started_at=started_at)
+            values = {"status": JobStatus.RUNNING.value, "attempt": number, "started_at": started_at}
+            _update(connection, row.id, **values, awaited_by=None)
             values = {"job_id": row.id, "number": number, "token_hash": digest(token), "server_id": self._server_id}
             connection.execute(insert(attempts).values(values))
         config = _batches(row).applied_to(_with_tokens(row))
@@ -152,6 +155,23 @@ class Queue:
             config=config,
             resumed_from_step=row.resumed_from_step,
         )
+
+    def _next(
+        self, connection: Connection, waiting: Sequence[ColumnElement[bool]], free: int | None
+    ) -> Row[Any] | None:
+        """Return the oldest job that can begin now, or None."""
+        query = select(jobs).where(*waiting).order_by(jobs.c.number).limit(1).with_for_update(skip_locked=True)
+        after = 0
+        while (row := connection.execute(query.where(jobs.c.number > after)).one_or_none()) is not None:
+            if free is None or devices_of(row.config) <= free:
+                return row
+            if self._server_id is None:
+                return None
+            if row.awaited_by in {None, self._server_id} or not is_alive(connection, row.awaited_by):
+                _update(connection, row.id, awaited_by=self._server_id)
+                return None
+            after = row.number
+        return None
 
     def too_large(self, most: int) -> list[tuple[str, int]]:
         """Return the queued jobs that need more devices than there are, each with the number that it needs.

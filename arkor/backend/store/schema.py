@@ -113,6 +113,7 @@ jobs = Table(
     Column("created_at", _Key, nullable=False),
     Column("started_at", _Words),
     Column("completed_at", _Words),
+    Column("awaited_by", _Key),  # the server that keeps devices free for it, while it is queued
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("lost_attempts", Integer, nullable=False, server_default="0"),

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("machine", sa.String, nullable=False),
         sa.Column("alive_until", sa.Float, nullable=False),
     )
+    op.add_column("jobs", sa.Column("awaited_by", _key))
     op.add_column("attempts", sa.Column("server_id", _key))
     op.add_column("attempts", sa.Column("heard_at", sa.Float))
     op.add_column("attempts", sa.Column("worker", sa.String))
