@@ -122,8 +122,8 @@ class Queue:
     ) -> ClaimedJob | None:
         """Mark the oldest queued job as running and begin its next attempt.
 
-        If it needs more devices than are free, it waits for them here, and the jobs behind it wait with it: if they went
-        ahead, there might never be enough for it. Other servers pass it over meanwhile, unless they have enough.
+        If it needs more devices than are free, it waits for them here, and the jobs behind it wait with it: if they
+        went ahead, there might never be enough for it. Other servers pass it over meanwhile, unless they have enough.
 
         Args:
             put_off: the ids of jobs whose turn has not come.

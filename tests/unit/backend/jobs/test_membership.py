@@ -194,3 +194,23 @@ def test_other_servers_are_known_by_their_addresses(servers: tuple[House, House]
     memberships[1].leave()
     memberships[0].look()
     assert memberships[0].others == ()
+
+
+def test_a_job_that_needs_many_devices_holds_up_one_server(servers: tuple[House, House]) -> None:
+    """It keeps its devices free for the job, and the other one passes the job over; once it is gone, the other does."""
+    first, second = servers
+    for house in servers:
+        attempts_of(house)  # both are alive
+    large, *small = [first.submit(devices=devices) for devices in (4, 1, 1)]
+
+    def claimed(house: House, free: int) -> str | None:
+        job = house.store.queue.claim(free=free, most=4)
+        return None if job is None else job.id
+
+    assert claimed(first, 3) is None
+    assert claimed(second, 3) == small[0]
+    assert claimed(first, 3) is None
+    end_of(first)
+    assert claimed(second, 3) is None
+    assert claimed(second, 4) == large
+    assert claimed(second, 1) == small[1]
