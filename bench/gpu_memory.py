@@ -36,7 +36,7 @@ GIB = 2**30
 def main(model: str, batch_size: int, four_bits: bool, tokens: tuple[int, ...]) -> None:
     """Compare the estimate for MODEL, a folder or a Hugging Face id, with the memory that training takes."""
     device = choose_device(threads=2)
-    if device.is_cpu:
+    if not device.is_cuda:
         raise click.ClickException("there is no CUDA device here")
     config = JobConfig(
         model=model,
@@ -46,8 +46,8 @@ def main(model: str, batch_size: int, four_bits: bool, tokens: tuple[int, ...]) 
         max_steps=STEPS,
     )
     memory = StepMemory.of(load_config(model), config)
-    click.echo(f"{torch.cuda.get_device_name()}: {free_gpu_bytes() / GIB:.1f} GiB free, ", nl=False)
-    click.echo(f"so the limit is {memory.most_tokens(free_gpu_bytes()):,} tokens; torch {torch.__version__}")
+    click.echo(f"{torch.cuda.get_device_name()}: {free_gpu_bytes(device) / GIB:.1f} GiB free, ", nl=False)
+    click.echo(f"so the limit is {memory.most_tokens(free_gpu_bytes(device)):,} tokens; torch {torch.__version__}")
     click.echo("tokens  estimate GiB  allocated GiB  ratio")
     for length in tokens:
         allocated = trained(config, device, length)

@@ -320,12 +320,12 @@ class JobConfig:
     dtype: str | None = _setting(
         one_of(*DTYPES),
         "number type of the base model's weights; `float16` needs CUDA",
-        default="`float32` on a CPU, `bfloat16` where the GPU has it, else `float16`",
+        default="`float32` on a CPU and on a Mac, `bfloat16` where the CUDA device has it, else `float16`",
     )
     gradient_checkpointing: bool | None = _setting(
         FLAG,
         "compute the layers a second time in the backward pass: less memory, more time",
-        default="true with CUDA, false on a CPU",
+        default="true on a GPU, false on a CPU",
     )
     logging_steps: int | None = _setting(
         _STEPS, "steps between two log events", value=1, argument="SFTConfig.logging_steps"

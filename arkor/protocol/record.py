@@ -45,7 +45,7 @@ class TrainingRecord:
         held_out_rows: the same of held-out rows that have a source of their own; None if there is no such source.
         chat_template_sha256: of the model's chat template, lowercase hex; None if the model has no template.
         versions: the version of Python and of each library, by its name.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda``, or ``mps`` for the GPU of a Mac.
         dtype: the number type that the base model computes in, such as ``float32``.
         threads: CPU threads at the start. None if the backend does not say, and in ``arkor.json`` of a job without
             ``full_determinism``.

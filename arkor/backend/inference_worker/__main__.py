@@ -23,6 +23,7 @@ def prepare_environment() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what a Mac's GPU cannot do, its processor does
     # Threads that wait for each other sleep, with GNU's OpenMP after 10 µs. By default they spin, and where something
     # else computes on the same cores they keep each other from them: half a token a second instead of 17, beside a
     # training on both cores. Without those 10 µs llama.cpp, whose threads wait often, makes 31 tokens a second, not 45.

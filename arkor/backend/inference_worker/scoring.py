@@ -68,7 +68,7 @@ class Scoring:
         if kept:
             targets = torch.tensor(self._ids[first + 1 : end + 1], device=logits.device)
             chosen = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])
-            self._sum += float(chosen.double().sum())
+            self._sum += float(chosen.cpu().double().sum())  # a Mac's GPU has no float64
             if self._top:
                 self._likeliest += likeliest(logits, self._top)
         self._read = end

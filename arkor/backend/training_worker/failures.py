@@ -20,7 +20,10 @@ _NO_SPACE_SIGNS = (
     "PytorchStreamWriter failed",
     "enforce fail at inline_container.cc",
 )
-_NO_MEMORY_SIGNS = ("CUDA out of memory", "DefaultCPUAllocator: can't allocate memory", "Cannot allocate memory")
+_NO_MEMORY_SIGNS = (
+    *("CUDA out of memory", "MPS backend out of memory"),
+    *("DefaultCPUAllocator: can't allocate memory", "Cannot allocate memory"),
+)
 
 
 def explain(exc: BaseException, job_dir: Path) -> str:

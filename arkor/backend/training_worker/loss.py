@@ -152,7 +152,7 @@ class OrderOfEpoch(torch.utils.data.Sampler):  # type: ignore[misc]  # torch is 
 
 
 class CountedLossTrainer(TokenMeanTrainer):
-    """A trainer for the CPU; the loss is the same."""
+    """A trainer for devices without Triton; the loss is the same."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)

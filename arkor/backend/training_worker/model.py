@@ -62,7 +62,7 @@ def build_trainer(spec: WorkerSpec, device: Device, model_path: str, tokenizer: 
     device = attrs.evolve(device, dtype=spec.config.dtype or device.dtype)
     arguments = settings.training_arguments(spec, device, data.receipt.max_length, evaluate=bool(data.eval))
     # TRL scores only the counted positions by itself where it has Triton.
-    trainer_class = CountedLossTrainer if device.is_cpu else TokenMeanTrainer
+    trainer_class = TokenMeanTrainer if device.is_cuda else CountedLossTrainer
     loaded = _load_model(spec, device, model_path, data.longest)
     trainer = trainer_class(
         model=loaded,

@@ -80,7 +80,7 @@ def training_arguments(spec: WorkerSpec, device: Device, max_length: int, *, eva
         "bf16": device.dtype == "bfloat16",
         "fp16": device.dtype == "float16",
         "gradient_checkpointing": computes_twice(config, device),
-        "dataloader_pin_memory": not device.is_cpu,
+        "dataloader_pin_memory": device.is_cuda,
         # Some modules with an adapter may take no part in a step, and DDP waits for the gradients of all.
         "ddp_find_unused_parameters": True if config.value("devices") > 1 else None,
     }

@@ -97,12 +97,19 @@ class LoadedBase(TransformersBase):
     def __init__(self, path: str, dtype: str | None = None) -> None:
         began = time.monotonic()
         dtype = dtype or served_dtype(path)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(device_name())
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).to(device).eval()
         adapters = Adapters(model)
         super().__init__(Model(model, adapters), tokenizer, adapters, dtype)
         log.info("%s loaded in %s in %.1f s", path, dtype, time.monotonic() - began)
+
+
+def device_name() -> str:
+    """Return what base models answer on: the first CUDA device, else the GPU of a Mac, else the processor."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def served_dtype(path: str) -> str:
@@ -114,7 +121,7 @@ def served_dtype(path: str) -> str:
     Args:
         path: as ``LoadedBase`` takes it.
     """
-    if torch.cuda.is_available() or platform.machine() not in X86 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device_name() != "cpu" or platform.machine() not in X86 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "bfloat16"
     needed = memory_bytes(path, "float32")
     return "float32" if 0 < _AMPLE * needed <= available_bytes() else "bfloat16"

@@ -18,7 +18,7 @@ class Device:
     """Where a training runs, and in which numbers.
 
     Attributes:
-        name: ``cpu`` or ``cuda``.
+        name: ``cpu``, ``cuda``, or ``mps`` for the GPU of a Mac.
         dtype: the base model's number type, as ``torch`` names it.
     """
 
@@ -30,11 +30,22 @@ class Device:
         """Whether it is the CPU."""
         return self.name == "cpu"
 
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is a CUDA device."""
+        return self.name == "cuda"
 
-def free_gpu_bytes() -> int:
-    """Return the memory of the first CUDA device that nothing uses yet, in bytes."""
+
+def free_gpu_bytes(device: Device) -> int:
+    """Return the memory of a GPU that nothing uses yet, in bytes; on a Mac at most what its system recommends.
+
+    Args:
+        device: the GPU.
+    """
     import torch
 
+    if not device.is_cuda:
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return int(torch.cuda.mem_get_info()[0])
 
 
@@ -76,12 +87,15 @@ def prepare_environment(threads: int, gpu: str | None = None, *, deterministic: 
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what a Mac's GPU cannot do, its processor does
     # TRL refuses to train on several devices from one process.
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu or os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 
 
 def choose_device(threads: int, *, deterministic: bool = False) -> Device:
-    """Set torch's threads and pick the device: the first CUDA device, else the CPU.
+    """Set torch's threads and pick the device: the first CUDA device, else the GPU of a Mac, else the CPU.
+
+    A Mac's GPU does not promise the same bytes each time, so it is not for full determinism.
 
     Args:
         threads: CPU threads to compute with, at least 1.
@@ -93,6 +107,8 @@ def choose_device(threads: int, *, deterministic: bool = False) -> Device:
     torch.backends.mkldnn.set_flags(_deterministic=deterministic)
     if torch.cuda.is_available():
         return Device("cuda", "bfloat16" if torch.cuda.is_bf16_supported() else "float16")
+    if torch.backends.mps.is_available() and not deterministic:
+        return Device("mps", "float32")
     # Lets torch hand float32 products to oneDNN. On CPUs without instructions for bfloat16 oneDNN still computes them
     # in full float32, and on AMD's twice as fast as the MKL that torch takes otherwise (measured with torch 2.13). With
     # such instructions it would compute them in bfloat16: the loss is 0.001 another one then (measured with AMX).

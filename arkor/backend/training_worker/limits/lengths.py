@@ -59,9 +59,9 @@ class Lengths:
         context = found if isinstance(found, int) else None
         if device.is_cpu:
             return cls(context, CPU_TOKENS)
-        memory = StepMemory.of(model_config, config)
+        memory = StepMemory.of(model_config, attrs.evolve(config, dtype=config.dtype or device.dtype))
         reason = f"the most in this GPU's memory with batch_size={memory.batch_size}, by an estimate"
-        return cls(context, max(SHORTEST, memory.most_tokens(free_gpu_bytes())), reason)
+        return cls(context, max(SHORTEST, memory.most_tokens(free_gpu_bytes(device))), reason)
 
 
 @attrs.frozen

@@ -74,6 +74,16 @@ def test_a_refusal_names_three_changes_that_fit(available: int) -> None:
         assert estimate(attrs.evolve(config, **changes)).total <= available
 
 
+def test_each_device_takes_as_much() -> None:
+    """On the processor, each has a process with the whole model; what it exchanges comes on top. One would do."""
+    assert 2 * total() < total(devices=2) < 2.1 * total()
+
+    def estimate(config: JobConfig) -> TrainingMemory:
+        return TrainingMemory.of(SIZES, config, BATCH)
+
+    assert "It would fit with devices=1; or with " in refusal(job(devices=2), estimate, total() + 1)
+
+
 def test_what_can_never_fit_is_said_plainly() -> None:
     """No setting makes the weights smaller than this."""
     sizes = attrs.evolve(SIZES, parameters=7_000_000_000)

@@ -153,6 +153,8 @@ def test_what_the_config_says_is_done(tmp_path: Path) -> None:
         ({"batchSize": 2, "gradientAccumulationSteps": 3}, 10, 2),
         ({"numTrainEpochs": 1.5, "batchSize": 2, "gradientAccumulationSteps": 4}, 10, 3),
         ({"maxSteps": 60, "numTrainEpochs": 2}, 10, 60),
+        ({"batchSize": 2, "gradientAccumulationSteps": 2, "devices": 2}, 10, 2),
+        ({"batchSize": 3, "devices": 4}, 13, 2),
         ({"dryRun": True}, 8, 2),
         ({"dryRun": True, "maxSteps": 1}, 8, 1),
     ],
@@ -160,6 +162,27 @@ def test_what_the_config_says_is_done(tmp_path: Path) -> None:
 def test_the_steps_of_a_training(config: dict[str, Any], rows: int, steps: int) -> None:
     """By steps, by epochs, and in a dry run."""
     assert settings.total_steps(JobConfig.from_wire(body(**config)["config"]), rows) == steps
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        (CPU, {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}),
+        (
+            Device("cuda", "bfloat16"),
+            {"use_cpu": False, "bf16": True, "gradient_checkpointing": True, "dataloader_pin_memory": True},
+        ),
+        (
+            Device("mps", "float32"),
+            {"use_cpu": False, "bf16": False, "gradient_checkpointing": True, "dataloader_pin_memory": False},
+        ),
+    ],
+    ids=["cpu", "cuda", "mps"],
+)
+def test_the_arguments_for_a_device(tmp_path: Path, device: Device, expected: dict[str, bool]) -> None:
+    """TRL's own defaults are for CUDA devices."""
+    arguments = settings.training_arguments(written(tmp_path), device, 99, evaluate=False)
+    assert {name: arguments[name] for name in expected} == expected
 
 
 def test_small_score_matrices_are_kept_on_a_cpu() -> None:
@@ -184,6 +207,7 @@ def test_small_score_matrices_are_kept_on_a_cpu() -> None:
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), "No space left"),
         (MemoryError(), "Not enough memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "Not enough memory"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8.96 GiB"), "Not enough memory"),
         (DatasetError("rows", "is bad", [(17, "text must not be empty")]), "rows: is bad; row 17: text must not be"),
         (ValueError("first\n\n  second"), "ValueError: first; second"),
         (KeyError(), "KeyError"),

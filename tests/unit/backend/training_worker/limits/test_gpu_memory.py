@@ -9,7 +9,7 @@ import pytest
 from arkor.backend.training_worker.limits import lengths
 from arkor.backend.training_worker.limits.device import Device
 from arkor.backend.training_worker.limits.gpu_memory import StepMemory, layer_bytes
-from arkor.backend.training_worker.limits.lengths import Lengths, choose_length
+from arkor.backend.training_worker.limits.lengths import SHORTEST, Lengths, choose_length
 from arkor.protocol.config import JobConfig
 
 pytest.importorskip("peft", reason="the local extra is not installed")
@@ -100,7 +100,7 @@ def test_other_kinds_of_models_have_an_estimate(shape: dict[str, Any]) -> None:
 
 def test_the_memory_of_a_gpu_is_a_limit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below the model's context; a ``max_length`` of the job is taken as it is."""
-    monkeypatch.setattr(lengths, "free_gpu_bytes", lambda: 24 * GIB)
+    monkeypatch.setattr(lengths, "free_gpu_bytes", lambda _: 24 * GIB)
     gpu = Device("cuda", "bfloat16")
     chosen = choose_length(job(), [9000], Lengths.of(made(LLAMA_8B), job(), gpu))
     assert (chosen.tokens, chosen.truncates) == (1472, False)
@@ -108,8 +108,18 @@ def test_the_memory_of_a_gpu_is_a_limit_and_says_so(monkeypatch: pytest.MonkeyPa
     assert Lengths.of(made(QWEN_05B), job(), Device("cpu", "float32")) == Lengths(32768, 2048)
     most = Lengths.of(made(LLAMA_8B), job(batch_size=64), gpu)
     assert choose_length(job(max_length=9000), [9000], most).tokens == 9000
-    monkeypatch.setattr(lengths, "free_gpu_bytes", lambda: GIB)
+    monkeypatch.setattr(lengths, "free_gpu_bytes", lambda _: GIB)
     assert Lengths.of(made(LLAMA_8B), job(), gpu).device == 8
+
+
+def test_the_number_type_of_the_device_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights in float32, as on a Mac, leave less room for rows."""
+    monkeypatch.setattr(lengths, "free_gpu_bytes", lambda _: 24 * GIB)
+    cuda, mps = (
+        Lengths.of(made(QWEN_05B), job(), Device(*device)).device or 0
+        for device in (("cuda", "bfloat16"), ("mps", "float32"))
+    )
+    assert SHORTEST < mps < cuda
 
 
 ROWS, TOKENS, RANK = 2, 128, 16
