@@ -6,8 +6,8 @@ its worker is killed in the middle. Then the adapter answers by arkor and by ``g
 the median of a step, what both have learned, and the largest difference of a loss after the kill.
 
 No network is used. The model is a folder; ``--random-init`` makes one with the shape of SmolLM2 135M and random
-weights, and a tokenizer of the rows. It needs the ``local`` extra, and one CUDA device for each of ``--devices``: TRL has
-one alone. ``--cpu`` tries it out without one, with a small model.
+weights, and a tokenizer of the rows. It needs the ``local`` extra, and one CUDA device for each of ``--devices``; TRL
+always has one. ``--cpu`` tries it out without one, with a small model.
 """
 
 from __future__ import annotations

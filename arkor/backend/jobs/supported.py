@@ -20,7 +20,7 @@ from arkor.protocol import wire
 from arkor.protocol.checks import FLAG, Json, whole
 from arkor.protocol.config import JobConfig
 from arkor.protocol.evaluations import EvaluationOptions
-from arkor.text import short_repr
+from arkor.text import many, short_repr
 
 # What transformers runs with torch alone. Its other names need packages that this backend does not install.
 OPTIMIZERS = ("adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd")
@@ -219,8 +219,8 @@ def _check_evaluation(config: JobConfig) -> None:
 def _check_devices(config: JobConfig) -> None:
     devices, most = config.value("devices"), hardware.most_devices()
     if devices > most:
-        what = "GPUs" if hardware.has_cuda() else "GPU" if hardware.has_mps() else "processor cores"
-        raise ConfigError("devices", f"must be at most {most} on this backend, which has {most} {what}, not {devices}")
+        there = many(most, "GPU" if hardware.has_cuda() or hardware.has_mps() else "processor core")
+        raise ConfigError("devices", f"must be at most {most} on this backend, which has {there}, not {devices}")
     if devices > 1 and config.full_determinism:
         raise ConfigError(
             "devices", "must be 1 with full_determinism: how the sums of several devices are rounded is up to them"
