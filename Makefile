@@ -2,6 +2,7 @@
 # make test             set up, then run every test but the slow ones
 # make test-slow        set up, then run the slow tests
 # make test-postgresql  set up, then run the tests of what is stored, on a PostgreSQL server of their own
+# make test-ray         set up with Ray, then run the tests of jobs on a Ray cluster
 # make test-llama       set up, then run the tests of chats and reports with the answers of llama.cpp
 # make check            set up, then run the linters and the type checker
 # make clean            remove the environment and what was built
@@ -16,12 +17,13 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 STORED := $(addprefix tests/unit/backend/,store jobs routes) $(addprefix tests/integration/backend/test_,$(addsuffix .py,\
 	access artifacts cancel datasets deleting evaluations every_route exports imports jobs pages pausing restart servers stream waiting workers))
+ON_RAY := $(addprefix tests/integration/backend/test_,engines.py ray.py)
 ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow test-postgresql test-llama check clean
+.PHONY: demo test test-slow test-postgresql test-llama test-ray check clean
 
 demo: $(VENV)/ready
 	cd examples/triage && ../../$(BIN)/python demo.py ../../adapters
@@ -38,6 +40,9 @@ test-postgresql: $(VENV)/ready-dev
 
 test-llama: $(VENV)/ready-dev
 	ARKOR_CHAT_ENGINE=llama.cpp $(BIN)/python -m pytest -m "slow or not slow" $(ANSWERED)
+
+test-ray: $(VENV)/ready-ray
+	ARKOR_TEST_RAY=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ON_RAY)
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check
@@ -59,6 +64,10 @@ endif
 
 $(VENV)/ready-dev: $(VENV)/ready
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,studio,dev]'
+	touch $@
+
+$(VENV)/ready-ray: $(VENV)/ready-dev
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,studio,dev,ray]'
 	touch $@
 
 clean:

@@ -49,7 +49,7 @@ WORKERS = tuple(
 MOST_TOP_LEVEL_MODULES = 8
 CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tenacity", "urllib3"})
 HEAVY = frozenset(
-    {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate"}
+    {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate", "ray"}
 )
 HEAVY_ROOMS = (*WORKERS, "arkor.backend.models", "arkor.backend.gguf")
 OPTIONAL = {  # modules of the core that need a package of an extra, and say so where it is missing

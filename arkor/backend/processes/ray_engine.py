@@ -5,7 +5,6 @@ Ray starts a worker once and never again: a lost worker is the scheduler's to re
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import shlex
@@ -28,8 +27,13 @@ log = logging.getLogger("arkor.backend")
 _PREFIX = "ray:"
 _NODE_MODULE = "arkor.backend.processes.ray_node"
 _SPEC, _LOG = "arkor.spec", "arkor.log"
-_START_TIMEOUT = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"  # Ray gives up waiting for a node with room after 15 minutes
-_KILL_WAIT_S = 5.0
+# Why a worker was never started: no node had room for 15 minutes, or the node that had was lost.
+_NO_NODE = frozenset({"JOB_SUPERVISOR_ACTOR_START_TIMEOUT", "JOB_SUPERVISOR_ACTOR_DIED"})
+_KILL_WAIT_S = 3.0
+_KILLS_APART_S = 10.0
+# Looks until a job is removed from Ray's list. Ray itself looks at a job once a second, and puts one back that was
+# removed before its last look; that comes late if the node is gone.
+_FORGET_LOOKS, _FORGET_LOST_LOOKS = 5, 90
 _AWAY_S = 5.0
 _BUSY_SHARE = 4.0  # between two looks, so much longer than the look took: many jobs must not keep the head busy
 _LOG_BYTES = 1024**2
@@ -110,6 +114,8 @@ class RayEngine:
         self._look_s = look_s
         self._changed = threading.Condition()
         self._watched: dict[WorkerHandle, _Watched] = {}
+        self._forgotten_at: dict[WorkerHandle, float] = {}  # ended, and still in Ray's list
+        self._killing_until = 0.0
         self._watcher: threading.Thread | None = None
         self._away: tuple[float, str] | None = None
 
@@ -154,16 +160,22 @@ class RayEngine:
         except EngineAway as exc:
             log.warning("Workers of an earlier process cannot be looked for. %s", exc)
             return []
-        ours = [(Path(job.metadata[_SPEC]), job) for job in jobs if _SPEC in job.metadata and not job.has_ended]
-        return [(spec, WorkerHandle(_PREFIX + job.id)) for spec, job in ours if spec.is_relative_to(folder)]
+        found = [
+            (Path(job.metadata[_SPEC]), WorkerHandle(_PREFIX + job.id), job) for job in jobs if _SPEC in job.metadata
+        ]
+        ours = [(spec, handle, job) for spec, handle, job in found if spec.is_relative_to(folder)]
+        for _, handle, job in ours:
+            if job.has_ended:
+                self._forget(handle)
+        return [(spec, handle) for spec, handle, job in ours if not job.has_ended]
 
     def is_alive(self, handle: WorkerHandle) -> bool:
         """Whether that very worker has not ended, as far as is known; from the second time on without asking Ray."""
         with self._changed:
             if handle in self._watched:
                 return True
-        if not handle.text.startswith(_PREFIX):
-            return False
+            if handle in self._forgotten_at or not handle.text.startswith(_PREFIX):
+                return False
         watched = _Watched()
         try:
             job = self._jobs.find(_id(handle))
@@ -171,7 +183,7 @@ class RayEngine:
             log.warning("Worker %s counts as alive for now. %s", handle, exc)
         else:
             if job is None or job.has_ended:
-                self._settle(handle, watched, job)
+                self._settle(handle, job)
                 return False
             watched.is_waiting = job.status == PENDING
         self._watch(handle, watched)
@@ -193,7 +205,10 @@ class RayEngine:
             log.warning("Worker %s cannot be asked to end. %s", handle, exc)
 
     def kill(self, handle: WorkerHandle) -> None:
-        """End a worker as ``terminate`` does, which is Ray's only way, and wait up to 5 s until it is gone."""
+        """End a worker as ``terminate`` does, which is Ray's only way, and wait up to 3 s until it is gone.
+
+        Several kills share these seconds: a node that is gone has many workers, whose end Ray notices late.
+        """
         if not handle.text.startswith(_PREFIX):
             return
         with self._changed:
@@ -203,7 +218,10 @@ class RayEngine:
         watched.killed = True
         self.terminate(handle)
         with self._changed:
-            self._changed.wait_for(lambda: handle not in self._watched, _KILL_WAIT_S)
+            now = time.monotonic()
+            if now > self._killing_until + _KILLS_APART_S:
+                self._killing_until = now + _KILL_WAIT_S
+            self._changed.wait_for(lambda: handle not in self._watched, max(0.0, self._killing_until - now))
 
     def held_bytes(self, handle: WorkerHandle) -> int:
         """Return 0: its memory is another machine's."""
@@ -212,17 +230,27 @@ class RayEngine:
     def _watch(self, handle: WorkerHandle, watched: _Watched) -> None:
         with self._changed:
             self._watched.setdefault(handle, watched)
-            if self._watcher is None:
-                watcher = threading.Thread(target=self._look_on, name="ray-watcher", daemon=True)
-                watcher.start()
-                self._watcher = watcher
+            self._wake_watcher()
+
+    def _forget(self, handle: WorkerHandle, looks: int = _FORGET_LOOKS) -> None:
+        """Remove the job of a worker that has ended from Ray's list, after so many looks."""
+        with self._changed:
+            self._forgotten_at.setdefault(handle, time.monotonic() + looks * self._look_s)
+            self._wake_watcher()
+
+    def _wake_watcher(self) -> None:
+        """Start the thread that looks on, unless it runs. Needs the lock."""
+        if self._watcher is None:
+            watcher = threading.Thread(target=self._look_on, name="ray-watcher", daemon=True)
+            watcher.start()
+            self._watcher = watcher
 
     def _look_on(self) -> None:
         pause, is_away = threading.Event(), False
         while True:
             with self._changed:
                 watched = dict(self._watched)
-                if not watched:
+                if not watched and not self._forgotten_at:
                     self._watcher = None
                     return
             began = time.monotonic()
@@ -241,11 +269,12 @@ class RayEngine:
 
     def _look(self, watched: dict[WorkerHandle, _Watched]) -> None:
         """Ask about workers that were watched before, so that their jobs have to be there."""
-        found = self._jobs.all()
+        self._remove_forgotten()
+        found = self._jobs.all() if watched else {}
         for handle, one in watched.items():
             job = found.get(_id(handle)) or self._jobs.find(_id(handle))
             if job is None or job.has_ended:
-                self._settle(handle, one, job)
+                self._settle(handle, job)
                 with self._changed:
                     self._watched.pop(handle, None)
                     self._changed.notify_all()
@@ -254,20 +283,29 @@ class RayEngine:
             else:
                 one.is_waiting = job.status == PENDING
 
-    def _settle(self, handle: WorkerHandle, watched: _Watched, job: RayJob | None) -> None:
-        """Keep the output of a worker that has ended, and remove its job from Ray's list."""
+    def _remove_forgotten(self) -> None:
+        with self._changed:
+            due = [handle for handle, at in self._forgotten_at.items() if at <= time.monotonic()]
+        for handle in due:
+            self._jobs.delete(_id(handle))
+            with self._changed:
+                del self._forgotten_at[handle]
+
+    def _settle(self, handle: WorkerHandle, job: RayJob | None) -> None:
+        """Keep the output of a worker that has ended, and have Ray forget it."""
         if job is None:
             return
-        text = ""
-        with contextlib.suppress(EngineAway):  # its node is gone; Ray's head has the last lines
-            text = self._jobs.log(job.id)
-        text = text or job.message
+        try:
+            text, looks = self._jobs.log(job.id), _FORGET_LOOKS
+        except EngineAway:  # its node is gone; Ray's head has the last lines
+            text, looks = "", _FORGET_LOST_LOOKS
+        text = (text or job.message).rstrip("\n") + "\n"
         try:
             with Path(job.metadata[_LOG]).open("ab") as output:
                 output.write(text.encode(errors="replace")[-_LOG_BYTES:])
-            self._jobs.delete(job.id)
         except (OSError, KeyError) as exc:
-            log.warning("The end of worker %s is not tidied up: %s: %s", handle, type(exc).__name__, exc)
+            log.warning("The output of worker %s is not kept: %s: %s", handle, type(exc).__name__, exc)
+        self._forget(handle, looks)
 
 
 def _id(handle: WorkerHandle) -> str:
@@ -282,4 +320,4 @@ def _exit_code(job: RayJob | None, watched: _Watched) -> int | None:
         return -signal.SIGKILL if watched.killed else TERMINATED_EXIT_CODE
     if job.status == SUCCEEDED:
         return 0
-    return NOT_STARTED_EXIT_CODE if job.error_type == _START_TIMEOUT else job.exit_code
+    return NOT_STARTED_EXIT_CODE if job.error_type in _NO_NODE and not job.has_begun else job.exit_code

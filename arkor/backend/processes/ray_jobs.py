@@ -37,6 +37,7 @@ class RayJob:
     Attributes:
         id: its submission id.
         status: one of Ray's words.
+        has_begun: whether a node has begun to run it.
         exit_code: of its command; None while it runs, and if Ray does not know.
         error_type: what failed, in Ray's words, or None.
         message: what Ray says about it.
@@ -46,6 +47,7 @@ class RayJob:
 
     id: str
     status: str
+    has_begun: bool = False
     exit_code: int | None = None
     error_type: str | None = None
     message: str = ""
@@ -228,6 +230,7 @@ def _job(body: Mapping[str, Any]) -> RayJob:
     return RayJob(
         id=body["submission_id"],
         status=body["status"],
+        has_begun=body.get("driver_node_id") is not None,
         exit_code=body.get("driver_exit_code"),
         error_type=body.get("error_type"),
         message=body.get("message") or "",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,15 +87,18 @@ def test_a_submission_whose_answer_is_lost_is_found(world: World) -> None:
         ({"status": "SUCCEEDED", "driver_exit_code": 0}, 0),
         ({"status": "FAILED", "driver_exit_code": -9}, -9),
         ({"status": "STOPPED"}, 4),
-        ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED"}, None),
+        ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED", "driver_node_id": "a"}, None),
+        ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED"}, NOT_STARTED_EXIT_CODE),
+        ({"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE"}, None),
         ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"}, NOT_STARTED_EXIT_CODE),
     ],
 )
 def test_each_end_has_its_code(world: World, end: dict[str, object], code: int | None) -> None:
     """One that Ray stopped has saved and is resumed; a lost one and one that found no node are known as such."""
-    world.start()
+    handle = world.start()
     world.ray.jobs[JOB] |= end
     assert world.code() == code
+    assert not world.engine.is_alive(handle)
     assert world.log == "out\n"
     eventually(lambda: not world.ray.jobs, "Ray forgets it")
 
@@ -138,7 +142,7 @@ def test_the_last_lines_come_from_the_head_if_the_node_is_gone(world: World) -> 
     world.start()
     world.ray.end(JOB, "FAILED", driver_exit_code=1, message="failed with exit code 1, last lines:\nMemoryError")
     assert world.code() == 1
-    assert world.log.endswith("MemoryError")
+    assert world.log.endswith("MemoryError\n")
 
 
 def test_the_end_of_a_long_output_is_kept(world: World) -> None:
@@ -148,7 +152,7 @@ def test_the_end_of_a_long_output_is_kept(world: World) -> None:
     world.ray.end(JOB, "SUCCEEDED", driver_exit_code=0)
     world.code()
     assert len(world.log) == 1024**2
-    assert world.log.endswith("the end")
+    assert world.log.endswith("the end\n")
 
 
 def test_an_end_is_told_even_if_its_log_cannot_be_kept(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -157,7 +161,7 @@ def test_an_end_is_told_even_if_its_log_cannot_be_kept(world: World, caplog: pyt
     world.engine.start(launch, world.codes.append)
     world.ray.end(JOB, "SUCCEEDED", driver_exit_code=0)
     assert world.code() == 0
-    assert "is not tidied up" in caplog.text
+    assert "is not kept" in caplog.text
 
 
 def test_workers_stay_alive_while_the_head_does_not_answer(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -207,7 +211,7 @@ def test_a_failing_listener_does_not_stop_the_others(world: World, caplog: pytes
 
 
 def test_jobs_of_others_are_not_ours(world: World) -> None:
-    """Those without our note, of another folder, or that have ended."""
+    """Those without our note, of another folder, or that have ended; the latter go, if they were ours."""
     world.ray.jobs = {
         "theirs": {"submission_id": "theirs", "status": "RUNNING", "metadata": {}},
         "driver": {"submission_id": None, "status": "RUNNING"},
@@ -219,6 +223,18 @@ def test_jobs_of_others_are_not_ours(world: World) -> None:
         },
     }
     assert world.engine.find(world.folder) == []
+    eventually(lambda: "ended" not in world.ray.jobs, "an earlier backend's job is removed")
+    assert set(world.ray.jobs) == {"theirs", "driver", "other"}
+
+
+def test_many_kills_share_their_patience(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their node is gone, and Ray does not know it yet."""
+    monkeypatch.setattr("arkor.backend.processes.ray_engine._KILL_WAIT_S", 0.5)
+    handles = [world.engine.start(attrs.evolve(world.launch, name=f"job_{number}-1"), print) for number in range(10)]
+    began = time.monotonic()
+    for handle in handles:
+        world.engine.kill(handle)
+    assert 0.5 <= time.monotonic() - began < 2.0
 
 
 def test_without_a_thread_to_watch_it_a_worker_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
