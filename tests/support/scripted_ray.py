@@ -21,6 +21,7 @@ class ScriptedRay:
         answers: for the next requests, in place of the usual answer: a status and a text; a status of 0 hangs up,
             after the request was done.
         log: the output of every job; None if its node is gone.
+        fails_to_delete: whether no job can be removed.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class ScriptedRay:
         self.token: str | None = None
         self.answers: list[tuple[int, str]] = []
         self.log: str | None = "out\n"
+        self.fails_to_delete = False
         ray = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -88,6 +90,8 @@ class ScriptedRay:
             return 404, f"Job {job_id} does not exist"
         if what == "logs":
             return (500, "no such node") if self.log is None else (200, json.dumps({"logs": self.log}))
+        if method == "DELETE" and self.fails_to_delete:
+            return 500, "not removed"
         if method == "DELETE":
             del self.jobs[job_id]
         return 200, json.dumps(self.jobs.get(job_id, {}))

@@ -211,11 +211,7 @@ class RayEngine:
         """
         if not handle.text.startswith(_PREFIX):
             return
-        with self._changed:
-            watched = self._watched.get(handle)
-        if watched is None:
-            self._watch(handle, watched := _Watched())
-        watched.killed = True
+        self._watch(handle, _Watched()).killed = True
         self.terminate(handle)
         with self._changed:
             now = time.monotonic()
@@ -227,16 +223,17 @@ class RayEngine:
         """Return 0: its memory is another machine's."""
         return 0
 
-    def _watch(self, handle: WorkerHandle, watched: _Watched) -> None:
+    def _watch(self, handle: WorkerHandle, watched: _Watched) -> _Watched:
+        """Wait for a worker's end from now on, unless somebody does; return what is known of it."""
         with self._changed:
-            self._watched.setdefault(handle, watched)
             self._wake_watcher()
+            return self._watched.setdefault(handle, watched)
 
     def _forget(self, handle: WorkerHandle, looks: int = _FORGET_LOOKS) -> None:
         """Remove the job of a worker that has ended from Ray's list, after so many looks."""
         with self._changed:
-            self._forgotten_at.setdefault(handle, time.monotonic() + looks * self._look_s)
             self._wake_watcher()
+            self._forgotten_at.setdefault(handle, time.monotonic() + looks * self._look_s)
 
     def _wake_watcher(self) -> None:
         """Start the thread that looks on, unless it runs. Needs the lock."""
@@ -287,7 +284,12 @@ class RayEngine:
         with self._changed:
             due = [handle for handle, at in self._forgotten_at.items() if at <= time.monotonic()]
         for handle in due:
-            self._jobs.delete(_id(handle))
+            try:
+                self._jobs.delete(_id(handle))
+            except EngineAway:  # no reason not to look at the others
+                with self._changed:
+                    self._forgotten_at[handle] += _FORGET_LOST_LOOKS * self._look_s
+                return
             with self._changed:
                 del self._forgotten_at[handle]
 

@@ -182,13 +182,16 @@ def test_a_backend_that_starts_again_takes_its_workers_over(
 
 
 def test_jobs_wait_for_room_on_the_cluster(start: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
-    """Longer than a worker may be silent; waiting costs no attempt."""
-    backend = start(ray_cpus=_CPUS, first_lease=2.0, lease=2.0)
+    """Longer than a worker may be silent; waiting costs no attempt, and can be cancelled."""
+    backend = start(ray_cpus=_CPUS, first_lease=2.0, lease=2.0, cancel_grace=1.0)
     client = backend.client()
     first, _ = _half_done(backend, client, config)
     second = _submit(client, "complete:1", config)
     _wait_for(client, second, "running")
+    third = _submit(client, "complete:1", config)
     threading.Event().wait(5.0)  # longer than the leases
+    client.cancel(third)
+    assert _seen(client.events(third)) == [("training.cancelled", None)]
     backend.allow(first, 4)
     assert client.events(first)[-1].event == "training.completed"
     assert _seen(client.events(second)) == [

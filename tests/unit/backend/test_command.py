@@ -47,3 +47,15 @@ def test_the_engine_of_chats_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None
     assert ended.exit_code == 2
     assert "ARKOR_CHAT_ENGINE" in ended.output
     assert "'vllm' is not one of 'auto', 'llama.cpp', 'transformers'" in ended.output
+
+
+def test_the_engine_of_workers_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By variables or by options, which win; the address needs no slash at its end, and has no password."""
+    monkeypatch.setenv("ARKOR_ENGINE", "ray")
+    monkeypatch.setenv("ARKOR_RAY_ADDRESS", "http://head:8265/")
+    found = settings_of(monkeypatch, "--ray-cpus", "2", "--ray-gpus", "0.5", "--ray-python", "/opt/python")
+    assert (found.engine, found.ray_address, found.trains_here) == ("ray", "http://head:8265", False)
+    assert (found.ray_cpus, found.ray_gpus, found.ray_python) == (2.0, 0.5, "/opt/python")
+    assert settings_of(monkeypatch, "--engine", "process").trains_here
+    for options in (["--ray-address", "http://me:secret@head"], ["--ray-cpus", "0"], ["--engine", "slurm"]):
+        assert CliRunner().invoke(main, ["--data", "/data", *options]).exit_code == 2

@@ -237,6 +237,21 @@ def test_many_kills_share_their_patience(world: World, monkeypatch: pytest.Monke
     assert 0.5 <= time.monotonic() - began < 2.0
 
 
+def test_a_job_that_ray_does_not_remove_keeps_nobody_waiting(world: World) -> None:
+    """The ends of others are told meanwhile; it is tried again later."""
+    world.ray.fails_to_delete = True
+    world.start()
+    world.ray.end(JOB, "SUCCEEDED", driver_exit_code=0)
+    world.code()
+    eventually(lambda: f"DELETE /api/jobs/{JOB}" in world.ray.asked, "it was tried")
+    later: list[int | None] = []
+    world.engine.start(attrs.evolve(world.launch, name="job_2-1"), later.append)
+    world.ray.end("arkor-job_2-1", "FAILED", driver_exit_code=7)
+    assert eventually(lambda: later, "the end is told") == [7]
+    world.ray.fails_to_delete = False
+    eventually(lambda: not world.ray.jobs, "both are removed")
+
+
 def test_without_a_thread_to_watch_it_a_worker_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine has none left: the start fails."""
 
@@ -251,3 +266,4 @@ def test_without_a_thread_to_watch_it_a_worker_is_stopped(world: World, monkeypa
         with pytest.raises(OSError, match="can't start new thread"):
             world.start()
     assert world.ray.asked == [f"ray:{JOB}"]
+    assert world.engine._watched == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -68,3 +69,30 @@ def test_a_patience_that_is_no_time_is_refused() -> None:
     """Before a backend is started."""
     result = CliRunner().invoke(serve, ["--disk-patience", "long"])
     assert (result.exit_code, "is not a time span such as 2h, 15m or 90s" in result.output) == (2, True)
+
+
+def test_the_cluster_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backend has a default for each option; it checks the values."""
+    options = ["--engine", "ray", "--ray-address", "http://head:8265", "--ray-cpus", "2.0", "--ray-gpus", "0.5"]
+    options += ["--ray-python", "/opt/python", "--host", "10.0.0.5", "--advertise-url", "https://trainer"]
+    command = started(monkeypatch, *options)
+    handed_on = dict(itertools.pairwise(command))
+    assert all(handed_on[name] == value for name, value in zip(options[::2], options[1::2], strict=True))
+    assert not {*options[::2]} & {*started(monkeypatch)}
+
+
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        ((), "http://127.0.0.1:4747"),
+        (("--host", "10.0.0.5"), "http://10.0.0.5:4747"),
+        (("--host", "0.0.0.0", "--advertise-url", "https://trainer"), "https://trainer"),
+    ],
+)
+def test_the_address_for_clients_is_printed(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], url: str
+) -> None:
+    """One that they can connect to."""
+    monkeypatch.setattr(os, "execv", lambda *_: None)
+    monkeypatch.setattr(local_backend, "check_packages", lambda: None)
+    assert f"ARKOR_CLOUD_API_URL={url}. " in CliRunner().invoke(serve, options).output
