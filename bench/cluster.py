@@ -122,7 +122,7 @@ def _measure(folder: Path, jobs: int, rng: random.Random, timeout_s: float) -> l
     """Run the jobs, print the figures, and return the faults."""
     with ray_cluster({"PYTHONPATH": str(ROOT), "HOME": str(folder)}, cpus=0) as cluster:
         nodes = [cluster.add_node(CPUS) for _ in range(2)]
-        options = {"engine": "ray", "ray_address": cluster.address, "max_parallel": jobs}
+        options: dict[str, Any] = {"engine": "ray", "ray_address": cluster.address, "max_parallel": jobs}
         backend = BackendProcess(folder / "backend", lease=15.0, first_lease=60.0, cancel_grace=10.0, **options).start()
         killer, done = Killer(cluster, backend, rng, nodes), threading.Event()
         killing = threading.Thread(target=killer.run, args=(done, timeout_s))
