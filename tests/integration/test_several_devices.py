@@ -149,6 +149,7 @@ def test_two_devices_stop_and_go_on_as_one_does(job: Job, one: Events) -> None:
     assert job.receiver.events[-1]["type"] in {"training.cancelled", "training.completed"}
 
 
+@pytest.mark.slow
 def test_the_other_process_leaves_with_the_first(job: Job) -> None:
     """Also when that is killed and its backend is gone, so that nobody else ends it."""
     with job.start(**{**TWO, "max_steps": 10_000}) as worker:

@@ -198,6 +198,7 @@ def test_it_starts_with_what_makes_its_adapters(run: Run) -> None:
         "numTrainEpochs": 1.0,
         "batchSize": 4,
         "gradientAccumulationSteps": 1,
+        "devices": 1,
         "optim": "adamw_torch",
         "lrSchedulerType": "linear",
         "weightDecay": 0.0,

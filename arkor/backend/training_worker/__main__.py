@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
+
 from arkor.backend.jobs import checkpoints
 from arkor.backend.processes.exit_reasons import DISK_FULL_EXIT_CODE, NO_MEMORY_EXIT_CODE
 from arkor.backend.training_worker.failures import explain, is_no_memory, is_no_space
@@ -157,6 +159,8 @@ def main(arguments: list[str]) -> int:
     except ArkorError as exc:
         log.error("%s", exc)  # noqa: TRY400  # the text says it all
         return EXIT_USAGE
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")  # whoever started this process may have set it
+    spec = attrs.evolve(spec, gpus=spec.gpus or tuple(name for name in visible if name))
     gpu = next(iter(spec.gpus), None)
     prepare_environment(spec.threads, gpu, deterministic=spec.config.value("full_determinism"))
     return run(spec)

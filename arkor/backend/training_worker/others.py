@@ -97,7 +97,7 @@ class Others:
 
     def _start(self, part: Part) -> None:
         gpus = part.plan.spec.gpus
-        gpu = {"CUDA_VISIBLE_DEVICES": gpus[part.rank]} if len(gpus) == self._size else {}
+        gpu = {"CUDA_VISIBLE_DEVICES": gpus[part.rank]} if len(gpus) >= self._size else {}
         process = subprocess.Popen(
             module_command(PARTNER),
             stdin=subprocess.PIPE,

@@ -83,7 +83,7 @@ def train(
         tokenizer,
         limits,
         tell,
-        threads=spec.threads,
+        threads=spec.threads * spec.config.value("devices"),  # the other processes begin afterwards
         cache=_cache(spec),
         sources=sources,
         share=lambda folder: None if shared is None else _link(folder, shared / ROWS),
