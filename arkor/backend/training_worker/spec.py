@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Worker reports": the spec.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from arkor.backend.jobs import checkpoints
 from arkor.backend.training_worker.rows.spec import RowsSpec, optional_path
 from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
+
+
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -44,7 +49,7 @@ class WorkerSpec(RowsSpec):
     backend_url: str
     name: str
     threads: int
-    gpus: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    gpus: tuple[str, ...] = attrs.field(default=(), converter=_names)
     model_root: Path | None = attrs.field(default=None, converter=optional_path)
     cache_dir: Path | None = attrs.field(default=None, converter=optional_path)
     cache_bytes: int = 0
