@@ -22,6 +22,12 @@ from tests.support.ray_cluster import RayCluster, free_port, ray_cluster, requir
 
 _PATIENCE_S = 30.0
 _CPUS = 4
+_QUICK = {  # Ray's settings of how soon its head notices that a node is gone
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
 _STEPS = [
     ("training.started", None),
     ("training.log", 1),
@@ -34,7 +40,7 @@ _STEPS = [
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
     require_ray()
     home = tmp_path_factory.mktemp("nodes")
-    with ray_cluster({"PYTHONPATH": str(ROOT), "HOME": str(home)}, cpus=_CPUS) as running:
+    with ray_cluster({"PYTHONPATH": str(ROOT), "HOME": str(home), **_QUICK}, cpus=_CPUS) as running:
         yield running
 
 
@@ -225,7 +231,9 @@ def test_jobs_outlast_a_node(start: Callable[..., BackendProcess], cluster: RayC
     assert pid in {process.pid for process in node.processes()}
     node.kill()
     other = cluster.add_node(_CPUS + 1)
-    eventually((backend.job_dir(job_id) / "pid-2").exists, "attempt 2 runs", 60.0)
-    assert backend.worker_pid(job_id, 2) in {process.pid for process in other.processes()}
+    # Attempt 2 may have been given to the lost node, before Ray knew.
+    pids = backend.job_dir(job_id).glob
+    eventually(lambda: len(list(pids("pid-*"))) == 2, "another attempt runs", 60.0)
+    assert int(max(pids("pid-*")).read_text()) in {process.pid for process in other.processes()}
     _goes_on(backend, client, job_id, ["training.interrupted"])
     other.kill()
