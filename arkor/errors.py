@@ -32,6 +32,9 @@
     ├── LocalBackendError        this machine's own backend cannot start, or died
     ├── StudioError              Studio cannot start
     ├── ModelError               a model that cannot be fetched or loaded
+    ├── StorageError             a backend's storage that cannot be used
+    │   ├── ObjectMissing        an object that is not in the storage
+    │   └── ObjectChanged        an object that is not as it was stored
     └── UnsupportedByBackend     a feature the backend does not have
 
 Each carries what it knows as attributes, pickles, and says what happened, where, and what to do next.
@@ -356,6 +359,29 @@ class StudioError(ArkorError):
 
 class ModelError(ArkorError):
     """A model cannot be found, fetched, or loaded in the memory there is."""
+
+
+class StorageError(ArkorError):
+    """A backend's storage cannot be used: it is not there, gives no answer, or refuses.
+
+    Attributes:
+        place: the storage or the object in it, as a URL or a path; it has no secrets.
+    """
+
+    def __init__(self, message: str, place: str) -> None:
+        super().__init__(message, place)
+        self.place = place
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ObjectMissing(StorageError):
+    """An object is not in a backend's storage: it was never stored, or was removed."""
+
+
+class ObjectChanged(StorageError):
+    """An object in a backend's storage is not as it was stored: its bytes are others, or it was cut."""
 
 
 SELF_HOSTED = "A self-hosted backend (arkor serve) does."

@@ -31,9 +31,9 @@ from arkor import LocalDataset, LoraConfig, Trainer, TrainingResult
 from arkor.backend.evaluation_worker.served import TOLERANCES, check_served
 from arkor.backend.evaluations.task import Task
 from arkor.backend.inference.request import read_request
-from arkor.backend.jobs.job_folder import uploaded_rows
+from arkor.backend.jobs.job_files import uploaded_rows
 from arkor.backend.models.catalogue import models_dir
-from arkor.backend.settings import Settings
+from arkor.backend.storage.local import LocalStorage
 from arkor.backend.task_worker.rows import job_rows
 from arkor.backend.training_worker.model import load_tokenizer
 from arkor.evaluation.parts import ServedCheck
@@ -217,7 +217,7 @@ def task_of(result: TrainingResult, base: Path, folder: Path, loss: float) -> Ta
         loss: what the trainer measured on the held-out rows, in nats a token.
     """
     config = JobConfig.from_wire(result.job.config)
-    rows = uploaded_rows(Settings(data=Path.home() / ".arkor" / "local" / "data"), config.dataset_source)
+    rows = uploaded_rows(LocalStorage(Path.home() / ".arkor" / "local" / "data"), config.dataset_source, folder)
     return Task(
         id="eval_bench",
         job_id=result.job.id,

@@ -14,6 +14,7 @@ from arkor.backend.backend import Backend
 from arkor.backend.routes import BLUEPRINTS, guard
 from arkor.backend.routes.access import EXTENSION
 from arkor.backend.store.database import UNAVAILABLE, is_disk_full, reason_of
+from arkor.errors import StorageError
 from arkor.serving.application import Unexpected, create_json_app, error, refused
 from arkor.serving.refusal import Refusal
 from arkor.system.files import is_no_space
@@ -32,6 +33,7 @@ def create_app(backend: Backend) -> Flask:
     app.register_error_handler(OSError, _os_error)
     for kind in UNAVAILABLE:
         app.register_error_handler(kind, _database_error)
+    app.register_error_handler(StorageError, _storage_error)
     return app
 
 
@@ -44,3 +46,8 @@ def _database_error(exc: DBAPIError) -> tuple[Response, int] | tuple[Response, i
         return error(507, NO_SPACE)
     _log.warning("A request failed, because the database did: %s", reason_of(exc))
     return refused(Refusal(503, AWAY, headers={"Retry-After": "1"}))
+
+
+def _storage_error(exc: StorageError) -> tuple[Response, int]:
+    _log.warning("A request failed: %s", exc)
+    return error(503, str(exc))

@@ -16,7 +16,8 @@ from arkor.backend.inference.targets import Targets
 from arkor.backend.jobs.creating import Creator
 from arkor.backend.jobs.deletion import Deleter
 from arkor.backend.jobs.devices import Devices
-from arkor.backend.jobs.membership import Membership, this_server
+from arkor.backend.jobs.membership import Membership, forget_shared, this_server
+from arkor.backend.jobs.retention import Retention
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.models.catalogue import models_dir
 from arkor.backend.models.hardware import cuda_devices
@@ -27,6 +28,8 @@ from arkor.backend.processes.engine import Engine
 from arkor.backend.readiness import Readiness
 from arkor.backend.row_checks import RowChecks
 from arkor.backend.settings import Settings
+from arkor.backend.storage.choose import open_storage
+from arkor.backend.storage.marks import is_apart
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.opening import open_database
@@ -103,6 +106,7 @@ class Backend:
 
     Raises:
         LocalBackendError: a newer arkor wrote its data, or Ray wants another token.
+        StorageError: the storage cannot be used.
         OSError: the data folder cannot be written.
     """
 
@@ -114,9 +118,15 @@ class Backend:
         self.url = url
         self.secret = secret
         self.feed = Feed()
+        self.storage = open_storage(settings.storage, settings.storage_patience_s)
+        if is_apart(self.storage, settings.data):
+            self.storage.check()
         database = open_database(settings.database, settings.database_path, self.feed)
         server = this_server(settings.data, url) if database.is_shared else None
-        self.store = Store(database, settings.datasets_folder, None if server is None else server.id)
+        if server is None:
+            forget_shared(settings.data)
+        server_id = None if server is None else server.id
+        self.store = Store(database, settings.datasets_folder, server_id, self.storage)
         self.membership = Membership(self.store, server, settings.lease_s)
         self.pulls = Pulls(settings.models_module)
         devices = _devices(settings)
@@ -126,11 +136,11 @@ class Backend:
         self.conversions = Conversions(models_dir() / ".gguf", settings.tools_folder)
         self.engines = Engines(settings, self.conversions)
         self.inference = Inference(settings, self.engines, devices.places, is_training, self.scheduler.kept_threads)
-        self.targets = Targets(settings, self.store)
-        self.creator = Creator(settings, self.store, self.scheduler.held_bytes)
-        self.deleter = Deleter(settings, self.store, self.targets)
+        self.targets = Targets(settings, self.store, self.storage)
+        self.creator = Creator(settings, self.store, self.storage, self.scheduler.held_bytes)
+        self.deleter = Deleter(settings, self.store, self.storage, self.targets)
         self.row_checks = RowChecks()
-        self.previews = Previews(settings)
+        self.previews = Previews(settings, self.storage)
         self.activity = Activity()
         self.streams = EventStreams(self.store.events, self.activity, cap=settings.stream_cap, ping_s=settings.ping_s)
         parts = Parts(
@@ -138,11 +148,13 @@ class Backend:
             store=self.store,
             inference=self.inference,
             targets=self.targets,
+            storage=self.storage,
             others_s=settings.lease_s if database.is_shared else None,
         )
         self.evaluations = EvaluationService(parts, is_training)
         self.exports = ExportService(parts)
-        self.importer = Importer(settings, self.store, self.inference)
+        self.importer = Importer(settings, self.store, self.storage, self.inference)
+        self.retention = Retention(settings.retention_s, self.store.jobs, self.deleter, self.delete)
         self.feed.listen(self._pass_on, self._pass_on_of_others)
         self.stopping = False
 
@@ -152,6 +164,7 @@ class Backend:
         self.deleter.remove_left_behind()  # after the workers of deleted jobs have been ended
         self.evaluations.start()
         self.exports.start()
+        self.retention.start()
 
     def is_idle(self, seconds: float) -> bool:
         """Whether for that long nobody has asked for anything, and there is nothing to do."""
@@ -164,6 +177,7 @@ class Backend:
         Workers are still listened to meanwhile, so that nothing they did is lost.
         """
         self.stopping = True
+        self.retention.stop()
         self.streams.close()
         self.pulls.close()
         self.row_checks.close()
@@ -174,6 +188,19 @@ class Backend:
             work.stop()  # before the chats: their end is no failure of an evaluation
         self.inference.close()
         self.scheduler.stop()
+
+    def delete(self, job_id: str) -> bool:
+        """Delete a job that has ended, with all that was made of it; return False if its worker has not left.
+
+        Raises:
+            StorageError: the storage cannot be used; nothing was deleted.
+        """
+        if self.store.queue.is_under_way(job_id):
+            return False
+        for work in (self.evaluations, self.exports):
+            work.cancel_all(job_id)
+        self.deleter.delete(job_id)
+        return True
 
     def _pass_on(self, job_id: str) -> None:
         self.streams.publish(job_id)

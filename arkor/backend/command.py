@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from arkor.backend.settings import Settings
-from arkor.errors import LocalBackendError
+from arkor.errors import LocalBackendError, StorageError
 from arkor.protocol.engines import ENGINES, LLAMA_CPP_DTYPES, WORKER_ENGINES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,6 +60,18 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     envvar=_DATABASE,
     show_envvar=True,
     help="PostgreSQL database, postgresql+psycopg://…; without it, a SQLite file in the data folder.",
+)
+@click.option(
+    "--storage",
+    metavar="FOLDER|s3://BUCKET/PREFIX",
+    help="Where data sets, checkpoints and artifacts are kept (default: the data folder).",
+)
+@click.option(
+    "--retention",
+    "retention_s",
+    type=_SECONDS,
+    metavar="SECONDS",
+    help="Remove a job so long after its end, with its files (default: never).",
 )
 @click.option(
     "--model-root",
@@ -147,6 +159,7 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option("--max-attempts", type=_COUNT, hidden=True)
 @click.option("--max-dataset-bytes", type=_COUNT, hidden=True)
 @click.option("--disk-room", "disk_room_bytes", type=click.IntRange(min=0), hidden=True)
+@_patience("--storage-patience", "storage_patience_s")
 @_patience("--disk-retry", "disk_retry_s")
 @_patience("--chat-idle", "chat_idle_s")
 @_patience("--preview-limit", "preview_limit_s")
@@ -169,6 +182,6 @@ def main(**options: Any) -> None:
 
     try:
         serve(settings)
-    except (LocalBackendError, OSError, *UNAVAILABLE) as exc:
+    except (LocalBackendError, StorageError, OSError, *UNAVAILABLE) as exc:
         reason = reason_of(exc) if isinstance(exc, UNAVAILABLE) else exc
         raise _CannotServe(f"{reason} (data folder: {settings.data})") from exc

@@ -14,11 +14,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
-from arkor.backend.jobs.job_folder import uploaded_rows
+from arkor.backend.jobs.job_files import uploaded_rows
 from arkor.backend.processes.exit_reasons import describe_preview_exit
 from arkor.backend.settings import Settings
+from arkor.backend.storage.interface import Storage
 from arkor.protocol.config import JobConfig
 from arkor.serving.refusal import Refusal
 from arkor.system.files import make_private_folder
@@ -66,10 +68,12 @@ class Previews:
 
     Args:
         settings: what the backend was told.
+        storage: has the uploaded rows.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, storage: Storage) -> None:
         self._settings = settings
+        self._storage = storage
         self._folder = settings.data / "previews"
         self._lock = threading.Lock()
         self._open = 0
@@ -88,14 +92,15 @@ class Previews:
 
         Raises:
             Refusal: 503, as many as there may be are being made, or the backend stops.
+            StorageError: the rows cannot be had.
             OSError: the process cannot be started.
         """
         with self._place(), self._own_folder() as folder, tempfile.TemporaryFile(dir=folder) as said:
             task = {
                 "config": config.to_wire(),
                 "modelPath": model_path,
-                "datasetPath": uploaded_rows(self._settings, config.dataset_source),
-                "evalDatasetPath": uploaded_rows(self._settings, config.eval_dataset_source),
+                "datasetPath": uploaded_rows(self._storage, config.dataset_source, Path(folder)),
+                "evalDatasetPath": uploaded_rows(self._storage, config.eval_dataset_source, Path(folder)),
                 "folder": folder,
                 "allowPrivateUrls": self._settings.allow_private_urls,
                 **question,

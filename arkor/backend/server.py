@@ -18,6 +18,7 @@ from arkor.backend.backend import Backend
 from arkor.backend.routes import bodies
 from arkor.backend.server_file import ServerFile
 from arkor.backend.settings import Settings
+from arkor.backend.storage.local import SERVER_LOCK
 from arkor.errors import LocalBackendError
 from arkor.serving.application import gate_of
 from arkor.serving.httpserver import HttpServer
@@ -106,7 +107,7 @@ def _allow_files(count: int) -> None:
 def _sole_user(settings: Settings) -> Iterator[None]:
     make_private_folder(settings.data)
     _warn_if_open(settings.data)
-    with (settings.data / "backend.lock").open("ab") as file:
+    with (settings.data / SERVER_LOCK).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from arkor.backend.storage.choose import PATIENCE_S, absolute_place
 from arkor.protocol.engines import AUTO, LLAMA_CPP_DTYPES, PROCESS
 
 GIB = 1024**3
@@ -21,8 +22,11 @@ class Settings:
     """The settings of one backend process.
 
     Attributes:
-        data: the folder with the data sets and the jobs, and with the database if that is a file; made where missing.
+        data: the folder with the work folders of jobs, and with the database if that is a file; made where missing.
         database: address of a PostgreSQL database, ``postgresql+psycopg://…``; None keeps a SQLite file.
+        storage: where data sets, checkpoints and artifacts are kept, see ``storage.choose``; by default in ``data``.
+        retention_s: seconds after which a job that has ended is removed; None keeps all.
+        storage_patience_s: seconds for which an error of the storage that passes is tried again.
         model_root: folder below which model folders may be named by jobs and chats; None accepts no folder.
         allow_private_urls: whether jobs may name URLs of hosts that are not on the public internet.
         host: address to listen on.
@@ -73,6 +77,9 @@ class Settings:
 
     data: Path = attrs.field(converter=_absolute)
     database: str | None = attrs.field(default=None, repr=False)  # it may have a password
+    storage: str = attrs.field(converter=absolute_place)
+    storage_patience_s: float = PATIENCE_S
+    retention_s: float | None = None
     model_root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(_absolute))
     allow_private_urls: bool = False
     host: str = "127.0.0.1"
@@ -115,6 +122,10 @@ class Settings:
     start_retry_s: float = 1.0
     max_dataset_bytes: int = 4 * GIB
     examples_bytes: int = 8 * GIB
+
+    @storage.default
+    def _(self) -> str:
+        return str(self.data)
 
     @property
     def trains_here(self) -> bool:

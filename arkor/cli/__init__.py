@@ -43,6 +43,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "logout": "Log out, and remove the stored identity.",
         "whoami": "Show your identity and the project of this folder.",
         "serve": "Run a backend that other programs reach by its URL.",
+        "server": "Back up the data of a server, and restore them.",
     },
 }
 _COMMANDS = {name: summary for commands in _SECTIONS.values() for name, summary in commands.items()}

@@ -540,7 +540,10 @@ def test_cancel_of_a_job_that_has_ended_says_so(routed_cloud: Cloud) -> None:
 # Without an interpreter
 
 
-@pytest.mark.parametrize("arguments", [("jobs", "--local"), ("models", "list"), ("models", "pull", "x"), ("serve",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("jobs", "--local"), ("models", "list"), ("models", "pull", "x"), ("serve",), ("server", "backup", "x")],
+)
 def test_a_python_that_is_gone_is_named(arguments: tuple[str, ...], project: Path) -> None:
     """As after an upgrade in the middle of a session; neither the folder nor a file of the user is to blame."""
     script = f"import sys; sys.executable = {str(project / 'bin/python')!r}; from arkor.cli import main; main()"

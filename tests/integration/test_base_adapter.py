@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from arkor.backend.jobs import checkpoints
+from arkor.backend.storage import keys
+from arkor.backend.storage.interface import Storage
+from arkor.backend.storage.local import LocalStorage
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
 from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
@@ -34,17 +37,27 @@ def run(model_folder: Path, rows: Path, tmp_path: Path) -> Run:
     from arkor.backend.training_worker.training import train
 
     def make(
-        job: str, number: int = 1, base: Path | None = None, stop_at: int | None = None, **settings: Any
+        job: str,
+        number: int = 1,
+        base: Path | None = None,
+        stop_at: int | None = None,
+        storage: Storage | None = None,
+        **settings: Any,
     ) -> Events:
         folder = tmp_path / job
         folder.mkdir(exist_ok=True)
         if base is not None:
             sha256 = hashlib.sha256(base.read_bytes()).hexdigest()
             settings["base_adapter"] = {"kind": "final", "jobId": "job_former", "sha256": sha256}
-            shutil.copyfile(base, folder / checkpoints.BASE_ADAPTER)
+            if storage is None:
+                shutil.copyfile(base, folder / checkpoints.BASE_ADAPTER)
+            else:
+                storage.put(base, f"{keys.job(job)}{checkpoints.BASE_ADAPTER}")
         usual: dict[str, Any] = {**SHAPE, "max_steps": 6, "learning_rate": 0.02, "batch_size": 2}
-        config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, **{**usual, **settings})
-        spec = attempt(config, folder, rows, job_id=job, attempt=number, model_root=model_folder.parent)
+        usual["dataset_source"] = UPLOADED
+        config = JobConfig(model=str(model_folder), **{**usual, **settings})
+        of_job = {"job_id": job, "attempt": number, "storage": storage}
+        spec = attempt(config, folder, rows, model_root=model_folder.parent, **of_job)
         stop = StopSwitch()
         events = Events(stop, lambda event: event["type"] == "training.log" and event["step"] == stop_at)
         train(spec, events, stop, Position())  # type: ignore[arg-type]
@@ -98,6 +111,22 @@ def test_a_resumed_attempt_goes_on_from_its_own_checkpoint(run: Run, tmp_path: P
         run("broken", base=base, stop_at=3)
     resumed = run("broken", 2, base=base)
     assert resumed.figures("loss") == pytest.approx(whole.figures("loss"))
+
+
+def test_each_attempt_has_the_base_adapter_out_of_the_storage(run: Run, rows: Path, tmp_path: Path) -> None:
+    """Also one that goes on from a checkpoint, on another machine: the archive may say what the settings do not."""
+    run("former")
+    storage, source = LocalStorage(tmp_path / "storage"), {"type": "dataset", "id": "a" * 64}
+    storage.put(rows, keys.dataset("a" * 64))
+    settings = {"base": tmp_path / "former" / "artifacts" / "adapter.tar", "dataset_source": source, "storage": storage}
+    with pytest.raises(Interrupted):
+        run("on", stop_at=3, **settings)
+    for folder in (tmp_path / "on", tmp_path / "storage" / "jobs" / "on"):
+        assert (folder / checkpoints.BASE_ADAPTER).is_file()
+    shutil.rmtree(tmp_path / "on")
+    resumed = run("on", 2, **settings)
+    assert (tmp_path / "on" / checkpoints.BASE_ADAPTER).is_file()
+    assert resumed.sent[0]["metadata"]["resumedFromStep"] >= 3
 
 
 def test_an_archive_that_was_changed_is_noticed(run: Run, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_an_artifact_that_goes_away_in_the_middle_ends_the_download(
     file = backend.job_dir(job_id) / "artifacts" / "checkpoint-2.tar"
     aside = file.with_suffix(".aside")
     try:
-        with pytest.raises(CloudApiError, match="no longer on the backend's disk") as raised:
+        with pytest.raises(CloudApiError, match="no longer in the backend's storage") as raised:
             client.download_artifact(
                 scope,
                 job_id,
@@ -145,7 +145,7 @@ def test_a_removed_checkpoint_is_passed_over_if_the_job_limits_them(
     result = trainer.wait(check=True)
     (backend.job_dir(result.job.id) / "artifacts" / "checkpoint-1.tar").unlink()
     if limit is None:
-        with pytest.raises(CloudApiError, match="no longer on the backend's disk"):
+        with pytest.raises(CloudApiError, match="no longer in the backend's storage"):
             result.download("made")
     else:
         assert {folder.name for folder in result.download("made")} == {"adapter", "checkpoint-2", "checkpoint-3"}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,14 @@ from typing import Any
 import pytest
 
 from arkor.backend.jobs import checkpoints
+from arkor.backend.jobs.job_files import JobFiles
+from arkor.backend.storage import keys
+from arkor.backend.storage.choose import open_storage
+from arkor.backend.storage.interface import Content, Storage
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopSwitch
 from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
+from tests.support import s3
 from tests.support.attempts import UPLOADED, Events, attempt as attempt_at
 
 pytestmark = [
@@ -32,9 +38,8 @@ def attempt(model_folder: Path, rows: Path, tmp_path: Path) -> Callable[..., Non
 
     def make(job: str, number: int, events: Events, stop: StopSwitch, settings: dict[str, Any], **of_spec: Any) -> None:
         (tmp_path / job).mkdir(exist_ok=True)
-        config = JobConfig(
-            model=str(model_folder), dataset_source=UPLOADED, **{"max_steps": 6, "eval_steps": 2, **settings}
-        )
+        usual = {"dataset_source": UPLOADED, "max_steps": 6, "eval_steps": 2}
+        config = JobConfig(model=str(model_folder), **{**usual, **settings})
         fields = {"job_id": job, "attempt": number, "eval_dataset_path": rows, "model_root": model_folder.parent}
         fields |= of_spec
         spec = attempt_at(config, tmp_path / job, rows, **fields)
@@ -147,7 +152,7 @@ def test_a_new_job_goes_on_from_the_checkpoint_of_another(attempt: Callable[...,
     attempt("whole", 1, whole, StopSwitch(), SPLIT)
     _stopped_at(attempt, "former", 3)
     (checkpoint,) = (tmp_path / "former" / "checkpoints").glob("checkpoint-*")
-    checkpoints.hand_on(tmp_path / "former", tmp_path / "new")
+    checkpoints.hand_on(JobFiles.alone(tmp_path / "former"), JobFiles.alone(tmp_path / "new"))
     stop = StopSwitch()
     first = Events(stop, lambda event: event["type"] == "training.log" and event["step"] == 5)
     with pytest.raises(Interrupted):
@@ -184,7 +189,7 @@ def test_a_checkpoint_that_was_changed_on_the_disk_is_not_used(attempt: Callable
     attempt("whole", 1, whole, StopSwitch(), SPLIT)
     _stopped_at(attempt, "damaged", 3)
     (checkpoint,) = (tmp_path / "damaged" / "checkpoints").glob("checkpoint-*")
-    checkpoints.hand_on(tmp_path / "damaged", tmp_path / "new")
+    checkpoints.hand_on(JobFiles.alone(tmp_path / "damaged"), JobFiles.alone(tmp_path / "new"))
     _flip_a_byte(checkpoint / "optimizer.pt")  # the other name of the file is the other job's
     second = Events(StopSwitch())
     attempt("damaged", 2, second, StopSwitch(), SPLIT)
@@ -201,3 +206,58 @@ def test_the_last_metrics_have_each_number_of_threads(attempt: Callable[..., Non
     attempt("shared", 1, events, StopSwitch(), SPLIT)
     assert events.sent[0]["metadata"]["record"]["threads"] == 1
     assert events.sent[-1]["metrics"]["threads"] == [1, 2]
+
+
+@pytest.fixture(params=["folder", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    """A storage that is another place than the work folder."""
+    if request.param == "folder":
+        yield open_storage(str(tmp_path / "shared"))
+        return
+    with s3.moto_server(tmp_path / "moto.log") as endpoint:
+        for name, value in {**s3.VARIABLES, "AWS_ENDPOINT_URL": endpoint}.items():
+            monkeypatch.setenv(name, value)
+        yield open_storage(f"s3://{s3.BUCKET}/of-tests")
+
+
+def test_a_training_goes_on_without_its_work_folder(
+    attempt: Callable[..., None], rows: Path, storage: Storage, tmp_path: Path
+) -> None:
+    """Each attempt is on another machine: the adapter is that of an unbroken training, of its best evaluation."""
+    sha256 = Content.of(rows).sha256
+    storage.put(rows, keys.dataset(sha256))
+    settings = {
+        **SPLIT,
+        "dataset_source": {"type": "dataset", "id": sha256},
+        "max_steps": 8,
+        "lora_dropout": 0.5,
+        "learning_rate": 0.1,
+        "load_best_model_at_end": True,
+        "save_steps": 2,
+        "save_total_limit": 2,
+    }
+    whole = Events(StopSwitch())
+    attempt("whole", 1, whole, StopSwitch(), settings)
+    elsewhere = {"storage": storage}
+    found: list[Events] = []
+    for number, last_log in ((1, 3), (2, 6)):
+        stop = StopSwitch()
+        found.append(Events(stop, lambda event, last=last_log: event.get("step") == last))  # type: ignore[misc]
+        with pytest.raises(Interrupted):
+            attempt("job_1", number, found[-1], stop, settings, **elsewhere)
+        shutil.rmtree(tmp_path / "job_1")
+    last = Events(StopSwitch())
+    attempt("job_1", 3, last, StopSwitch(), settings, **elsewhere)
+    resumed = [events.sent[0]["metadata"].get("resumedFromStep") for events in (*found, last)]
+    assert resumed[0] is None
+    assert resumed[1] >= 3
+    assert resumed[2] >= 6
+    assert last.figures("loss") == pytest.approx(whole.figures("loss"))
+    assert last.sent[-1]["metrics"]["bestStep"] == whole.sent[-1]["metrics"]["bestStep"]
+    made = {one["name"]: one for one in last.sent[-1]["artifacts"]}
+    assert made.keys() == {one["name"] for one in whole.sent[-1]["artifacts"]}
+    assert not list((tmp_path / "job_1" / "artifacts").glob("*.tar"))
+    for name, one in made.items():
+        file = tmp_path / "fetched" / "artifacts" / f"{name}.tar"
+        storage.fetch(keys.artifact("job_1", name), file, Content(one["sizeBytes"], one["sha256"]))
+    assert _adapter(tmp_path / "fetched") == _adapter(tmp_path / "whole")

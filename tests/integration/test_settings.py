@@ -146,7 +146,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         patches.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)
     torch.use_deterministic_algorithms(False)  # what full_determinism has set is the process's, and stays otherwise
-    best = Best(Rule.of(config), spec.checkpoints_dir / "best", None)
+    best = Best(Rule.of(config), spec.files)
     progress = Progress(spec, None, None, None, None, best=best)  # type: ignore[arg-type]
     weights = {name: value.sum().item() for name, value in trainer.model.named_parameters() if "lora_A" in name}
     return {

@@ -99,7 +99,7 @@ class BackendProcess:
         environment = {
             **os.environ,
             "HOME": str(self.home),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             "HF_HUB_OFFLINE": "1",
         }
         if self.database is not None:

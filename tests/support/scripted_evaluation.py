@@ -64,6 +64,7 @@ def report(task: Task) -> None:
         say(made={"verdict": "", "check": None})
         return
     tar = task.artifacts_folder / f"{task.artifact}.tar"
+    tar.parent.mkdir(exist_ok=True)  # the job may have been trained elsewhere
     tar.write_bytes(content)
     artifact = Artifact(name=task.artifact, kind=REPORT_KIND, size_bytes=len(content), sha256=sha256_of(tar))
     say(made={"verdict": made.verdict, "check": None, "artifact": artifact.to_wire()})

@@ -51,6 +51,8 @@ from typing import Any, NoReturn
 import attrs
 
 from arkor.backend.jobs import checkpoints
+from arkor.backend.jobs.job_files import ARTIFACTS, JobFiles
+from arkor.backend.storage.choose import open_storage
 from arkor.version import __version__
 
 HEARTBEAT_S = 0.1
@@ -170,6 +172,7 @@ class Training:
         self._stop = stop
         self.job_dir = Path(spec["jobDir"])
         self._checkpoints = self.job_dir / "checkpoints"
+        self._files = JobFiles.of(open_storage(spec["storage"]), self.job_dir)
         self._resumed_from = self._spec["resumedFromStep"]
         self.begun_with = 0
 
@@ -222,13 +225,16 @@ class Training:
             for name in _CHECKPOINT_FILES:
                 _replace(folder / name, f"{name} of step {step}".encode())
             checkpoints.mark_complete(folder)
+        checkpoints.store(self._files, folder)
         checkpoints.keep_only(self._checkpoints, folder)
+        checkpoints.forget_older(self._files, step)
 
     def _is_saved(self, step: int) -> bool:
         return bool(step % self._config.get("saveSteps", step + 1) == 0)
 
     def _published(self) -> list[int]:
-        return sorted(int(tar.stem.partition("-")[2]) for tar in self.job_dir.glob("artifacts/checkpoint-*.tar"))
+        names = (Path(name).stem.partition("-") for name in self._files.names(ARTIFACTS))
+        return sorted(int(step) for name, _, step in names if name == "checkpoint")
 
     def _end_early(self, step: int) -> None:
         if self._reporter.cancelled.is_set():
@@ -253,13 +259,15 @@ class Training:
         """Return the step of the checkpoint that this attempt goes on from; 0 if it begins anew."""
         if self._spec["attempt"] == 1 and self._resumed_from is None:
             return 0
-        found = checkpoints.latest_complete(self._checkpoints)
+        found = checkpoints.newest(self._files)
         assert found is not None or self._resumed_from is None, "the checkpoint of the resumed job is damaged"
         return 0 if found is None else checkpoints.step_of(found)
 
     def _artifact(self, name: str, step: int | None) -> dict[str, Any]:
         content = _tar({"adapter_config.json": b'{"r": 8}', "adapter_model.safetensors": f"{name}".encode() * 999})
-        _replace(self.job_dir / "artifacts" / f"{name}.tar", content)
+        tar = self.job_dir / ARTIFACTS / f"{name}.tar"
+        _replace(tar, content)
+        self._files.hand_over(tar)
         found = {"name": name, "kind": "adapter", "sizeBytes": len(content)}
         found["sha256"] = hashlib.sha256(content).hexdigest()
         return found if step is None else {**found, "step": step}

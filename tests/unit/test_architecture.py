@@ -30,7 +30,7 @@ FLOORS = (
     ("cli", "__main__"),
 )
 BACKEND_FLOORS = (
-    ("backend.addresses", "backend.settings", "backend.whole_numbers"),
+    ("backend.storage", "backend.addresses", "backend.settings", "backend.whole_numbers"),
     ("backend.models", "backend.processes", "backend.store"),
     ("backend.gguf",),
     ("backend.inference", "backend.training_worker.rows"),
@@ -38,6 +38,7 @@ BACKEND_FLOORS = (
     (
         *("backend.jobs", "backend.inference_worker", "backend.training_worker"),
         *("backend.tasks", "backend.task_worker", "backend.evaluations", "backend.evaluation_worker"),
+        "backend.backups",
         *("backend.exports", "backend.export_worker", "backend.imports", "backend.import_worker"),
     ),
     ("backend",),

@@ -48,6 +48,9 @@ EXAMPLES: dict[str, errors.ArkorError] = {
     "LocalBackendError": errors.LocalBackendError("words"),
     "StudioError": errors.StudioError("words"),
     "ModelError": errors.ModelError("words"),
+    "StorageError": errors.StorageError("words", "s3://bucket"),
+    "ObjectMissing": errors.ObjectMissing("words", "s3://bucket/datasets/a.jsonl"),
+    "ObjectChanged": errors.ObjectChanged("words", "/data/datasets/a.jsonl"),
     "UnsupportedByBackend": errors.UnsupportedByBackend("uploading", "http://example.com"),
 }
 ERRORS: dict[str, type[Exception]] = {

@@ -6,7 +6,6 @@ Protocol: docs/protocol.md, "Evaluations".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,7 +13,7 @@ import attrs
 from arkor.backend.evaluations.known_checks import Files, KnownChecks, files_of
 from arkor.backend.evaluations.task import REPORT_FILE, Task
 from arkor.backend.inference.targets import Target, ready_model
-from arkor.backend.jobs.job_folder import uploaded_rows
+from arkor.backend.jobs.job_files import uploaded_rows
 from arkor.backend.store.tasks import Claimed
 from arkor.backend.tasks.queue import Parts, TaskQueue, Told
 from arkor.protocol.evaluations import ADAPTER, BASE, Evaluation, EvaluationOptions
@@ -32,6 +31,8 @@ class EvaluationService(TaskQueue[EvaluationOptions, Evaluation]):
         is_training: says whether any job trains now.
     """
 
+    kept_files = (REPORT_FILE,)
+
     def __init__(self, parts: Parts, is_training: Callable[[], bool]) -> None:
         super().__init__("evaluations", parts.settings.evaluation_module, parts.store.evaluations, parts)
         self._is_training = is_training
@@ -42,9 +43,9 @@ class EvaluationService(TaskQueue[EvaluationOptions, Evaluation]):
         """Say whether such an evaluation may be made now."""
         return not (options.is_check_only and self._is_training())
 
-    def report_path(self, job_id: str, evaluation_id: str) -> Path:
-        """Return where the report of an evaluation is, as JSON."""
-        return self.folder(job_id, evaluation_id) / REPORT_FILE
+    def report_key(self, job_id: str, evaluation_id: str) -> str:
+        """Return the key of the report of an evaluation, as JSON."""
+        return self.files(job_id).key(self.folder(job_id, evaluation_id) / REPORT_FILE)
 
     def has_made(self, claimed: Claimed[EvaluationOptions], made: Mapping[str, Any]) -> None:
         """Remember what was found of the adapter."""
@@ -85,7 +86,7 @@ class EvaluationService(TaskQueue[EvaluationOptions, Evaluation]):
             **told.common,
             candidates=[name for name in models if name != BASE or options.against == BASE],
             model_path=models[BASE].base,
-            rows_path=uploaded_rows(self._parts.settings, options.source),
+            rows_path=uploaded_rows(self._parts.storage, options.source, told.common["folder"]),
             artifact=f"report-{claimed.id.removeprefix('eval_')}",
             max_length=_max_length(told),
             trained_loss=told.eval_loss,

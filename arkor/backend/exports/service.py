@@ -9,8 +9,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from arkor.backend.exports.task import MADE, MODEL, PARTS, Task
+from arkor.backend.exports.task import ADAPTER, MADE, MODEL, PARTS, Task
 from arkor.backend.inference.targets import Target
+from arkor.backend.storage import keys
+from arkor.backend.storage.interface import Content
 from arkor.backend.store.tasks import Claimed
 from arkor.backend.tasks.queue import Parts, TaskQueue, Told
 from arkor.protocol.exports import Export, ExportOptions
@@ -41,18 +43,23 @@ class ExportService(TaskQueue[ExportOptions, Export]):
 
         Raises:
             Refusal: the job was deleted meanwhile.
+            StorageError: its archive cannot be had.
         """
         store = self._parts.store
         job, adapter = store.jobs.get(claimed.project, claimed.job_id), models[MODEL].adapter
         if job is None or adapter is None:
             raise Refusal(404, "The job was deleted.")
-        options, artifacts = claimed.options, told.common["artifacts_folder"]
+        options, name = claimed.options, FINAL_NAME
+        if options.step is not None:
+            name = checkpoint_name(options.step)
+        fetched = told.common["folder"] / ADAPTER
+        tar = self._parts.storage.bring(keys.artifact(job.id, name), fetched, Content(None, adapter[0]))
         return Task(
             **told.common,
             job_name=job.name,
             model_path=models[MODEL].base,
             adapter_path=Path(adapter[1]),
-            adapter_tar=artifacts / f"{FINAL_NAME if options.step is None else checkpoint_name(options.step)}.tar",
+            adapter_tar=tar,
             artifact=f"export-{options.to}-{claimed.id.removeprefix('export_')}",
             receipt=told.receipt,
             loss=None if options.step else told.eval_loss,
@@ -64,6 +71,7 @@ class ExportService(TaskQueue[ExportOptions, Export]):
         """Remove what is left of an export beside its archive."""
         for name in (MADE, PARTS):
             shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / ADAPTER).unlink(missing_ok=True)
 
 
 def _ref(claimed: Claimed[ExportOptions]) -> AdapterRef:

@@ -15,6 +15,7 @@ from arkor.protocol.receipt import Receipt
 MODEL = "model"  # the only one that the process asks
 MADE = "made"  # the folder, in that of the export, in which it is made
 PARTS = "parts"  # the folder beside it, of files that are needed while it is made and checked
+ADAPTER = "adapter.tar"  # the file beside them, if the archive is not on this machine
 KIND = "export"  # of the artifact
 
 

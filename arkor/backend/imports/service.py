@@ -20,8 +20,11 @@ import attrs
 
 from arkor.backend.imports.task import ARCHIVE, REFUSED, ImportTask, Packed
 from arkor.backend.inference.service import Inference
-from arkor.backend.inference.targets import ready_model
+from arkor.backend.inference.targets import content_of, ready_model
+from arkor.backend.jobs.job_files import ARTIFACTS, JobFiles
 from arkor.backend.settings import Settings
+from arkor.backend.storage.interface import Storage
+from arkor.backend.storage.marks import Marks
 from arkor.backend.store import Store
 from arkor.backend.store.database import new_id
 from arkor.backend.store.jobs import NewJob
@@ -74,14 +77,17 @@ class Importer:
     """Makes jobs of adapters. Thread-safe; one adapter is checked at a time.
 
     Args:
-        settings: where the files are, and which model folders are allowed.
+        settings: where the work folders are, and which model folders are allowed.
         store: the jobs.
+        storage: has their files.
         inference: would answer the process, which asks nothing.
     """
 
-    def __init__(self, settings: Settings, store: Store, inference: Inference) -> None:
+    def __init__(self, settings: Settings, store: Store, storage: Storage, inference: Inference) -> None:
         self._settings = settings
         self._store = store
+        self._storage = storage
+        self._marks = Marks(storage, settings.data)
         self._inference = inference
         self._one_at_a_time = threading.Lock()
         self._lock = threading.Lock()
@@ -103,6 +109,7 @@ class Importer:
             Refusal: 400, other bytes than announced; 422, the adapter is not taken, and the text says why; 503, another
                 one is being checked, or the backend is stopping.
             KeyReused: the key named another request before.
+            StorageError: the storage cannot be used.
             OSError: the disk is full.
         """
         repeat = self._store.jobs.find_repeat(project, asked.job)
@@ -113,9 +120,10 @@ class Importer:
         except Refusal as exc:
             raise Refusal(422, f"model: {exc.error}") from exc
         folder = self._settings.job_folder(new_id("job"))
+        files = JobFiles.of(self._storage, folder)
         is_new = False
         try:
-            made, is_new = self._made(project, asked, body, model_path, folder)
+            made, is_new = self._made(project, asked, body, model_path, files)
         finally:
             if not is_new:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -129,19 +137,24 @@ class Importer:
                 self._run.stop()
 
     def _made(
-        self, project: Project, asked: AskedImport, body: IO[bytes], model_path: str, folder: Path
+        self, project: Project, asked: AskedImport, body: IO[bytes], model_path: str, files: JobFiles
     ) -> tuple[TrainingJob, bool]:
-        work = folder / _FOLDER
-        for place in (folder, work, folder / "artifacts"):
+        work, artifacts = files.folder / _FOLDER, files.folder / ARTIFACTS
+        for place in (files.folder, work, artifacts):
             make_private_folder(place)
         _receive(body, work / ARCHIVE, asked.sha256)
-        task = ImportTask(model=asked.model, model_path=model_path, folder=work, artifacts_folder=folder / "artifacts")
+        task = ImportTask(model=asked.model, model_path=model_path, folder=work, artifacts_folder=artifacts)
         packed = self._checked(task)
         shutil.rmtree(work)
-        kept = {**asked.settings, **packed.settings}
-        return self._store.jobs.add_completed(
-            project, asked.job, kept, folder.name, made=packed.artifact, prompt_form=packed.prompt_form
-        )
+        kept, made = {**asked.settings, **packed.settings}, packed.artifact
+        with self._marks.around(files.folder.name):
+            files.hand_over(artifacts / f"{made.name}.tar", content_of(made))
+            job, is_new = self._store.jobs.add_completed(
+                project, asked.job, kept, files.folder.name, made=made, prompt_form=packed.prompt_form
+            )
+            if not is_new:
+                self._storage.delete_all(files.prefix)
+        return job, is_new
 
     def _checked(self, task: ImportTask) -> Packed:
         """Have an adapter checked and packed.

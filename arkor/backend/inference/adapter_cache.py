@@ -8,6 +8,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+from arkor.backend.storage.interface import Content, Storage
+
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -23,24 +25,26 @@ class AdapterFolder:
         self._lock = threading.Lock()
         self._is_ours = False
 
-    def unpack(self, tar: Path, sha256: str) -> Path:
+    def unpack(self, key: str, content: Content, storage: Storage) -> Path:
         """Return the folder of an adapter, unpacked where it was not.
 
         Args:
-            tar: the artifact.
-            sha256: of the tar.
+            key: of the artifact.
+            content: of the artifact.
+            storage: has the artifact.
 
         Raises:
-            OSError: the tar is gone, or the disk is full.
+            StorageError: the artifact is gone, or the storage cannot be used.
+            OSError: the disk is full.
         """
         with self._lock:
             if not self._is_ours:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder.mkdir(mode=0o700, parents=True)
                 self._is_ours = True
-            target = self._folder / sha256
+            target = self._folder / content.sha256
             if not target.is_dir():
-                self._unpack(tar, target)
+                self._unpack(key, content, storage, target)
             return target
 
     def remove(self, sha256: str) -> None:
@@ -52,15 +56,17 @@ class AdapterFolder:
         with self._lock:
             shutil.rmtree(self._folder / sha256, ignore_errors=True)
 
-    def _unpack(self, tar: Path, target: Path) -> None:
+    def _unpack(self, key: str, content: Content, storage: Storage, target: Path) -> None:
         work = Path(tempfile.mkdtemp(dir=self._folder, prefix=".part-"))
+        fetched = work / "fetched.tar"
         try:
-            with tarfile.open(tar) as archive:
+            with tarfile.open(storage.bring(key, fetched, content)) as archive:
                 for name in _FILES:  # by name: nothing else in the tar is ever written
-                    content = archive.extractfile(name)
-                    assert content is not None  # it is a file: the worker packed it
-                    with content, (work / name).open("wb") as file:
-                        shutil.copyfileobj(content, file)
+                    packed = archive.extractfile(name)
+                    assert packed is not None  # it is a file: the worker packed it
+                    with packed, (work / name).open("wb") as file:
+                        shutil.copyfileobj(packed, file)
+            fetched.unlink(missing_ok=True)
             work.replace(target)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)

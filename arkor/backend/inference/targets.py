@@ -16,9 +16,11 @@ from arkor.backend.models.catalogue import CATALOGUE, folder_problem
 from arkor.backend.models.hub import is_cached, is_hub_id
 from arkor.backend.models.naming import local_folder
 from arkor.backend.settings import Settings
+from arkor.backend.storage import keys
+from arkor.backend.storage.interface import Content, Storage
 from arkor.backend.store import Store
 from arkor.backend.store.tenants import Project
-from arkor.errors import ModelError
+from arkor.errors import ModelError, ObjectMissing
 from arkor.protocol import wire
 from arkor.protocol.jobs import ADAPTER_KIND, TERMINAL_STATUSES, AdapterRef, Artifact, TrainingJob
 from arkor.serving.refusal import Refusal
@@ -57,13 +59,15 @@ class Targets:
     """Finds models. Thread-safe.
 
     Args:
-        settings: where the jobs' folders are.
+        settings: which model folders are allowed, and where adapters are unpacked.
         store: the jobs and what they made.
+        storage: has the adapters.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, storage: Storage) -> None:
         self._settings = settings
         self._store = store
+        self._storage = storage
         self._adapters = AdapterFolder(settings.adapters_folder)
 
     def find(self, fields: Mapping[str, Any], project: Project) -> Target:
@@ -75,7 +79,8 @@ class Targets:
 
         Raises:
             Refusal: 400 both, neither or a malformed one; 404 no such job or model; 409 it is not there yet; 410 it
-                is no longer on the disk.
+                is no longer in the storage.
+            StorageError: the storage cannot be used.
         """
         adapter, model = fields.get("adapter"), fields.get("baseModel")
         if (adapter is None) == (model is None):
@@ -96,54 +101,90 @@ class Targets:
             self._adapters.remove(sha256)
 
     def _adapter(self, wanted: AdapterRef, project: Project) -> Target:
-        found = find_adapter(wanted, project, self._store, self._settings)
+        found = find_adapter(wanted, project, self._store)
         config = found.job.config
         base = ready_model(str(config["model"]), self._settings.model_root)
-        sha256 = found.artifact.sha256 or ""  # every registered artifact has one
         return Target(
             name=f"{found.job.id}:{found.artifact.name}",
             base=base,
-            adapter=(sha256, str(self._adapters.unpack(found.tar, sha256))),
+            adapter=(found.content.sha256, str(self._unpacked(found))),
             template_options=wire.mapping(config.get("chatTemplateKwargs")),
             escape_special_tokens=config.get("escapeSpecialTokens") is True,
         )
 
+    def _unpacked(self, found: FoundAdapter) -> Path:
+        """Return the folder of an adapter; one that is unpacked is not looked for in a storage over a network.
+
+        Raises:
+            Refusal: 410, the storage does not have it any more.
+        """
+        if self._storage.path(found.key) is not None:
+            check_stored(found, self._storage)
+        try:
+            return self._adapters.unpack(found.key, found.content, self._storage)
+        except ObjectMissing:
+            raise gone(found.job.id, found.artifact) from None
+
 
 @attrs.frozen
 class FoundAdapter:
-    """An adapter that is there.
+    """An adapter that a job made.
 
     Attributes:
         job: made it.
         artifact: what is known of its file.
-        tar: the file.
     """
 
     job: TrainingJob
     artifact: Artifact
-    tar: Path
+
+    @property
+    def key(self) -> str:
+        """The key of its archive in the storage."""
+        return keys.artifact(self.job.id, self.artifact.name)
+
+    @property
+    def content(self) -> Content:
+        """The content of its archive."""
+        return content_of(self.artifact)
 
 
-def find_adapter(wanted: AdapterRef, project: Project, store: Store, settings: Settings) -> FoundAdapter:
-    """Find an adapter of a job.
+def content_of(artifact: Artifact) -> Content:
+    """Return the content of an artifact's archive; every registered one has a SHA-256."""
+    return Content(artifact.size_bytes, artifact.sha256 or "")
+
+
+def gone(job_id: str, artifact: Artifact) -> Refusal:
+    """Return the refusal for an artifact whose archive is not there any more."""
+    return Refusal(410, f"Artifact {artifact.name} of job {job_id} is no longer in the backend's storage.")
+
+
+def check_stored(found: FoundAdapter, storage: Storage) -> None:
+    """Find out whether the storage has an adapter's archive.
+
+    Raises:
+        Refusal: 410, it does not.
+        StorageError: the storage cannot be used.
+    """
+    if storage.size(found.key) is None:
+        raise gone(found.job.id, found.artifact)
+
+
+def find_adapter(wanted: AdapterRef, project: Project, store: Store) -> FoundAdapter:
+    """Find an adapter of a job; ``check_stored`` says whether its archive is there.
 
     Args:
         wanted: which one.
         project: whose jobs may be named.
         store: the jobs and what they made.
-        settings: where the jobs' folders are.
 
     Raises:
-        Refusal: 404 no such job; 409 it is not there yet, or never will be; 410 it is no longer on the disk.
+        Refusal: 404 no such job; 409 it is not there yet, or never will be.
     """
     job = store.jobs.get(project, wanted.job_id)
     if job is None:
         raise Refusal(404, f"There is no job {wanted.job_id!r:.100} in this project.")
-    artifact = _artifact(job, wanted, store)
-    tar = settings.job_folder(job.id) / "artifacts" / f"{artifact.name}.tar"
-    if not tar.is_file():
-        raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
-    return FoundAdapter(job, artifact, tar)
+    return FoundAdapter(job, _artifact(job, wanted, store))
 
 
 def _artifact(job: TrainingJob, wanted: AdapterRef, store: Store) -> Artifact:

@@ -13,10 +13,11 @@ import attrs
 
 from arkor.backend import models
 from arkor.backend.addresses import WAYS_OUT, is_public, literal_address
-from arkor.backend.inference.targets import FoundAdapter, find_adapter
+from arkor.backend.inference.targets import FoundAdapter, check_stored, find_adapter
 from arkor.backend.jobs import supported
 from arkor.backend.jobs.base_adapters import find_base, going_on_from
 from arkor.backend.settings import Settings
+from arkor.backend.storage.interface import Storage
 from arkor.backend.store import Store
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.tenants import Project
@@ -56,7 +57,13 @@ class Admitted:
 
 
 def admit(
-    config: Mapping[str, Any], project: Project, store: Store, settings: Settings, *, spare_bytes: int = 0
+    config: Mapping[str, Any],
+    project: Project,
+    store: Store,
+    storage: Storage,
+    settings: Settings,
+    *,
+    spare_bytes: int = 0,
 ) -> Admitted:
     """Check a job's settings, the cheap checks first.
 
@@ -64,6 +71,7 @@ def admit(
         config: the settings in wire names, as the client sent them.
         project: whose job it would be.
         store: the uploaded data sets, and the other jobs.
+        storage: has the adapters of the other jobs.
         settings: which model folders and URLs are allowed.
         spare_bytes: memory in use that will be free when the job starts.
 
@@ -72,9 +80,9 @@ def admit(
     """
     parsed = admit_settings(config, project, store.datasets, settings)
     if parsed.evaluation is not None:
-        admit_evaluation(parsed.evaluation, project, store, settings)
+        admit_evaluation(parsed.evaluation, project, store, storage, settings)
     try:
-        base = find_base(parsed.base_adapter, project, store, settings)
+        base = find_base(parsed.base_adapter, project, store, storage)
         if base is not None:
             parsed = going_on_from(parsed, base)
         models.check(
@@ -104,14 +112,17 @@ def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datase
     return parsed
 
 
-def admit_evaluation(given: Mapping[str, Any], project: Project, store: Store, settings: Settings) -> EvaluationOptions:
+def admit_evaluation(
+    given: Mapping[str, Any], project: Project, store: Store, storage: Storage, settings: Settings
+) -> EvaluationOptions:
     """Check the options of an evaluation.
 
     Args:
         given: in wire names, as the client sent them.
         project: whose evaluation it would be.
         store: the uploaded data sets, and the jobs.
-        settings: where the jobs' folders are, and which URLs are allowed.
+        storage: has the adapters of the jobs.
+        settings: which URLs are allowed.
 
     Raises:
         Refusal: 422, it names the option and says what to do; 404, 409 or 410, as for a chat with that adapter.
@@ -127,7 +138,7 @@ def admit_evaluation(given: Mapping[str, Any], project: Project, store: Store, s
         raise Refusal(422, str(exc)) from exc
     against = AdapterRef.from_wire(options.against)
     if against is not None:
-        find_adapter(against, project, store, settings)
+        check_stored(find_adapter(against, project, store), storage)
     return options
 
 

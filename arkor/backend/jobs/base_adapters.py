@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 
-from arkor.backend.inference.targets import FoundAdapter, find_adapter
-from arkor.backend.settings import Settings
+from arkor.backend.inference.targets import FoundAdapter, check_stored, find_adapter
+from arkor.backend.storage.interface import Storage
 from arkor.backend.store import Store
 from arkor.backend.store.tenants import Project
 from arkor.errors import ConfigError
@@ -26,16 +26,14 @@ _SHAPE = (
 )
 
 
-def find_base(
-    given: Mapping[str, Any] | None, project: Project, store: Store, settings: Settings
-) -> FoundAdapter | None:
+def find_base(given: Mapping[str, Any] | None, project: Project, store: Store, storage: Storage) -> FoundAdapter | None:
     """Find the adapter that a config names; None if it names none.
 
     Args:
         given: ``base_adapter`` of the config.
         project: whose jobs may be named.
         store: the jobs and what they made.
-        settings: where the jobs' folders are.
+        storage: has the adapters.
 
     Raises:
         ConfigError: it cannot be had, or is another one than the config's ``sha256`` says.
@@ -44,7 +42,8 @@ def find_base(
     if given is None or wanted is None:
         return None
     try:
-        found = find_adapter(wanted, project, store, settings)
+        found = find_adapter(wanted, project, store)
+        check_stored(found, storage)
     except Refusal as exc:
         raise ConfigError("base_adapter", str(exc)) from exc
     sha256 = given.get("sha256")

@@ -5,21 +5,23 @@ Protocol: docs/protocol.md, "Jobs" and "Resuming a job".
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
 
 from arkor.backend.jobs import checkpoints
 from arkor.backend.jobs.admission import Admitted, admit
+from arkor.backend.jobs.job_files import JobFiles
 from arkor.backend.jobs.supported import holds_out
 from arkor.backend.settings import Settings
+from arkor.backend.storage.interface import Storage
+from arkor.backend.storage.marks import Marks
 from arkor.backend.store import Store
 from arkor.backend.store.database import new_id
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
+from arkor.errors import ObjectMissing
 from arkor.protocol.config import JobConfig
 from arkor.protocol.evaluations import CHECK_ONLY, EvaluationOptions
 from arkor.protocol.jobs import JobStatus, ResumedFrom, TrainingJob
@@ -49,14 +51,17 @@ class Creator:
     """Makes jobs. Thread-safe.
 
     Args:
-        settings: where the files are, and what a job may name.
+        settings: where the work folders are, and what a job may name.
         store: the jobs.
+        storage: has their files.
         spare_bytes: returns the memory that the jobs which train now will free.
     """
 
-    def __init__(self, settings: Settings, store: Store, spare_bytes: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, store: Store, storage: Storage, spare_bytes: Callable[[], int]) -> None:
         self._settings = settings
         self._store = store
+        self._storage = storage
+        self._marks = Marks(storage, settings.data)
         self._spare_bytes = spare_bytes
 
     def create(self, project: Project, new: NewJob) -> tuple[TrainingJob, bool]:
@@ -73,6 +78,7 @@ class Creator:
             Refusal: 422, this backend cannot do it as asked.
             KeyReused: the key named another request before.
             DatasetGone: its data set was deleted since the settings were checked.
+            StorageError: the storage cannot be used.
             OSError: the disk is full.
         """
         repeat = self._store.jobs.find_repeat(project, new)
@@ -83,10 +89,10 @@ class Creator:
         if base is None:
             return self._queue(project, new, admitted.config)
 
-        def take_base(folder: Path) -> NewJob:
+        def take_base(files: JobFiles) -> NewJob:
             try:
-                checkpoints.link_or_copy(base.tar, folder / checkpoints.BASE_ADAPTER)
-            except FileNotFoundError:
+                self._storage.copy(base.key, files.key(checkpoints.BASE_ADAPTER))
+            except ObjectMissing:
                 raise Refusal(422, f"base_adapter: job {base.job.id} was deleted a moment ago") from None
             return new
 
@@ -108,6 +114,7 @@ class Creator:
                 cannot do it any more.
             KeyReused: the key named another request before.
             DatasetGone: its data set was deleted.
+            StorageError: the storage cannot be used.
             OSError: the disk is full.
         """
         asked = NewJob(
@@ -129,16 +136,19 @@ class Creator:
         others = {name: value for name, value in job.config.items() if name not in base}  # the checkpoint has it
         config = {**self._admit(others, project).config, **base}
 
-        def take_checkpoint(folder: Path) -> NewJob:
-            checkpoint = checkpoints.hand_on(self._settings.job_folder(job.id), folder)
-            if checkpoint is None:
+        def take_checkpoint(files: JobFiles) -> NewJob:
+            step = checkpoints.hand_on(self._files(job.id), files)
+            if step is None:
                 raise Refusal(409, f"Job {job.id} left no whole checkpoint to go on from: start a new job.")
-            return attrs.evolve(asked, resumed_from=ResumedFrom(job.id, checkpoints.step_of(checkpoint)))
+            return attrs.evolve(asked, resumed_from=ResumedFrom(job.id, step))
 
         return self._create_with(take_checkpoint, project, config)
 
     def _admit(self, config: Mapping[str, Any], project: Project) -> Admitted:
-        return admit(config, project, self._store, self._settings, spare_bytes=self._spare_bytes())
+        return admit(config, project, self._store, self._storage, self._settings, spare_bytes=self._spare_bytes())
+
+    def _files(self, job_id: str) -> JobFiles:
+        return JobFiles.of(self._storage, self._settings.job_folder(job_id))
 
     def _queue(
         self, project: Project, new: NewJob, config: Mapping[str, Any], job_id: str | None = None
@@ -147,14 +157,16 @@ class Creator:
         return self._store.jobs.create(project, new, config, job_id, evaluations)
 
     def _create_with(
-        self, fill: Callable[[Path], NewJob], project: Project, config: Mapping[str, Any]
+        self, fill: Callable[[JobFiles], NewJob], project: Project, config: Mapping[str, Any]
     ) -> tuple[TrainingJob, bool]:
-        """Queue a job whose folder is filled first; the folder goes if there is no new job."""
-        folder = self._settings.job_folder(new_id("job"))
+        """Queue a job whose files are stored first; they go if there is no new job."""
+        job_id = new_id("job")
+        files = self._files(job_id)
         is_new = False
-        try:
-            made, is_new = self._queue(project, fill(folder), config, folder.name)
-        finally:
-            if not is_new:  # one that a kill leaves is removed at the backend's next start
-                shutil.rmtree(folder, ignore_errors=True)
+        with self._marks.around(job_id):
+            try:
+                made, is_new = self._queue(project, fill(files), config, job_id)
+            finally:
+                if not is_new:  # those that a kill leaves are removed at the backend's next start
+                    self._storage.delete_all(files.prefix)
         return made, is_new

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from arkor.backend.jobs import checkpoints
+from arkor.backend.jobs.job_files import ARTIFACTS, uploaded_rows
 from arkor.backend.settings import Settings
+from arkor.backend.storage.choose import is_folder, open_storage
 from arkor.backend.store.queue import ClaimedJob
 from arkor.system.files import read_log_end, write_atomically
 from arkor.text import last_lines
@@ -30,13 +32,6 @@ def leftovers(folder: Path) -> Iterator[Path]:
     """
     for pattern in ("spec.json", ".spec.json.*", ".dataset.*", ".adapter.*", ".examples.*", "artifacts/.*.part"):
         yield from folder.glob(pattern)
-
-
-def uploaded_rows(settings: Settings, source: Mapping[str, Any] | None) -> str | None:
-    """Return the file of the uploaded rows of a source; None if there is no source, or its rows come from elsewhere."""
-    if source is None or source["type"] != "dataset":
-        return None
-    return str(settings.datasets_folder / f"{source['id']}.jsonl")
 
 
 def log_path(settings: Settings, job_id: str) -> Path:
@@ -87,8 +82,12 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         OSError: the folder cannot be written, or the disk is full.
     """
     folder = settings.job_folder(job.id)
-    for place in (folder, folder / checkpoints.FOLDER, folder / "artifacts"):
+    for place in (folder, folder / checkpoints.FOLDER, folder / ARTIFACTS):
         place.mkdir(parents=True, exist_ok=True)
+    rows = (job.config["datasetSource"], job.config.get("evalDatasetSource"))
+    # Out of S3, the worker fetches them.
+    storage = open_storage(settings.storage) if is_folder(settings.storage) else None
+    rows_path, eval_rows_path = (storage and uploaded_rows(storage, source, folder) for source in rows)
     spec = {
         "jobId": job.id,
         "attempt": job.attempt,
@@ -97,9 +96,10 @@ def write_spec(settings: Settings, job: ClaimedJob, backend_url: str, threads: i
         "name": job.name,
         "config": job.config,
         "resumedFromStep": job.resumed_from_step,
-        "datasetPath": uploaded_rows(settings, job.config["datasetSource"]),
-        "evalDatasetPath": uploaded_rows(settings, job.config.get("evalDatasetSource")),
+        "datasetPath": rows_path,
+        "evalDatasetPath": eval_rows_path,
         "jobDir": str(folder),
+        "storage": settings.storage,
         "modelRoot": None if settings.model_root is None else str(settings.model_root),
         "allowPrivateUrls": settings.allow_private_urls,
         "tellsPreparing": True,

@@ -116,3 +116,13 @@ def this_server(data: Path, url: str) -> Server:
     if not file.exists():
         write_atomically(file, new_id("server").encode())
     return Server(id=file.read_text().strip(), url=url, machine=f"{platform.node()} {boot_id()}")
+
+
+def is_of_shared(data: Path) -> bool:
+    """Whether the server with this data folder shares a database."""
+    return (data / _ID_FILE).exists()
+
+
+def forget_shared(data: Path) -> None:
+    """Remember that the server with this data folder shares no database any more."""
+    (data / _ID_FILE).unlink(missing_ok=True)

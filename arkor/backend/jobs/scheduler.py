@@ -35,6 +35,7 @@ from arkor.backend.processes.exit_reasons import (
     LESS_MEMORY,
     NO_BACKEND_EXIT_CODE,
     NO_MEMORY_EXIT_CODE,
+    NO_STORAGE_EXIT_CODE,
     NOT_STARTED_EXIT_CODE,
     RESUMABLE_EXIT_CODES,
     describe_death,
@@ -470,12 +471,12 @@ class Scheduler:
 
 def _loss(run: Run, tail: str) -> Loss | None:
     """Return how an attempt was lost that can be made up for; None if its worker ended in another way."""
-    if run.silent:
-        return Loss(reason="its worker stopped reporting")
-    if run.exit_code is None:
-        return Loss(reason="its worker's process was gone")
+    if run.silent or run.exit_code is None:
+        return Loss(reason="its worker stopped reporting" if run.silent else "its worker's process was gone")
     if run.exit_code in RESUMABLE_EXIT_CODES:
         return Loss(reason=f"its worker ended with exit code {run.exit_code}")
+    if run.exit_code == NO_STORAGE_EXIT_CODE:
+        return Loss(reason="the storage could not be used", last_words=f".{shown_log(tail)}")
     was_killed = run.exit_code == -signal.SIGKILL and run.kills_before is not None and oom_kills() > run.kills_before
     if was_killed or run.exit_code == NO_MEMORY_EXIT_CODE:
         limit = limit_bytes() if was_killed else None

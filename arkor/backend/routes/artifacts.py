@@ -5,14 +5,15 @@ Protocol: docs/protocol.md, "Artifacts".
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, send_file
+from flask import Blueprint, Response
 
+from arkor.backend.inference.targets import gone
 from arkor.backend.routes.access import backend, require_job
 from arkor.backend.routes.pages import answer, bad_cursor, requested_page
-from arkor.protocol.jobs import Artifact
+from arkor.backend.routes.sending import send_object
+from arkor.backend.storage import keys
 from arkor.serving.refusal import Refusal
 
 blueprint = Blueprint("artifacts", __name__)
@@ -29,7 +30,8 @@ def index(job_id: str) -> dict[str, Any]:
             raise bad_cursor(page.after)
         found = found[names.index(page.after) + 1 :]
     shown = found[: page.limit]
-    kept = [item.to_wire() for item in shown if _tar(job.id, item).is_file()]
+    stored = frozenset(backend().storage.keys(keys.artifacts(job.id)))
+    kept = [item.to_wire() for item in shown if keys.artifact(job.id, item.name) in stored]
     return answer("artifacts", kept, shown[-1].name if len(shown) < len(found) else None)
 
 
@@ -40,20 +42,14 @@ def download(job_id: str, name: str) -> Response:
     artifact = next((item for item in serving.store.events.artifacts(job.id) if item.name == name), None)
     if artifact is None:  # only a registered name ever becomes a path
         raise Refusal(404, f"Job {job.id} has no artifact {name!r:.100}.")
-    path = _tar(job.id, artifact)
-    if not path.is_file():
-        raise Refusal(410, f"Artifact {artifact.name} of job {job.id} is no longer on the backend's disk.")
-    response = send_file(
-        path.resolve(),
+    response = send_object(
+        serving.storage,
+        keys.artifact(job.id, artifact.name),
         mimetype="application/x-tar",
-        as_attachment=True,
-        download_name=path.name,
-        conditional=True,
-        etag=artifact.sha256 or False,
+        download_name=f"{artifact.name}.tar",
+        etag=artifact.sha256,
     )
+    if response is None:
+        raise gone(job.id, artifact)
     response.headers["Cache-Control"] = "private, no-cache"
     return response
-
-
-def _tar(job_id: str, artifact: Artifact) -> Path:
-    return backend().settings.job_folder(job_id) / "artifacts" / f"{artifact.name}.tar"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, send_file
+from flask import Blueprint, Response
 
 from arkor.backend.jobs.admission import admit_evaluation
 from arkor.backend.routes.access import (
@@ -18,6 +18,7 @@ from arkor.backend.routes.access import (
     require_job,
     require_project,
 )
+from arkor.backend.routes.sending import send_object
 from arkor.protocol.evaluations import Evaluation
 from arkor.protocol.jobs import JobStatus
 from arkor.protocol.sources import imported_from
@@ -30,7 +31,7 @@ blueprint = Blueprint("evaluations", __name__)
 def create(job_id: str) -> tuple[dict[str, Any], int]:
     """Queue an evaluation: 201; 200 with the first one for a repeat under the same key; 409 if the job failed."""
     project, job, serving = require_project(), require_job(job_id), backend()
-    options = admit_evaluation(json_object(), project, serving.store, serving.settings)
+    options = admit_evaluation(json_object(), project, serving.store, serving.storage, serving.settings)
     if job.is_terminal and job.status != JobStatus.COMPLETED:
         raise Refusal(409, f"Job {job.id} was {job.status}, so it has no adapter to evaluate.")
     if imported_from(job.config) is not None and options.source is None and options.limit:
@@ -69,10 +70,11 @@ def report(job_id: str, evaluation_id: str) -> Response:
     if evaluation.status != JobStatus.COMPLETED:
         why = f": {evaluation.error}" if evaluation.error else ""
         raise Refusal(409, f"Evaluation {evaluation.id} has no report: it is {evaluation.status}{why}")
-    path = backend().evaluations.report_path(evaluation.job_id, evaluation.id)
-    if not path.is_file():
-        raise Refusal(410, f"The report of evaluation {evaluation.id} is no longer on the backend's disk.")
-    return send_file(path.resolve(), mimetype="application/json", conditional=True)
+    key = backend().evaluations.report_key(evaluation.job_id, evaluation.id)
+    response = send_object(backend().storage, key, mimetype="application/json")
+    if response is None:
+        raise Refusal(410, f"The report of evaluation {evaluation.id} is no longer in the backend's storage.")
+    return response
 
 
 def _require(job_id: str, evaluation_id: str) -> Evaluation:

@@ -94,13 +94,11 @@ def resume(job_id: str) -> tuple[dict[str, Any], int]:
 @blueprint.delete("/v1/jobs/<job_id>")
 def delete(job_id: str) -> tuple[str, int]:
     """Delete a job that has ended: 204; 409 for one that has not; 503 while its worker is about to leave."""
-    job, serving = require_job(job_id), backend()
+    job = require_job(job_id)
     if not job.is_terminal:
         raise Refusal(409, f"Job {job.id} is {job.status}: cancel it first.")
-    _check_worker_left(job)
-    for work in (serving.evaluations, serving.exports):
-        work.cancel_all(job.id)
-    serving.deleter.delete(job.id)
+    if not backend().delete(job.id):
+        raise _worker_leaves(job)
     return "", 204
 
 
@@ -115,7 +113,11 @@ def _requested() -> NewJob:
 
 def _check_worker_left(job: TrainingJob) -> None:
     if job.is_terminal and backend().store.queue.is_under_way(job.id):
-        raise _try_again(f"The worker of job {job.id} is about to leave")
+        raise _worker_leaves(job)
+
+
+def _worker_leaves(job: TrainingJob) -> Refusal:
+    return _try_again(f"The worker of job {job.id} is about to leave")
 
 
 def _try_again(reason: str) -> Refusal:

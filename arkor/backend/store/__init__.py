@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from arkor.backend.storage.interface import Storage
+from arkor.backend.storage.local import LocalStorage
 from arkor.backend.store.database import Database
 from arkor.backend.store.datasets import Datasets
 from arkor.backend.store.deletions import Deletions
@@ -21,11 +23,18 @@ class Store:
 
     Args:
         database: the database, which is closed with this.
-        datasets_folder: where the uploaded data sets are.
+        datasets_folder: where data sets are uploaded to.
         server_id: the server that uses it; None if it shares the database with no other.
+        storage: where data sets are kept; None for the data folder, which has that folder in it.
     """
 
-    def __init__(self, database: Database, datasets_folder: Path, server_id: str | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        datasets_folder: Path,
+        server_id: str | None = None,
+        storage: Storage | None = None,
+    ) -> None:
         self._database = database
         self.servers = Servers(database)
         self.tenants = Tenants(database)
@@ -35,7 +44,7 @@ class Store:
         self.evaluations = Tasks(database, EVALUATIONS, server_id)
         self.exports = Tasks(database, EXPORTS, server_id)
         self.reports = Reports(database)
-        self.datasets = Datasets(database, datasets_folder)
+        self.datasets = Datasets(database, datasets_folder, storage or LocalStorage(datasets_folder.parent))
         self.deletions = Deletions(database)
 
     def check(self, patience_s: float) -> None:

@@ -1,7 +1,8 @@
-"""Which project has uploaded which data set, and the files with the rows.
+"""Which project has uploaded which data set, and the rows in the storage.
 
-A file is put into its place and removed while the database has its name locked. So none is removed between an upload
-and its registration.
+A change of who has a data set, and a removal of its rows, have its name locked. Rows are stored before that, because it
+may take long; under the lock, an upload looks whether they were removed since, and stores them again. So no project has
+a data set without rows, whichever server uploads or removes them.
 
 Protocol: docs/protocol.md, "Datasets".
 """
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
+from arkor.backend.storage import keys
+from arkor.backend.storage.interface import Content, Storage
+from arkor.backend.storage.marks import Marks
 from arkor.backend.store.database import Database, now
 from arkor.backend.store.schema import datasets
 from arkor.backend.store.sql import insert, lock_name
@@ -47,12 +51,15 @@ class Datasets:
 
     Args:
         database: who has which.
-        folder: the bytes, each data set a file named by its hash.
+        folder: takes the files of uploads that are not registered yet.
+        storage: the bytes of each data set.
     """
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, storage: Storage) -> None:
         self._database = database
         self._folder = folder
+        self._storage = storage
+        self._marks = Marks(storage, folder.parent)
 
     def get(self, project_id: str, sha256: str) -> StoredDataset | None:
         """Return a data set that this project has uploaded, or None; also None where its file is gone."""
@@ -61,56 +68,66 @@ class Datasets:
         )
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
-        if row is None or not self._path(sha256).is_file():
+        if row is None or self._storage.size(keys.dataset(sha256)) is None:
             return None
         return StoredDataset(*row)
 
     def add(self, project_id: str, dataset: StoredDataset, file: Path) -> bool:
-        """Put a data set's file into its place, and remember that a project has uploaded it.
+        """Store a data set's rows, and remember that a project has uploaded it.
 
         Args:
             project_id: whose data set it is.
             dataset: what the file holds.
-            file: a file in the same folder, which is moved.
+            file: a file in the folder of uploads, which stays.
 
         Returns:
             True where the project did not have it yet.
 
         Raises:
-            OSError: the file cannot be moved.
+            StorageError: the storage cannot be used.
+            OSError: the file cannot be read, or the disk is full.
         """
-        values = {"sha256": dataset.id, "rows": dataset.rows, "size_bytes": dataset.size_bytes}
-        with self._database.write() as connection:
-            lock_name(connection, dataset.id)
-            file.replace(self._path(dataset.id))
-            known = insert(connection, datasets).values(project_id=project_id, created_at=now(), **values)
-            added = known.on_conflict_do_nothing().returning(datasets.c.sha256)
-            return connection.execute(added).first() is not None
+        key, content = keys.dataset(dataset.id), Content(dataset.size_bytes, dataset.id)
+        with self._marks.around(dataset.id):
+            while True:
+                self._storage.put(file, key, content)
+                with self._database.write() as connection:
+                    lock_name(connection, dataset.id)
+                    if self._storage.size(key) is not None:
+                        return _register(connection, project_id, dataset)
 
     def remove_unneeded(self, sha256: str) -> None:
-        """Remove a data set's file unless a project has uploaded it, which may have happened a moment ago.
+        """Remove a data set's rows unless a project has uploaded it, which may have happened a moment ago.
 
         Raises:
+            StorageError: the storage cannot be used.
             OSError: the file cannot be removed.
         """
         query = select(func.count()).select_from(datasets).where(datasets.c.sha256 == sha256)
-        with self._database.write() as connection:
+        with self._marks.around(sha256), self._database.write() as connection:
             lock_name(connection, sha256)
             if not connection.execute(query).scalar_one():
-                self._path(sha256).unlink(missing_ok=True)
+                self._storage.delete([keys.dataset(sha256)])
 
     def remove_left_behind(self) -> None:
-        """Remove the files of unfinished uploads and of data sets that no project has. Nothing may upload meanwhile.
+        """Remove the files of unfinished uploads and of data sets that no project has. This server uploads none now.
+
+        In a storage that is not the data folder, ``Marks`` finds those data sets.
 
         Raises:
             OSError: a file cannot be removed.
         """
-        with self._database.write() as connection:
+        with self._database.read() as connection:
             known = frozenset(connection.execute(select(datasets.c.sha256)).scalars())
-            for file in self._folder.iterdir():
-                is_orphan = _DATASET_FILE.fullmatch(file.name) is not None and file.stem not in known
-                if is_orphan or file.name.startswith(".upload."):
-                    file.unlink()
+        for file in self._folder.iterdir():
+            if file.name.startswith(".upload."):
+                file.unlink()
+            elif not self._marks.are_needed and _DATASET_FILE.fullmatch(file.name) and file.stem not in known:
+                self.remove_unneeded(file.stem)
 
-    def _path(self, sha256: str) -> Path:
-        return self._folder / f"{sha256}.jsonl"
+
+def _register(connection: Connection, project_id: str, dataset: StoredDataset) -> bool:
+    values = {"sha256": dataset.id, "rows": dataset.rows, "size_bytes": dataset.size_bytes}
+    known = insert(connection, datasets).values(project_id=project_id, created_at=now(), **values)
+    added = known.on_conflict_do_nothing().returning(datasets.c.sha256)
+    return connection.execute(added).first() is not None

@@ -36,13 +36,13 @@ class Deletions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def delete(self, job_id: str) -> Unneeded:
+    def delete(self, job_id: str) -> Unneeded | None:
         """Delete a job that has ended, with its events, attempts and artifacts.
 
         Its data sets go too, where no other job of the project uses them.
 
         Returns:
-            Which files may go.
+            Which files may go; None if it was deleted already.
         """
         with self._database.write() as connection:
             lock_job(connection, job_id)
@@ -50,7 +50,7 @@ class Deletions:
             query = select(jobs.c.project_id, jobs.c.config).where(jobs.c.id == job_id)
             row = connection.execute(query).one_or_none()
             if row is None:  # somebody else was quicker
-                return Unneeded(frozenset(), frozenset())
+                return None
             made = connection.execute(select(artifacts.c.sha256).where(artifacts.c.job_id == job_id)).scalars().all()
             asked = select(evaluations.c.options).where(evaluations.c.job_id == job_id)
             evaluated = connection.execute(asked).scalars().all()

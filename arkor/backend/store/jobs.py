@@ -208,6 +208,16 @@ class Jobs:
         with self._database.read() as connection:
             return frozenset(connection.execute(select(jobs.c.id)).scalars())
 
+    def ended_before(self, moment: str) -> Sequence[str]:
+        """Return the ids of the jobs of all projects that ended before a moment, the oldest first.
+
+        Args:
+            moment: ISO 8601, UTC, to the millisecond, with a Z.
+        """
+        ended = (jobs.c.status.in_(TERMINAL_STATUSES), jobs.c.completed_at < moment)
+        with self._database.read() as connection:
+            return connection.execute(select(jobs.c.id).where(*ended).order_by(jobs.c.completed_at)).scalars().all()
+
     def get(self, project: Project, job_id: str) -> TrainingJob | None:
         """Return one of the project's jobs, or None."""
         query = select(*_SHOWN).where(jobs.c.project_id == project.id, jobs.c.id == job_id)

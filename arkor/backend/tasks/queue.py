@@ -15,14 +15,16 @@ from typing import Any, Generic
 import attrs
 
 from arkor.backend.inference.service import Inference
-from arkor.backend.inference.targets import Target, Targets
-from arkor.backend.jobs.job_folder import uploaded_rows
+from arkor.backend.inference.targets import Target, Targets, content_of
+from arkor.backend.jobs.job_files import ARTIFACTS, JobFiles, uploaded_rows
 from arkor.backend.settings import Settings
+from arkor.backend.storage.interface import Storage
 from arkor.backend.store import Store
 from arkor.backend.store.database import UNAVAILABLE
 from arkor.backend.store.tasks import Asked, Claimed, Shown, Tasks
 from arkor.backend.tasks.run import Ended, TaskRun
 from arkor.backend.tasks.task import WorkTask
+from arkor.errors import StorageError
 from arkor.protocol import wire
 from arkor.protocol.config import JobConfig
 from arkor.protocol.jobs import Artifact, JobStatus
@@ -48,11 +50,13 @@ class Parts:
         store: the jobs.
         inference: answers the questions of the processes.
         targets: finds the models.
+        storage: has the files of the jobs.
         others_s: seconds between two looks at what other servers have left; None if there are no others.
     """
 
     settings: Settings
     store: Store
+    storage: Storage
     inference: Inference
     targets: Targets
     others_s: float | None = None
@@ -90,7 +94,12 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
         module: of the process that does a piece.
         tasks: the work, in the database.
         parts: the parts of the backend that it needs.
+
+    Attributes:
+        kept_files: the names of the files in a piece's folder that are stored beside its archive.
     """
+
+    kept_files: tuple[str, ...] = ()
 
     def __init__(self, name: str, module: str, tasks: Tasks[Asked, Shown], parts: Parts) -> None:
         self._name = name
@@ -130,6 +139,11 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
 
     def tidy(self, folder: Path) -> None:
         """Remove what nobody needs of a piece that has ended, or is begun again."""
+
+    def _tidy(self, folder: Path) -> None:
+        for file in folder.glob(".dataset.*"):  # rows that were fetched
+            file.unlink(missing_ok=True)
+        self.tidy(folder)
 
     def folder(self, job_id: str, task_id: str) -> Path:
         """Return the folder of a piece."""
@@ -226,15 +240,19 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
         """
         try:
             ended = self._done(claimed)
+            if ended.made is not None:
+                self._store_made(claimed, ended.made)
         except Refusal as exc:
             ended = Ended(failure=exc.error)
+        except StorageError as exc:
+            ended = Ended(failure=str(exc))
         except UNAVAILABLE:
             raise
         except Exception as exc:  # one piece must not end the others
             log.exception("%s could not be made", claimed.id)
             ended = Ended(failure=f"It could not be made: {first_line(exc)}")
         finally:
-            self.tidy(self.folder(claimed.job_id, claimed.id))
+            self._tidy(self.folder(claimed.job_id, claimed.id))
             with self._wake:
                 self._current = None
                 self._wake.notify_all()
@@ -245,10 +263,28 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
         else:
             self._tasks.fail(claimed.id, ended.failure or "It was stopped.")
 
+    def files(self, job_id: str) -> JobFiles:
+        """Return the files of a job."""
+        return JobFiles.of(self._parts.storage, self._parts.settings.job_folder(job_id))
+
+    def _store_made(self, claimed: Claimed[Asked], made: Mapping[str, Any]) -> None:
+        """Store the files that a process has made.
+
+        Raises:
+            StorageError: the storage cannot be used.
+        """
+        files = self.files(claimed.job_id)
+        if made.get("artifact") is not None:
+            artifact = Artifact.from_wire(made["artifact"])
+            files.hand_over(files.folder / ARTIFACTS / f"{artifact.name}.tar", content_of(artifact))
+        for name in self.kept_files:
+            if (file := self.folder(claimed.job_id, claimed.id) / name).exists():
+                files.keep(file)
+
     def _done(self, claimed: Claimed[Asked]) -> Ended:
         folder = self.folder(claimed.job_id, claimed.id)
         make_private_folder(folder)
-        self.tidy(folder)  # this backend may have been killed in the middle of it
+        self._tidy(folder)  # this backend may have been killed in the middle of it
         models = self.models(claimed)
         run = TaskRun(self._module, folder, self._parts.inference, models)
         with self._wake:
@@ -276,10 +312,10 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
                 "config": config,
                 "prompt_form": claimed.prompt_form,
                 "options": claimed.options,
-                "dataset_path": uploaded_rows(self._parts.settings, config.dataset_source),
-                "eval_dataset_path": uploaded_rows(self._parts.settings, config.eval_dataset_source),
+                "dataset_path": uploaded_rows(self._parts.storage, config.dataset_source, folder),
+                "eval_dataset_path": uploaded_rows(self._parts.storage, config.eval_dataset_source, folder),
                 "folder": folder,
-                "artifacts_folder": self._parts.settings.job_folder(claimed.job_id) / "artifacts",
+                "artifacts_folder": self._parts.settings.job_folder(claimed.job_id) / ARTIFACTS,
                 "allow_private_urls": self._parts.settings.allow_private_urls,
                 "record": TrainingRecord.from_wire(metadata.get("record")),
             },
@@ -288,9 +324,11 @@ class TaskQueue(abc.ABC, Generic[Asked, Shown]):
     def _complete(self, claimed: Claimed[Asked], made: Mapping[str, Any]) -> None:
         self.has_made(claimed, made)
         artifact = made.get("artifact")
-        self._tasks.complete(
+        is_stored = self._tasks.complete(
             claimed.id,
             verdict=made["verdict"],
             check=made["check"],
             artifact=None if artifact is None else Artifact.from_wire(artifact),
         )
+        if not is_stored and self._tasks.status(claimed.id) is None:  # another server has deleted the job
+            self._parts.storage.delete_all(self.files(claimed.job_id).prefix)

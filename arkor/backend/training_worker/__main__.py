@@ -1,7 +1,8 @@
 """``python -m arkor.backend.training_worker SPEC``: train one attempt at a job.
 
 Exit codes: 0 the job is complete or cancelled; 1 it failed, and the backend knows why; 3 the backend is gone; 4 told
-to stop, to be resumed later; 5 another attempt has taken over; 12 memory ran out; 28 the disk is full.
+to stop, to be resumed later; 5 another attempt has taken over; 12 memory ran out; 28 the disk is full; 69 the storage
+cannot be used.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from pathlib import Path
 import attrs
 
 from arkor.backend.jobs import checkpoints
-from arkor.backend.processes.exit_reasons import DISK_FULL_EXIT_CODE, NO_MEMORY_EXIT_CODE
+from arkor.backend.processes.exit_reasons import DISK_FULL_EXIT_CODE, NO_MEMORY_EXIT_CODE, NO_STORAGE_EXIT_CODE
 from arkor.backend.training_worker.failures import explain, is_no_memory, is_no_space
 from arkor.backend.training_worker.limits.device import prepare_environment
 from arkor.backend.training_worker.others import ProcessEnded
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.spec import WorkerSpec, read_spec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
-from arkor.errors import ArkorError
+from arkor.errors import ArkorError, ObjectChanged, ObjectMissing, StorageError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -84,8 +85,15 @@ def run(spec: WorkerSpec) -> int:
         if stop.reason is not None:  # unwinding a library that was interrupted may look like a failure of its own
             return _stopped(stop.reason, spec, reporter, position)
         return _failed(exc, spec, reporter, position)
-    # Leftovers cost disk space, and nothing else.
-    return _ended(0, reporter, lambda: shutil.rmtree(spec.checkpoints_dir, ignore_errors=True))
+    return _ended(0, reporter, lambda: _remove_checkpoints(spec))
+
+
+def _remove_checkpoints(spec: WorkerSpec) -> None:
+    shutil.rmtree(spec.checkpoints_dir, ignore_errors=True)
+    try:
+        spec.files.storage.delete_all(f"{spec.files.key(checkpoints.FOLDER)}/")
+    except (OSError, StorageError) as exc:  # leftovers cost space, and nothing else
+        log.warning("The checkpoints were not removed: %s", exc)
 
 
 def _failed(exc: Exception, spec: WorkerSpec, reporter: Reporter, position: Position) -> int:
@@ -112,6 +120,8 @@ def _to_be_resumed(exc: Exception, spec: WorkerSpec, position: Position) -> int 
     """Return the exit code for a lack of something that the next attempt may have; None for other failures."""
     if not spec.takes_faults:
         return None
+    if isinstance(exc, StorageError) and not isinstance(exc, (ObjectMissing, ObjectChanged)):
+        return NO_STORAGE_EXIT_CODE
     code = exc.exit_code if isinstance(exc, ProcessEnded) else 0  # another process says what it lacked with its code
     if is_no_space(exc) or code == DISK_FULL_EXIT_CODE:
         return DISK_FULL_EXIT_CODE
@@ -143,6 +153,17 @@ def _keep_whole_checkpoint(spec: WorkerSpec) -> None:
     checkpoints.keep_only(spec.checkpoints_dir, checkpoints.latest_complete(spec.checkpoints_dir))
 
 
+def _on_kept_threads(spec: WorkerSpec) -> WorkerSpec:
+    """With full determinism, compute on as many threads as the first attempt, on whichever machine that was."""
+    if not (spec.config.value("full_determinism") and spec.files.are_apart):
+        return spec
+    try:
+        return attrs.evolve(spec, threads=int(spec.files.storage.read(spec.files.key(checkpoints.THREADS))))
+    except ObjectMissing:
+        spec.files.keep(spec.job_dir / checkpoints.THREADS)
+        return spec
+
+
 def main(arguments: list[str]) -> int:
     """Run the worker for the spec that the command line names.
 
@@ -155,7 +176,10 @@ def main(arguments: list[str]) -> int:
         log.error("usage: python -m arkor.backend.training_worker SPEC")
         return EXIT_USAGE
     try:
-        spec = read_spec(Path(arguments[0]))
+        spec = _on_kept_threads(read_spec(Path(arguments[0])))
+    except StorageError as exc:
+        log.error("%s", exc)  # noqa: TRY400  # the text says it all
+        return NO_STORAGE_EXIT_CODE
     except ArkorError as exc:
         log.error("%s", exc)  # noqa: TRY400  # the text says it all
         return EXIT_USAGE

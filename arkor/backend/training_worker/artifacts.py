@@ -17,6 +17,8 @@ from typing import IO
 
 import attrs
 
+from arkor.backend.jobs.job_files import ARTIFACTS, JobFiles
+from arkor.backend.storage.interface import Content
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.protocol.jobs import Artifact
 from arkor.system.files import replacing, sha256_of
@@ -103,27 +105,53 @@ def describe(tar: Path, step: int | None = None) -> Artifact:
     return Artifact(name=tar.stem, step=step, size_bytes=tar.stat().st_size, sha256=sha256_of(tar))
 
 
-def packed_checkpoints(folder: Path) -> list[Artifact]:
-    """Return the checkpoints packed so far, by step."""
-    found = [(int(match[1]), tar) for tar in folder.glob("*.tar") if (match := _CHECKPOINT_TAR.fullmatch(tar.name))]
-    return [describe(tar, step) for step, tar in sorted(found)]
+def hand_over(files: JobFiles, artifact: Artifact) -> None:
+    """Store an artifact that was packed in the job's folder.
+
+    Raises:
+        StorageError: the storage cannot be used.
+    """
+    content = Content(artifact.size_bytes, artifact.sha256 or "")
+    files.hand_over(files.folder / ARTIFACTS / f"{artifact.name}.tar", content)
 
 
-def keep_newest(folder: Path, count: int, best: int | None) -> None:
+def packed_checkpoints(files: JobFiles) -> list[Artifact]:
+    """Return the checkpoints packed so far, by step.
+
+    Raises:
+        StorageError: the storage cannot be used.
+    """
+    found = []
+    for step, name in sorted(_checkpoint_tars(files).items()):
+        content = files.storage.content(files.key(name))
+        if content is not None:
+            found.append(Artifact(name=Path(name).stem, step=step, size_bytes=content.size, sha256=content.sha256))
+    return found
+
+
+def keep_newest(files: JobFiles, count: int, best: int | None) -> None:
     """Remove packed checkpoints beyond a number.
 
     Args:
-        folder: where they are.
+        files: the job's.
         count: how many of the newest stay, at least 1; fewer by one if that of the best evaluation is an older one.
         best: the step of the best evaluation, whose checkpoint stays; None before the first evaluation.
+
+    Raises:
+        StorageError: the storage cannot be used.
     """
-    tars = {int(match[1]): tar for tar in folder.glob("*.tar") if (match := _CHECKPOINT_TAR.fullmatch(tar.name))}
+    tars = _checkpoint_tars(files)
     newest_first = sorted(tars, reverse=True)
     kept = set(newest_first[:count])
     if best in tars and best not in kept:
         kept = {best, *newest_first[: max(1, count - 1)]}
-    for step in tars.keys() - kept:
-        tars[step].unlink()
+    files.remove(*(tars[step] for step in tars.keys() - kept))
+
+
+def _checkpoint_tars(files: JobFiles) -> dict[int, str]:
+    """Return the names of the packed checkpoints by their steps."""
+    matches = ((name, _CHECKPOINT_TAR.fullmatch(Path(name).name)) for name in files.names(ARTIFACTS))
+    return {int(match[1]): name for name, match in matches if match}
 
 
 def remove_unfinished(folder: Path) -> None:

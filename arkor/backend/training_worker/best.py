@@ -10,6 +10,8 @@ from typing import Any
 
 import attrs
 
+from arkor.backend.jobs.checkpoints import BEST, FOLDER
+from arkor.backend.jobs.job_files import JobFiles
 from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.backend.training_worker.settings import best_by
@@ -90,13 +92,14 @@ class Best:
 
     Args:
         rule: what the job asks for.
-        folder: where those adapters are.
+        files: the job's; those adapters are in a folder beside its checkpoints.
         made_by: what their archives say of their making; None if another process keeps the adapters.
     """
 
-    def __init__(self, rule: Rule, folder: Path, made_by: Provenance | None = None) -> None:
+    def __init__(self, rule: Rule, files: JobFiles, made_by: Provenance | None = None) -> None:
         self._rule = rule
-        self._folder = folder
+        self._files = files
+        self._folder = files.folder / FOLDER / BEST
         self._made_by = made_by
         self._standing = Standing()
 
@@ -111,14 +114,19 @@ class Best:
         return self._rule.patience is not None and self._standing.waited >= self._rule.patience
 
     def go_on(self, history: Iterable[Mapping[str, float]]) -> None:
-        """Take in the evaluations of earlier attempts, up to the checkpoint that this one goes on from.
+        """Take in the evaluations up to the checkpoint to go on from, and fetch the adapter of the best one.
 
         Args:
             history: the trainer's log in that checkpoint.
+
+        Raises:
+            StorageError: the storage cannot be used.
         """
         for entry in history:
             if _LOSS in entry:
                 self._standing = self._standing.after(self._rule, int(entry["step"]), entry)
+        if self._made_by is not None and self._rule.keeps_adapter and self._standing.step is not None:
+            self._files.bring(str(self._file.relative_to(self._files.folder)))
 
     def take(self, step: int, metrics: Mapping[str, float], save: Callable[[Path], object]) -> None:
         """Take in an evaluation.
@@ -134,17 +142,33 @@ class Best:
         if _LOSS not in metrics:
             return
         self._standing = self._standing.after(self._rule, step, metrics)
-        if self._rule.keeps_adapter and self._made_by is not None and self._standing.step == step:
+        if self._made_by is not None and self._rule.keeps_adapter and self._standing.step == step:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=".adapter.") as folder:
                 save(Path(folder))
                 artifacts.pack_adapter(Path(folder), self._folder, _name(step), self._made_by)
 
+    def store(self) -> None:
+        """Store the adapter of the best evaluation, before the checkpoint that knows of it is complete.
+
+        Raises:
+            StorageError: the storage cannot be used.
+        """
+        if self._file.is_file():
+            self._files.keep(self._file)
+
     def forget_older(self) -> None:
-        """Remove the adapters that were the best once: a complete checkpoint knows the one that is the best by now."""
+        """Remove the adapters that were the best once: a complete checkpoint knows the one that is the best by now.
+
+        Raises:
+            StorageError: the storage cannot be used.
+        """
         for file in self._folder.glob("step-*.tar"):
-            if file.stem != _name(self._standing.step):
+            if file != self._file:
                 file.unlink(missing_ok=True)
+        if self._files.are_apart:
+            names = self._files.names(f"{FOLDER}/{BEST}")
+            self._files.remove(*(name for name in names if Path(name).name != self._file.name))
 
     def put_in_place(self, folder: Path) -> Artifact | None:
         """Make the adapter of the best evaluation the final one; None if the job does not ask for that.
@@ -155,10 +179,14 @@ class Best:
         Raises:
             OSError: the disk is full.
         """
-        file = self._folder / f"{_name(self._standing.step)}.tar"
-        if not self._rule.keeps_adapter or not file.is_file():
+        if not self._rule.keeps_adapter or not self._file.is_file():
             return None
-        return artifacts.copy(file, folder, FINAL_NAME)
+        return artifacts.copy(self._file, folder, FINAL_NAME)
+
+    @property
+    def _file(self) -> Path:
+        """The packed adapter of the best evaluation."""
+        return self._folder / f"{_name(self._standing.step)}.tar"
 
     def metrics(self, last_step: int, max_steps: int, *, is_kept: bool) -> dict[str, Any]:
         """Return what the job's last event says of it.

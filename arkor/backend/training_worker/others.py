@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import attrs
+
 from arkor.backend.processes.exit_reasons import describe_death
 from arkor.backend.training_worker.plan import Part, Plan
 from arkor.backend.training_worker.team import Team, is_lost_partner, joined
@@ -56,6 +58,7 @@ class Others:
 
     def __init__(self, plan: Plan, meeting: Path, examples: Path, on_stuck: Callable[[ProcessEnded], None]) -> None:
         self._size = int(plan.spec.config.value("devices"))
+        plan = attrs.evolve(plan, spec=attrs.evolve(plan.spec, storage=None))  # the first process alone uses it
         self._on_stuck = on_stuck
         self._changed = threading.Condition()
         self._ended: list[ProcessEnded] = []

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from arkor.backend.jobs import checkpoints
 from arkor.backend.processes.exit_reasons import DISK_FULL_EXIT_CODE, NO_MEMORY_EXIT_CODE
 from arkor.backend.training_worker import model, settings
 from arkor.backend.training_worker.best import Best, Rule
@@ -97,7 +96,7 @@ def follow(part: Part) -> None:
     trainer = built(plan, tokenizer, data)
     if settings.score_of(config) is not None and data.eval:
         trainer.score = lambda: team.measured(lambda: 0.0)
-    best = Best(Rule.of(config), plan.spec.checkpoints_dir / checkpoints.BEST)
+    best = Best(Rule.of(config), plan.spec.files)
     callback = Following(team, best)
     trainer.add_callback(callback)
     course = Course(plan, trainer, data, best, team=team, stop=StopSwitch(), callback=callback)

@@ -140,6 +140,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
 
         Raises:
             OSError: a file is missing, or the disk is full.
+            StorageError: the storage cannot be used.
         """
         self._team.wait()  # each process has saved its random numbers
         folder = self._spec.checkpoints_dir / f"checkpoint-{step}"
@@ -147,7 +148,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         if self._is_for_user(step) or self._stop.reason is StopReason.CANCELLED:
             self._publish(folder, step)
         checkpoints.mark_complete(folder, self._team.size)
+        self._best.store()
+        checkpoints.store(self._spec.files, folder)
         checkpoints.keep_only(self._spec.checkpoints_dir, folder)
+        checkpoints.forget_older(self._spec.files, step)
         self.limit_checkpoints()
         self._best.forget_older()
         self._saved_at = time.monotonic()
@@ -156,7 +160,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         """Remove the oldest packed checkpoints, if the job limits their number."""
         limit = self._spec.config.save_total_limit
         if limit is not None:
-            artifacts.keep_newest(self._spec.artifacts_dir, limit, self._best.step)
+            artifacts.keep_newest(self._spec.files, limit, self._best.step)
 
     def _share_cores(self) -> None:
         if self._spec.config.value("full_determinism"):  # on other threads, sums are rounded otherwise
@@ -179,6 +183,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         self._published.add(step)
         name = checkpoint_name(step)
         artifact = artifacts.pack_adapter(folder, self._spec.artifacts_dir, name, self._made_by, step)
+        artifacts.hand_over(self._spec.files, artifact)
         self._reporter.send("checkpoint.saved", step=step, artifacts=[artifact.to_wire()])
 
     def _report_loss(self, state: Any, logs: dict[str, float], samples_per_second: float | None) -> None:
@@ -230,7 +235,7 @@ def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporte
     ]
     told += [
         (artifact.step, "checkpoint.saved", {"step": artifact.step, "artifacts": [artifact.to_wire()]})
-        for artifact in artifacts.packed_checkpoints(spec.artifacts_dir)
+        for artifact in artifacts.packed_checkpoints(spec.files)
         if artifact.step is not None and artifact.step <= step
     ]
     for _, kind, fields in sorted(told, key=lambda event: event[0]):  # stable: a checkpoint comes after its step's logs

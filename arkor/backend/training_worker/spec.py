@@ -13,9 +13,15 @@ from typing import Any
 import attrs
 
 from arkor.backend.jobs import checkpoints
+from arkor.backend.jobs.job_files import ARTIFACTS, JobFiles
+from arkor.backend.storage import keys
+from arkor.backend.storage.choose import open_storage
+from arkor.backend.storage.interface import Storage
 from arkor.backend.training_worker.rows.spec import RowsSpec, optional_path
 from arkor.errors import ArkorError
 from arkor.protocol.config import JobConfig
+
+STORAGE_PATIENCE_S = 300.0  # a training of days outlasts a storage that is away for minutes
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
@@ -31,6 +37,8 @@ class WorkerSpec(RowsSpec):
         attempt: which attempt at it this is, from 1; a later one continues from a checkpoint where there is one.
         token: proves to the backend that a report belongs to this attempt.
         backend_url: where reports go.
+        storage: has the uploaded rows, and keeps checkpoints and artifacts; None if ``job_dir`` has all of them, as
+            for a backend that was started before arkor was upgraded.
         name: the trainer's name.
         threads: CPU threads that each of its processes computes with, at least 1.
         gpus: the CUDA devices that it has, as ``CUDA_VISIBLE_DEVICES`` names them; none if the backend says nothing.
@@ -47,6 +55,7 @@ class WorkerSpec(RowsSpec):
     attempt: int
     token: str = attrs.field(repr=False)
     backend_url: str
+    storage: Storage | None = None
     name: str
     threads: int
     gpus: tuple[str, ...] = attrs.field(default=(), converter=_names)
@@ -58,6 +67,13 @@ class WorkerSpec(RowsSpec):
     takes_faults: bool = False
 
     @property
+    def files(self) -> JobFiles:
+        """The job's files."""
+        if self.storage is None:
+            return JobFiles.alone(self.job_dir)
+        return JobFiles(self.storage, keys.job(self.job_id), self.job_dir)
+
+    @property
     def checkpoints_dir(self) -> Path:
         """Where checkpoints that a later attempt can continue from are kept."""
         return self.job_dir / checkpoints.FOLDER
@@ -65,14 +81,14 @@ class WorkerSpec(RowsSpec):
     @property
     def artifacts_dir(self) -> Path:
         """Where what the user gets is kept."""
-        return self.job_dir / "artifacts"
+        return self.job_dir / ARTIFACTS
 
 
 def read_spec(path: Path) -> WorkerSpec:
     """Read a spec file.
 
     Raises:
-        ArkorError: it cannot be read, or a field is missing.
+        ArkorError: it cannot be read, a field is missing, or there is no such storage.
         ConfigError: a setting of the job is out of its range.
     """
     try:
@@ -82,6 +98,7 @@ def read_spec(path: Path) -> WorkerSpec:
             attempt=body["attempt"],
             token=body["token"],
             backend_url=body["backendUrl"].rstrip("/"),
+            storage=open_storage(body["storage"], STORAGE_PATIENCE_S) if "storage" in body else None,
             name=body["name"],
             config=JobConfig.from_wire(body["config"]),
             dataset_path=body.get("datasetPath"),

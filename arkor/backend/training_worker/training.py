@@ -16,6 +16,7 @@ import attrs
 
 from arkor.backend import models
 from arkor.backend.jobs import checkpoints
+from arkor.backend.jobs.job_files import uploaded_rows
 from arkor.backend.training_worker import artifacts, model, settings
 from arkor.backend.training_worker.advice import advice
 from arkor.backend.training_worker.answers import AnswerScore
@@ -38,6 +39,7 @@ from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Position, StopSwitch
 from arkor.errors import ArkorError
 from arkor.protocol.jobs import FINAL_NAME, Artifact
+from arkor.system.files import make_private_folder
 from arkor.system.folder_cache import FolderCache
 
 _SHARED = ".examples.shared"  # below a job's folder: what the processes of an attempt share
@@ -67,6 +69,7 @@ def train(
         ProcessEnded: the process of another device ended before its time.
     """
     artifacts.remove_unfinished(spec.artifacts_dir)
+    spec = _on_this_machine(spec)
     model_path = models.resolve(spec.config.model, spec.model_root)
     device = choose_device(spec.threads, deterministic=spec.config.value("full_determinism"))
     tokenizer = model.load_tokenizer(model_path)
@@ -75,6 +78,7 @@ def train(
         # A GPU may have other free memory when the job is resumed.
         lambda: Lengths.of(model.load_config(model_path), spec.config, device),
     )
+    spec.files.keep(spec.job_dir / checkpoints.LENGTHS)
     tell = PreparingReport(reporter) if spec.tells_preparing else tell_nobody
     sources = fetch_rows(spec)
     shared = _shared(spec)
@@ -105,7 +109,7 @@ def train(
             trainer.score = lambda: team.measured(answers.measure)
         base = models.origin_of(spec.config.model, model_path)
         made_by = provenance_of(plan.spec, base, tokenizer, device, data, **sources.described())
-        best = Best(Rule.of(spec.config), spec.checkpoints_dir / checkpoints.BEST, made_by)
+        best = Best(Rule.of(spec.config), spec.files, made_by)
         progress = Progress(plan.spec, reporter, stop, position, made_by, best=best, team=team)
         trainer.add_callback(progress)
         stop.hold()
@@ -122,8 +126,24 @@ def _shared(spec: WorkerSpec) -> Path | None:
 
 
 def _link(folder: Path, shared: Path) -> None:
+    """Give files, which nobody changes, second names in another folder."""
+    make_private_folder(shared)
     for file in folder.iterdir():
-        checkpoints.link_or_copy(file, shared / file.name)
+        try:
+            (shared / file.name).hardlink_to(file)
+        except OSError:  # the file system has no such names
+            shutil.copyfile(file, shared / file.name)
+
+
+def _on_this_machine(spec: WorkerSpec) -> WorkerSpec:
+    """Fetch what an attempt needs beside its checkpoint: uploaded rows, the first one's limits, the base adapter."""
+    if spec.storage is None:
+        return spec
+    for name in (checkpoints.LENGTHS, checkpoints.BASE_ADAPTER):
+        spec.files.bring(name)
+    sources = (spec.config.dataset_source, spec.config.eval_dataset_source)
+    path, eval_path = (uploaded_rows(spec.storage, source, spec.job_dir) for source in sources)
+    return attrs.evolve(spec, dataset_path=path, eval_dataset_path=eval_path)
 
 
 def _cache(spec: WorkerSpec) -> ExampleCache | None:
@@ -137,7 +157,7 @@ def _checkpoint(spec: WorkerSpec) -> Path | None:
     from_step = spec.resumed_from_step
     if spec.attempt == 1 and from_step is None:
         return None
-    found = checkpoints.latest_complete(spec.checkpoints_dir)
+    found = checkpoints.newest(spec.files)
     if found is None and from_step is not None:
         raise ArkorError(
             f"The checkpoint of step {from_step} that this job was to go on from is damaged: start a new job"
@@ -180,7 +200,9 @@ class _Attempt:
 
     def _complete(self) -> None:
         best = self._best.put_in_place(self._spec.artifacts_dir)
-        made = [best or self._pack_last(), *artifacts.packed_checkpoints(self._spec.artifacts_dir)]
+        final = best or self._pack_last()
+        artifacts.hand_over(self._spec.files, final)
+        made = [final, *artifacts.packed_checkpoints(self._spec.files)]
         self._reporter.send(
             "training.completed",
             metrics=self._metrics(is_best=best is not None),

@@ -39,6 +39,17 @@ DEFAULT_PORT = 4747
     "[default: a SQLite file in the data folder]",
 )
 @click.option(
+    "--storage",
+    metavar="FOLDER|s3://BUCKET/PREFIX",
+    help="Where data sets, checkpoints and artifacts are kept.  [default: the data folder]",
+)
+@click.option(
+    "--retention",
+    metavar="TIME",
+    callback=duration,
+    help="Remove a job so long after its end, with its files, such as 90d.  [default: never]",
+)
+@click.option(
     "--max-parallel",
     type=click.IntRange(1),
     help="Maximum number of jobs that run at the same time; a GPU has one.  [default: one on each GPU, or 1]",
@@ -96,6 +107,8 @@ def serve(
     advertise_url: str | None,
     data: Path | None,
     database: str | None,
+    storage: str | None,
+    retention: float | None,
     max_parallel: int | None,
     model_root: Path | None,
     allow_private_urls: bool,
@@ -122,6 +135,8 @@ def serve(
     folder = data or arkor_home() / "server"
     passed_on = {
         "--data": folder,
+        "--storage": storage,
+        "--retention": retention,
         "--port": port,
         "--host": host,
         "--advertise-url": advertise_url,

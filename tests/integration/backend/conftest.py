@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import s3
 from tests.support.backend import BackendProcess, Client
 from tests.support.job_tasks import complete
 from tests.support.tiny_model import write_tiny_model
@@ -29,6 +30,25 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]
     backend = BackendProcess(tmp_path_factory.mktemp("shared"), stream_cap=16).start()
     yield backend
     backend.close()
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3."""
+    with s3.moto_server(tmp_path_factory.mktemp("moto") / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A storage beside the data folder."""
+    if request.param == "folder":
+        yield str(tmp_path_factory.mktemp("storage"))
+        return
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in {**s3.VARIABLES, "AWS_ENDPOINT_URL": request.getfixturevalue("endpoint")}.items():
+            environment.setenv(name, value)
+        yield f"s3://{s3.BUCKET}/shared"
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_a_checkpoint_that_was_removed_is_none(client: Client, shared: BackendPr
     asked = {"kind": "checkpoint", "jobId": trained, "step": 2}
     config = {**client.job(trained)["config"], "baseAdapter": asked}
     assert _refusal(client, config) == (
-        f"base_adapter: Artifact checkpoint-2 of job {trained} is no longer on the backend's disk."
+        f"base_adapter: Artifact checkpoint-2 of job {trained} is no longer in the backend's storage."
     )
     assert len(client.get("/v1/jobs").json()["jobs"]) == 1
 

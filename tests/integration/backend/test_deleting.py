@@ -210,3 +210,21 @@ def test_files_of_a_living_worker_outlast_a_restart(
     backend.allow(job_id, 1)
     client.events(job_id)
     eventually(lambda: not file.exists(), "the worker has left")
+
+
+def test_old_jobs_are_removed(prepare: Callable[..., BackendProcess], config: dict[str, Any]) -> None:
+    """Those that have ended, with their files and a line in the log; a job that was made of one has its own copy."""
+    backend = prepare(retention=1.5, max_parallel=2).start()
+    client = backend.client()
+    assert upload(client) == 201
+    old = run(backend, client, {**config, "datasetSource": {"type": "dataset", "id": SHA256}})
+    ref = {"kind": "final", "jobId": old}
+    further = client.submit("gated:1", {**config, "baseAdapter": ref}).json()["job"]["id"]
+    eventually(lambda: client.get(f"/v1/jobs/{old}").status_code == 404, "the old job is removed")
+    eventually(lambda: f"Job {old} was removed: it ended before 2" in backend.log, "the log says so")
+    eventually(lambda: list((backend.data / "datasets").iterdir()) == [], "its rows are gone")
+    assert not backend.job_dir(old).exists()
+    assert (backend.job_dir(further) / "base-adapter.tar").exists()
+    backend.allow(further, 1)
+    client.wait_for(further, "completed")
+    assert f"Job {further} was removed" not in backend.log

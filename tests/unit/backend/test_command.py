@@ -59,3 +59,11 @@ def test_the_engine_of_workers_can_be_set(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings_of(monkeypatch, "--engine", "process").trains_here
     for options in (["--ray-address", "http://me:secret@head"], ["--ray-cpus", "0"], ["--engine", "slurm"]):
         assert CliRunner().invoke(main, ["--data", "/data", *options]).exit_code == 2
+
+
+def test_the_storage_is_the_data_folder_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is absolute: workers have another working folder."""
+    assert settings_of(monkeypatch).storage == "/data"
+    assert settings_of(monkeypatch, "--storage", "shared").storage == str(Path.cwd() / "shared")
+    found = settings_of(monkeypatch, "--storage", "s3://bucket/x", "--retention", "60", "--storage-patience", "2")
+    assert (found.storage, found.retention_s, found.storage_patience_s) == ("s3://bucket/x", 60.0, 2.0)

@@ -17,6 +17,8 @@ from arkor.backend.inference.completions import DONE, KEEP_ALIVE, Completion, Te
 from arkor.backend.inference.pipes import Pipes
 from arkor.backend.processes.core_sharing import Shares, share
 from arkor.backend.processes.exit_reasons import describe_chat_exit
+from arkor.backend.storage.interface import Content
+from arkor.backend.storage.local import LocalStorage
 from arkor.serving.refusal import Refusal
 
 ROOT = Path(__file__).parents[3]
@@ -117,20 +119,22 @@ def test_an_adapter_is_unpacked_once(tmp_path: Path) -> None:
     """Only what belongs to it; what an earlier process left is removed first."""
     (tmp_path / "cache" / "old").mkdir(parents=True)
     folder = AdapterFolder(tmp_path / "cache")
+    storage, content = LocalStorage(tmp_path), Content(None, "abc")
     tar = make_tar(tmp_path / "a.tar", (*FILES, "../evil", "more.bin"))
-    target = folder.unpack(tar, "abc")
+    target = folder.unpack("a.tar", content, storage)
     assert sorted(item.name for item in target.iterdir()) == sorted(FILES)
     assert [item.name for item in (tmp_path / "cache").iterdir()] == ["abc"]
     assert not (tmp_path / "evil").exists()
     tar.unlink()
-    assert folder.unpack(tar, "abc") == target
+    assert folder.unpack("a.tar", content, storage) == target
 
 
 def test_half_an_adapter_is_none(tmp_path: Path) -> None:
     """A tar without its weights leaves nothing behind."""
     folder = AdapterFolder(tmp_path / "cache")
+    make_tar(tmp_path / "a.tar", FILES[:1])
     with pytest.raises(KeyError):
-        folder.unpack(make_tar(tmp_path / "a.tar", FILES[:1]), "abc")
+        folder.unpack("a.tar", Content(None, "abc"), LocalStorage(tmp_path))
     assert list((tmp_path / "cache").iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from arkor.backend.jobs.scheduler import Scheduler
 from tests.support.scripted_engine import Clock, House
 
 BEGUN = ("training.started", 0)
-NO_MEMORY, DISK_FULL, DIED = 12, 28, -11
+NO_STORAGE, NO_MEMORY, DISK_FULL, DIED = 69, 12, 28, -11
 
 
 @attrs.frozen
@@ -319,3 +319,18 @@ def test_with_full_determinism_batches_stay_as_they_are(run: Callable[..., Run],
         "The batches cannot become smaller than batch_size=8 with full_determinism: set a smaller one, and more "
         "gradient_accumulation_steps. Gave up after "
     )
+
+
+def test_a_job_outlasts_a_storage_that_is_away(run: Callable[..., Run]) -> None:
+    """For three attempts; then it fails with the reason, and can be resumed."""
+    job = run()
+    for _ in range(2):
+        job.end(NO_STORAGE)
+        assert job.status == "running"
+    assert job.events[-1]["reason"] == "The storage could not be used"
+    log_path(job.house.settings, job.job_id).write_text("--- attempt 3 ---\nno answer from S3\n")
+    job.end(NO_STORAGE)
+    assert job.status == "failed"
+    error = job.events[-1]["error"]
+    assert error.startswith("Gave up after 3 lost attempts; in the last one the storage could not be used.")
+    assert error.endswith("no answer from S3")

@@ -83,6 +83,7 @@ def test_rows_uploaded_after_the_rows_of_the_table_went_stay(tenant: Tenant, mon
 
     def delete_then_upload(job_id: str) -> Any:
         unneeded = delete(job_id)
+        assert unneeded is not None
         assert unneeded.datasets == {SHA256}
         answers.append(tenant.upload())
         return unneeded
@@ -92,6 +93,26 @@ def test_rows_uploaded_after_the_rows_of_the_table_went_stay(tenant: Tenant, mon
     assert answers == [201]
     assert tenant.file.read_bytes() == ROWS
     assert tenant.asks() == 200
+
+
+def test_rows_removed_before_they_are_registered_are_stored_again(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server has found that no project has them, and is quicker."""
+    tenant.backend.deleter.delete(tenant.ended_job())
+    datasets, storage, places = tenant.backend.store.datasets, tenant.backend.storage, list[bool]()
+    put = storage.put
+
+    def put_then_remove(*arguments: Any) -> None:
+        put(*arguments)
+        if not places:
+            datasets.remove_unneeded(SHA256)
+        places.append(tenant.file.exists())
+
+    monkeypatch.setattr(storage, "put", put_then_remove)
+    assert tenant.upload() == 201
+    assert places == [False, True]
+    assert tenant.file.read_bytes() == ROWS
 
 
 def test_rows_checked_before_a_deletion_and_registered_after_it_are_there(

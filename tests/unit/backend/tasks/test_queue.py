@@ -9,8 +9,10 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from arkor.backend.backend import Backend
+from arkor.backend.storage import keys
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.schema import jobs
+from arkor.backend.tasks.run import Ended
 from arkor.protocol.evaluations import Evaluation, EvaluationOptions
 from tests.support.eventually import eventually
 
@@ -57,3 +59,25 @@ def test_an_end_that_cannot_be_stored_now_is_stored_later(
         backend.evaluations.stop()
     assert found is not None
     assert (found.status, failures) == ("failed", [])
+
+
+def test_what_is_made_of_a_job_that_is_gone_goes_too(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another server has deleted it, while this one made something of it."""
+    job_id, done = completed_job(backend), list[str]()
+    report = f"{keys.job(job_id)}evaluations/report.json"
+
+    def delete_and_make(_: object) -> Ended:
+        assert backend.store.deletions.delete(job_id) is not None
+        backend.storage.write(report, b"{}")
+        done.append(job_id)
+        return Ended(made={"verdict": "better", "check": None})
+
+    monkeypatch.setattr(backend.evaluations, "_done", delete_and_make)
+    monkeypatch.setattr(backend.evaluations, "has_made", lambda *_: None)
+    backend.store.evaluations.create(job_id, EvaluationOptions())
+    backend.evaluations.start()
+    try:
+        eventually(lambda: done and backend.storage.size(report) is None, "nothing is left")
+    finally:
+        backend.evaluations.stop()
+    assert backend.storage.keys(keys.JOBS) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from arkor.backend.jobs.job_files import JobFiles
 from arkor.backend.models.origin import ModelOrigin
 from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.provenance import Provenance
@@ -85,20 +86,22 @@ def test_nothing_is_left_where_packing_fails(adapter: Path, tmp_path: Path) -> N
 )
 def test_the_newest_checkpoints_are_kept(tmp_path: Path, count: int, best: int | None, kept: list[int]) -> None:
     """And that of the best evaluation in place of the oldest of them; what is no checkpoint stays."""
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
     for name in ("adapter", *(f"checkpoint-{step}" for step in range(2, 13, 2))):
-        (tmp_path / f"{name}.tar").touch()
-    artifacts.keep_newest(tmp_path, count, best)
-    assert {file.stem for file in tmp_path.iterdir()} == {"adapter", *(f"checkpoint-{step}" for step in kept)}
+        (folder / f"{name}.tar").touch()
+    artifacts.keep_newest(JobFiles.alone(tmp_path), count, best)
+    assert {file.stem for file in folder.iterdir()} == {"adapter", *(f"checkpoint-{step}" for step in kept)}
 
 
 def test_packed_checkpoints_are_found_by_step(adapter: Path, tmp_path: Path) -> None:
     """The final adapter and strangers are not among them; what a killed attempt left goes away."""
-    out = tmp_path / "out"
+    out = tmp_path / "artifacts"
     for name in ("checkpoint-10", "checkpoint-9", "adapter"):
         artifacts.pack_adapter(adapter, out, name, MADE_BY)
     (out / ".adapter.x.part").write_bytes(b"half")
     artifacts.remove_unfinished(out)
-    assert [(item.name, item.step) for item in artifacts.packed_checkpoints(out)] == [
+    assert [(item.name, item.step) for item in artifacts.packed_checkpoints(JobFiles.alone(tmp_path))] == [
         ("checkpoint-9", 9),
         ("checkpoint-10", 10),
     ]

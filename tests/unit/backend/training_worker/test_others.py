@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from arkor.backend.storage.local import LocalStorage
 from arkor.backend.training_worker import __main__ as worker, others
 from arkor.backend.training_worker.limits.device import Device
 from arkor.backend.training_worker.others import ProcessEnded, leave, team_of
@@ -20,6 +21,13 @@ from tests.support.attempts import UPLOADED, attempt
 from tests.support.eventually import eventually
 
 LOST = RuntimeError("[gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:4747")
+
+
+class OfOneProcess(LocalStorage):
+    """A storage that cannot be sent to another process, as that in S3."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("it has open connections")
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +59,12 @@ def test_the_others_end_with_the_training(tmp_path: Path, shared: Path) -> None:
     with team_of(plan(tmp_path, "complete,complete"), shared, leave) as team:
         assert (team.size, team.is_first) == (3, True)
     assert not shared.exists()
+
+
+def test_the_storage_is_not_passed_on(tmp_path: Path, shared: Path) -> None:
+    """It may have connections, and the first process alone uses it."""
+    with team_of(plan(tmp_path, "complete", storage=OfOneProcess(tmp_path)), shared, leave) as team:
+        assert team.size == 2
 
 
 def test_the_others_are_ended_if_the_first_stops(tmp_path: Path, shared: Path) -> None:

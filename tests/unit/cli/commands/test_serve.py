@@ -96,3 +96,11 @@ def test_the_address_for_clients_is_printed(
     monkeypatch.setattr(os, "execv", lambda *_: None)
     monkeypatch.setattr(local_backend, "check_packages", lambda: None)
     assert f"ARKOR_CLOUD_API_URL={url}. " in CliRunner().invoke(serve, options).output
+
+
+def test_the_storage_and_the_retention_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time in seconds."""
+    assert not {"--storage", "--retention"} & set(started(monkeypatch))
+    command = started(monkeypatch, "--storage", "s3://bucket/prefix", "--retention", "90d")
+    assert command[command.index("--storage") + 1] == "s3://bucket/prefix"
+    assert float(command[command.index("--retention") + 1]) == 90 * 24 * 3600
