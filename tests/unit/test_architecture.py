@@ -57,6 +57,7 @@ OPTIONAL = {  # modules of the core that need a package of an extra, and say so 
     "arkor.evaluation.overlap": frozenset({"rouge_score", "sacrebleu"}),
     "arkor.client.hub": frozenset({"huggingface_hub"}),
 }
+S3 = frozenset({"boto3", "botocore"})
 SERVING = frozenset({"flask", "waitress", "sqlalchemy", "plotly"})
 SERVING_ROOMS = ("arkor.serving", "arkor.backend", "arkor.studio")
 
@@ -216,10 +217,15 @@ def test_the_core_has_only_its_five_dependencies() -> None:
 
 
 @pytest.mark.parametrize(
-    ("packages", "rooms"), [(HEAVY, HEAVY_ROOMS), (SERVING, SERVING_ROOMS)], ids=["heavy", "serving"]
+    ("packages", "rooms"),
+    [(HEAVY, HEAVY_ROOMS), (SERVING, SERVING_ROOMS), (S3, ("arkor.backend.storage",))],
+    ids=["heavy", "serving", "s3"],
 )
 def test_heavy_packages_stay_in_their_rooms(packages: frozenset[str], rooms: tuple[str, ...]) -> None:
-    """Torch and its like are for the processes that train and chat, Flask and its like for those that serve."""
+    """Torch and its like are for the processes that train and chat, Flask and its like for those that serve.
+
+    boto3 is for the storage.
+    """
     wrong = [
         str(item)
         for item in imports()

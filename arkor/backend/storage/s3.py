@@ -89,8 +89,12 @@ class S3Storage(Storage):
 
     def put(self, file: Path, key: str, content: Content | None = None, *, move: bool = False) -> None:
         """Upload a file; the object appears when all of it is there."""
-        known = Content.of(file) if content is None else attrs.evolve(content, size=content.size or file.stat().st_size)
-        if (known.size or 0) <= PART_BYTES:
+        if content is None or content.size is None or not content.sha256:
+            known = Content.of(file)
+            self.compare_file(file, key, content, known)
+        else:
+            known = content
+        if file.stat().st_size <= PART_BYTES:
             data = file.read_bytes()
             self.compare_file(file, key, known, Content(len(data), hashlib.sha256(data).hexdigest()))
             self.write(key, data)

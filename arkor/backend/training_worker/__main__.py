@@ -107,7 +107,7 @@ def _failed(exc: Exception, spec: WorkerSpec, reporter: Reporter, position: Posi
         reporter.flush(_LAST_WORDS_S)
         return code
     reporter.send("training.failed", error=explain(exc, spec.job_dir), **position.fields())
-    return _ended(EXIT_FAILED, reporter, lambda: _keep_whole_checkpoint(spec))
+    return _ended(EXIT_FAILED, reporter, lambda: _tidy_for_others(spec))
 
 
 def _die_of(number: int) -> None:
@@ -135,7 +135,7 @@ def _stopped(reason: StopReason, spec: WorkerSpec, reporter: Reporter, position:
     log.info("Stopped at step %s: %s", position.step, reason.name.lower())
     if reason is StopReason.CANCELLED:
         reporter.send("training.cancelled", **position.fields())
-        return _ended(reason.value, reporter, lambda: _keep_whole_checkpoint(spec))
+        return _ended(reason.value, reporter, lambda: _tidy_for_others(spec))
     reporter.flush(_LAST_WORDS_S)
     return int(reason.value)
 
@@ -148,8 +148,16 @@ def _ended(code: int, reporter: Reporter, tidy: Callable[[], object]) -> int:
     return code
 
 
+def _tidy_for_others(spec: WorkerSpec) -> None:
+    """Keep the last whole checkpoint alone, for a new job that goes on from it; in the storage, if that is apart."""
+    if spec.files.are_apart:
+        shutil.rmtree(spec.checkpoints_dir, ignore_errors=True)
+    else:
+        _keep_whole_checkpoint(spec)
+
+
 def _keep_whole_checkpoint(spec: WorkerSpec) -> None:
-    """Keep the last whole checkpoint alone, for the next attempt or for a new job that goes on from it."""
+    """Keep the last whole checkpoint alone, for the next attempt."""
     checkpoints.keep_only(spec.checkpoints_dir, checkpoints.latest_complete(spec.checkpoints_dir))
 
 
