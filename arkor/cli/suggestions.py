@@ -38,7 +38,7 @@ _FOREIGN: Mapping[str, Mapping[str, str]] = {
         "arkor models pull": "pull",
         "arkor reproduce": "again repeat replicate replay",
         "arkor serve": "backend daemon host up",
-        "arkor server backup": "backup snapshot",
+        "arkor server backup": "backup dump snapshot",
         "arkor start": "exec go launch rerun restart retry run submit trainer",
         "arkor train": "fine-tune finetune fit sft tune",
         "arkor whoami": "config env id identity info me who",
@@ -67,6 +67,11 @@ _FOREIGN: Mapping[str, Mapping[str, str]] = {
         "arkor chat": "chat run",
         "arkor models list": "all ls ps show status",
         "arkor models pull": "add download fetch get install",
+    },
+    "arkor server": {
+        "arkor serve": "launch run serve start up",
+        "arkor server backup": "copy dump save snapshot",
+        "arkor server restore": "import load recover",
     },
 }
 
