@@ -37,15 +37,16 @@ class AdapterFolder:
             StorageError: the artifact is gone, or the storage cannot be used.
             OSError: the disk is full.
         """
+        target = self._folder / content.sha256
         with self._lock:
             if not self._is_ours:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder.mkdir(mode=0o700, parents=True)
                 self._is_ours = True
-            target = self._folder / content.sha256
-            if not target.is_dir():
-                self._unpack(key, content, storage, target)
-            return target
+            if target.is_dir():
+                return target
+        self._unpack(key, content, storage, target)  # a slow storage keeps no other chat waiting
+        return target
 
     def remove(self, sha256: str) -> None:
         """Remove an adapter, where it is there.
@@ -67,7 +68,8 @@ class AdapterFolder:
                     with packed, (work / name).open("wb") as file:
                         shutil.copyfileobj(packed, file)
             fetched.unlink(missing_ok=True)
-            work.replace(target)
-        except BaseException:
+            with self._lock:
+                if not target.is_dir():  # another chat was not quicker
+                    work.replace(target)
+        finally:
             shutil.rmtree(work, ignore_errors=True)
-            raise
