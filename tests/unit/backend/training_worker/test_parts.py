@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from arkor.backend.training_worker import settings
+from arkor.backend.training_worker.__main__ import _on_kept_threads, _to_be_resumed
 from arkor.backend.training_worker.failures import explain
 from arkor.backend.training_worker.limits.device import Device, attention_for
 from arkor.backend.training_worker.spec import WorkerSpec, read_spec
-from arkor.backend.training_worker.stopping import Interrupted, StopReason, StopSwitch
-from arkor.errors import ArkorError, DatasetError
+from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
+from arkor.errors import ArkorError, DatasetError, ObjectMissing, StorageError
 from arkor.protocol.config import JobConfig
+from arkor.system.files import write_atomically
 
 CPU = Device("cpu", "float32")
 
@@ -52,6 +55,44 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
     assert (spec.dataset_path, spec.eval_dataset_path) == (None, Path("/held-out.jsonl"))
     assert "secret" not in repr(spec)
     assert not spec.tells_preparing  # the spec of an older backend, which would refuse the event
+
+
+def with_storage(tmp_path: Path, **config: Any) -> WorkerSpec:
+    """Return the spec of an attempt whose storage is another place than its work folder, which is new."""
+    work = tmp_path / "work"
+    work.mkdir(exist_ok=True)
+    told = {**body(**config), "storage": str(tmp_path / "storage"), "jobDir": str(work), "takesFaults": True}
+    (tmp_path / "spec.json").write_text(json.dumps(told))
+    return read_spec(tmp_path / "spec.json")
+
+
+def test_a_job_has_its_files_in_the_storage_of_its_spec(tmp_path: Path) -> None:
+    """That of an older backend names none: all files are in the folder of the job."""
+    spec = with_storage(tmp_path)
+    assert (spec.files.are_apart, spec.files.key("lengths.json")) == (True, "jobs/job_1/lengths.json")
+    older = written(tmp_path)
+    assert (older.files.are_apart, older.files.storage.path(older.files.key("x"))) == (False, Path("/job/x"))
+
+
+def test_each_attempt_computes_on_the_threads_of_the_first_one(tmp_path: Path) -> None:
+    """With full determinism, also on another machine, which has other cores."""
+    spec = with_storage(tmp_path, fullDeterminism=True)
+    write_atomically(spec.job_dir / "threads.json", b"2")
+    assert _on_kept_threads(spec).threads == 2
+    write_atomically(spec.job_dir / "threads.json", b"8")
+    assert _on_kept_threads(attrs.evolve(spec, threads=8)).threads == 2
+    assert _on_kept_threads(attrs.evolve(with_storage(tmp_path), threads=8)).threads == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StorageError("no answer", "s3://b"), 6), (ObjectMissing("gone", "s3://b/x"), None), (OSError(28, "full"), 28)],
+)
+def test_a_storage_that_is_away_ends_an_attempt_and_not_the_job(
+    tmp_path: Path, error: Exception, code: int | None
+) -> None:
+    """An object that is gone does not come back."""
+    assert _to_be_resumed(error, with_storage(tmp_path), Position()) == code
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"jobId": 1}'])
