@@ -191,8 +191,9 @@ def test_a_step_is_stored_once_more(files: JobFiles) -> None:
 
 
 def test_older_ones_go_from_the_storage(files: JobFiles) -> None:
-    """A newer one belongs to another attempt, which has taken over."""
-    stored(files, 4, 5, 6)
+    """Also one whose removal a kill broke off; a newer one belongs to another attempt, which has taken over."""
+    stored(files, 3, 4, 5, 6)
+    files.storage.delete([files.key("checkpoints/checkpoint-3/complete.json")])
     checkpoints.forget_older(files, 5)
     steps = {name.split("/")[1] for name in files.names("checkpoints")}
     assert steps == {"checkpoint-5", "checkpoint-6"}
