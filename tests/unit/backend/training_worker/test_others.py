@@ -18,6 +18,7 @@ from arkor.backend.training_worker.stopping import Interrupted, Position, StopRe
 from arkor.backend.training_worker.team import Team
 from arkor.protocol.config import JobConfig
 from tests.support.attempts import UPLOADED, attempt
+from tests.support.backend import ROOT
 from tests.support.eventually import eventually
 
 LOST = RuntimeError("[gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:4747")
@@ -33,6 +34,7 @@ class OfOneProcess(LocalStorage):
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(others, "PARTNER", "tests.support.scripted_partner")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(others, "_LAST_WORDS_S", 20.0)  # the machine may be busy
     monkeypatch.setattr(others, "joined", lambda rank, size, _meeting, *, is_cpu: Team(rank, size))
 

@@ -86,7 +86,7 @@ def test_each_attempt_computes_on_the_threads_of_the_first_one(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(StorageError("no answer", "s3://b"), 6), (ObjectMissing("gone", "s3://b/x"), None), (OSError(28, "full"), 28)],
+    [(StorageError("no answer", "s3://b"), 69), (ObjectMissing("gone", "s3://b/x"), None), (OSError(28, "full"), 28)],
 )
 def test_a_storage_that_is_away_ends_an_attempt_and_not_the_job(
     tmp_path: Path, error: Exception, code: int | None
