@@ -121,7 +121,7 @@ class Caller:
         made = self.ask(lambda client: client.submit(f"slow:{STEPS}", config, headers=key))
         job_id = str(made.json()["job"]["id"])
         pause = threading.Event()
-        while self.ask(lambda client: client.get(f"/v1/jobs/{job_id}")).json()["job"]["completedAt"] is None:
+        while self.ask(lambda client: client.get(f"/v1/jobs/{job_id}")).json()["job"].get("completedAt") is None:
             pause.wait(0.3)
         return job_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from arkor.backend.activity import Activity
@@ -36,6 +37,8 @@ from arkor.backend.store.opening import open_database
 from arkor.backend.tasks.queue import Parts
 from arkor.protocol.engines import PROCESS
 from arkor.system.files import make_private_folder
+
+log = logging.getLogger("arkor.backend")
 
 NAME = "arkor-local"
 FEATURES = (
@@ -121,6 +124,11 @@ class Backend:
         self.storage = open_storage(settings.storage, settings.storage_patience_s)
         if is_apart(self.storage, settings.data):
             self.storage.check()
+        elif settings.database is not None:
+            log.warning(
+                "Other servers cannot go on with the jobs of this one, whose files are in its own data folder: "
+                "give all of them the same --storage."
+            )
         database = open_database(settings.database, settings.database_path, self.feed)
         server = this_server(settings.data, url) if database.is_shared else None
         if server is None:
