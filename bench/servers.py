@@ -11,10 +11,10 @@ It needs the extras ``local`` and ``postgresql``, PostgreSQL's programs and, for
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -28,7 +28,7 @@ import attrs
 import click
 import psutil
 import requests
-from backend_process import ROOT, processes_of
+from backend_process import ROOT, free_port, processes_of
 
 os.environ["ARKOR_TEST_DATABASE"] = "postgresql"
 sys.path.insert(0, str(ROOT))  # for the stand-ins of the tests
@@ -38,7 +38,7 @@ from tests.support.tiny_model import write_tiny_model
 
 STEPS, SAVE_STEPS = 20, 2
 CLIENTS = 16
-PAUSE_S = (0.2, 2.0)  # between two kills
+PAUSE_S = (0.1, 1.0)  # between two kills
 DOWN_S = (0.0, 0.0, 1.0, 6.0)  # until a backend is started again; in the last one the other takes its workers over
 OPTIONS = {
     "max-parallel": 8,
@@ -75,9 +75,9 @@ class Killer:
                 backend.start()
 
     def _worker(self, backend: BackendProcess) -> None:
-        workers = [process for process in processes_of(backend.data) if "spec.json" in process.cmdline()[-1]]
+        workers = [process for process in processes_of(backend.data) if _is_worker(process)]
         if workers:
-            self.rng.choice(workers).kill()
+            _end(self.rng.choice(workers))
 
     def _backend(self, backend: BackendProcess) -> None:
         backend.kill()
@@ -85,13 +85,24 @@ class Killer:
     def _both(self, backend: BackendProcess) -> None:
         backend.kill()
         for process in processes_of(backend.data):
-            process.kill()
+            _end(process)
 
     def _stop(self, backend: BackendProcess) -> None:
         backend.stop()
 
     def _cut(self, _: BackendProcess) -> None:
         server().sql(CUT)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+        return process.cmdline()[-1].endswith("spec.json")
+    return False
+
+
+def _end(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 @attrs.frozen
@@ -155,8 +166,8 @@ def events_of(client: Client, job_id: str) -> list[Any]:
 def measure(folder: Path, jobs: int, rng: random.Random) -> list[str]:
     """Run the jobs, print the figures, and return the faults."""
     options: dict[str, Any] = {**OPTIONS, "storage": folder / "storage"}
-    backends = [BackendProcess(folder / "first", **options).start()]
-    backends.append(BackendProcess(folder / "second", beside=backends[0], port=0, **options).start())
+    first = BackendProcess(folder / "first", port=free_port(), **options).start()
+    backends = [first, BackendProcess(folder / "second", beside=first, port=free_port(), **options).start()]
     clients = [backends[0].client()]
     clients.append(backends[1].client_as(clients[0]))
     config = {
@@ -201,8 +212,7 @@ def main(jobs: int, seed: int | None) -> None:
         faults = measure(folder, jobs, random.Random(seed))
     finally:
         for process in processes_of(folder):
-            process.send_signal(signal.SIGKILL)
-            psutil.wait_procs([process], timeout=5)
+            _end(process)
     if faults:
         raise click.ClickException("\n".join([*faults, f"The files are in {folder}."]))
     shutil.rmtree(folder)

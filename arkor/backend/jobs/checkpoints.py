@@ -59,6 +59,8 @@ def mark_complete(checkpoint: Path, processes: int = 1) -> None:
     Raises:
         OSError: a file that resuming needs is missing, or the disk is full.
     """
+    for left in checkpoint.glob(f".{_MARK}.*"):  # by a kill while an earlier attempt wrote the mark
+        left.unlink()
     files = {}
     required = {*_REQUIRED, *_random_numbers(processes)}
     for name in sorted({*required, *(item.name for item in checkpoint.iterdir() if item.is_file())} - {_MARK}):

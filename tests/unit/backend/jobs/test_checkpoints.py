@@ -216,3 +216,13 @@ def test_what_a_job_needs_is_listed_with_its_mark_last(files: JobFiles) -> None:
     found = checkpoints.needed(files)
     assert (found[:2], found[-1]) == (["lengths.json", "threads.json"], "checkpoints/checkpoint-4/complete.json")
     assert len(found) == len(FILES) + 3
+
+
+def test_a_mark_that_a_kill_broke_off_is_no_part_of_the_checkpoint(files: JobFiles) -> None:
+    """A later attempt saves the same step in the same folder, and all that is marked is stored."""
+    checkpoint = make(files.folder / "checkpoints", 3, complete=False)
+    (checkpoint / ".complete.json.x1y2").write_text("{")
+    checkpoints.mark_complete(checkpoint)
+    checkpoints.store(files, checkpoint)
+    stored_names = [name.rpartition("/")[2] for name in files.names("checkpoints")]
+    assert sorted(stored_names) == sorted([*FILES, "complete.json"])
