@@ -34,14 +34,13 @@ test: $(VENV)/ready-dev
 test-slow: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -m slow
 
-test-postgresql: $(VENV)/ready-dev
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[postgresql]'
+test-postgresql: $(VENV)/ready-cluster
 	ARKOR_TEST_DATABASE=postgresql $(BIN)/python -m pytest $(PYTEST_ARGS) $(STORED)
 
 test-llama: $(VENV)/ready-dev
 	ARKOR_CHAT_ENGINE=llama.cpp $(BIN)/python -m pytest -m "slow or not slow" $(ANSWERED)
 
-test-ray: $(VENV)/ready-ray
+test-ray: $(VENV)/ready-cluster
 	ARKOR_TEST_RAY=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ON_RAY)
 
 check: $(VENV)/ready-dev
@@ -66,8 +65,8 @@ $(VENV)/ready-dev: $(VENV)/ready
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,studio,dev]'
 	touch $@
 
-$(VENV)/ready-ray: $(VENV)/ready-dev
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,studio,dev,ray]'
+$(VENV)/ready-cluster: $(VENV)/ready-dev
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,studio,dev,postgresql,ray]'
 	touch $@
 
 clean:

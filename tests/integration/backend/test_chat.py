@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.backend import BackendProcess, Client, is_running
+from tests.support.backend import TIMEOUT_S, BackendProcess, Client, is_running
 from tests.support.byte_model import write_byte_model
 from tests.support.eventually import eventually
 from tests.support.tiny_model import write_tiny_model
@@ -25,11 +25,11 @@ def ask(client: Client, model: str) -> Callable[..., requests.Response]:
     return asker(client, model)
 
 
-def asker(client: Client, model: str) -> Callable[..., requests.Response]:
+def asker(client: Client, model: str, timeout: float = TIMEOUT_S) -> Callable[..., requests.Response]:
     def ask(text: str, **fields: Any) -> requests.Response:
         body = {"messages": [{"role": "user", "content": text}], "baseModel": model, "stream": False, **fields}
         given = {name: value for name, value in body.items() if value is not None}
-        return client.request("POST", PATH, json=given, stream=bool(fields.get("stream")))
+        return client.request("POST", PATH, json=given, stream=bool(fields.get("stream")), timeout=timeout)
 
     return ask
 
@@ -366,7 +366,9 @@ def test_a_model_with_which_llama_cpp_crashes_is_answered_by_transformers(
     folders = [write_byte_model(tmp_path / name, seed=seed) for seed, name in enumerate(("bad", "good"))]
     backend = start(model_root=tmp_path, chat_engine="llama.cpp")
     client = backend.client()
-    bad, good = (asker(client, str(folder)) for folder in folders)
+    bad, good = (
+        asker(client, str(folder), 60.0) for folder in folders
+    )  # a conversion takes seconds, on a busy machine
     for _ in range(3):
         answer = bad("abort")
         assert answer.status_code == 503
