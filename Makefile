@@ -17,7 +17,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 STORED := $(addprefix tests/unit/backend/,store jobs routes) $(addprefix tests/integration/backend/test_,$(addsuffix .py,\
 	access artifacts cancel datasets deleting evaluations every_route exports imports jobs pages pausing restart servers stream waiting workers))
-ON_RAY := $(addprefix tests/integration/backend/test_,engines.py ray.py)
+ON_RAY := $(addprefix tests/integration/,backend/test_engines.py backend/test_ray.py test_cluster.py)
 ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py)
 VENV := .venv
 BIN := $(VENV)/bin

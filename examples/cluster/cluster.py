@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -61,7 +62,7 @@ class Machine:
         """Wait until something answers."""
         pause = threading.Event()
         for _ in range(int(READY_S / 0.2)):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError, KeyError):
                 if is_ready():
                     click.echo(f"{what} is ready")
                     return
@@ -115,10 +116,11 @@ class Machine:
         path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         self.run("ray-head", *ray, *head, *here, f"--ray-client-server-port={free_port()}", *agents(), **path)
         url = f"http://127.0.0.1:{dashboard}"
-        self.ready("Ray's head", lambda: answers(f"{url}/api/jobs/"))
+        self.ready("Ray's head", partial(has_nodes, url, 1))
         for number in (1, 2):
             node = [f"--address=127.0.0.1:{gcs}", f"--num-cpus={CPUS_OF_NODE}"]
             self.run(f"ray-node-{number}", *ray, *node, *here, *agents(), **path)
+            self.ready(f"Ray's node {number}", partial(has_nodes, url, 1 + number))
         return url
 
     def server(self, name: str, database: str, storage: str, ray: str) -> str:
@@ -148,6 +150,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def answers(url: str) -> bool:
     """Whether a program answers at an address, and is content."""
     return requests.get(url, timeout=5).ok
+
+
+def has_nodes(url: str, count: int) -> bool:
+    """Whether so many nodes of a Ray cluster are alive."""
+    found = requests.get(f"{url}/nodes?view=summary", timeout=5).json()["data"]["summary"]
+    return len([node for node in found if node["raylet"].get("state") == "ALIVE"]) == count
 
 
 def agents() -> list[str]:

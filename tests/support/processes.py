@@ -15,3 +15,13 @@ def descendants(parent: psutil.Process, argument: str) -> list[psutil.Process]:
             if argument in child.cmdline():
                 found.append(child)
     return found
+
+
+def processes_naming(text: str) -> list[psutil.Process]:
+    """Return the processes whose command line has a text in it."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if text in " ".join(process.cmdline()):
+                found.append(process)
+    return found
