@@ -35,8 +35,7 @@ DEFAULT_PORT = 4747
     metavar="URL",
     envvar="ARKOR_DATABASE",
     show_envvar=True,
-    help="PostgreSQL database that servers share, postgresql+psycopg://USER:PASSWORD@HOST/NAME.  "
-    "[default: a SQLite file in the data folder]",
+    help="PostgreSQL database that servers share (postgresql+psycopg://…).  [default: SQLite in the data folder]",
 )
 @click.option(
     "--storage",
