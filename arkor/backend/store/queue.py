@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, upd
 from arkor.backend.store.database import Database, digest, new_token, now, tell
 from arkor.backend.store.events import NewEvent, append
 from arkor.backend.store.schema import attempts, events, jobs, servers
-from arkor.backend.store.servers import alive, is_alive, seconds_now
+from arkor.backend.store.servers import alive, seconds_now
 from arkor.backend.store.sql import lock_job
 from arkor.protocol import wire
 from arkor.protocol.batches import Batches
@@ -161,16 +161,14 @@ class Queue:
     ) -> Row[Any] | None:
         """Return the oldest job that can begin now, or None."""
         query = select(jobs).where(*waiting).order_by(jobs.c.number).limit(1).with_for_update(skip_locked=True)
-        after = 0
-        while (row := connection.execute(query.where(jobs.c.number > after)).one_or_none()) is not None:
-            if free is None or devices_of(row.config) <= free:
-                return row
-            if self._server_id is None:
-                return None
-            if row.awaited_by in {None, self._server_id} or not is_alive(connection, row.awaited_by):
-                _update(connection, row.id, awaited_by=self._server_id)
-                return None
-            after = row.number
+        if self._server_id is not None and free is not None:
+            awaited = jobs.c.awaited_by.is_not(None) & (jobs.c.awaited_by != self._server_id)
+            query = query.where((_devices() <= free) | ~awaited | jobs.c.awaited_by.not_in(alive()))
+        row = connection.execute(query).one_or_none()
+        if row is None or free is None or devices_of(row.config) <= free:
+            return row
+        if row.awaited_by != self._server_id:
+            _update(connection, row.id, awaited_by=self._server_id)
         return None
 
     def too_large(self, most: int) -> list[tuple[str, int]]:

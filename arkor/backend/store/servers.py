@@ -6,7 +6,7 @@ A database of one server needs none of it: what was running is that server's.
 from __future__ import annotations
 
 import attrs
-from sqlalchemy import ColumnElement, Connection, Float, Select, cast, delete, extract, func, select
+from sqlalchemy import ColumnElement, Float, Select, cast, delete, extract, func, select
 
 from arkor.backend.store.database import Database
 from arkor.backend.store.schema import servers
@@ -56,11 +56,6 @@ class Servers:
 def alive() -> Select[tuple[str]]:
     """Select the ids of the servers that are alive."""
     return select(servers.c.id).where(servers.c.alive_until >= seconds_now())
-
-
-def is_alive(connection: Connection, server_id: str) -> bool:
-    """Whether a server is alive."""
-    return connection.execute(alive().where(servers.c.id == server_id)).first() is not None
 
 
 def seconds_now() -> ColumnElement[float]:
