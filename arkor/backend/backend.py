@@ -95,8 +95,11 @@ def _devices(settings: Settings) -> Devices:
     """Return what jobs train on: this machine's devices, or the part of Ray's cluster that each job has."""
     if settings.trains_here:
         return Devices(gpus=cuda_devices(), max_parallel=settings.max_parallel)
-    cpus, gpus = int(settings.ray_cpus), int(settings.ray_gpus)
-    return Devices(max_parallel=settings.max_parallel or _MOST_ON_RAY, cores_of_job=cpus, devices_of_job=gpus or cpus)
+    return Devices(
+        max_parallel=settings.max_parallel or _MOST_ON_RAY,
+        cores_of_job=int(settings.ray_cpus),
+        devices_of_job=settings.devices_on_ray,
+    )
 
 
 class Backend:

@@ -133,6 +133,11 @@ class Settings:
         return self.engine == PROCESS
 
     @property
+    def devices_on_ray(self) -> int:
+        """The most devices that one job can have on Ray's cluster: the GPUs that it reserves, or else the CPUs."""
+        return max(1, int(self.ray_gpus) or int(self.ray_cpus))
+
+    @property
     def database_path(self) -> Path:
         """The SQLite file."""
         return self.data / "backend.sqlite3"

@@ -45,7 +45,7 @@ class Devices:
     def most(self) -> int:
         """The most devices that one job can have."""
         if self.cores_of_job is not None:
-            return max(1, self.devices_of_job)
+            return self.devices_of_job
         return len(self.gpus) or self.cores
 
     def free(self, held: Collection[str]) -> list[str]:

@@ -52,12 +52,12 @@ _SPLIT_SEED = whole(-(2**63), 2**63 - 1)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def check_config(config: JobConfig, *, trains_here: bool = True) -> None:
+def check_config(config: JobConfig, *, devices_on_ray: int | None = None) -> None:
     """Check that this backend can do what a config asks; quick, without network or torch.
 
     Args:
         config: a config whose values are in their ranges.
-        trains_here: whether this machine has to have the devices and the packages.
+        devices_on_ray: the most devices of a job on a cluster; None if this machine has to have them, and the packages.
 
     Raises:
         ConfigError: it cannot; ``field`` names the setting.
@@ -84,10 +84,16 @@ def check_config(config: JobConfig, *, trains_here: bool = True) -> None:
         raise ConfigError("eval_batch_size", "needs rows that are held out: set eval_dataset or dataset_split")
     if config.save_total_limit is not None and config.save_steps is None:
         raise ConfigError("save_total_limit", "limits the checkpoints that save_steps asks for: set save_steps")
+    if config.value("devices") > 1 and config.full_determinism:
+        raise ConfigError(
+            "devices", "must be 1 with full_determinism: how the sums of several devices are rounded is up to them"
+        )
     _check_best(config)
     _check_evaluation(config)
-    if trains_here:
+    if devices_on_ray is None:
         _check_machine(config)
+    elif config.value("devices") > devices_on_ray:
+        raise ConfigError("devices", f"must be at most {devices_on_ray}: a job of this backend gets no more on Ray")
 
 
 def _check_machine(config: JobConfig) -> None:
@@ -221,10 +227,6 @@ def _check_devices(config: JobConfig) -> None:
     if devices > most:
         there = many(most, "GPU" if hardware.has_cuda() or hardware.has_mps() else "processor core")
         raise ConfigError("devices", f"must be at most {most} on this backend, which has {there}, not {devices}")
-    if devices > 1 and config.full_determinism:
-        raise ConfigError(
-            "devices", "must be 1 with full_determinism: how the sums of several devices are rounded is up to them"
-        )
 
 
 def _check_bitsandbytes(field: str, what: str) -> None:

@@ -27,6 +27,15 @@ _KEPT_BATCHES = (
 _PROGRESS_TYPES = ("training.log", "checkpoint.saved")
 _WAITS_FOR_ROOM = (jobs.c.status == JobStatus.PAUSED.value) & jobs.c.disk_full_since.is_not(None)
 
+_ENDED = jobs.c.status.in_(TERMINAL_STATUSES)
+_RUNNING = (
+    select(jobs.c.id, jobs.c.attempt, attempts.c.worker, _ENDED, servers.c.machine)
+    .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
+    .outerjoin(servers, servers.c.id == attempts.c.server_id)
+    .where((jobs.c.status == JobStatus.RUNNING.value) | (_ENDED & ~attempts.c.ended))
+    .order_by(jobs.c.number)
+)
+
 PAUSED_BY_USER = "it was paused by a person"
 
 
@@ -162,8 +171,9 @@ class Queue:
         """Return the oldest job that can begin now, or None."""
         query = select(jobs).where(*waiting).order_by(jobs.c.number).limit(1).with_for_update(skip_locked=True)
         if self._server_id is not None and free is not None:
-            awaited = jobs.c.awaited_by.is_not(None) & (jobs.c.awaited_by != self._server_id)
-            query = query.where((_devices() <= free) | ~awaited | jobs.c.awaited_by.not_in(alive()))
+            by = jobs.c.awaited_by
+            is_ours = by.is_(None) | (by == self._server_id) | by.not_in(alive())
+            query = query.where((_devices() <= free) | is_ours)
         row = connection.execute(query).one_or_none()
         if row is None or free is None or devices_of(row.config) <= free:
             return row
@@ -335,16 +345,6 @@ def _devices() -> ColumnElement[int]:
 
 def _waits_for_room(connection: Connection, job_id: str) -> bool:
     return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id, _WAITS_FOR_ROOM)).first() is not None
-
-
-_ENDED = jobs.c.status.in_(TERMINAL_STATUSES)
-_RUNNING = (
-    select(jobs.c.id, jobs.c.attempt, attempts.c.worker, _ENDED, servers.c.machine)
-    .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
-    .outerjoin(servers, servers.c.id == attempts.c.server_id)
-    .where((jobs.c.status == JobStatus.RUNNING.value) | (_ENDED & ~attempts.c.ended))
-    .order_by(jobs.c.number)
-)
 
 
 def _change_attempt(connection: Connection, job_id: str, attempt: int, **values: Any) -> None:
