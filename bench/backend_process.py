@@ -17,6 +17,9 @@ import click
 import psutil
 import requests
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the stand-ins of the tests
+from tests.support.processes import processes_of
+
 ROOT = Path(__file__).parents[1]
 READY_S = 60.0
 PORTS = range(20_000, 30_000)  # below those that a system takes for outgoing connections
@@ -103,16 +106,6 @@ class BackendProcess:
                     self.secrets[json.loads(spec.read_bytes())["token"]] = "the token of an attempt"
                     found[spec.parent.name] = process
         return dict(sorted(found.items()))
-
-
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Return the processes whose command line names a folder."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if str(folder) in " ".join(process.cmdline()) and process.pid != os.getpid():
-                found.append(process)
-    return found
 
 
 def free_port() -> int:

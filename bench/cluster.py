@@ -14,7 +14,6 @@ import random
 import re
 import shutil
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -25,11 +24,11 @@ from typing import Any
 import attrs
 import click
 import requests
-from backend_process import ROOT, processes_of
+from backend_process import ROOT
 
-sys.path.insert(0, str(ROOT))  # for the stand-ins of the tests
 from tests.support.backend import BackendProcess, Client
 from tests.support.eventually import eventually
+from tests.support.processes import processes_of
 from tests.support.ray_cluster import RayCluster, RayNode, ray_cluster
 from tests.support.tiny_model import write_tiny_model
 

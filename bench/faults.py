@@ -33,14 +33,13 @@ from pathlib import Path
 import attrs
 import click
 import psutil
-from backend_process import ROOT, BackendProcess, processes_of
+from backend_process import BackendProcess
 
 from arkor import LocalDataset, ReconnectPolicy, Trainer, TrainingLogEvent, TrainingResult
 from arkor.errors import Aborted, ArkorError
 from arkor.protocol.events import BACKEND_EVENT_TYPES, Event, TrainingInterruptedEvent
 from arkor.protocol.jobs import JobStatus
-
-sys.path.insert(0, str(ROOT))  # for the stand-ins of the tests
+from tests.support.processes import processes_of
 from tests.support.small_model import write_rows, write_small_model
 
 STEPS, SAVE_STEPS, BATCH = 300, 20, 4

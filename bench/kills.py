@@ -30,7 +30,7 @@ from typing import Any
 import attrs
 import click
 import psutil
-from backend_process import ROOT, BackendProcess, processes_of
+from backend_process import BackendProcess
 from quick_worker import GIVE_UP_S
 from verdicts import CALLBACKS, Ending, Order, Record, Told, faults_of, files_left
 
@@ -38,8 +38,7 @@ from arkor import Callbacks, CloudApiClient, ReconnectPolicy, Trainer
 from arkor.client.project import ensure_project
 from arkor.errors import Aborted, ArkorError
 from arkor.protocol.jobs import Scope, TrainingJob
-
-sys.path.insert(0, str(ROOT))  # for the stand-ins of the tests
+from tests.support.processes import processes_of
 from tests.support.tiny_model import write_tiny_model
 
 POLICY = ReconnectPolicy(base_delay=0.1, max_delay=0.5, idle_timeout=10.0)

@@ -15,7 +15,6 @@ import contextlib
 import os
 import random
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -28,12 +27,12 @@ import attrs
 import click
 import psutil
 import requests
-from backend_process import ROOT, free_port, processes_of
+from backend_process import free_port
 
 os.environ["ARKOR_TEST_DATABASE"] = "postgresql"
-sys.path.insert(0, str(ROOT))  # for the stand-ins of the tests
 from tests.support.backend import BackendProcess, Client
 from tests.support.databases import server
+from tests.support.processes import processes_of
 from tests.support.tiny_model import write_tiny_model
 
 STEPS, SAVE_STEPS = 20, 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 
 import psutil
 
@@ -17,11 +19,11 @@ def descendants(parent: psutil.Process, argument: str) -> list[psutil.Process]:
     return found
 
 
-def processes_naming(text: str) -> list[psutil.Process]:
-    """Return the processes whose command line has a text in it."""
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Return the other processes whose command line names a folder."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if text in " ".join(process.cmdline()):
+            if str(folder) in " ".join(process.cmdline()) and process.pid != os.getpid():
                 found.append(process)
     return found

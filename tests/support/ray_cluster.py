@@ -7,7 +7,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import psutil
 import pytest
 import requests
 
+from tests.support.auth0 import free_ports
 from tests.support.eventually import eventually
 
 START_TIMEOUT_S = 60.0
@@ -134,6 +134,4 @@ def ray_cluster(environment: Mapping[str, str], cpus: int = 8) -> Iterator[RayCl
 
 def free_port() -> int:
     """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
