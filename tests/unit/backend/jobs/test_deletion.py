@@ -1,4 +1,4 @@
-"""What is removed of jobs that are gone, and what other servers do at that moment."""
+"""What is removed of jobs that are gone, by one of several servers, from a storage that may be away for a while."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ pytest.importorskip("sqlalchemy")
 from arkor.backend.backend import Backend
 from arkor.backend.settings import Settings
 from arkor.backend.storage import keys
+from arkor.backend.storage.marks import Marks
 from arkor.backend.store.datasets import StoredDataset
 from arkor.backend.store.jobs import NewJob
 from arkor.backend.store.tenants import Project
+from arkor.errors import StorageError
 from tests.support.databases import database_url
 
 DAY_S = 24 * 3600.0
@@ -126,3 +129,38 @@ def test_only_rows_of_no_project_go_with_an_old_mark(backend: Backend, tmp_path:
     backend.deleter.settle()
     assert storage.keys(keys.DATASETS) == [keys.dataset(kept)]
     assert storage.keys(keys.UNSETTLED) == []
+
+
+def away(*_: object) -> None:
+    """Stand in for a storage without a network."""
+    raise StorageError("S3 gave no answer", "s3://bucket")
+
+
+def test_files_that_stay_are_removed_later(
+    backend: Backend, make: Callable[[], str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job is gone at once; its mark stays until its files are gone, a day later."""
+    job_id = make()
+    with monkeypatch.context() as patches:
+        patches.setattr(backend.storage, "delete_all", away)
+        assert backend.delete(job_id)
+    assert f"Not all files of job {job_id} could be removed: S3 gave no answer" in caplog.text
+    assert job_id not in backend.store.jobs.ids()
+    backend.deleter.settle()
+    assert backend.storage.keys("unsettled/") == [keys.unsettled(job_id)]
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    backend.deleter._marks = Marks(backend.storage, backend.settings.data, lambda: tomorrow)
+    backend.deleter.settle()
+    assert backend.storage.keys("unsettled/") + backend.storage.keys(keys.job(job_id)) == []
+
+
+def test_nothing_is_deleted_without_a_mark(
+    backend: Backend, make: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill would leave files that nobody looks for."""
+    job_id = make()
+    monkeypatch.setattr(backend.storage, "write", away)
+    with pytest.raises(StorageError):
+        backend.delete(job_id)
+    assert job_id in backend.store.jobs.ids()
+    assert backend.storage.size(keys.artifact(job_id, "adapter")) == 1
