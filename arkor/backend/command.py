@@ -92,7 +92,9 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
 @click.option("--server-file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the address.")
 @click.option("--idle-exit", "idle_exit_s", type=_SECONDS, metavar="SECONDS", help="End when unused for so long.")
 @click.option(
-    "--max-parallel", type=_COUNT, help="The most jobs that train at the same time (default one on each GPU, or 1)."
+    "--max-parallel",
+    type=_COUNT,
+    help="The most jobs that train at the same time (default one on each GPU, 1 without a GPU, 64 on Ray).",
 )
 @click.option(
     "--examples-bytes",

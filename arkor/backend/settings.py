@@ -34,8 +34,8 @@ class Settings:
         port: TCP port; 0 takes a free one (the former one where it is still free).
         server_file: where to say the address; None says it nowhere.
         idle_exit_s: seconds without work or clients after which the process ends; None stays.
-        max_parallel: the most jobs that train at the same time, at least 1; None for one on each GPU, or one on the
-            processor, as many as Ray's cluster has room for.
+        max_parallel: the most jobs that train at the same time, at least 1; None for one on each GPU, one on the
+            processor, or 64 on Ray.
         engine: what runs the workers, one of ``engines.WORKER_ENGINES``.
         ray_address: the dashboard of the Ray cluster.
         ray_cpus: CPUs of the cluster for each worker, above 0.

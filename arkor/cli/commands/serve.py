@@ -51,7 +51,8 @@ DEFAULT_PORT = 4747
 @click.option(
     "--max-parallel",
     type=click.IntRange(1),
-    help="Maximum number of jobs that run at the same time; a GPU has one.  [default: one on each GPU, or 1]",
+    help="Maximum number of jobs that run at the same time; a GPU has one.  "
+    "[default: one on each GPU, 1 without a GPU, 64 on Ray]",
 )
 @click.option(
     "--model-root",
