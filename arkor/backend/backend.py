@@ -125,8 +125,9 @@ class Backend:
         self.secret = secret
         self.feed = Feed()
         self.storage = open_storage(settings.storage, settings.storage_patience_s)
-        if is_apart(self.storage, settings.data):
-            self.storage.check()
+        apart = self.storage if is_apart(self.storage, settings.data) else None
+        if apart is not None:
+            apart.check()
         elif settings.database is not None:
             log.warning(
                 "Other servers cannot go on with the jobs of this one, whose files are in its own data folder: "
@@ -143,7 +144,7 @@ class Backend:
         devices = _devices(settings)
         self.scheduler = Scheduler(self.store.queue, self.membership, _engine(settings), settings, url, devices=devices)
         is_training = self.scheduler.is_training if settings.trains_here else lambda: False
-        self.readiness = Readiness(settings.data, self.store, self.scheduler)
+        self.readiness = Readiness(settings.data, self.store, self.scheduler, apart)
         self.conversions = Conversions(models_dir() / ".gguf", settings.tools_folder)
         self.engines = Engines(settings, self.conversions)
         self.inference = Inference(settings, self.engines, devices.places, is_training, self.scheduler.kept_threads)
