@@ -115,6 +115,13 @@ class Database(abc.ABC):
         """
 
     @abc.abstractmethod
+    def locked(self, name: str) -> AbstractContextManager[None]:
+        """Let nobody else, on any server, have a name locked inside the block, which may take long.
+
+        Changes of others go on meanwhile, except those that have the name in ``sql.lock_name``.
+        """
+
+    @abc.abstractmethod
     def hold_back(self) -> None:
         """Hold back space again for the news of a full disk, where that can be done."""
 

@@ -1,8 +1,9 @@
 """Which project has uploaded which data set, and the rows in the storage.
 
-A change of who has a data set, and a removal of its rows, have its name locked. Rows are stored before that, because it
-may take long; under the lock, an upload looks whether they were removed since, and stores them again. So no project has
-a data set without rows, whichever server uploads or removes them.
+An upload that becomes a project's, and a removal of rows, have the data set's name locked. Rows are stored before that,
+because it may take long; under the lock, an upload looks whether they were removed since, and stores them again. So no
+project has a data set without rows, whichever server uploads or removes them. The storage may be slow to answer: no
+change of others waits for it.
 
 Protocol: docs/protocol.md, "Datasets".
 """
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from arkor.backend.storage import keys
 from arkor.backend.storage.interface import Content, Storage
 from arkor.backend.storage.marks import Marks
 from arkor.backend.store.database import Database, now
 from arkor.backend.store.schema import datasets
-from arkor.backend.store.sql import insert, lock_name
+from arkor.backend.store.sql import insert
 from arkor.protocol import wire
 
 _DATASET_FILE = re.compile(r"[0-9a-f]{64}\.jsonl")  # the user may have other files in the folder
@@ -91,10 +92,9 @@ class Datasets:
         with self._marks.around(dataset.id):
             while True:
                 self._storage.put(file, key, content)
-                with self._database.write() as connection:
-                    lock_name(connection, dataset.id)
+                with self._database.locked(dataset.id):
                     if self._storage.size(key) is not None:
-                        return _register(connection, project_id, dataset)
+                        return self._register(project_id, dataset)
 
     def remove_unneeded(self, sha256: str) -> None:
         """Remove a data set's rows unless a project has uploaded it, which may have happened a moment ago.
@@ -104,9 +104,10 @@ class Datasets:
             OSError: the file cannot be removed.
         """
         query = select(func.count()).select_from(datasets).where(datasets.c.sha256 == sha256)
-        with self._marks.around(sha256), self._database.write() as connection:
-            lock_name(connection, sha256)
-            if not connection.execute(query).scalar_one():
+        with self._marks.around(sha256), self._database.locked(sha256):
+            with self._database.read() as connection:
+                is_needed = connection.execute(query).scalar_one()
+            if not is_needed:
                 self._storage.delete([keys.dataset(sha256)])
 
     def remove_left_behind(self) -> None:
@@ -125,9 +126,9 @@ class Datasets:
             elif not self._marks.are_needed and _DATASET_FILE.fullmatch(file.name) and file.stem not in known:
                 self.remove_unneeded(file.stem)
 
-
-def _register(connection: Connection, project_id: str, dataset: StoredDataset) -> bool:
-    values = {"sha256": dataset.id, "rows": dataset.rows, "size_bytes": dataset.size_bytes}
-    known = insert(connection, datasets).values(project_id=project_id, created_at=now(), **values)
-    added = known.on_conflict_do_nothing().returning(datasets.c.sha256)
-    return connection.execute(added).first() is not None
+    def _register(self, project_id: str, dataset: StoredDataset) -> bool:
+        values = {"sha256": dataset.id, "rows": dataset.rows, "size_bytes": dataset.size_bytes}
+        with self._database.write() as connection:
+            known = insert(connection, datasets).values(project_id=project_id, created_at=now(), **values)
+            added = known.on_conflict_do_nothing().returning(datasets.c.sha256)
+            return connection.execute(added).first() is not None

@@ -20,12 +20,14 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError, TimeoutError as PoolTi
 from arkor.backend.store import migrating
 from arkor.backend.store.database import Database, forgets, reason_of
 from arkor.backend.store.feed import Feed
+from arkor.backend.store.sql import lock_name
 from arkor.errors import LocalBackendError
 from arkor.text import first_line
 
 log = logging.getLogger("arkor.backend")
 
 _POOL, _OVERFLOW = 8, 24
+_NAMES = 8  # connections that keep names locked: enough are left for the changes that are made meanwhile
 _POOL_TIMEOUT_S = 10
 _CONNECT_TIMEOUT_S = 10
 _KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
@@ -77,6 +79,7 @@ class PostgresDatabase(Database):
         except DBAPIError as exc:
             self._engine.dispose()
             raise LocalBackendError(f"The database {url.render_as_string()} cannot be used: {reason_of(exc)}") from exc
+        self._naming = threading.BoundedSemaphore(_NAMES)
         self._bell = _Bell(self._raw_connection, feed)
 
     @contextlib.contextmanager
@@ -98,6 +101,13 @@ class PostgresDatabase(Database):
                 connection.execute(text("SELECT pg_current_xact_id()"))  # a standby or a full disk refuses it
         except PoolTimeout as exc:
             raise TimeoutError(f"No connection has become free for {_POOL_TIMEOUT_S} s") from exc
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Let nobody else, on any server, have a name locked inside the block; see ``Database.locked``."""
+        with self._naming, self._engine.begin() as connection:
+            lock_name(connection, name)
+            yield
 
     def hold_back(self) -> None:
         """Do nothing: the space is on the disk of PostgreSQL."""

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class SqliteDatabase(Database):
         event.listen(self._engine, "begin", _begin)
         self._writer = self._engine.execution_options(arkor_writes=True)
         self._writing = threading.Lock()
+        self._naming = threading.Lock()
+        self._named: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
         self._must_forget = True  # what an earlier process removed just before it was killed
         with self.write() as connection:
             migrating.bring_up_to_date(connection, str(path))
@@ -96,6 +99,14 @@ class SqliteDatabase(Database):
             if is_disk_full(exc):
                 self._reserve.give_up()
             raise
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Let no other thread have a name locked inside the block: no other process has this database."""
+        with self._naming:
+            lock = self._named.setdefault(name, threading.Lock())
+        with lock:
+            yield
 
     def hold_back(self) -> None:
         """Hold back space again for the news of a full disk."""

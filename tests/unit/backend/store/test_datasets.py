@@ -154,6 +154,30 @@ def test_a_deletion_waits_while_an_upload_is_registered(tenant: Tenant, monkeypa
     assert (other.asks(), tenant.asks()) == (200, 404)
 
 
+@pytest.mark.parametrize("call", ["size", "delete"])
+def test_a_storage_that_is_slow_to_answer_holds_up_no_change(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Neither the last look of an upload nor the removal of rows: both have no more than the data set's name locked."""
+    job_id, storage, held = tenant.ended_job(), tenant.backend.storage, list[bool]()
+    answer = getattr(storage, call)
+
+    def answer_late(*arguments: Any) -> Any:
+        change = threading.Thread(target=tenant.backend.store.check, args=(10.0,))
+        change.start()
+        change.join(10)
+        held.append(change.is_alive())
+        return answer(*arguments)
+
+    monkeypatch.setattr(storage, call, answer_late)
+    if call == "size":
+        assert tenant.upload() == 200
+    else:
+        tenant.backend.deleter.delete(job_id)
+    assert held
+    assert not any(held)
+
+
 def test_a_job_whose_rows_were_just_deleted_is_refused(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     """They went after its settings were checked: it would fail with nobody knowing why."""
     job_id = tenant.ended_job()
