@@ -14,7 +14,7 @@ from arkor.backend.store import schema, sqlite_versions
 from arkor.errors import LocalBackendError
 
 _FIRST = "0001"
-HEAD = "0002"  # the newest file in migrations/versions
+HEAD = "0003"  # the newest file in migrations/versions
 MANAGED = 8  # SQLite's user_version since alembic keeps the version; an arkor from before that leaves such a file alone
 _MIGRATIONS = Path(__file__).with_name("migrations")
 

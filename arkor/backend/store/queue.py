@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import attrs
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, literal, select, update
 
 from arkor.backend.store.database import Database, digest, new_token, now, tell
 from arkor.backend.store.events import NewEvent, append
@@ -27,12 +27,14 @@ _KEPT_BATCHES = (
 _PROGRESS_TYPES = ("training.log", "checkpoint.saved")
 _WAITS_FOR_ROOM = (jobs.c.status == JobStatus.PAUSED.value) & jobs.c.disk_full_since.is_not(None)
 
+# The word stands in the query, not in a parameter: an index of the queued jobs alone can serve no other query.
+_QUEUED = jobs.c.status == literal(JobStatus.QUEUED.value, literal_execute=True)
 _ENDED = jobs.c.status.in_(TERMINAL_STATUSES)
 _RUNNING = (
     select(jobs.c.id, jobs.c.attempt, attempts.c.worker, _ENDED, servers.c.machine)
     .join(attempts, (attempts.c.job_id == jobs.c.id) & (attempts.c.number == jobs.c.attempt))
     .outerjoin(servers, servers.c.id == attempts.c.server_id)
-    .where((jobs.c.status == JobStatus.RUNNING.value) | (_ENDED & ~attempts.c.ended))
+    .where(~attempts.c.ended, (jobs.c.status == JobStatus.RUNNING.value) | _ENDED)
     .order_by(jobs.c.number)
 )
 
@@ -143,7 +145,7 @@ class Queue:
         Returns:
             The job; None if there is no other in the queue, or the oldest one needs more devices than are free.
         """
-        waiting = [jobs.c.status == JobStatus.QUEUED.value, jobs.c.id.not_in(put_off)]
+        waiting = [_QUEUED, jobs.c.id.not_in(put_off)]
         waiting += [] if most is None else [_devices() <= most]
         with self._database.write() as connection:
             row = self._next(connection, waiting, free)
@@ -187,7 +189,7 @@ class Queue:
         Args:
             most: the devices of this backend.
         """
-        query = select(jobs.c.id, _devices()).where(jobs.c.status == JobStatus.QUEUED.value, _devices() > most)
+        query = select(jobs.c.id, _devices()).where(_QUEUED, _devices() > most)
         with self._database.read() as connection:
             return [(job_id, devices) for job_id, devices in connection.execute(query)]
 

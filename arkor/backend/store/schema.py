@@ -27,6 +27,8 @@ from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
 
+_QUEUED = "status = 'queued'"
+
 
 class _Words(TypeDecorator[str]):
     """A text. PostgreSQL stores no NUL: it becomes the picture of one, ``␀``."""
@@ -133,6 +135,7 @@ jobs = Table(
     Column("request_hash", _Words, nullable=False),
     UniqueConstraint("project_id", "idempotency_key"),
     Index("jobs_by_status", "status", "number"),
+    Index("jobs_queued", "number", postgresql_where=text(_QUEUED), sqlite_where=text(_QUEUED)),
     Index("jobs_by_time", "project_id", "created_at", "id"),
 )
 
@@ -147,6 +150,7 @@ attempts = Table(
     Column("worker", _Words),  # as the engine that started it names it
     Column("last_seq", Integer, nullable=False, server_default="0"),
     Column("ended", Boolean, nullable=False, server_default=false()),
+    Index("attempts_under_way", "server_id", postgresql_where=text("NOT ended"), sqlite_where=text("ended = 0")),
 )
 
 events = Table(
