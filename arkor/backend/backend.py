@@ -219,14 +219,14 @@ class Backend:
         for work in (self.evaluations, self.exports):
             work.heard_of(job_id)
 
-    def _pass_on_of_others(self, job_ids: Sequence[str] | None) -> None:
+    def _pass_on_of_others(self, job_ids: Sequence[str] | None, queued: bool) -> None:
         if job_ids is None:
             self.streams.publish_all()
         for job_id in job_ids or ():
             self.streams.publish(job_id)
             for work in (self.evaluations, self.exports):
                 work.heard_of(job_id)
-        self.scheduler.others_stored(job_ids)
+        self.scheduler.others_stored(job_ids, queued)
 
     def _has_work(self) -> bool:
         return any(work.has_work() for work in (self.store.queue, self.store.evaluations, self.store.exports))

@@ -41,6 +41,7 @@ class Room:
         self._queue = queue
         self._settings = settings
         self._retries = Retries(settings.disk_retry_s, _LONGEST_DELAY_S, monotonic)
+        self._is_new = True
         self._free: dict[str, int] = {}  # what was free for each job that waits, when it began to wait
 
     def await_room(self, job_id: str, attempt: int) -> None:
@@ -53,13 +54,20 @@ class Room:
         self._free[job_id] = free
         log.warning("Job %s, attempt %d: paused, %s", job_id, attempt, reason)
 
-    def look(self) -> float | None:
+    def look(self, of_others: bool) -> float | None:
         """Queue the jobs again that have room now, or are due; fail those that have waited too long.
+
+        Args:
+            of_others: whether other servers may have paused jobs since the last look. The first look finds those that
+                an earlier process paused; besides these, only its own pauses make it ask the database.
 
         Returns:
             The seconds until the next look; None if no job waits.
         """
+        if not (of_others or self._is_new or self._free):
+            return None
         waiting = self._queue.waiting_for_room()
+        self._is_new = False
         for job_id in self._free.keys() - {one.job_id for one in waiting}:
             del self._free[job_id]
         free, put_off = free_bytes(self._settings.data), self._retries.put_off()

@@ -45,7 +45,7 @@ from arkor.backend.processes.exit_reasons import (
 from arkor.backend.processes.memory_limit import limit_bytes, oom_kills
 from arkor.backend.settings import Settings
 from arkor.backend.store.database import UNAVAILABLE, reason_of
-from arkor.backend.store.queue import ClaimedJob, Loss, Queue, RunningAttempt
+from arkor.backend.store.queue import AwaitingJob, ClaimedJob, Loss, Queue, RunningAttempt
 from arkor.system.files import is_no_space, rotate_log
 
 log = logging.getLogger("arkor.backend")
@@ -104,7 +104,9 @@ class Scheduler:
         self._room = Room(queue, settings, monotonic)
         self._wake = threading.Condition()
         self._news = False
-        self._heard: set[str] = set()  # jobs for which another server stored something
+        self._heard: set[str] = set()  # jobs that concern this server, for which another one stored something
+        self._is_full = False  # no job that is queued now could begin here, by the last look at the queue
+        self._awaiting: str | None = None  # the job that the free devices are kept for
         self._stopping = self._is_stuck = False
         self._turned_at = monotonic()
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
@@ -129,11 +131,31 @@ class Scheduler:
         """Hear that a job was queued."""
         self._notify()
 
-    def others_stored(self, job_ids: Sequence[str] | None) -> None:
-        """Hear that another server stored something for jobs; None for any job."""
+    def others_stored(self, job_ids: Sequence[str] | None, queued: bool) -> bool:
+        """Hear that another server stored something for jobs.
+
+        Among many servers, most of this news concerns others, and must cost nothing here.
+
+        Args:
+            job_ids: the jobs; None for any job.
+            queued: whether one of them was put into the queue.
+
+        Returns:
+            Whether it concerns this server, so that a turn is due.
+        """
         with self._wake:
-            self._heard.update(list(self._runs) if job_ids is None else job_ids)
-            self._wake.notify_all()
+            if job_ids is None:
+                heard = set(self._runs)
+                self._news = True
+            elif queued and not self._is_full:
+                heard = set(job_ids)
+            else:
+                heard = {job_id for job_id in job_ids if job_id in self._runs or job_id == self._awaiting}
+            self._heard |= heard
+            concerns = bool(heard) or job_ids is None
+            if concerns:
+                self._wake.notify_all()
+            return concerns
 
     def silent_s(self) -> float | None:
         """Return the seconds since its thread gave its last sign of life; None where it does not run."""
@@ -279,7 +301,8 @@ class Scheduler:
 
         The scheduler's own thread calls it, and a test in place of that thread.
         """
-        if self._membership.due_s == 0:
+        is_renewal = self._membership.due_s == 0
+        if is_renewal:
             self._take_over()
         self._hear_requests()
         self._look_at_adopted()
@@ -295,7 +318,7 @@ class Scheduler:
                 self._kill(run)
             if run.gone or run.silent:
                 self._settle(run)
-        look_s = self._room.look()
+        look_s = self._room.look(of_others=is_renewal)
         put_off = self._start_queued()
         with self._wake:
             waits = [run.due_s for run in self._runs.values()]
@@ -314,13 +337,19 @@ class Scheduler:
 
     def _start_queued(self) -> dict[str, float]:
         """Start as many jobs as there is room for; return when each job is due that only has to wait."""
+        self._is_full, self._awaiting = False, None  # before the look, so that no news is missed
         while len(self._runs) < self._devices.most_jobs:
-            put_off = self._failed_starts.put_off()
             free = self._devices.free([gpu for run in self._runs.values() for gpu in run.gpus])
+            if self._devices.gpus and not free:
+                break
+            put_off = self._failed_starts.put_off()
             job = self._queue.claim(put_off, len(free) if self._devices.gpus else None, self._devices.most)
-            if job is None:
+            if isinstance(job, AwaitingJob):
+                self._is_full, self._awaiting = True, job.id
+            if not isinstance(job, ClaimedJob):
                 return put_off
             self._begin(job, free[: job.devices])
+        self._is_full = True
         return {}
 
     def _begin(self, job: ClaimedJob, gpus: Sequence[str]) -> None:

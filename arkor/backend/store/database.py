@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 
@@ -64,9 +64,15 @@ def forgets(connection: Connection) -> bool:
     return bool(connection.info.pop(_FORGETS, False))
 
 
-def tell(connection: Connection, job_id: str) -> None:
-    """Have the feed hear of a job when this change is stored."""
-    connection.info[_NEWS][job_id] = None
+def tell(connection: Connection, job_id: str, *, queued: bool = False) -> None:
+    """Have the feed hear of a job when this change is stored.
+
+    Args:
+        connection: a writing one.
+        job_id: the job's.
+        queued: whether the change puts it into the queue, so that any server may begin it.
+    """
+    connection.info[_NEWS][job_id] = queued or connection.info[_NEWS].get(job_id, False)
 
 
 class Database(abc.ABC):
@@ -98,7 +104,7 @@ class Database(abc.ABC):
         with self._change() as connection:
             connection.info[_NEWS] = {}  # it belongs to the connection, which outlives this block
             yield connection
-            news = tuple(connection.info[_NEWS])
+            news = dict(connection.info[_NEWS])
         if news:
             self._spread(news)
 
@@ -133,6 +139,6 @@ class Database(abc.ABC):
     def _change(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that writes, and store it when the block ends."""
 
-    def _spread(self, news: Sequence[str]) -> None:
+    def _spread(self, news: Mapping[str, bool]) -> None:
         for job_id in news:
             self._feed.publish(job_id)

@@ -127,7 +127,7 @@ class Jobs:
                 "resumed_from_step": new.resumed_from and new.resumed_from.step,
             }
             connection.execute(insert(jobs).values(**values, **internal))
-            tell(connection, values["id"])
+            tell(connection, values["id"], queued=True)
             for options in evaluations:
                 queue_task(connection, EVALUATIONS, values["id"], options)
         return TrainingJob(**values, resumed_from=new.resumed_from), True

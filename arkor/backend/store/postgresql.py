@@ -10,7 +10,7 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, text
@@ -33,6 +33,7 @@ _CONNECT_TIMEOUT_S = 10
 _KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 _MIGRATING = 4_247_470_001  # the advisory lock of whoever changes the tables
 _CHANNEL = "arkor_jobs"
+_QUEUED = "+"  # behind the id of a job that was put into the queue
 _MOST_NEWS = 250  # jobs in one notification, whose payload may have 8,000 bytes
 _LOOK_S = 0.5  # between two looks at whether the bell is to be closed
 _RETRY_S = 1.0
@@ -117,7 +118,7 @@ class PostgresDatabase(Database):
         self._bell.close()
         self._engine.dispose()
 
-    def _spread(self, news: Sequence[str]) -> None:
+    def _spread(self, news: Mapping[str, bool]) -> None:
         super()._spread(news)
         self._bell.ring(news)
 
@@ -145,7 +146,7 @@ class _Bell:
         self._connect = connect
         self._feed = feed
         self._name = secrets.token_hex(8)
-        self._waiting: dict[str, None] = {}
+        self._waiting: dict[str, bool] = {}  # whether the job was put into the queue
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._threads = [
@@ -155,9 +156,10 @@ class _Bell:
         for thread in self._threads:
             thread.start()
 
-    def ring(self, news: Iterable[str]) -> None:
+    def ring(self, news: Mapping[str, bool]) -> None:
         with self._changed:
-            self._waiting.update(dict.fromkeys(news))
+            for job_id, queued in news.items():
+                self._waiting[job_id] = queued or self._waiting.get(job_id, False)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -185,12 +187,11 @@ class _Bell:
         while not self._closed.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closed.is_set())
-                news = list(self._waiting)[:_MOST_NEWS]
-                for job_id in news:
-                    del self._waiting[job_id]
+                news = {job_id: self._waiting.pop(job_id) for job_id in list(self._waiting)[:_MOST_NEWS]}
+            words = [job_id + _QUEUED * queued for job_id, queued in news.items()]
             try:
                 with contextlib.closing(connection.cursor()) as cursor:
-                    cursor.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, " ".join((self._name, *news))))
+                    cursor.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, " ".join((self._name, *words))))
             except Exception:
                 self.ring(news)  # on the next connection
                 raise
@@ -198,11 +199,11 @@ class _Bell:
     def _hear(self, connection: Any) -> None:
         with contextlib.closing(connection.cursor()) as cursor:
             cursor.execute(f"LISTEN {_CHANNEL}")
-        self._feed.hear(None)  # of what was stored while nobody listened
+        self._feed.hear(None, True)  # of what was stored while nobody listened
         while not self._closed.is_set():
             for notice in connection.notifies(timeout=_LOOK_S):
-                sender, *news = notice.payload.split()
+                sender, *words = notice.payload.split()
                 if sender != self._name:
-                    self._feed.hear(news)
+                    self._feed.hear([word.rstrip(_QUEUED) for word in words], _QUEUED in notice.payload)
                 if self._closed.is_set():
                     return

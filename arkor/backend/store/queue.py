@@ -67,6 +67,17 @@ class ClaimedJob:
         return devices_of(self.config)
 
 
+@attrs.frozen
+class AwaitingJob:
+    """A job that needs more devices than are free, and waits for them at this server.
+
+    Attributes:
+        id: the job's.
+    """
+
+    id: str
+
+
 @attrs.frozen(kw_only=True)
 class Loss:
     """How an attempt was lost.
@@ -130,7 +141,7 @@ class Queue:
 
     def claim(
         self, put_off: Collection[str] = (), free: int | None = None, most: int | None = None
-    ) -> ClaimedJob | None:
+    ) -> ClaimedJob | AwaitingJob | None:
         """Mark the oldest queued job as running and begin its next attempt.
 
         If it needs more devices than are free, it waits for them here, and the jobs behind it wait with it: if they
@@ -143,7 +154,7 @@ class Queue:
                 that is no limit.
 
         Returns:
-            The job; None if there is no other in the queue, or the oldest one needs more devices than are free.
+            The job, or the one that waits here for devices; None if the queue has neither.
         """
         waiting = [_QUEUED, jobs.c.id.not_in(put_off)]
         waiting += [] if most is None else [_devices() <= most]
@@ -151,6 +162,12 @@ class Queue:
             row = self._next(connection, waiting, free)
             if row is None:
                 return None
+            if free is not None and devices_of(row.config) > free:
+                if row.awaited_by != self._server_id:
+                    _update(connection, row.id, awaited_by=self._server_id)
+                return AwaitingJob(row.id)
+            if row.awaited_by not in {None, self._server_id}:
+                tell(connection, row.id)  # the other server's devices are for other jobs again
             token, number = new_token(), row.attempt + 1
             started_at = row.started_at or now()
             values = {"status": JobStatus.RUNNING.value, "attempt": number, "started_at": started_at}
@@ -170,18 +187,13 @@ class Queue:
     def _next(
         self, connection: Connection, waiting: Sequence[ColumnElement[bool]], free: int | None
     ) -> Row[Any] | None:
-        """Return the oldest job that can begin now, or None."""
+        """Return the oldest job that can begin here now, or wait here for devices; None if there is no such job."""
         query = select(jobs).where(*waiting).order_by(jobs.c.number).limit(1).with_for_update(skip_locked=True)
         if self._server_id is not None and free is not None:
             by = jobs.c.awaited_by
             is_ours = by.is_(None) | (by == self._server_id) | by.not_in(alive())
             query = query.where((_devices() <= free) | is_ours)
-        row = connection.execute(query).one_or_none()
-        if row is None or free is None or devices_of(row.config) <= free:
-            return row
-        if row.awaited_by != self._server_id:
-            _update(connection, row.id, awaited_by=self._server_id)
-        return None
+        return connection.execute(query).one_or_none()
 
     def too_large(self, most: int) -> list[tuple[str, int]]:
         """Return the queued jobs that need more devices than there are, each with the number that it needs.
@@ -258,7 +270,7 @@ class Queue:
             lock_job(connection, job_id)
             tell(connection, job_id)
             if _end_attempt(connection, job_id, attempt) is not None:
-                _update(connection, job_id, status=JobStatus.QUEUED.value)
+                _queue(connection, job_id)
 
     def lose(self, job_id: str, attempt: int, loss: Loss, max_attempts: int) -> None:
         """Queue a job again whose attempt was lost, or fail it after too many in a row that made no progress.
@@ -358,6 +370,12 @@ def _update(connection: Connection, job_id: str, **values: Any) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
+def _queue(connection: Connection, job_id: str, **values: Any) -> None:
+    """Put a job into the queue again."""
+    _update(connection, job_id, status=JobStatus.QUEUED.value, **values)
+    tell(connection, job_id, queued=True)
+
+
 def _end_attempt(connection: Connection, job_id: str, attempt: int) -> Row[Any] | None:
     """Close an attempt; return its job where it still needs a verdict. One that was to be cancelled, or paused, is."""
     _change_attempt(connection, job_id, attempt, ended=True)
@@ -395,7 +413,7 @@ def pause(connection: Connection, job: Row[Any], reason: str, *, disk_full_since
 
 def unpause(connection: Connection, job_id: str) -> None:
     """Queue a paused job again."""
-    _update(connection, job_id, status=JobStatus.QUEUED.value, pause_reason=None)
+    _queue(connection, job_id, pause_reason=None)
     append(connection, job_id, [NewEvent("training.unpaused", {})])
 
 
@@ -426,7 +444,7 @@ def _fail(connection: Connection, job: Row[Any], loss: Loss, error: str) -> None
 
 def _requeue(connection: Connection, job: Row[Any], loss: Loss, batches: Batches | None = None, **values: Any) -> None:
     sizes = {} if batches is None else {"batchSize": batches.size, "gradientAccumulationSteps": batches.count}
-    _update(connection, job.id, status=JobStatus.QUEUED.value, **values)
+    _queue(connection, job.id, **values)
     append(connection, job.id, [NewEvent("training.interrupted", {"reason": _sentence(loss), **_step(job), **sizes})])
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from arkor.backend.jobs.devices import Devices
 from arkor.backend.jobs.job_folder import spec_path, write_spec
+from arkor.backend.store.queue import ClaimedJob
 from tests.support.eventually import eventually
 from tests.support.scripted_engine import Clock, House
 
@@ -109,6 +110,48 @@ def test_jobs_that_need_few_devices_do_not_starve_one_that_needs_more(house: Hou
     assert [house.status(job) for job in later] == ["running"] * 3 + ["queued"] * 2
 
 
+def test_a_backend_without_a_free_device_asks_nothing_of_the_queue(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job has them all, though more jobs could be under way; the queue is asked when a device is free again."""
+    house = with_devices(house, FOUR)
+    scheduler = house.paused_at(Clock())
+    house.submit(devices=4)
+    scheduler.turn()
+    waiting = house.submit()
+    with monkeypatch.context() as patched:
+        for name in ("claim", "waiting_for_room"):
+            patched.delattr(house.store.queue.__class__, name)
+        scheduler.turn()
+    house.engine.exits[0](1)
+    scheduler.turn()
+    assert house.status(waiting) == "running"
+
+
+def test_news_of_other_servers_wakes_a_scheduler_only_if_it_concerns_it(house: House) -> None:
+    """Its own jobs, the one that it keeps devices free for, and new ones while it could begin them."""
+    house = with_devices(house, Devices(gpus=("a", "b")))
+    scheduler = house.paused_at(Clock())
+
+    def begins_others() -> bool:
+        scheduler.turn()
+        assert not scheduler.others_stored(["job_other"], queued=False)
+        return scheduler.others_stored(["job_other"], queued=True)
+
+    assert begins_others()
+    first, large = house.submit(), house.submit(devices=2)
+    assert not begins_others()
+    for own in (first, large):
+        assert scheduler.others_stored(["job_other", own], queued=False)
+    assert scheduler.others_stored(None, queued=True)
+    house.store.jobs.cancel(large)
+    assert begins_others()
+    house.submit()
+    assert not begins_others()
+    house.engine.exits[0](1)
+    assert begins_others()
+
+
 def test_a_job_that_waits_for_another_start_holds_nobody_up(house: House) -> None:
     """Its worker could not be started; its turn has not come."""
     house, clock = with_devices(house, FOUR), Clock()
@@ -141,7 +184,7 @@ def test_a_worker_of_an_older_arkor_has_the_first_gpu(house: House) -> None:
     house = with_devices(house, Devices(gpus=("a", "b")))
     old = house.submit()
     job = house.store.queue.claim()
-    assert job is not None
+    assert isinstance(job, ClaimedJob)
     spec = json.loads(write_spec(house.settings, job, "http://127.0.0.1:1", 1).read_bytes())
     del spec["gpus"]
     spec_path(house.settings, old).write_text(json.dumps(spec))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
 import pytest
 
+from arkor.backend.jobs.devices import Devices
 from arkor.backend.jobs.membership import Membership, this_server
 from arkor.backend.settings import Settings
 from arkor.backend.store import Store
 from arkor.backend.store.feed import Feed
+from arkor.backend.store.queue import ClaimedJob
 from arkor.backend.store.servers import Server
 from arkor.backend.store.tenants import Project
 from tests.support.databases import open_for, shared_only
@@ -169,21 +171,25 @@ def test_a_request_to_another_server_reaches_the_worker(servers: tuple[House, Ho
 def test_what_another_server_stored_is_heard(servers: tuple[House, House]) -> None:
     first, second = servers
     heard: list[str] = []
-    all_of_them = threading.Event()
+    queued: list[str] = []
 
-    def note(job_ids: object) -> None:
-        if isinstance(job_ids, list):
-            heard.extend(job_ids)
-        else:
-            all_of_them.set()
+    def note(job_ids: Sequence[str] | None, any_queued: bool) -> None:
+        heard.extend(job_ids or ())
+        queued.extend(job_ids or () if any_queued else ())
 
     first.feed.listen(lambda _: None, note)
     job_ids = {second.submit() for _ in range(5)}
     eventually(lambda: job_ids <= set(heard), "the news have come", 10.0)
+    assert job_ids <= set(queued)
     own = first.submit()
     more = second.submit()
     eventually(lambda: more in heard, "the news have come", 10.0)
     assert own not in heard
+    heard.clear()
+    queued.clear()
+    second.store.jobs.cancel(more)
+    eventually(lambda: more in heard, "the news have come", 10.0)
+    assert queued == []
 
 
 def test_other_servers_are_known_by_their_addresses(servers: tuple[House, House]) -> None:
@@ -205,7 +211,7 @@ def test_a_job_that_needs_many_devices_holds_up_one_server(servers: tuple[House,
 
     def claimed(house: House, free: int) -> str | None:
         job = house.store.queue.claim(free=free, most=4)
-        return None if job is None else job.id
+        return job.id if isinstance(job, ClaimedJob) else None
 
     assert claimed(first, 3) is None
     assert claimed(second, 3) == small[0]
@@ -214,3 +220,25 @@ def test_a_job_that_needs_many_devices_holds_up_one_server(servers: tuple[House,
     assert claimed(second, 3) is None
     assert claimed(second, 4) == large
     assert claimed(second, 1) == small[1]
+
+
+def test_a_server_that_waits_with_a_job_hears_that_another_one_began_it(servers: tuple[House, House]) -> None:
+    """Its free devices are for the next jobs then."""
+    four = Devices(gpus=("a", "b", "c", "d"))
+    first, second = (attrs.evolve(house, devices=four) for house in servers)
+    waiting, beginning = first.paused_at(Clock()), second.paused_at(Clock())
+    first.submit()
+    waiting.turn()
+    large, small = first.submit(devices=4), first.submit()
+    waiting.turn()
+    concerns = threading.Event()
+
+    def note(job_ids: Sequence[str] | None, queued: bool) -> None:
+        if waiting.others_stored(job_ids, queued) and job_ids == [large]:
+            concerns.set()
+
+    first.feed.listen(lambda _: None, note)
+    beginning.turn()
+    assert concerns.wait(10.0)
+    waiting.turn()
+    assert (second.store.queue.running()[1].job_id, first.status(small)) == (large, "running")

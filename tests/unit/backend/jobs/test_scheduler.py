@@ -12,7 +12,7 @@ from arkor.backend.jobs.job_folder import log_path, spec_path, write_spec
 from arkor.backend.jobs.scheduler import Scheduler
 from arkor.backend.processes.engine import EngineAway, Launch, WorkerHandle
 from arkor.backend.processes.exit_reasons import NOT_STARTED_EXIT_CODE
-from arkor.backend.store.queue import Loss
+from arkor.backend.store.queue import ClaimedJob, Loss
 from arkor.backend.store.reports import WorkerEvent
 from arkor.system.files import LONGEST_LOG_BYTES
 from tests.support.eventually import eventually
@@ -125,7 +125,7 @@ def test_a_job_that_waits_for_another_start_can_be_cancelled(house: House) -> No
 def _power_cut(house: House, job_id: str, *steps: int) -> None:
     """Run an attempt that reports these steps, and is gone with its backend."""
     job = house.store.queue.claim()
-    assert job is not None
+    assert isinstance(job, ClaimedJob)
     assert job.id == job_id
     events = [WorkerEvent(seq, "training.log", {"step": step, "loss": 1.0}) for seq, step in enumerate(steps, 1)]
     house.store.reports.receive(job_id, job.attempt, job.token, events)
@@ -154,7 +154,7 @@ def test_a_worker_that_stays_after_its_last_event_is_ended_by_the_next_backend(h
     """The former one was killed just after that event: its spec goes too, and nothing is deleted meanwhile."""
     job_id = house.submit()
     job = house.store.queue.claim()
-    assert job is not None
+    assert isinstance(job, ClaimedJob)
     spec = write_spec(house.settings, job, "http://127.0.0.1:1", 1)
     house.store.queue.record_worker(job_id, 1, "77")
     house.store.reports.receive(job_id, 1, job.token, [WorkerEvent(1, "training.completed", {"artifacts": []})])
@@ -171,7 +171,7 @@ def test_specs_that_no_worker_needs_go_at_the_start(house: House) -> None:
     """The backend was killed before it removed them, or while it wrote one; they hold tokens."""
     ended, running = house.submit(), house.submit()
     jobs = [house.store.queue.claim(), house.store.queue.claim()]
-    specs = [write_spec(house.settings, job, "http://127.0.0.1:1", 1) for job in jobs if job is not None]
+    specs = [write_spec(house.settings, job, "http://127.0.0.1:1", 1) for job in jobs if isinstance(job, ClaimedJob)]
     half = specs[0].with_name(".spec.json.x7f3")
     half.write_text("half")
     house.store.queue.fail(ended, 1, "gone")

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event, insert, select
 from arkor.backend.store import Store
 from arkor.backend.store.database import Database
 from arkor.backend.store.jobs import NewJob
+from arkor.backend.store.queue import ClaimedJob
 from arkor.backend.store.schema import attempts, jobs
 from tests.support.databases import open_for
 from tests.support.scripted_engine import CONFIG
@@ -52,7 +53,7 @@ def test_jobs_that_have_ended_do_not_slow_down_the_queue(tmp_path: Path) -> None
 
     submit()
     job = store.queue.claim()
-    assert job is not None
+    assert isinstance(job, ClaimedJob)
     store.queue.fail(job.id, job.attempt, "an error")
     with database.write() as connection:
         ended = connection.execute(select(jobs)).one()._asdict()
