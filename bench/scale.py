@@ -193,6 +193,7 @@ class Week:
         self.clock = Clock()
         self.statements = Statements()
         self.jobs: dict[str, Job] = {}
+        self._queued: set[str] = set()
         self.busy_s = 0.0
         self.gpus = 0
         self._rng = rng
@@ -267,18 +268,33 @@ class Week:
         new = NewJob(name="job", config=config)
         made, _ = self.statements.of("submission", lambda: store.jobs.create(project, new, config))
         self.jobs[made.id] = job
-        self._look(self._rng.sample(self._nodes, len(self._nodes)), lambda: not job.began)
+        self._queued.add(made.id)
+        self._tell_of_queued(made.id)
 
-    def _look(self, nodes: Sequence[Node], goes_on: Callable[[], bool]) -> None:
-        """Let servers look at the queue, as the news of a job makes them do."""
-        for node in nodes:
-            if not goes_on():
+    def _tell_of_queued(self, job_id: str) -> None:
+        """Let servers hear of a job in the queue, until one of them has begun it."""
+        for node in self._rng.sample(self._nodes, len(self._nodes)):
+            if job_id not in self._queued:
                 return
+            self._hear(node, job_id, queued=True)
+
+    def _tell_of_begun(self, beginner: Node, job_id: str) -> None:
+        """Let the other servers hear that a job has begun."""
+        for node in self._nodes:
+            if node is not beginner:
+                self._hear(node, job_id, queued=False)
+
+    def _hear(self, node: Node, job_id: str, *, queued: bool) -> None:
+        """Let a server hear of a job, and look at the queue if that concerns it."""
+        if node.scheduler.others_stored([job_id], queued):
             self.statements.of("a look at the queue", node.scheduler.turn)
 
     def _started(self, node: Node, job_id: str, on_exit: Callable[[int | None], None]) -> None:
         job = self.jobs[job_id]
         job.began = job.began or self.clock.now
+        self._queued.discard(job_id)
+        if job.devices > 1:  # another server may have kept devices free for it
+            self._at(self.clock.now, partial(self._tell_of_begun, node, job_id))
         spec = json.loads(spec_path(node.settings, job_id).read_bytes())
         is_lost = self._rng.random() < LOST
         runs_s = job.left_s * self._rng.random() if is_lost else job.left_s
@@ -298,8 +314,11 @@ class Week:
         if not run.is_lost:
             self.statements.of(BEAT, partial(self._report, run))
             job.ended = self.clock.now
+        else:
+            self._queued.add(run.spec["jobId"])
         run.on_exit(-9 if run.is_lost else 0)
         self.statements.of("the end of an attempt, and the next one", run.node.scheduler.turn)
+        self._tell_of_queued(run.spec["jobId"])  # if it was lost, and its server has not begun it again
 
     def _report(self, run: Run, *reported: WorkerEvent) -> None:
         spec = run.spec
