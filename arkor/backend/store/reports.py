@@ -95,14 +95,16 @@ class Reports:
         """
         if not reported:  # the common case, which costs no write
             with self._database.read() as connection:
-                return _receipt(_attempt(connection, job_id, attempt, token))
+                row = _attempt(connection, job_id, attempt, token)
+            return _receipt(row, ended=row.status in TERMINAL_STATUSES)
         with self._database.write() as connection:
             lock_job(connection, job_id)
             tell(connection, job_id)
             row = _attempt(connection, job_id, attempt, token)
-            if row.status not in TERMINAL_STATUSES:
-                _store(connection, job_id, row, reported, self._replay_of(connection, job_id, row.number))
-            return _receipt(_attempt(connection, job_id, attempt, token))
+            ended = row.status in TERMINAL_STATUSES
+            if not ended:
+                ended = _store(connection, job_id, row, reported, self._replay_of(connection, job_id, row.number))
+            return _receipt(row, ended=ended)
 
     def _read_attempt(self, job_id: str, token_hash: str) -> None:
         query = select(attempts.c.number).where(attempts.c.job_id == job_id, attempts.c.token_hash == token_hash)
@@ -146,14 +148,14 @@ def _attempt(connection: Connection, job_id: str, attempt: int, token: str) -> R
     return row
 
 
-def _receipt(row: Row[Any]) -> Receipt:
-    ended = row.status in TERMINAL_STATUSES
+def _receipt(row: Row[Any], *, ended: bool) -> Receipt:
     return Receipt(cancel=ended or row.cancel_requested, ended=ended)
 
 
 def _store(
     connection: Connection, job_id: str, row: Row[Any], reported: Sequence[WorkerEvent], replay: _Replay
-) -> None:
+) -> bool:
+    """Store events that are new; return whether one of them ended the job."""
     new = []
     for event in reported:
         if event.seq <= row.last_seq:
@@ -168,6 +170,7 @@ def _store(
     connection.execute(
         update(attempts).where(attempts.c.job_id == job_id, attempts.c.number == row.number).values(last_seq=last_seq)
     )
+    return any(event.type in LAST_EVENT_TYPES for event in new)
 
 
 @attrs.frozen
