@@ -16,8 +16,9 @@ TORCH_INDEX ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 STORED := $(addprefix tests/unit/backend/,store jobs routes) $(addprefix tests/integration/backend/test_,$(addsuffix .py,\
-	access artifacts cancel datasets deleting evaluations every_route exports imports jobs pages pausing restart servers stream waiting workers))
-ON_RAY := $(addprefix tests/integration/,backend/test_engines.py backend/test_ray.py test_cluster.py)
+	access artifacts cancel conformance datasets deleting evaluations every_route exports imports jobs pages pausing\
+	restart servers stream waiting workers))
+ON_RAY := $(addprefix tests/integration/,$(addprefix backend/test_,conformance.py ray.py engines.py) test_cluster.py)
 ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,7 +42,7 @@ test-llama: $(VENV)/ready-dev
 	ARKOR_CHAT_ENGINE=llama.cpp $(BIN)/python -m pytest -m "slow or not slow" $(ANSWERED)
 
 test-ray: $(VENV)/ready-cluster
-	ARKOR_TEST_RAY=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ON_RAY)
+	ARKOR_TEST_RAY=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ON_RAY)
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,11 @@ from selenium import webdriver
 
 from tests.browser.page import Page, quick_timers
 from tests.support.auth0 import free_ports
+from tests.support.needed import need
 from tests.support.studio_job import ScriptedJob
 from tests.support.studio_script import ScriptedStudio
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-IN_CI = os.environ.get("CI") == "true"  # of the real environment: a test may change it
 MISSING = "chromium and chromedriver are not installed (on Debian: chromium-driver)"
 OPTIONS = (
     "--headless",
@@ -36,16 +35,13 @@ OPTIONS = (
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[webdriver.Chrome]:
     """A browser without a window. Without one the test is skipped, but never in CI."""
-    if CHROMIUM is None or DRIVER is None:
-        if IN_CI:
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+    need(CHROMIUM is not None and DRIVER is not None, MISSING)
     options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
+    options.binary_location = str(CHROMIUM)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for option in OPTIONS:
         options.add_argument(option)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=str(DRIVER)))
     yield browser
     browser.quit()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import hashlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -21,18 +22,19 @@ import pytest
 from arkor.backend.store.database import Database
 from arkor.backend.store.feed import Feed
 from arkor.backend.store.opening import open_database
+from tests.support.needed import IN_CI, need
 
 _SWITCH = "ARKOR_TEST_DATABASE"
-_IS_SHARED = os.environ.get(_SWITCH) == "postgresql"
-shared_only = pytest.mark.skipif(not _IS_SHARED, reason="needs PostgreSQL: make test-postgresql")
-sqlite_only = pytest.mark.skipif(_IS_SHARED, reason="looks into the SQLite file")
+IS_SHARED = os.environ.get(_SWITCH) == "postgresql"
+shared_only = pytest.mark.skipif(not IS_SHARED, reason="needs PostgreSQL: make test-postgresql")
+sqlite_only = pytest.mark.skipif(IS_SHARED, reason="looks into the SQLite file")
 _DEBIAN = Path("/usr/lib/postgresql")  # which has them on nobody's path
 _QUICK = ("fsync=off", "max_connections=300", "listen_addresses=''", "timezone=UTC")
 
 
 def database_url(folder: Path) -> str | None:
     """Return the address of the database of a backend with this data folder; None for its SQLite file."""
-    return _new_database(folder) if _IS_SHARED else None
+    return postgresql_url(folder) if IS_SHARED else None
 
 
 def open_for(folder: Path, feed: Feed | None = None, name: str = "backend.sqlite3") -> Database:
@@ -41,9 +43,16 @@ def open_for(folder: Path, feed: Feed | None = None, name: str = "backend.sqlite
 
 
 @functools.cache
-def _new_database(folder: Path) -> str:
+def postgresql_url(folder: Path) -> str:
+    """Return the address of the database of a backend with this data folder on this process's PostgreSQL server."""
     name = "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     return server().create(name)
+
+
+def require_postgresql() -> None:
+    """Skip a test where PostgreSQL is not installed, or fail it where the database of tests is to be one of it."""
+    is_there = importlib.util.find_spec("psycopg") is not None and _find("initdb") is not None
+    need(is_there, "PostgreSQL is not installed: apt-get install postgresql", is_wanted=IS_SHARED or IN_CI)
 
 
 @functools.cache
@@ -99,7 +108,11 @@ class PostgresServer:
 
 
 def _program(name: str) -> Path:
+    found = _find(name)
+    assert found is not None, f"{name} is not installed: apt-get install postgresql"
+    return found
+
+
+def _find(name: str) -> Path | None:
     on_path = shutil.which(name)
-    found = [Path(on_path)] if on_path else sorted(_DEBIAN.glob(f"*/bin/{name}"))
-    assert found, f"{name} is not installed: apt-get install postgresql"
-    return found[-1]
+    return Path(on_path) if on_path else max(_DEBIAN.glob(f"*/bin/{name}"), default=None)

@@ -15,23 +15,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
 import requests
 
 from tests.support.auth0 import free_ports
 from tests.support.eventually import eventually
+from tests.support.needed import need
 
 START_TIMEOUT_S = 60.0
-IS_WANTED = "ARKOR_TEST_RAY"  # set by make test-ray: then a missing Ray is a failure
+IS_WANTED = "ARKOR_TEST_RAY" in os.environ  # set by make test-ray: then a missing Ray is a failure
 
 
 def require_ray() -> None:
     """Skip a test where Ray is not installed, or fail it where Ray is wanted."""
-    if importlib.util.find_spec("ray") is None:
-        reason = "Ray is not installed: make test-ray installs it"
-        if os.environ.get(IS_WANTED):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    is_there = importlib.util.find_spec("ray") is not None
+    need(is_there, "Ray is not installed: make test-ray installs it", is_wanted=IS_WANTED)
 
 
 class RayNode:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import socket
 import subprocess
 import sys
@@ -13,15 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from tests.support.auth0 import free_ports
 from tests.support.eventually import eventually
+from tests.support.needed import need
 
 BUCKET = "arkor-tests"
 VARIABLES = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
-IN_CI = os.environ.get("CI") == "true"  # of the real environment: a test may change it
 MISSING = "moto is not installed: pip install 'moto[server]' boto3"
 _START_S = 60.0
 _TIMEOUT_S = 10.0
@@ -30,11 +28,7 @@ _BLOCK_BYTES = 65536
 
 def require_moto() -> None:
     """Skip a test that needs moto's server if that is not there; fail in CI."""
-    if all(importlib.util.find_spec(name) for name in ("boto3", "moto", "flask_cors")):
-        return
-    if IN_CI:
-        pytest.fail(MISSING)
-    pytest.skip(MISSING)
+    need(all(importlib.util.find_spec(name) for name in ("boto3", "moto", "flask_cors")), MISSING)
 
 
 @contextlib.contextmanager

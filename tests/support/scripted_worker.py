@@ -26,7 +26,8 @@ Like the real worker it does not wait for the backend between two steps: events 
 What the file ``~/behaviour`` says stands in for the name, for jobs whose name is not the test's to choose. The file
 ``~/record.json``, if it is there, is the ``record`` of ``training.started``.
 
-It leaves ``pid-<attempt>`` in the job's folder, and ``child-pid`` where it has a child.
+It leaves ``pid-<attempt>`` in the job's folder, and ``child-pid`` where it has a child. Its log says after which step
+an attempt that trains begins.
 """
 
 from __future__ import annotations
@@ -178,6 +179,7 @@ class Training:
 
     def run(self, steps: int, before_step: Callable[[int], None]) -> None:
         done = self.begun_with = self._last_checkpoint()
+        print(f"attempt {self._spec['attempt']} begins after step {done}", flush=True)
         resumed = {"resumedFromStep": done} if done else {}
         record = Path.home() / "record.json"
         made_from = {"record": json.loads(record.read_bytes())} if record.exists() else {}

@@ -32,7 +32,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]
     backend.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An S3."""
     with s3.moto_server(tmp_path_factory.mktemp("moto") / "log") as url:

@@ -8,7 +8,6 @@ import io
 import os
 import random
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ MIB = 1024**2
 PATIENCE_S = 3.0
 SHORT_S = 0.5  # of those that are to give up
 KEY = "jobs/job_1/artifacts/adapter.tar"
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An S3."""
-    with s3.moto_server(tmp_path_factory.mktemp("moto") / "log") as url:
-        yield url
 
 
 @pytest.fixture
