@@ -1,90 +1,84 @@
-"""Answers to held-out rows, made by the model that is being trained, as a chat would get them; and their score."""
+"""Answers of the model that is being trained, made as a chat would get them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import attrs
 import torch
 
+from arkor.backend.inference.prompts import ToolStyle
 from arkor.backend.inference.request import ChatRequest, read_completion, read_request
 from arkor.backend.inference_worker.answering import make_choices, prompt_ids
 from arkor.backend.inference_worker.transformers_engine.base import TransformersBase
 from arkor.backend.inference_worker.transformers_engine.model import Model
-from arkor.backend.training_worker.rows.asked import AskedRow, choose, request_of, room
-from arkor.backend.training_worker.rows.load import Rows
-from arkor.errors import ConfigError
-from arkor.evaluation.cases import Answered, Case
-from arkor.evaluation.comparing import compared, scored
-from arkor.evaluation.scorer import Scorer
-from arkor.evaluation.scorers import SCORERS
+from arkor.backend.training_worker.limits.device import return_free_memory
+from arkor.backend.training_worker.random_state import same_random_state
+from arkor.evaluation.cases import Answered
 from arkor.protocol.config import JobConfig
-from arkor.protocol.evaluations import ADAPTER, DEFAULT_LIMIT
-from arkor.serving.refusal import Refusal
 
 
-class AnswerScore:
-    """The score of a model's answers to held-out rows, at most 50, which are the same ones each time.
+@attrs.frozen(eq=False)
+class Question:
+    """A question that is ready to be asked: the request, and the tokens of its prompt."""
+
+    request: ChatRequest
+    prompt: list[int]
+
+
+class Answerer:
+    """Asks the model that is being trained; the training goes on afterwards as if it had not been asked.
 
     Args:
-        metric: the score, as a report names it.
-        model: of PEFT, with the adapter that is being trained.
-        tokenizer: the model's.
+        trainer: of TRL, with its model and tokenizer.
         config: the job's settings.
-        rows: the job's rows.
-        is_raw: whether the training sees plain text.
-        check: called between two tokens; raises what ends the evaluation.
-
-    Raises:
-        ConfigError: the held-out rows have no such score, or one of them cannot be asked.
-        DatasetError: none of them asks anything.
+        check: called between two tokens; raises what ends the answers.
     """
 
-    def __init__(
-        self,
-        metric: str,
-        model: Any,
-        tokenizer: Any,
-        config: JobConfig,
-        rows: Rows,
-        *,
-        is_raw: bool,
-        check: Callable[[], object],
-    ) -> None:
-        self._metric = metric
+    def __init__(self, trainer: Any, config: JobConfig, check: Callable[[], object]) -> None:
+        self._trainer = trainer
+        self._config = config
         self._check = check
-        self._base = _trained(model, tokenizer)
-        asked = choose(rows, None, limit=DEFAULT_LIMIT, is_raw=is_raw).asked
-        self._scorer = _scorer_of(metric, asked)
-        longest = room(tokenizer, asked)
-        self._questions = sorted(
-            (self._question(row, config, longest) for row in asked), key=lambda question: len(question.prompt)
-        )
 
-    def measure(self) -> float:
-        """Have the rows answered by the model as it is now, and return the score, from 0 to 1."""
-        answers = self._answers()
-        cases = [attrs.evolve(question.case, answers={ADAPTER: answers[question]}) for question in self._questions]
-        found = compared(scored(cases, [self._scorer]), self._scorer, [ADAPTER])
-        return next(score.values[ADAPTER] for score in found if score.name == self._metric)
+    @cached_property
+    def _base(self) -> TransformersBase:
+        return _trained(self._trainer.model, self._trainer.processing_class)
 
-    def _question(self, row: AskedRow, config: JobConfig, longest: int) -> _Question:
-        fields = request_of(row, self._base.prompts.tool_style, longest)
+    @property
+    def tool_style(self) -> ToolStyle:
+        """How the model's chat template has tools."""
+        return self._base.prompts.tool_style
+
+    def question(self, fields: Mapping[str, Any]) -> Question:
+        """Make a question ready to be asked.
+
+        Args:
+            fields: those of a chat, or of a completion.
+
+        Raises:
+            Refusal: 400, it cannot be asked.
+        """
+        config = self._config
+        request = read_completion(fields) if "prompt" in fields else read_request(fields)
         escapes = bool(config.value("escape_special_tokens"))
-        try:
-            request = read_completion(fields) if "prompt" in fields else read_request(fields)
-            prompt = prompt_ids(request, self._base, config.chat_template_kwargs or {}, escape_special_tokens=escapes)
-            self._base.check_length(len(prompt))
-        except Refusal as exc:
-            raise ConfigError("metric_for_best_model", f"row {row.number} cannot be asked: {exc.error}") from exc
-        return _Question(_case_of(row), request, prompt)
+        prompt = prompt_ids(request, self._base, config.chat_template_kwargs or {}, escape_special_tokens=escapes)
+        self._base.check_length(len(prompt))
+        return Question(request, prompt)
 
-    def _answers(self) -> dict[_Question, Answered]:
-        """Make all answers, as many at a time as the model can."""
-        batch, waiting = self._base.new_batch(), deque(self._questions)
-        answers: dict[_Question, _Answer] = {}
+    def answers(self, questions: Sequence[Question]) -> list[Answered]:
+        """Have the questions answered by the model as it is now, as many at a time as it can; in their order."""
+        with self._answering():
+            made = self._made(questions)
+        return [made[question].whole() for question in questions]
+
+    def _made(self, questions: Sequence[Question]) -> dict[Question, _Answer]:
+        # Of like lengths, those that are answered together need no padding.
+        batch, waiting = self._base.new_batch(), deque(sorted(questions, key=lambda question: len(question.prompt)))
+        answers: dict[Question, _Answer] = {}
         while waiting or batch.rows:
             while waiting and len(batch.rows) < self._base.max_rows:
                 question = waiting.popleft()
@@ -93,18 +87,22 @@ class AnswerScore:
                     answers[question].take, question.request, question.prompt, self._base, None, is_background=True
                 )
                 batch.add(*choices.unread)
-            batch.turn(lambda row, logits: row.advance(logits))
             self._check()
-        return {question: answer.whole() for question, answer in answers.items()}
+            batch.turn(lambda row, logits: row.advance(logits))
+        return answers
 
-
-@attrs.frozen(eq=False)
-class _Question:
-    """A row made ready to be asked: the case that its answer belongs to, the request, and the tokens of the prompt."""
-
-    case: Case
-    request: ChatRequest
-    prompt: list[int]
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Let the model answer inside the block: without dropout, and in the number type that it trains in."""
+        model = self._trainer.model
+        was_training = model.training
+        model.eval()
+        try:
+            with same_random_state(), self._trainer.compute_loss_context_manager():
+                yield
+        finally:
+            model.train(was_training)
+            return_free_memory()
 
 
 @attrs.define
@@ -149,17 +147,3 @@ class _OneAdapter:
     def is_lone(self, _name: str | None) -> bool:
         """All rows have it."""
         return False
-
-
-def _case_of(row: AskedRow) -> Case:
-    question = row.question
-    return Case(row=row.number, expected=question.expected, expected_calls=question.expected_calls)
-
-
-def _scorer_of(metric: str, rows: Sequence[AskedRow]) -> Scorer:
-    scorer = next(one for one in SCORERS.values() if metric in one.labels)
-    nothing = scored([attrs.evolve(_case_of(row), answers={ADAPTER: Answered()}) for row in rows], [scorer])
-    known = {score.name for score in compared(nothing, scorer, [ADAPTER])}
-    if metric not in known:
-        raise ConfigError("metric_for_best_model", f"the held-out rows have no {metric}: look at a report of such rows")
-    return scorer

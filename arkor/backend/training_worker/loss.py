@@ -77,8 +77,7 @@ class TokenMeanTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
             output.metrics[f"{metric_key_prefix}_loss"] = self._evaluated.loss / self._evaluated.tokens
             output.metrics[f"{metric_key_prefix}_{_ACCURACY}"] = self._evaluated.correct / self._evaluated.tokens
         if self.score is not None:
-            with self.compute_loss_context_manager():
-                output.metrics[f"{metric_key_prefix}_score"] = self.score()
+            output.metrics[f"{metric_key_prefix}_score"] = self.score()
         return_free_memory()
         return output
 

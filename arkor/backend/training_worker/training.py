@@ -19,7 +19,8 @@ from arkor.backend.jobs import checkpoints
 from arkor.backend.jobs.job_files import uploaded_rows
 from arkor.backend.training_worker import artifacts, model, settings
 from arkor.backend.training_worker.advice import advice
-from arkor.backend.training_worker.answers import AnswerScore
+from arkor.backend.training_worker.answer_score import AnswerScore
+from arkor.backend.training_worker.answers import Answerer
 from arkor.backend.training_worker.best import Best, Rule
 from arkor.backend.training_worker.course import Course, built, state_of
 from arkor.backend.training_worker.examples.cache import ExampleCache
@@ -105,8 +106,10 @@ def train(
         score = settings.score_of(spec.config)
         if score is not None and data.eval:
             rows, is_raw = load_rows(spec, sources=sources), data.prompt_form == "raw"
-            answers = AnswerScore(score, trainer.model, tokenizer, spec.config, rows, is_raw=is_raw, check=stop.check)
-            trainer.score = lambda: team.measured(answers.measure)
+            measure = AnswerScore(
+                score, Answerer(trainer, spec.config, stop.check), tokenizer, rows, is_raw=is_raw
+            ).measure
+            trainer.score = lambda: team.measured(measure)
         base = models.origin_of(spec.config.model, model_path)
         made_by = provenance_of(plan.spec, base, tokenizer, device, data, **sources.described())
         best = Best(Rule.of(spec.config), spec.files, made_by)
