@@ -128,6 +128,7 @@ if TYPE_CHECKING:
     from arkor.protocol.events import (
         CheckpointSavedEvent as CheckpointSavedEvent,
         Event as Event,
+        SampleMadeEvent as SampleMadeEvent,
         TrainingCancelledEvent as TrainingCancelledEvent,
         TrainingCompletedEvent as TrainingCompletedEvent,
         TrainingFailedEvent as TrainingFailedEvent,
@@ -157,12 +158,14 @@ if TYPE_CHECKING:
     )
     from arkor.protocol.receipt import NumberedCount as NumberedCount, Receipt as Receipt
     from arkor.protocol.record import TrainingRecord as TrainingRecord
+    from arkor.protocol.samples import Sample as Sample, Samples as Samples
     from arkor.trainer.callbacks import (
         Callbacks as Callbacks,
         CheckpointContext as CheckpointContext,
         CompletedContext as CompletedContext,
         FailedContext as FailedContext,
         LogContext as LogContext,
+        SampleContext as SampleContext,
         StartedContext as StartedContext,
     )
     from arkor.trainer.importing import import_adapter as import_adapter
@@ -212,6 +215,7 @@ _HOMES = {
         "CompletedContext",
         "FailedContext",
         "LogContext",
+        "SampleContext",
         "StartedContext",
     ),
     "arkor.protocol.config": ("JobConfig", "LoraConfig"),
@@ -256,6 +260,7 @@ _HOMES = {
     "arkor.protocol.events": (
         "CheckpointSavedEvent",
         "Event",
+        "SampleMadeEvent",
         "TrainingCancelledEvent",
         "TrainingCompletedEvent",
         "TrainingFailedEvent",
@@ -275,6 +280,7 @@ _HOMES = {
     "arkor.protocol.previews": ("Example", "LongerRows", "RowLength", "RowPreview", "Token", "TokenSummary"),
     "arkor.protocol.receipt": ("NumberedCount", "Receipt"),
     "arkor.protocol.record": ("TrainingRecord",),
+    "arkor.protocol.samples": ("Sample", "Samples"),
     "arkor.client.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.entry.runner": ("run_trainer",),
     "arkor.trainer.importing": ("import_adapter",),

@@ -69,6 +69,7 @@ FEATURES = (
     "import",
     "full-determinism",
     "devices",
+    "samples",
 )
 
 

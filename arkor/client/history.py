@@ -27,6 +27,7 @@ from arkor.http.transport import path
 from arkor.protocol import wire
 from arkor.protocol.events import (
     LAST_EVENT_TYPES,
+    SampleMadeEvent,
     TrainingCompletedEvent,
     TrainingLogEvent,
     TrainingStartedEvent,
@@ -37,6 +38,7 @@ from arkor.protocol.jobs import Scope
 from arkor.protocol.metrics import UNNAMED_WIRE_COLUMNS, WIRE_COLUMNS
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
+from arkor.protocol.samples import SAMPLE_NAMES, Sample, Samples
 
 QUIET_S = 1.5
 QUIET_AFTER_PING_S = 0.2
@@ -130,6 +132,32 @@ class HistoryCalls(JobCalls):
         """
         events = (parse_event(body, event_id) for event_id, body in self.job_events(scope, job_id))
         return Metrics(event for event in events if isinstance(event, TrainingLogEvent))
+
+    def job_samples(self, scope: Scope, job_id: str) -> Samples:
+        """Return what the model of a job answered while it was trained, see ``sample_prompts`` of ``Trainer``.
+
+        Of a job that goes on, these are the samples so far.
+
+        Args:
+            scope: the project it belongs to.
+            job_id: the job's whole id.
+
+        Returns:
+            A list of ``Sample``, ordered by step, then by prompt; empty if the job asked nothing.
+
+        Raises:
+            NotFound: there is no such job.
+            ReconnectExhausted: the stream failed six times in a row.
+
+        Example:
+            ``client.job_samples(scope, job.id).to_pandas()``
+        """
+        events = (parse_event(body, event_id) for event_id, body in self.job_events(scope, job_id))
+        return Samples(
+            Sample(**{name: getattr(event, name) for name in SAMPLE_NAMES})
+            for event in events
+            if isinstance(event, SampleMadeEvent)
+        )
 
     def job_receipt(self, scope: Scope, job_id: str) -> Receipt | None:
         """Return what became of a job's rows; None if nothing says it yet.

@@ -33,6 +33,7 @@ _NEED_FEATURE = {
     "base_adapter": "base-adapter",
     "evaluation": "evaluations",
     "full_determinism": "full-determinism",
+    "sample_prompts": "samples",
 }
 
 _BLANKS = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"  # what requests takes for a blank

@@ -26,6 +26,7 @@ from arkor.protocol.record import RecordDifference, TrainingRecord
 from arkor.protocol.sources import imported_from
 from arkor.system.files import sha256_of
 
+_BESIDE = {"evaluation", "samplePrompts", "sampleBudget"}  # settings that change nothing in the adapter
 _MARK = " (reproduced)"  # at the end of the new job's name
 
 
@@ -76,7 +77,7 @@ class Reproducer(Waiter):
 
     def _start(self, job: TrainingJob, limits: AbortScope, options: ReproduceOptions) -> TrainingJob:
         """Start the new job; the request is never interrupted, so that there is no job that nobody knows."""
-        settings: Mapping[str, Any] = {name: value for name, value in job.config.items() if name != "evaluation"}
+        settings: Mapping[str, Any] = {name: value for name, value in job.config.items() if name not in _BESIDE}
         config, key, made = JobConfig.from_wire(settings), uuid.uuid4().hex, list[TrainingJob]()
         name = job.name.removesuffix(_MARK)[: MAX_NAME_CHARS - len(_MARK)] + _MARK
 

@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "Jobs", "Artifacts", "Inference".
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from arkor.protocol.job_metrics import Metrics
     from arkor.protocol.receipt import Receipt
     from arkor.protocol.record import TrainingRecord
+    from arkor.protocol.samples import Samples
 
 
 class TrainingFailed(ArkorError):
@@ -52,6 +54,9 @@ def _no_download(_job_id: str, _artifact: Artifact, _dest: Path, _on_progress: P
 
 
 Download = Callable[[str, Artifact, Path, "Progress | None"], Path]
+
+FetchSamples = Callable[[str, "float | None", "threading.Event | None"], "Samples"]
+"""Fetches a job's samples: of which job, in how many seconds, and what ends it when set."""
 
 Evaluate = Callable[[str, str, "EvaluateOptions"], "EvaluationReport"]
 """Makes the call of a name, ``evaluate`` or ``report``, for a job, with options."""
@@ -77,6 +82,7 @@ class TrainingResult:
     _download: Download = attrs.field(default=_no_download, kw_only=True, repr=False, eq=False)
     _ask: Callable[..., ChatResponse] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _metrics: Callable[[str], Metrics] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    _samples: FetchSamples | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _receipt: Callable[[str], Receipt | None] | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     _record: Callable[[str], TrainingRecord | None] | None = attrs.field(
         default=None, kw_only=True, repr=False, eq=False
@@ -165,6 +171,28 @@ class TrainingResult:
         if self._metrics is None:
             raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_metrics instead.")
         return self._metrics(self.job.id)
+
+    def samples(self, *, timeout: float | None = None, abort_event: threading.Event | None = None) -> Samples:
+        """Fetch the answers that the model gave while it was trained, see ``sample_prompts`` of ``Trainer``.
+
+        Args:
+            timeout: seconds for all of it; None for no limit.
+            abort_event: when set, the call raises Aborted at once; by default the trainer's own.
+
+        Returns:
+            A list of ``Sample``, ordered by step, then by prompt, with ``at(step)`` and ``to_pandas()``; empty if
+            nothing was asked.
+
+        Raises:
+            As ``CloudApiClient.job_samples`` does.
+            Aborted, WaitTimeout: the abort event was set, or the timeout passed.
+
+        Example:
+            ``print(result.samples().at(0)[0].answer)``
+        """
+        if self._samples is None:
+            raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_samples instead.")
+        return self._samples(self.job.id, timeout, abort_event)
 
     def evaluate(self, **options: Unpack[EvaluateOptions]) -> EvaluationReport:
         """Have the backend find out whether the adapter is better than the model that the training started from.

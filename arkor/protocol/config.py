@@ -20,6 +20,7 @@ from arkor.protocol import wire
 from arkor.protocol.checks import FLAG, JSON, MAPPING, SHARE, TEXT, Check, one_of, real, whole
 from arkor.protocol.jobs import AdapterRef
 from arkor.protocol.metrics import EVAL_METRICS
+from arkor.protocol.samples import SAMPLE_PROMPTS
 
 LARGEST_SEED = 2**32 - 1  # what NumPy takes
 _MOST_STEPS = 10**9
@@ -365,6 +366,18 @@ class JobConfig:
     early_stopping_threshold: float | None = _setting(
         real(0, _MOST), "by how much an evaluation has to be better for `earlyStoppingPatience`", value=0.0
     )
+    sample_prompts: int | Sequence[Any] | None = _setting(
+        SAMPLE_PROMPTS,
+        "what the model is asked before the first step, at each checkpoint (without `saveSteps`, at each evaluation) "
+        "and after the last step: so many held-out rows, or these prompts; see [Samples](#samples)",
+        default="nothing is asked",
+        hash=False,
+    )
+    sample_budget: float | None = _setting(
+        real(0, 1, above=True),
+        "the most that the answers may take, as a share of the training's time; with 1 there is no limit",
+        value=0.05,
+    )
     apply_chat_template: bool | None = _setting(
         FLAG,
         "whether texts of prompt and completion become a question and an answer of a chat; false keeps them as text",
@@ -497,6 +510,10 @@ class JobConfig:
                 "eval_dataset",
                 "cannot be combined with dataset_split: both say which rows are held out, so leave one of them out",
             )
+        if self.sample_prompts is not None and self.save_steps is None and self.eval_steps is None:
+            raise ConfigError("sample_prompts", "asks at each checkpoint or evaluation: set save_steps or eval_steps")
+        if self.sample_budget is not None and self.sample_prompts is None:
+            raise ConfigError("sample_budget", "changes nothing without sample_prompts")
 
     def value(self, name: str) -> Any:
         """Return a setting, or the value that stands for its default if it was not given."""

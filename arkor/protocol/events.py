@@ -19,6 +19,7 @@ from arkor.protocol.jobs import Artifact, JobStatus
 from arkor.protocol.metrics import EVAL_METRICS, METRICS, LogMetrics
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
+from arkor.protocol.samples import Sample, sample_of
 
 DISK_FULL = "the disk is full"
 """Begins the reason of a pause that ends by itself, as soon as the backend's disk has room."""
@@ -101,6 +102,13 @@ class CheckpointSavedEvent(_Event):
     type: ClassVar[str] = "checkpoint.saved"
     step: int = 0
     artifacts: tuple[Artifact, ...] = ()
+
+
+@attrs.frozen(slots=False)
+class SampleMadeEvent(Sample, _Event):
+    """The model answered a prompt at ``step``; ``arkor.protocol.samples.Sample`` has its other fields."""
+
+    type: ClassVar[str] = "sample.made"
 
 
 @attrs.frozen(slots=False)
@@ -200,6 +208,7 @@ Event = (
     | TrainingStartedEvent
     | TrainingLogEvent
     | CheckpointSavedEvent
+    | SampleMadeEvent
     | TrainingInterruptedEvent
     | TrainingPausedEvent
     | TrainingUnpausedEvent
@@ -231,6 +240,10 @@ def _checkpoint(job_id: str, at: str, body: Mapping[str, Any], event_id: str | N
     step = wire.whole_number(body.get("step")) or 0
     artifacts = Artifact.list_from_wire(body.get("artifacts"))
     return CheckpointSavedEvent(job_id, at, step, artifacts, id=event_id, body=body)
+
+
+def _sample(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
+    return SampleMadeEvent(job_id, at, **sample_of(body), id=event_id, body=body)
 
 
 def _interrupted(job_id: str, at: str, body: Mapping[str, Any], event_id: str | None) -> Event:
@@ -266,6 +279,7 @@ _READERS: dict[str, Callable[[str, str, Mapping[str, Any], str | None], Event]] 
     "training.started": _started,
     "training.log": _log,
     "checkpoint.saved": _checkpoint,
+    "sample.made": _sample,
     "training.interrupted": _interrupted,
     "training.paused": _paused,
     "training.unpaused": _unpaused,

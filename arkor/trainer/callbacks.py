@@ -17,6 +17,7 @@ from arkor.protocol import wire
 from arkor.protocol.events import (
     CheckpointSavedEvent,
     Event,
+    SampleMadeEvent,
     TrainingCompletedEvent,
     TrainingFailedEvent,
     TrainingLogEvent,
@@ -24,6 +25,7 @@ from arkor.protocol.events import (
 )
 from arkor.protocol.jobs import AdapterRef, Artifact, TrainingJob
 from arkor.protocol.metrics import METRIC_NAMES, LogMetrics
+from arkor.protocol.samples import SAMPLE_NAMES, Sample
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
@@ -103,6 +105,13 @@ class CheckpointContext:
         return self
 
 
+@attrs.frozen(slots=False)  # as SampleMadeEvent
+class SampleContext(Sample):
+    """Handed to ``on_sample``: an answer of the half-trained model (see ``Sample``), and the job."""
+
+    job: TrainingJob = attrs.field(kw_only=True)
+
+
 @attrs.frozen
 class CompletedContext:
     """Handed to ``on_completed``: the job, its files and its last figures."""
@@ -131,6 +140,7 @@ class Callbacks:
         on_started: once, when training begins.
         on_log: for each line of the training log.
         on_checkpoint: for each saved checkpoint.
+        on_sample: for each answer to a prompt of ``sample_prompts``.
         on_completed: once, when the job completed.
         on_failed: once, when the job failed. A cancelled job calls none.
 
@@ -141,6 +151,7 @@ class Callbacks:
     on_started: Callable[[StartedContext], object] | None = None
     on_log: Callable[[LogContext], object] | None = None
     on_checkpoint: Callable[[CheckpointContext], object] | None = None
+    on_sample: Callable[[SampleContext], object] | None = None
     on_completed: Callable[[CompletedContext], object] | None = None
     on_failed: Callable[[FailedContext], object] | None = None
 
@@ -168,7 +179,7 @@ class Callbacks:
             raise ConfigError("callbacks", f"there is no {', '.join(unknown)}; there are {', '.join(callback_names())}")
         return cls(**arguments)
 
-    def call_for(
+    def call_for(  # noqa: PLR0911 (one for each callback)
         self, event: Event, job: TrainingJob, artifacts: tuple[Artifact, ...], ask: Ask | None = None
     ) -> tuple[Callable[[Any], object], Any] | None:
         """Return the callback that an event is for and what to hand it, or None where there is none.
@@ -187,6 +198,8 @@ class Callbacks:
             case CheckpointSavedEvent() if self.on_checkpoint:
                 adapter = AdapterRef("checkpoint", job.id, event.step)
                 return self.on_checkpoint, CheckpointContext(event.step, adapter, event.artifacts, job, ask)
+            case SampleMadeEvent() if self.on_sample:
+                return self.on_sample, SampleContext(**{name: getattr(event, name) for name in SAMPLE_NAMES}, job=job)
             case TrainingCompletedEvent() if self.on_completed:
                 return self.on_completed, CompletedContext(job, artifacts, event.metrics)
             case TrainingFailedEvent() if self.on_failed:
@@ -195,5 +208,5 @@ class Callbacks:
 
 
 def callback_names() -> Sequence[str]:
-    """Return the names of the five callbacks."""
+    """Return the names of the callbacks."""
     return [field.name for field in attrs.fields(Callbacks)]

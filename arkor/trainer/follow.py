@@ -15,7 +15,7 @@ from requests import Response
 from arkor.client.client import CloudApiClient
 from arkor.client.position import Offer, StreamPosition
 from arkor.client.reconnect import until_answered
-from arkor.client.result import Download, Evaluate, Export, Reproduce, TrainingResult
+from arkor.client.result import Download, Evaluate, Export, FetchSamples, Reproduce, TrainingResult
 from arkor.client.stream import EventStream, ReconnectPolicy
 from arkor.errors import StreamError
 from arkor.http.abort import AbortScope, Deadline
@@ -23,6 +23,7 @@ from arkor.protocol.events import (
     STATUS_OF_LAST_EVENT,
     CheckpointSavedEvent,
     Event,
+    SampleMadeEvent,
     TrainingCancelledEvent,
     TrainingCompletedEvent,
     TrainingFailedEvent,
@@ -54,6 +55,7 @@ class JobRecord:
         download: fetches an artifact for the result: (job id, artifact, folder, on_progress) to the folder it made.
         ask: asks a model for the result, see ``Starter.ask``.
         metrics: fetches the history of a job's figures for the result.
+        samples: fetches a job's samples for the result.
         receipt: fetches what became of a job's rows for the result.
         record: fetches what made a job's adapters for the result.
 
@@ -73,6 +75,7 @@ class JobRecord:
         download: Download,
         ask: Ask,
         metrics: Callable[[str], Metrics],
+        samples: FetchSamples,
         receipt: Callable[[str], Receipt | None],
         record: Callable[[str], TrainingRecord | None],
         evaluate: Evaluate,
@@ -86,6 +89,7 @@ class JobRecord:
         self._download = download
         self._ask = ask
         self._metrics = metrics
+        self._samples = samples
         self._receipt = receipt
         self._record = record
         self._evaluate = evaluate
@@ -102,7 +106,7 @@ class JobRecord:
     def learn(self, event: Event) -> None:
         """Take in what an event that is offered says; learning it twice changes nothing."""
         match event:
-            case TrainingLogEvent():  # nearly all are
+            case TrainingLogEvent() | SampleMadeEvent():  # nearly all are
                 if self.job.status in _WAITS:  # a resumed attempt does not say that it has started
                     self._move(JobStatus.RUNNING)
             case TrainingPreparingEvent():
@@ -149,6 +153,7 @@ class JobRecord:
             download=self._download,
             ask=self._ask,
             metrics=self._metrics,
+            samples=self._samples,
             receipt=self._receipt,
             record=self._record,
             evaluate=self._evaluate,

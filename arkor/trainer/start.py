@@ -35,6 +35,7 @@ from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
 from arkor.protocol.progress import Progress
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
+from arkor.protocol.samples import Samples
 from arkor.system.children import is_importing
 from arkor.text import one_line
 from arkor.trainer.follow import JobRecord
@@ -331,6 +332,7 @@ class Starter:
             download=self._download,
             ask=self.ask,
             metrics=self._metrics,
+            samples=self._samples,
             receipt=self._receipt,
             record=self._made_from,
             evaluate=self._evaluate,
@@ -345,6 +347,12 @@ class Starter:
     def _metrics(self, job_id: str) -> Metrics:
         client, scope = self.connect()
         return client.job_metrics(scope, job_id)
+
+    def _samples(self, job_id: str, timeout: float | None, abort_event: threading.Event | None) -> Samples:
+        event = abort_event or self.abort_event
+        with AbortScope(event, Deadline(timeout)) as limits, limits.noticing_the_end(), limits.active():
+            client, scope = self.connect()
+            return client.job_samples(scope, job_id)
 
     def _receipt(self, job_id: str) -> Receipt | None:
         client, scope = self.connect()

@@ -25,6 +25,7 @@ from arkor.protocol.config import JobConfig, LoraConfig
 from arkor.protocol.evaluations import EvaluationOptions, evaluation_to_wire
 from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
 from arkor.protocol.progress import Progress
+from arkor.protocol.samples import prompts_to_wire
 from arkor.text import short_repr
 from arkor.trainer.phases import HELD_OUT, READING, UPLOADING
 
@@ -63,6 +64,7 @@ class Submission:
         dataset_format: Json | None,
         dataset_split: Json | None,
         evaluation: EvaluationOptions | Mapping[str, Any] | bool | None = None,
+        sample_prompts: int | Sequence[Any] | None = None,
         **settings: Any,
     ) -> Submission:
         """Return the submission of a trainer's settings; all are those of ``Trainer``, further ones go on as they are.
@@ -82,6 +84,7 @@ class Submission:
             dataset_format=format_to_wire(dataset_format),
             dataset_split=split_to_wire(dataset_split),
             evaluation=evaluation_to_wire(evaluation),
+            sample_prompts=prompts_to_wire(sample_prompts),
             allow_dropped_fields=None if allow_dropped_fields is None else list(allow_dropped_fields),
             **settings,
             **(LoraConfig.parse(lora).to_settings() if lora is not None else {}),

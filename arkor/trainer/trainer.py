@@ -96,6 +96,13 @@ class Trainer(NotPickled):
         early_stopping_patience: evaluations in a row that are no better than the best one before them, 1 to 1e6, until
             the training stops and the job completes. By default it does not stop early. Needs ``eval_steps``.
         early_stopping_threshold: by how much an evaluation has to be better for that, 0 to 1e6; 0 by default.
+        sample_prompts: what the model is asked before the first step, at each checkpoint and after the last step: so
+            many held-out rows, 1 to 20, or a list of up to 20 prompts, each a text or a list of messages. The answers
+            take the likeliest tokens and change nothing in the training; ``on_sample`` and ``result.samples()`` have
+            them. Needs ``save_steps`` or ``eval_steps`` (then each evaluation asks). By default nothing is asked.
+        sample_budget: the most that these answers may take, as a share of the training's time, above 0, at most 1; by
+            default 0.05. Steps whose answers would take more are left out, but never the first and the last one. With
+            1 none is left out.
         excess_length: what becomes of a row that is longer than ``max_length``: ``truncate`` cuts it, ``drop`` trains
             without it, ``error`` fails the job. By default ``truncate`` with a ``max_length``, ``drop`` without; a job
             fails if more than 1 % of its rows would be lost, unless you set ``drop``.
@@ -181,6 +188,8 @@ class Trainer(NotPickled):
         greater_is_better: bool | None = None,
         early_stopping_patience: int | None = None,
         early_stopping_threshold: float | None = None,
+        sample_prompts: int | Sequence[str | Sequence[Mapping[str, Any]]] | None = None,
+        sample_budget: float | None = None,
         excess_length: str | None = None,
         train_on_responses_only: Json | None = None,
         apply_chat_template: bool | None = None,
@@ -233,6 +242,8 @@ class Trainer(NotPickled):
             greater_is_better=greater_is_better,
             early_stopping_patience=early_stopping_patience,
             early_stopping_threshold=early_stopping_threshold,
+            sample_prompts=sample_prompts,
+            sample_budget=sample_budget,
             excess_length=excess_length,
             train_on_responses_only=train_on_responses_only,
             apply_chat_template=apply_chat_template,

@@ -159,6 +159,7 @@ def test_the_scripts_about_training_run_as_they_stand(backend: BackendProcess, p
     printed = run_snippets("docs/training.md", project)
     assert "step 20: loss 0.05" in printed
     assert "finished with status=completed" in printed
+    assert "60 answer 1 of step 60" in printed
     answer, last = printed.splitlines()[-2:]
     assert answer == '{"category": "technical"}'
     assert re.fullmatch(r"20 steps, epoch .*", last)
@@ -214,7 +215,7 @@ def test_the_demo_of_the_triage_example_runs(backend: BackendProcess, project: P
     assert re.search(r"The loss fell from 1\.000 to 0\.017", printed)
     assert "finished with status=completed" in printed
     assert f"Adapter: {project / 'here' / 'adapter'}" in printed
-    assert "Asked the checkpoint of step 60: {'category': 'technical'}" in printed
+    assert "step 60  asked ticket 1, it says 'answer 1 of step 60'" in printed
     assert re.search(r"^better: \+100 points exactly right, 95 % interval ", printed, re.MULTILINE)
     assert f"Report: {project / 'here' / 'report.html'}" in printed
 

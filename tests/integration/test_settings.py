@@ -126,6 +126,8 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
     from arkor.backend.training_worker.limits.device import Device
     from arkor.backend.training_worker.limits.lengths import Lengths
     from arkor.backend.training_worker.progress import Progress
+    from arkor.backend.training_worker.samples import Sampling
+    from arkor.backend.training_worker.team import Team
 
     config = JobConfig(model=str(model_folder), dataset_source=UPLOADED, **{**BASE, **settings})
     spec = attempt(JobConfig.from_wire(config.to_wire()), rows.parent, rows, eval_dataset_path=rows)
@@ -147,7 +149,7 @@ def _built(model_folder: Path, rows: Path, settings: Mapping[str, Any]) -> dict[
         trainer = model.build_trainer(spec, Device("cpu", "float32"), str(model_folder), tokenizer, data)
     torch.use_deterministic_algorithms(False)  # what full_determinism has set is the process's, and stays otherwise
     best = Best(Rule.of(config), spec.files)
-    progress = Progress(spec, None, None, None, None, best=best)  # type: ignore[arg-type]
+    progress = Progress(spec, None, None, None, None, best=best, sampling=Sampling(config, Team()))  # type: ignore[arg-type]
     weights = {name: value.sum().item() for name, value in trainer.model.named_parameters() if "lora_A" in name}
     return {
         "arguments": trainer.args.to_dict(),
@@ -175,7 +177,8 @@ def _kept_by(progress: Any, folder: Path) -> list[str]:
 def test_every_setting_is_tried_here() -> None:
     """A new setting needs another value than its default."""
     assert set(OTHERS) == set(SETTINGS) - {
-        *("model", "base_adapter", "dataset_source", "eval_dataset_source", "evaluation")
+        *("model", "base_adapter", "dataset_source", "eval_dataset_source", "evaluation"),
+        *("sample_prompts", "sample_budget"),  # see test_samples.py
     }
     assert [name for name, value in OTHERS.items() if value == SETTINGS[name].value] == []
 

@@ -149,6 +149,19 @@ def test_two_devices_stop_and_go_on_as_one_does(job: Job, one: Events) -> None:
     assert job.receiver.events[-1]["type"] in {"training.cancelled", "training.completed"}
 
 
+def test_two_devices_have_the_samples_of_the_first(
+    job: Job, model_folder: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The other one waits meanwhile, and both learn as without."""
+    settings: dict[str, Any] = {"max_steps": 4, "save_steps": 2, "eval_steps": 4}
+    with job.start(**TWO, **settings, sample_prompts=2, sample_budget=1.0) as worker:
+        assert worker.wait(120) == 0
+    told = {(event["step"], event["sample"]): event["answer"] for event in job.receiver.of_type("sample.made")}
+    assert list(told) == [(step, sample) for step in (0, 2, 4) for sample in (0, 1)]
+    alone = _alone(model_folder, rows, tmp_path_factory.mktemp("alone"), **AS_ONE, **settings)
+    assert job.figures("loss") == pytest.approx(alone.figures("loss"), rel=1e-4)
+
+
 @pytest.mark.slow
 def test_the_other_process_leaves_with_the_first(job: Job) -> None:
     """Also when that is killed and its backend is gone, so that nobody else ends it."""

@@ -51,6 +51,11 @@ def checkpoint(step: int, *artifacts: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "checkpoint.saved", "step": step, "artifacts": list(artifacts)}
 
 
+def sample_made(step: int, sample: int = 0, **fields: Any) -> dict[str, Any]:
+    """Return the event of an answer."""
+    return {"type": "sample.made", "step": step, "sample": sample, "prompt": "?", "answer": f"at {step}", **fields}
+
+
 def completed(*artifacts: Mapping[str, Any], **metrics: Any) -> dict[str, Any]:
     """Return the event of a completed job."""
     return {"type": "training.completed", "artifacts": list(artifacts), "metrics": metrics}

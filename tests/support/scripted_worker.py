@@ -3,8 +3,9 @@
 ``python -m tests.support.scripted_worker SPEC``. Names are ``<behaviour>[:<argument>]``:
 
 - ``complete:N``: N steps, then the adapter. With ``saveSteps`` a checkpoint is saved at its multiples, with
-  ``evalSteps`` an evaluation is logged. A later attempt, and a resumed job, go on from the last whole checkpoint: they
-  tell again what this job did until then, and go on with the step after it, as the real worker does.
+  ``evalSteps`` an evaluation is logged, with ``samplePrompts`` each checkpoint, the base model and the last step have
+  samples. A later attempt, and a resumed job, go on from the last whole checkpoint: they tell again what this job did
+  until then, and go on with the step after it, as the real worker does.
 - ``gated:N``: the same, but before step k it waits until ``allow(job_dir, k)`` was called.
 - ``slow:N``: the same as ``complete``, with a tenth of a second between two steps.
 - ``stumble:HOW@K/N``: the same as ``complete:N``, but an attempt that has begun before step K ends after it. HOW is
@@ -186,10 +187,14 @@ class Training:
         metadata = {"model": self._config["model"], "maxSteps": steps, **made_from, **resumed}
         self._reporter.send("training.started", metadata=metadata)
         self._tell_again(done)
+        if not done:
+            self._sample(0)
         for step in range(done + 1, steps + 1):
             before_step(step)
             self._end_early(step - 1)
             self._log(step)
+            if self._is_saved(step) or step == steps:
+                self._sample(step)
             if self._is_saved(step):
                 self._publish(step)
             if self._is_saved(step) or step == steps:
@@ -208,6 +213,8 @@ class Training:
         """Tell what earlier attempts at this job did, up to the checkpoint that this one continues from."""
         for step in range((self._resumed_from or 0) + 1, done + 1):
             self._log(step)
+            if self._is_saved(step):
+                self._sample(step)
             if step in self._published():
                 self._publish(step)
 
@@ -215,6 +222,15 @@ class Training:
         self._reporter.send("training.log", step=step, loss=1.0 / step, learningRate=1e-4, epoch=step / 10)
         if step % self._config.get("evalSteps", step + 1) == 0:
             self._reporter.send("training.log", step=step, evalLoss=2.0 / step)
+
+    def _sample(self, step: int) -> None:
+        """Tell answers to so many rows, or to the prompts that were given."""
+        asked = self._config.get("samplePrompts", 0)
+        prompts = range(1, asked + 1) if isinstance(asked, int) else asked
+        for number, prompt in enumerate(prompts):
+            said = {"step": step, "sample": number, "answer": f"answer {number + 1} of step {step}"}
+            of_row = {"row": prompt, "prompt": [{"role": "user", "content": "?"}], "expected": "yes", "exact": False}
+            self._reporter.send("sample.made", **said, **(of_row if isinstance(prompt, int) else {"prompt": prompt}))
 
     def _publish(self, step: int) -> None:
         self._reporter.send("checkpoint.saved", step=step, artifacts=[self._artifact(f"checkpoint-{step}", step)])

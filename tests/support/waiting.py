@@ -23,8 +23,8 @@ class Told:
         self._then = then
 
     def callbacks(self) -> Callbacks:
-        """Return all five callbacks."""
-        names = ("started", "log", "checkpoint", "completed", "failed")
+        """Return all six callbacks."""
+        names = ("started", "log", "checkpoint", "sample", "completed", "failed")
         return Callbacks(**{f"on_{name}": self._noting(name) for name in names})
 
     @property

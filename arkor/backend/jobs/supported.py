@@ -89,6 +89,11 @@ def check_config(config: JobConfig, *, devices_on_ray: int | None = None) -> Non
             "devices", "must be 1 with full_determinism: how the sums of several devices are rounded is up to them"
         )
     _check_best(config)
+    if isinstance(config.sample_prompts, int) and not holds_out(config):
+        raise ConfigError(
+            "sample_prompts",
+            "asks rows that are held out, and there are none: set eval_dataset or dataset_split, or give the prompts",
+        )
     _check_evaluation(config)
     if devices_on_ray is None:
         _check_machine(config)

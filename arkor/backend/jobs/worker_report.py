@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "Worker reports".
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,8 @@ from arkor.serving.refusal import Refusal
 _ARTIFACT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TYPES = EVENT_TYPES - BACKEND_EVENT_TYPES
-_NEED_STEP = frozenset({"training.log", "checkpoint.saved"})
+_NEED_STEP = frozenset({"training.log", "checkpoint.saved", "sample.made"})
+_LARGEST_SAMPLE = 64 * 1024  # bytes, as JSON; a worker cuts its answers so that they stay far below
 
 
 @attrs.frozen
@@ -59,9 +61,18 @@ def _event(item: Any) -> WorkerEvent:
         raise Refusal(400, f"events: type must be one of {', '.join(sorted(_TYPES))}, not {kind!r:.100}")
     if kind in _NEED_STEP or fields.get("step") is not None:
         fields["step"] = read_whole_number(fields.get("step"), "step")
+    if kind == "sample.made":
+        _check_sample(fields)
     if not isinstance(fields.get("timestamp"), str):
         fields.pop("timestamp", None)
     return WorkerEvent(seq, kind, fields, _artifacts(fields.get("artifacts")))
+
+
+def _check_sample(fields: dict[str, Any]) -> None:
+    fields["sample"] = read_whole_number(fields.get("sample"), "sample")
+    size = len(json.dumps(fields, ensure_ascii=False).encode())
+    if size > _LARGEST_SAMPLE:
+        raise Refusal(400, f"events: a sample has at most {_LARGEST_SAMPLE} bytes, not {size}")
 
 
 def _artifacts(items: Any) -> tuple[Artifact, ...]:

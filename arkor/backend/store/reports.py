@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hmac
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -181,12 +182,14 @@ class _Replay:
         started: whether training has begun before.
         trained, evaluated: the last step with a loss of either kind; two logs may share a step.
         saved: the steps whose checkpoints are known.
+        sampled: the steps and prompts whose answers are known.
     """
 
     started: bool = False
     trained: int = -1
     evaluated: int = -1
     saved: frozenset[int] = frozenset()
+    sampled: frozenset[tuple[int, int]] = frozenset()
 
     @classmethod
     def of(cls, connection: Connection, job_id: str, attempt: int) -> _Replay:
@@ -197,11 +200,13 @@ class _Replay:
             for kind, is_evaluation, step in connection.execute(query.group_by(events.c.type, events.c.is_evaluation))
         }
         saved = connection.execute(select(events.c.step).where(*earlier, events.c.type == "checkpoint.saved")).scalars()
+        sampled = connection.execute(select(events.c.data).where(*earlier, events.c.type == "sample.made")).scalars()
         return cls(
             started=("training.started", False) in last,
             trained=last.get(("training.log", False), -1),
             evaluated=last.get(("training.log", True), -1),
             saved=frozenset(saved),
+            sampled=frozenset((sample["step"], sample["sample"]) for sample in map(json.loads, sampled)),
         )
 
     def has(self, event: WorkerEvent) -> bool:
@@ -210,4 +215,6 @@ class _Replay:
         if event.type == "training.log":
             is_evaluation = event.fields.get("evalLoss") is not None
             return event.step <= (self.evaluated if is_evaluation else self.trained)
+        if event.type == "sample.made":
+            return (event.step, event.fields["sample"]) in self.sampled
         return event.type == "checkpoint.saved" and event.step in self.saved

@@ -13,6 +13,7 @@ from arkor.backend.training_worker.best import Best
 from arkor.backend.training_worker.examples.data import Data
 from arkor.backend.training_worker.longest_first import LongestFirst
 from arkor.backend.training_worker.plan import Plan
+from arkor.backend.training_worker.samples import Sampling
 from arkor.backend.training_worker.stopping import Interrupted, StopSwitch
 from arkor.backend.training_worker.team import Team
 
@@ -40,6 +41,7 @@ class Course:
         trainer: of TRL.
         data: the rows as the model sees them.
         best: knows the evaluations.
+        sampling: asks prompts at some steps.
         team: the processes.
         stop: asked whether to go on; that of the first process counts.
         callback: told of a checkpoint that the trainer itself does not tell it of.
@@ -52,6 +54,7 @@ class Course:
         data: Data,
         best: Best,
         *,
+        sampling: Sampling,
         team: Team,
         stop: StopSwitch,
         callback: KeepsCheckpoints,
@@ -60,6 +63,7 @@ class Course:
         self._trainer = trainer
         self._data = data
         self._best = best
+        self._sampling = sampling
         self._team = team
         self._stop = stop
         self._callback = callback
@@ -78,6 +82,8 @@ class Course:
             self._team.check(self._stop.reason)
             if self._data.eval and not self._is_evaluated():
                 self._trainer.evaluate()
+            last_step = self._trainer.state.global_step
+            self._sampling.ask(last_step, last_step)
         except Interrupted:
             self._save_now()
             raise
@@ -88,6 +94,7 @@ class Course:
             base = spec.config.base_adapter
             if base is not None:
                 model.take_base_adapter(self._trainer.model, spec.job_dir / checkpoints.BASE_ADAPTER, base["sha256"])
+            self._sampling.ask(0, self._trainer.args.max_steps)
             self._trainer.train()
             return
         model.restore_adapter(self._trainer.model, resumed)
@@ -98,6 +105,7 @@ class Course:
         if self._is_due(state.global_step) and not self._is_evaluated():
             self._trainer.evaluate()  # the attempt before was stopped in the middle of it, or just before
         if not self._best.is_exhausted:
+            self._sampling.ask(state.global_step, state.max_steps)  # as above
             self._trainer.train(resume_from_checkpoint=str(resumed))
 
     def _is_due(self, step: int) -> bool:

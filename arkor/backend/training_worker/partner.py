@@ -29,6 +29,7 @@ from arkor.backend.training_worker.limits.device import choose_device
 from arkor.backend.training_worker.others import PARTNER_LOST_EXIT_CODE, say
 from arkor.backend.training_worker.plan import Part
 from arkor.backend.training_worker.progress import Told
+from arkor.backend.training_worker.samples import Sampling
 from arkor.backend.training_worker.stopping import Interrupted, StopSwitch
 from arkor.backend.training_worker.team import Team, is_lost_partner, joined
 
@@ -41,11 +42,14 @@ class Following(TrainerCallback):  # type: ignore[misc]  # transformers is not f
     Args:
         team: the processes.
         best: told of each evaluation, and asked whether to go on after it.
+        sampling: waits while the first process asks prompts.
     """
 
-    def __init__(self, team: Team, best: Best) -> None:
+    def __init__(self, team: Team, best: Best, sampling: Sampling) -> None:
         self._team = team
         self._best = best
+        self._sampling = sampling
+        self._is_stopping = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Hear what to do after a step."""
@@ -53,7 +57,8 @@ class Following(TrainerCallback):  # type: ignore[misc]  # transformers is not f
         control.should_log = control.should_log or told.logs
         control.should_save = control.should_save or told.saves
         if told.stop is not None:
-            control.should_training_stop, control.should_evaluate = True, False
+            self._is_stopping = control.should_training_stop = True
+            control.should_evaluate = False
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Leave an evaluation with the first process."""
@@ -66,9 +71,12 @@ class Following(TrainerCallback):  # type: ignore[misc]  # transformers is not f
         self._best.take(state.global_step, metrics, rest["model"].save_pretrained)
         if self._best.is_exhausted:
             control.should_training_stop = True
+        self._sampling.ask(state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Let the first process keep a checkpoint, now that this one's part is there."""
+        if not self._is_stopping:
+            self._sampling.ask(state.global_step, state.max_steps)
         self.keep(state.global_step)
 
     def keep(self, step: int) -> None:
@@ -97,9 +105,10 @@ def follow(part: Part) -> None:
     if settings.score_of(config) is not None and data.eval:
         trainer.score = lambda: team.measured(lambda: 0.0)
     best = Best(Rule.of(config), plan.spec.files)
-    callback = Following(team, best)
+    sampling = Sampling(config, team)
+    callback = Following(team, best, sampling)
     trainer.add_callback(callback)
-    course = Course(plan, trainer, data, best, team=team, stop=StopSwitch(), callback=callback)
+    course = Course(plan, trainer, data, best, sampling=sampling, team=team, stop=StopSwitch(), callback=callback)
     course.run(state_of(plan.resumed))
 
 

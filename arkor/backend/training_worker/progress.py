@@ -19,6 +19,7 @@ from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.best import Best
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.backend.training_worker.reporter import Reporter
+from arkor.backend.training_worker.samples import Sampling
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Interrupted, Position, StopReason, StopSwitch
 from arkor.backend.training_worker.team import Team
@@ -57,6 +58,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         position: kept up to date.
         made_by: what the archives of checkpoints say of their making.
         best: told of each evaluation, and asked whether to go on after it.
+        sampling: asks prompts at some steps.
         team: the processes of the attempt, which do what this one decides.
 
     Attributes:
@@ -72,6 +74,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         made_by: Provenance,
         *,
         best: Best,
+        sampling: Sampling,
         team: Team | None = None,
     ) -> None:
         self._spec = spec
@@ -80,7 +83,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         self._position = position
         self._made_by = made_by
         self._best = best
+        self._sampling = sampling
         self._team = team or Team()
+        self._is_stopping = False
         self._threads = spec.threads
         self.threads_used = {spec.threads}
         self._published: set[int] = set()
@@ -91,6 +96,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         """Start the clocks."""
         self._saved_at = self._logged_at = time.monotonic()
         self._logged_step = self._position.step = state.global_step
+        self._sampling.begin()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take the share of the cores that the backend gives: a chat may have come, or gone."""
@@ -106,7 +112,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         control.should_log = control.should_log or told.logs
         control.should_save = control.should_save or told.saves
         if told.stop is not None:
-            control.should_training_stop, control.should_evaluate = True, False
+            self._is_stopping = control.should_training_stop = True
+            control.should_evaluate = False
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Leave an evaluation that nobody waits for any more."""
@@ -120,6 +127,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         self._best.take(state.global_step, metrics, rest["model"].save_pretrained)
         if self._best.is_exhausted:
             control.should_training_stop = True
+        self._ask(state)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         """Report a loss, or the result of an evaluation."""
@@ -129,7 +137,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
             self._reporter.send("training.log", **log_fields({**logs, "step": state.global_step}))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Keep a checkpoint, now that all its files are there."""
+        """Keep a checkpoint, now that all its files are there, with the answers of its step."""
+        if not self._is_stopping:
+            self._ask(state)
         self.keep(state.global_step)
 
     def keep(self, step: int) -> None:
@@ -147,6 +157,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         # Packed and reported before the mark: a resumed attempt starts after this step, and would not do it again.
         if self._is_for_user(step) or self._stop.reason is StopReason.CANCELLED:
             self._publish(folder, step)
+        self._sampling.keep(folder)
         checkpoints.mark_complete(folder, self._team.size)
         self._best.store()
         checkpoints.store(self._spec.files, folder)
@@ -161,6 +172,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         limit = self._spec.config.save_total_limit
         if limit is not None:
             artifacts.keep_newest(self._spec.files, limit, self._best.step)
+
+    def _ask(self, state: Any) -> None:
+        self._logged_at += self._sampling.ask(state.global_step, state.max_steps)  # in that time no row is trained
 
     def _share_cores(self) -> None:
         if self._spec.config.value("full_determinism"):  # on other threads, sums are rounded otherwise
@@ -215,7 +229,9 @@ def log_fields(logs: dict[str, float]) -> dict[str, Any]:
     return {"step": int(logs["step"]), **found}
 
 
-def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporter: Reporter) -> None:
+def replay(
+    history: list[dict[str, float]], step: int, spec: WorkerSpec, reporter: Reporter, sampling: Sampling
+) -> None:
     """Tell again, in its order, what earlier attempts did up to the checkpoint that this one continues from.
 
     The backend passes over what it has stored. What it was not told, because the worker was killed or the backend
@@ -226,6 +242,7 @@ def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporte
         step: the step it was saved at.
         spec: the attempt.
         reporter: where events go.
+        sampling: has the answers of those attempts.
     """
     after = -1 if spec.resumed_from_step is None else spec.resumed_from_step
     told = [
@@ -233,6 +250,7 @@ def replay(history: list[dict[str, float]], step: int, spec: WorkerSpec, reporte
         for entry in history
         if ("loss" in entry or "eval_loss" in entry) and entry["step"] > after
     ]
+    told += sampling.told(after)
     told += [
         (artifact.step, "checkpoint.saved", {"step": artifact.step, "artifacts": [artifact.to_wire()]})
         for artifact in artifacts.packed_checkpoints(spec.files)

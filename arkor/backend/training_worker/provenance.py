@@ -28,7 +28,7 @@ from arkor.version import __version__
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
 _APART = {
-    "evaluation",  # it comes after the training
+    *("evaluation", "sample_prompts", "sample_budget"),  # they change nothing in the training
     "model",
     "base_adapter",
     *map(wire.python_name, SOURCES),

@@ -5,6 +5,7 @@ TRL's ``SFTTrainer`` does the training and PEFT the adapter; the rows come in to
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import time
@@ -36,6 +37,7 @@ from arkor.backend.training_worker.provenance import Provenance, provenance_of
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.rows.load import fetch_rows, load_rows
 from arkor.backend.training_worker.rows.phases import tell_nobody
+from arkor.backend.training_worker.samples import Samples, Sampling
 from arkor.backend.training_worker.spec import WorkerSpec
 from arkor.backend.training_worker.stopping import Position, StopSwitch
 from arkor.errors import ArkorError
@@ -103,22 +105,26 @@ def train(
     )
     with team_of(plan, shared, on_stuck) as team:
         trainer = built(plan, tokenizer, data)
+        rows = functools.cache(lambda: load_rows(spec, sources=sources))
+        answerer, is_raw = Answerer(trainer, spec.config, stop.check), data.prompt_form == "raw"
         score = settings.score_of(spec.config)
         if score is not None and data.eval:
-            rows, is_raw = load_rows(spec, sources=sources), data.prompt_form == "raw"
-            measure = AnswerScore(
-                score, Answerer(trainer, spec.config, stop.check), tokenizer, rows, is_raw=is_raw
-            ).measure
+            measure = AnswerScore(score, answerer, tokenizer, rows(), is_raw=is_raw).measure
             trainer.score = lambda: team.measured(measure)
+        sampling = Sampling(
+            spec.config, team, Samples.of(spec.config, answerer, tokenizer, rows, reporter, is_raw=is_raw)
+        )
+        sampling.go_on(plan.resumed)
         base = models.origin_of(spec.config.model, model_path)
         made_by = provenance_of(plan.spec, base, tokenizer, device, data, **sources.described())
         best = Best(Rule.of(spec.config), spec.files, made_by)
-        progress = Progress(plan.spec, reporter, stop, position, made_by, best=best, team=team)
+        progress = Progress(plan.spec, reporter, stop, position, made_by, best=best, sampling=sampling, team=team)
         trainer.add_callback(progress)
         stop.hold()
         position.has_begun = True
-        course = Course(plan, trainer, data, best, team=team, stop=stop, callback=progress)
-        _Attempt(plan, reporter, course, trainer, progress, made_by=made_by, best=best).run(data, memory.note)
+        course = Course(plan, trainer, data, best, sampling=sampling, team=team, stop=stop, callback=progress)
+        attempt = _Attempt(plan, reporter, course, trainer, progress, made_by=made_by, best=best, sampling=sampling)
+        attempt.run(data, memory.note)
 
 
 def _shared(spec: WorkerSpec) -> Path | None:
@@ -181,6 +187,7 @@ class _Attempt:
         *,
         made_by: Provenance,
         best: Best,
+        sampling: Sampling,
     ) -> None:
         self._resumed = plan.resumed
         self._spec = plan.spec
@@ -190,6 +197,7 @@ class _Attempt:
         self._progress = progress
         self._made_by = made_by
         self._best = best
+        self._sampling = sampling
         self._began = time.monotonic()
 
     def run(self, data: Data, note: str | None) -> None:
@@ -197,7 +205,8 @@ class _Attempt:
         self._reporter.send("training.started", metadata=self._metadata(data, note))
         state = state_of(self._resumed)
         if state is not None and self._resumed is not None:
-            replay(state.log_history, checkpoints.step_of(self._resumed), self._spec, self._reporter)
+            step = checkpoints.step_of(self._resumed)
+            replay(state.log_history, step, self._spec, self._reporter, self._sampling)
         self._course.run(state)
         self._complete()
 

@@ -10,6 +10,7 @@ from arkor.protocol import wire
 from arkor.protocol.events import (
     CheckpointSavedEvent,
     Event,
+    SampleMadeEvent,
     TrainingCompletedEvent,
     TrainingInterruptedEvent,
     TrainingLogEvent,
@@ -25,6 +26,7 @@ WAITING = "queued or starting"
 TRAINING = "training"
 PAUSED = "paused"
 _PREPARING = {"reading": "reading the rows", "tokenizing": "tokenizing the rows"}
+_LONGEST_SAMPLE = 200  # characters of its line
 PACE_LOGS = 20  # the pace is that of so many of the last log events
 
 
@@ -83,7 +85,7 @@ class Figures:
                 self.state = TRAINING
                 self._total = wire.whole_number(event.metadata.get("maxSteps")) or self._total
                 self._marks.clear()  # a job that was interrupted begins again here
-            case CheckpointSavedEvent():
+            case CheckpointSavedEvent() | SampleMadeEvent():
                 self.state = TRAINING
                 self.step = event.step
             case TrainingInterruptedEvent() | TrainingUnpausedEvent():
@@ -114,6 +116,8 @@ class Figures:
     def notice(self, event: Event) -> str:
         """Return the line of an event that people read even beside a bar; empty for other events."""
         match event:
+            case SampleMadeEvent():
+                return one_line(f"sample {event.sample + 1} at step {event.step}: {event.answer}", _LONGEST_SAMPLE)
             case TrainingInterruptedEvent():
                 return one_line(f"Warning: {event.note()}")
             case TrainingPausedEvent():

@@ -60,6 +60,7 @@ def test_capabilities_name_the_features(shared: BackendProcess) -> None:
             "import",
             "full-determinism",
             "devices",
+            "samples",
         ],
         "chat": {"engine": "transformers", "reason": "it was chosen"},
     }

@@ -14,7 +14,7 @@ pytest.importorskip("plotly")
 from tests.support.backend import in_parallel
 from tests.support.cloud import Cloud
 from tests.support.contract import Answer, Stream
-from tests.support.events import END, PING, PLAN, TIMESTAMP, completed, frame, frames, log, started
+from tests.support.events import END, PING, PLAN, TIMESTAMP, completed, frame, frames, log, sample_made, started
 from tests.support.eventually import eventually
 from tests.support.studio_server import TIMEOUT_S, Served, served
 
@@ -69,6 +69,15 @@ def test_a_page_goes_on_behind_the_event_it_had_last(job: Cloud, page: Served, h
     where = {"headers": {"Last-Event-ID": "4"}, "params": {"after": "1"}} if header else {"params": {"after": "4"}}
     assert [number for number, _, _ in page.events("job_1", **where).until("end")] == ["5", "6", None]
     assert job.streams[0].headers["last-event-id"] == "4"
+
+
+def test_a_page_gets_samples_as_they_came(job: Cloud, page: Served) -> None:
+    """Studio changes nothing in them."""
+    made = sample_made(0, 1, row=3, prompt=[{"role": "user", "content": "Q"}], expected="A", exact=False)
+    job.stream(Stream(frames=[*frames([PLAN[0], made, PLAN[-1]]), END]))
+    got = page.events("job_1").until("end")
+    assert [name for _, name, _ in got] == ["training.started", "sample.made", "training.completed", "end"]
+    assert got[1][2] == {**made, "jobId": "job_1", "timestamp": TIMESTAMP}
 
 
 def test_an_id_that_no_event_has_is_refused(job: Cloud, page: Served) -> None:

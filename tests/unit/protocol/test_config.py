@@ -109,6 +109,12 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "lora_alpha": ([0.5, 1e6], [0, 1e7, *NOT_REAL], "a number above 0, at most 1000000"),
     "max_length": ([8, 10**7], [7, 0, 10**8, *NOT_WHOLE], "a whole number, 8 to 10000000"),
     "excess_length": (["truncate", "drop", "error"], ["cut", "", 3, True, ["drop"]], "one of truncate, drop, error"),
+    "sample_prompts": (
+        [1, 20, ["Hello?"], [[{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hello?"}], "x"]],
+        [0, -1, 21, 10**30],  # for others see test_samples.py
+        "a whole number of held-out rows, 1 to 20, or a list of 1 to 20 prompts, each a text or a list of messages",
+    ),
+    "sample_budget": ([0.001, 1], [0, 1.1, *NOT_REAL], "a number above 0, at most 1"),
     "load_best_model_at_end": ([True, False], NOT_FLAG, "True or False"),
     "metric_for_best_model": (
         ["eval_loss", "loss", "eval_mean_token_accuracy", "mean_token_accuracy", "json_fields", "f1"],
@@ -133,6 +139,10 @@ RANGES: dict[str, tuple[list[Any], list[Any], str]] = {
     "load_in_4bit": ([True, False], NOT_FLAG, "True or False"),
     "dry_run": ([True, False], NOT_FLAG, "True or False"),
 }
+NEEDS: dict[str, dict[str, Any]] = {
+    "sample_prompts": {"save_steps": 2},
+    "sample_budget": {"save_steps": 2, "sample_prompts": 3},
+}
 GOOD = [(field, value) for field, (values, _, _) in RANGES.items() for value in values]
 BAD = [(field, value, says) for field, (_, values, says) in RANGES.items() for value in values]
 
@@ -150,9 +160,10 @@ def test_every_field_has_its_range_here() -> None:
 @pytest.mark.parametrize(("field", "value"), GOOD)
 def test_a_value_in_its_range_travels(field: str, value: Any) -> None:
     """Under its wire name, unchanged, and back."""
-    body = config(**{field: value}).to_wire()
+    given = config(**{**NEEDS.get(field, {}), field: value})
+    body = given.to_wire()
     assert body[wire_name(field)] == value
-    assert JobConfig.from_wire(body) == config(**{field: value})
+    assert JobConfig.from_wire(body) == given
 
 
 @pytest.mark.parametrize(("field", "value", "says"), BAD, ids=lambda value: repr(value)[:20])

@@ -10,6 +10,7 @@ from arkor.errors import ConfigError
 from arkor.protocol.events import (
     CheckpointSavedEvent,
     Event,
+    SampleMadeEvent,
     TrainingCancelledEvent,
     TrainingCompletedEvent,
     TrainingFailedEvent,
@@ -24,6 +25,7 @@ from arkor.trainer.callbacks import (
     CompletedContext,
     FailedContext,
     LogContext,
+    SampleContext,
     StartedContext,
     callback_names,
 )
@@ -31,6 +33,16 @@ from arkor.trainer.callbacks import (
 JOB = TrainingJob(id="job_1", error="boom")
 # A value for each metric, all different: one that is left out, or mixed up with another, is noticed.
 LOGGED: dict[str, Any] = {"step": 3, **{name: 1.5 + number for number, name in enumerate(METRIC_NAMES)}}
+SAMPLED: dict[str, Any] = {
+    "step": 3,
+    "sample": 1,
+    "row": 7,
+    "prompt": "Q",
+    "expected": "B",
+    "answer": "A",
+    "exact": False,
+    "truncated": True,
+}
 ADAPTER, OTHER = Artifact(name="adapter"), Artifact(name="other")
 CASES: list[tuple[Event, str, Any]] = [
     (TrainingStartedEvent("job_1", metadata={"rows": 3}), "on_started", StartedContext(JOB, {"rows": 3})),
@@ -45,6 +57,11 @@ CASES: list[tuple[Event, str, Any]] = [
         CheckpointContext(3, AdapterRef("checkpoint", "job_1", 3), (OTHER,), JOB),
     ),
     (
+        SampleMadeEvent("job_1", "", **SAMPLED),
+        "on_sample",
+        SampleContext(**SAMPLED, job=JOB),
+    ),
+    (
         TrainingCompletedEvent("job_1", "", {"loss": 1}, (OTHER,)),
         "on_completed",
         CompletedContext(JOB, (ADAPTER,), {"loss": 1}),
@@ -53,9 +70,9 @@ CASES: list[tuple[Event, str, Any]] = [
 ]
 
 
-def test_there_are_five() -> None:
+def test_there_are_six() -> None:
     """One for each event that users act on."""
-    assert callback_names() == ["on_started", "on_log", "on_checkpoint", "on_completed", "on_failed"]
+    assert callback_names() == ["on_started", "on_log", "on_checkpoint", "on_sample", "on_completed", "on_failed"]
 
 
 @pytest.mark.parametrize(("event", "name", "context"), CASES)

@@ -10,7 +10,7 @@ from arkor.client.position import StreamPosition
 from arkor.protocol.events import parse_event
 from arkor.protocol.jobs import TrainingJob
 from arkor.trainer.follow import JobRecord
-from tests.support.events import checkpoint, failed, log, preparing, started
+from tests.support.events import checkpoint, failed, log, preparing, sample_made, started
 
 PAUSED = {"type": "training.paused", "reason": "it was paused by a person", "step": 2}
 UNPAUSED = {"type": "training.unpaused"}
@@ -25,7 +25,9 @@ def never(*_: Any) -> Any:
 def record(**fields: Any) -> JobRecord:
     """Return the record of a job."""
     job = TrainingJob(id="job_1", **fields)
-    calls = dict.fromkeys(("download", "ask", "metrics", "receipt", "record", "evaluate", "export", "reproduce"), never)
+    calls = dict.fromkeys(
+        ("download", "ask", "metrics", "samples", "receipt", "record", "evaluate", "export", "reproduce"), never
+    )
     return JobRecord(job, StreamPosition(), **calls)
 
 
@@ -48,7 +50,9 @@ def test_a_pause_ends_in_the_queue_and_then_in_training() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [log(3), checkpoint(3), preparing("tokenizing", 1, 2), started()], ids=lambda body: body["type"]
+    "body",
+    [log(3), checkpoint(3), sample_made(3), preparing("tokenizing", 1, 2), started()],
+    ids=lambda body: body["type"],
 )
 @pytest.mark.parametrize("before", [PAUSED, INTERRUPTED], ids=lambda body: body["type"])
 def test_whatever_a_worker_tells_means_that_the_job_runs(before: dict[str, Any], body: dict[str, Any]) -> None:

@@ -106,11 +106,11 @@ def request_of(row: AskedRow, tool_style: ToolStyle, max_tokens: int) -> dict[st
     return {"messages": row.question.messages, **offered, **limits}
 
 
-def room(tokenizer: Any, rows: Sequence[AskedRow]) -> int:
-    """Return how long an answer may be: twice the longest expected one, within bounds."""
+def room(tokenizer: Any, rows: Sequence[AskedRow], most: int = _LONGEST) -> int:
+    """Return how many tokens an answer may have: twice the longest expected one, within bounds."""
     texts = [row.question.expected + "".join(map(str, row.question.expected_calls)) for row in rows]
     longest = max((len(tokenizer(text)["input_ids"]) for text in texts), default=0)
-    return min(max(_SHORTEST, 2 * longest), _LONGEST)
+    return min(max(_SHORTEST, 2 * longest), most)
 
 
 def ask_of(rows: RowSet, limit: int, *, is_raw: bool) -> list[AskedRow]:

@@ -32,3 +32,23 @@ def test_a_number_that_is_too_large_is_refused(place: str, number: Any) -> None:
     with pytest.raises(Refusal) as raised:
         parse_report({"attempt": number if place == "attempt" else 1, "events": [event]})
     assert raised.value.status == 400
+
+
+SAMPLE = {"seq": 1, "type": "sample.made", "step": 0, "sample": 0, "prompt": "?", "answer": "!"}
+
+
+def test_a_sample_names_its_step_and_its_prompt() -> None:
+    """A repeat of it is known by them."""
+    (event,) = parse_report({"attempt": 1, "events": [SAMPLE]}).events
+    assert (event.step, event.fields["sample"]) == (0, 0)
+    for name in ("step", "sample"):
+        for value in (None, "1", -1, 1.5):
+            with pytest.raises(Refusal, match=name):
+                parse_report({"attempt": 1, "events": [{**SAMPLE, name: value}]})
+
+
+def test_a_sample_has_a_largest_size() -> None:
+    """In bytes: each of them is kept."""
+    parse_report({"attempt": 1, "events": [{**SAMPLE, "answer": "é" * 32_000}]})
+    with pytest.raises(Refusal, match="a sample has at most 65536 bytes"):
+        parse_report({"attempt": 1, "events": [{**SAMPLE, "answer": "é" * 33_000}]})

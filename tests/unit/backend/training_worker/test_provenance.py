@@ -27,7 +27,15 @@ WITHOUT_DEFAULT = {
     *("early_stopping_patience", "modules_to_save"),
     "save_total_limit",
 }
-APART = {"model", "base_adapter", "dataset_source", "eval_dataset_source", "evaluation"}
+APART = {
+    "model",
+    "base_adapter",
+    "dataset_source",
+    "eval_dataset_source",
+    "evaluation",
+    "sample_prompts",
+    "sample_budget",
+}
 
 
 def made_by(folder: Path, *, template: Any = None, threads: int = 1, **settings: Any) -> Provenance:

@@ -9,7 +9,7 @@ import pytest
 from arkor.cli.display.run_progress import WAITING, Figures
 from arkor.protocol.events import Event, parse_event
 from arkor.protocol.jobs import TrainingJob
-from tests.support.events import checkpoint, completed, failed, log, preparing, started
+from tests.support.events import checkpoint, completed, failed, log, preparing, sample_made, started
 
 
 def event(body: dict[str, Any], second: int | None = None) -> Event:
@@ -36,6 +36,7 @@ def test_each_event_has_its_line() -> None:
         log(2, 1.5, evalLoss=1.75),
         log(2, evalLoss=float("nan")),
         log(3),
+        sample_made(3, answer="yes,\nit is\x1b[2J"),
         checkpoint(3),
         completed(),
         failed("boom"),
@@ -51,10 +52,18 @@ def test_each_event_has_its_line() -> None:
         "step 2/60  loss 1.5000  eval loss 1.7500",
         "step 2/60  eval loss nan",
         "step 3/60",
+        "sample 1 at step 3: yes, it is [2J",
         "step 3/60  checkpoint saved",
         "",
         "",
     ]
+
+
+def test_a_sample_is_read_beside_a_bar_too() -> None:
+    """A long answer is cut."""
+    told = event(sample_made(40, 2, answer="word " * 100))
+    assert figures().notice(told).startswith("sample 3 at step 40: word word")
+    assert len(figures().notice(told)) == 200
 
 
 def test_advice_is_told_at_the_start() -> None:
