@@ -7,20 +7,23 @@ import os
 import sys
 from pathlib import Path
 
-from arkor import Event, TrainingLogEvent, run_trainer
+from arkor import Event, SampleMadeEvent, TrainingLogEvent, run_trainer
 
 ASKED = 20  # of the 60 tickets that the training holds out
+SHOWN = 80  # characters of an answer during the training
 MAX_TOKENS = 96  # of an answer: the base model would go on and on
 
 os.environ.setdefault("ARKOR_CLOUD_API_URL", "local")
 
 
 def show(event: Event) -> None:
-    """Print one line for each line of the training log."""
+    """Print one line for each line of the training log, and for each sample of the answers."""
     if isinstance(event, TrainingLogEvent):
         held_out = "" if event.eval_loss is None else f"  loss on the held-out tickets {event.eval_loss:.3f}"
         loss = "" if event.loss is None else f"  loss {event.loss:.3f}"
         print(f"step {event.step:2}{loss}{held_out}", flush=True)
+    elif isinstance(event, SampleMadeEvent):
+        print(f"step {event.step:2}  asked ticket {event.row}, it says {event.answer[:SHOWN]!r}", flush=True)
 
 
 result = run_trainer(on_event=show)

@@ -2,7 +2,6 @@
 
 from arkor import (
     Callbacks,
-    CheckpointContext,
     CompletedContext,
     LocalDataset,
     LogContext,
@@ -10,22 +9,6 @@ from arkor import (
     StartedContext,
     create_trainer,
 )
-
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "category": {"enum": ["account", "billing", "delivery", "question", "returns", "technical"]},
-        "urgency": {"enum": ["high", "normal", "low"]},
-        "summary": {"type": "string", "maxLength": 100},
-        "next_action": {"type": "string", "maxLength": 100},
-    },
-    "required": ["category", "urgency", "summary", "next_action"],
-    "additionalProperties": False,
-}
-QUESTION = [
-    {"role": "system", "content": "Triage the support ticket. Answer with JSON only."},
-    {"role": "user", "content": "My lamp gets so hot that it smells burnt, and my child sleeps beside it!"},
-]
 
 losses: list[float] = []
 
@@ -40,17 +23,6 @@ def on_log(log: LogContext) -> None:
     """Remember how the loss falls; whoever runs the trainer shows it."""
     if log.loss is not None:
         losses.append(log.loss)
-
-
-def on_checkpoint(checkpoint: CheckpointContext) -> None:
-    """Ask the half-trained model, held to the schema."""
-    answer = checkpoint.infer(
-        messages=QUESTION,
-        temperature=0,
-        max_tokens=120,
-        response_format={"type": "json_schema", "json_schema": {"name": "triage", "schema": SCHEMA, "strict": True}},
-    )
-    print(f"Asked the checkpoint of step {checkpoint.step}: {answer.json()}", flush=True)
 
 
 def on_completed(_: CompletedContext) -> None:
@@ -71,5 +43,6 @@ trainer = create_trainer(
     warmup_steps=5,
     logging_steps=5,
     save_steps=30,
-    callbacks=Callbacks(on_started=on_started, on_log=on_log, on_checkpoint=on_checkpoint, on_completed=on_completed),
+    sample_prompts=3,  # of the held-out tickets, answered before, during and after the training
+    callbacks=Callbacks(on_started=on_started, on_log=on_log, on_completed=on_completed),
 )
