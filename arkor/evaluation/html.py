@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
+from arkor.drawing.html import preformatted, text
 from arkor.evaluation.cases import Answered, Case, content_text
 from arkor.evaluation.findings import Findings
 from arkor.evaluation.page_style import STYLE
@@ -23,10 +23,10 @@ def page(report: Findings) -> str:
     title = f"Evaluation of {report.job_id}" if report.job_id else "Evaluation"
     sections = "\n".join(_sections(report))
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_text(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n<style>{STYLE}</style>\n</head>\n'
-        f"<body>\n<main>\n<h1>{_text(title)}</h1>\n{sections}\n</main>\n</body>\n</html>\n"
+        f"<body>\n<main>\n<h1>{text(title)}</h1>\n{sections}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -34,15 +34,15 @@ def summary(report: Findings) -> str:
     """Return the verdict and the scores, for a notebook."""
     parts = [_verdict(report)] if report.verdict else []
     parts += [_scores(report.scores, report.candidates)] if report.scores else []
-    parts += [f"<p>{_text(line)}</p>" for line in _notes(report)]
+    parts += [f"<p>{text(line)}</p>" for line in _notes(report)]
     return "\n".join(parts)
 
 
 def _sections(report: Findings) -> Iterator[str]:
     if report.verdict:
         yield _verdict(report)
-    yield f"<p>{_text(_asked(report))}</p>"
-    yield from (f"<p>{_text(line)}</p>" for line in _notes(report))
+    yield f"<p>{text(_asked(report))}</p>"
+    yield from (f"<p>{text(line)}</p>" for line in _notes(report))
     if report.scores:
         yield f"<h2>Scores</h2>\n{_scores(report.scores, report.candidates)}"
     for name, details in report.details.items():
@@ -56,7 +56,7 @@ def _sections(report: Findings) -> Iterator[str]:
         yield _rows("Losses", losses, report.scores)
         yield _rows("Other rows", [case for case in report.table if id(case) not in ids], report.scores)
     if report.retention is not None:
-        yield f"<h2>Did it forget?</h2>\n<p>{_text(report.retention.verdict)}</p>"
+        yield f"<h2>Did it forget?</h2>\n<p>{text(report.retention.verdict)}</p>"
         questions = "\n".join(_row(case, report.retention.scores) for case in report.retention.table)
         yield f"<details><summary>The questions</summary>\n{questions}</details>"
 
@@ -84,11 +84,11 @@ def _notes(report: Findings) -> Iterator[str]:
 def _verdict(report: Findings) -> str:
     main = main_comparison(report.scores)
     name = "same" if main is None or main.verdict == SAME else main.verdict
-    return f'<p class="verdict {_text(name)}">{_text(report.verdict)}</p>'
+    return f'<p class="verdict {text(name)}">{text(report.verdict)}</p>'
 
 
 def _scores(scores: Sequence[Score], candidates: Sequence[str]) -> str:
-    heads = "".join(f'<th scope="col">{_text(one)}</th>' for one in candidates)
+    heads = "".join(f'<th scope="col">{text(one)}</th>' for one in candidates)
     body = "\n".join(row for score in scores for row in _score_rows(score, candidates))
     columns = (
         '<th scope="col">difference, in points</th><th scope="col">95 % interval</th>'
@@ -106,8 +106,8 @@ def _score_rows(score: Score, candidates: Sequence[str]) -> Iterator[str]:
     for one in score.comparisons:
         label = f"{score.label}, {one.candidate}" if several else score.label
         yield (
-            f'<tr><th scope="row">{_text(label)}</th>{values}<td>{points_of(one.difference)}</td>'
-            f"<td>{_interval(one)}</td><td>{one.wins}</td><td>{one.losses}</td><td>{_text(one.verdict)}</td></tr>"
+            f'<tr><th scope="row">{text(label)}</th>{values}<td>{points_of(one.difference)}</td>'
+            f"<td>{_interval(one)}</td><td>{one.wins}</td><td>{one.losses}</td><td>{text(one.verdict)}</td></tr>"
         )
 
 
@@ -123,19 +123,19 @@ def _interval(one: Comparison) -> str:
 
 
 def _confusions(name: str, found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"<h2>{_text(name.capitalize())}</h2>\n<p>Rows: the expected label. Columns: the answer.</p>"
+    yield f"<h2>{text(name.capitalize())}</h2>\n<p>Rows: the expected label. Columns: the answer.</p>"
     for candidate, table in found.items():
         expected = list(table)
         answered = list(dict.fromkeys([*expected, *(label for row in table.values() for label in row)]))
-        heads = "".join(f'<th scope="col">{_text(label)}</th>' for label in answered)
+        heads = "".join(f'<th scope="col">{text(label)}</th>' for label in answered)
         body = "\n".join(
-            f'<tr><th scope="row">{_text(label)}</th>'
+            f'<tr><th scope="row">{text(label)}</th>'
             + "".join(_cell(table[label].get(other, 0), is_right=label == other) for other in answered)
             + "</tr>"
             for label in expected
         )
         yield (
-            f'<h3>{_text(candidate)}</h3>\n<div class="wide"><table class="confusion">'
+            f'<h3>{text(candidate)}</h3>\n<div class="wide"><table class="confusion">'
             f"<thead><tr><td></td>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
         )
 
@@ -149,27 +149,27 @@ def _rows(title: str, cases: Sequence[Case], scores: Sequence[Score]) -> str:
     if not cases:
         return ""
     items = "\n".join(_row(case, scores) for case in cases)
-    return f"<h3>{_text(title)} ({many(len(cases), 'row')})</h3>\n{items}"
+    return f"<h3>{text(title)} ({many(len(cases), 'row')})</h3>\n{items}"
 
 
 def _row(case: Case, scores: Sequence[Score]) -> str:
     asked = case.question
     short = asked if len(asked) <= _LONGEST_ROW else f"{asked[:_LONGEST_ROW]}…"
-    turns = "\n".join(f"<dt>{_text(str(turn.get('role')))}</dt><dd>{_said(turn)}</dd>" for turn in case.messages)
+    turns = "\n".join(f"<dt>{text(str(turn.get('role')))}</dt><dd>{_said(turn)}</dd>" for turn in case.messages)
     answers = "\n".join(
-        f"<dt>{_text(who)}{_scored(case, who, scores)}</dt><dd>{_answer(answer)}</dd>"
+        f"<dt>{text(who)}{_scored(case, who, scores)}</dt><dd>{_answer(answer)}</dd>"
         for who, answer in case.answers.items()
     )
     expected = _pre(case.expected) + "".join(map(_pre, map(str, case.expected_calls)))
     return (
-        f"<details><summary>Row {case.row}: {_text(short)}</summary>\n<dl>\n{turns}\n"
+        f"<details><summary>Row {case.row}: {text(short)}</summary>\n<dl>\n{turns}\n"
         f'<dt class="expected">expected</dt><dd>{expected}</dd>\n{answers}\n</dl></details>'
     )
 
 
 def _scored(case: Case, who: str, scores: Sequence[Score]) -> str:
     known = [(score.label, case.scores[score.name][who]) for score in scores if who in case.scores.get(score.name, {})]
-    return _text("".join(f", {label} {value:.2g}" for label, value in known))
+    return text("".join(f", {label} {value:.2g}" for label, value in known))
 
 
 def _said(turn: Mapping[str, Any]) -> str:
@@ -182,9 +182,5 @@ def _answer(answer: Answered) -> str:
     return _pre(answer.text) + "".join(_pre(str(call.get("function", call))) for call in answer.calls) + cut
 
 
-def _pre(text: str) -> str:
-    return f"<pre>{_text(text)}</pre>" if text else ""
-
-
-def _text(text: str) -> str:
-    return escape(text.encode("utf-8", "replace").decode())
+def _pre(shown: str) -> str:
+    return preformatted(shown) if shown else ""

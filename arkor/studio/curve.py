@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from arkor.drawing.thinning import extremes
 from arkor.protocol import wire
 from arkor.protocol.metrics import METRICS, WIRE_COLUMNS
 
@@ -70,9 +71,9 @@ class Curve:
             return list(range(count))
         kept = {0, count - 1}
         evaluations, losses = self._figures["evalLoss"], self._figures["loss"]
-        kept.update(_extremes(_known(evaluations), evaluations, most // 2))
+        kept.update(extremes(_known(evaluations), evaluations, most // 2))
         logged, room = _known(losses), most - len(kept)
-        kept.update(_extremes(logged, losses, room) if logged else range(0, count, math.ceil(count / room)))
+        kept.update(extremes(logged, losses, room) if logged else range(0, count, math.ceil(count / room)))
         return sorted(kept)
 
     def thin(self, most: int) -> None:
@@ -110,18 +111,6 @@ def _figure(value: Any) -> float:
 
 def _known(column: Sequence[float]) -> list[int]:
     return [index for index, value in enumerate(column) if not math.isnan(value)]
-
-
-def _extremes(indices: Sequence[int], column: Sequence[float], room: int) -> list[int]:
-    """Return the smallest and the largest of each of as many parts as there is room for; all where they fit."""
-    if len(indices) <= room:
-        return list(indices)
-    found = []
-    parts = room // 2
-    for part in range(parts):
-        inside = indices[len(indices) * part // parts : len(indices) * (part + 1) // parts]
-        found += [min(inside, key=column.__getitem__), max(reversed(inside), key=column.__getitem__)]
-    return found
 
 
 def _unix_time(value: Any) -> float:

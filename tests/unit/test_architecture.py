@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[2]
 # From the ground. A folder is one floor; a module may import its own floor and those below it.
 FLOORS = (
     ("errors", "version", "text", "options"),
-    ("system", "serving"),
+    ("system", "serving", "drawing"),
     ("protocol", "http", "scaffold"),
-    ("auth", "data", "evaluation"),
-    ("client",),
+    ("auth", "data", "evaluation", "progress"),
+    ("client", "notebook"),
     ("trainer",),
     ("entry",),
     ("studio",),

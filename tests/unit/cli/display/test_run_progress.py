@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from arkor.cli.display.run_progress import WAITING, Figures
+from arkor.cli.display.run_progress import Figures
+from arkor.progress.run_state import WAITING
 from arkor.protocol.events import Event, parse_event
 from arkor.protocol.jobs import TrainingJob
 from tests.support.events import checkpoint, completed, failed, log, preparing, sample_made, started

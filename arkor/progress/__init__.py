@@ -1,0 +1,1 @@
+"""How far a job is, as its events say; the terminal and the notebook show it."""
