@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from arkor.errors import ArkorError, StudioError
 from arkor.serving.stopping import StopRequest
-from arkor.system.files import arkor_home, make_private_folder, write_atomically
+from arkor.system.files import STUDIO_ADDRESS, arkor_home, make_private_folder, write_atomically
 from arkor.system.origin import install_command
 
 if TYPE_CHECKING:
@@ -59,24 +59,28 @@ def serve(
 
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its warnings are of queues a few requests deep
     studio = Studio.of(project_dir, local=local)
-    token_file = _TokenFile(studio.token)
+    files = [_LaunchFile("studio-token", studio.token)]
 
     def end_at_once() -> None:
-        token_file.remove_if_ours()
+        for file in files:
+            file.remove_if_ours()
         studio.runs.kill()
 
     with StopRequest(end_at_once) as stop, listening(port) as bound:
-        own_port = int(bound.getsockname()[1])
+        address = f"http://{HOST}:{bound.getsockname()[1]}/"
+        files.append(_LaunchFile(STUDIO_ADDRESS, address))
         http = create_server(create_app(studio), bound)
-        token_file.write()
+        for file in files:
+            file.write()
         http.start()
         try:
-            ready(f"http://{HOST}:{own_port}/")
+            ready(address)
             threading.Thread(target=_introduce, args=(studio.backend,), name="introduce", daemon=True).start()
             number = stop.wait()
         finally:
             studio.stopping.set()
-            token_file.remove_if_ours()
+            for file in files:
+                file.remove_if_ours()
             _end_run(studio, say)
             http.stop()
     return 128 + number
@@ -122,12 +126,17 @@ def listening(port: int | None) -> Iterator[socket.socket]:
     raise StudioError(f"{which} in use by another program. Stop that one, or name another port with --port.")
 
 
-class _TokenFile:
-    """``~/.arkor/studio-token``, where other programs of this user find the token of the last launch."""
+class _LaunchFile:
+    """A file in ``~/.arkor`` where other programs of this user find something of the last launch.
 
-    def __init__(self, token: str) -> None:
-        self._file = arkor_home() / "studio-token"
-        self._content = token.encode()
+    Args:
+        name: the file's.
+        content: the token, or the address.
+    """
+
+    def __init__(self, name: str, content: str) -> None:
+        self._file = arkor_home() / name
+        self._content = content.encode()
 
     def write(self) -> None:
         try:

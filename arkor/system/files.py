@@ -24,6 +24,9 @@ _BLOCK_BYTES = 1024**2
 # Windows has no pipes in folders, but has two kinds of files.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
+STUDIO_ADDRESS = "studio-address"
+"""The file in ``arkor_home()`` with the address of the Studio that was launched last."""
+
 
 def arkor_home() -> Path:
     """Return ``~/.arkor``, the folder that all Arkor clients of this user share.

@@ -281,6 +281,13 @@ def test_the_loss_falls(run: Run) -> None:
     assert max(rates) == 1e-3
 
 
+def test_it_says_how_much_memory_it_takes(run: Run) -> None:
+    """Each attempt at its first log event, and every ten seconds after it."""
+    told = [event["deviceMemory"] for event in run.of_type("training.log") if "deviceMemory" in event]
+    assert 0 < len(told) < STEPS
+    assert all(0 < memory["used"] < memory["total"] for memory in told)
+
+
 def test_a_resumed_attempt_tells_the_same_history(run: Run) -> None:
     """What it says of the steps before its checkpoint is what the first attempt said."""
     told: dict[int, set[float]] = {}

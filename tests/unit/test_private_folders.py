@@ -17,7 +17,7 @@ from arkor.backend.models import pulling
 from arkor.backend.settings import Settings
 from arkor.client import local_backend
 from arkor.errors import LocalBackendError
-from arkor.studio.launch import _TokenFile
+from arkor.studio.launch import _LaunchFile
 
 HOST = "127.0.0.1_4747"
 
@@ -39,7 +39,7 @@ def _hold_identity(_: pytest.MonkeyPatch) -> None:
 
 
 def _launch_studio(_: pytest.MonkeyPatch) -> None:
-    _TokenFile("token").write()
+    _LaunchFile("studio-token", "token").write()
 
 
 def _start_local_backend(monkeypatch: pytest.MonkeyPatch) -> None:

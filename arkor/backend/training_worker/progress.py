@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from arkor.backend.jobs import checkpoints
 from arkor.backend.training_worker import artifacts
 from arkor.backend.training_worker.best import Best
+from arkor.backend.training_worker.limits.device import used_memory
 from arkor.backend.training_worker.provenance import Provenance
 from arkor.backend.training_worker.reporter import Reporter
 from arkor.backend.training_worker.samples import Sampling
@@ -27,6 +28,7 @@ from arkor.errors import ArkorError
 from arkor.protocol.jobs import checkpoint_name
 from arkor.protocol.metrics import METRICS
 
+MEMORY_INTERVAL_S = 10.0  # between two log events that say how much memory is used
 # What a job that is killed may lose, and has to compute again.
 RESUME_INTERVAL_S = 120.0
 
@@ -89,6 +91,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         self._threads = spec.threads
         self.threads_used = {spec.threads}
         self._published: set[int] = set()
+        self._memory_at = -MEMORY_INTERVAL_S
         self._saved_at = self._logged_at = time.monotonic()
         self._logged_step = 0
 
@@ -204,6 +207,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
         fields = log_fields({**logs, "step": state.global_step})
         if samples_per_second is not None:
             fields["samplesPerSecond"] = samples_per_second
+        now = time.monotonic()
+        if now - self._memory_at >= MEMORY_INTERVAL_S:
+            self._memory_at = now
+            fields["deviceMemory"] = used_memory(self._made_by.record.device)
         self._reporter.send("training.log", **fields)
         if not math.isfinite(logs["loss"]):
             raise ArkorError(

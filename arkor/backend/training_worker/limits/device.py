@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 
 from arkor.backend.models.cpu_memory import keeps_scores
-from arkor.backend.models.hardware import has_bf16_instructions
+from arkor.backend.models.hardware import has_bf16_instructions, total_bytes
+from arkor.backend.processes.memory_limit import held_bytes
 
 
 @attrs.frozen
@@ -47,6 +48,24 @@ def free_gpu_bytes(device: Device) -> int:
     if not device.is_cuda:
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return int(torch.cuda.mem_get_info()[0])
+
+
+def used_memory(device: str) -> dict[str, int]:
+    """Return how much memory of a device is used, and how much it has, in bytes, as a log event has them.
+
+    Of a GPU all use counts; of a machine without one, that of this process and its children.
+
+    Args:
+        device: its name, as ``Device`` has it.
+    """
+    if device == "cpu":
+        return {"used": held_bytes(os.getpid()), "total": total_bytes()}
+    import torch
+
+    if device == "mps":
+        return {"used": torch.mps.driver_allocated_memory(), "total": torch.mps.recommended_max_memory()}
+    free, total = torch.cuda.mem_get_info()
+    return {"used": total - free, "total": total}
 
 
 def return_free_memory() -> None:
