@@ -19,7 +19,8 @@ from typing import Any, TypedDict
 import requests
 
 from arkor.client.choices import ChatChoice, ChatDelta, TokenLogprob
-from arkor.errors import ConfigError, ConnectionFailed, ServerError, StreamError
+from arkor.drawing.html import preformatted
+from arkor.errors import ArkorError, ConfigError, ConnectionFailed, ServerError, StreamError
 from arkor.http.abort import AbortScope
 from arkor.http.sse import FrameReader
 from arkor.http.translate import translated
@@ -29,7 +30,7 @@ from arkor.protocol.jobs import AdapterRef
 from arkor.protocol.json_rules import check_sendable
 from arkor.protocol.strict_schemas import strict_fault
 from arkor.system.pickling import NotPickled
-from arkor.text import short_repr
+from arkor.text import printable, short_repr
 
 READ_BYTES = 64 * 1024
 IDLE_TIMEOUT_S = 60.0
@@ -278,6 +279,24 @@ class ChatResponse(NotPickled):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        """Return what has arrived, without waiting for the rest: a debugger asks for it, too."""
+        rest = "" if self._first.finish_reason else "…"
+        return f"<ChatResponse {self._first.text!r}{rest}>"
+
+    def _repr_html_(self) -> str:
+        return preformatted(self._shown())
+
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:
+        printer.text(self._shown())
+
+    def _shown(self) -> str:
+        """Return the whole text for IPython, which shows it at the end of a cell; it is waited for."""
+        try:
+            return printable(self.text) or "\n".join(json.dumps(call["function"]) for call in self.tool_calls)
+        except ArkorError as exc:
+            return printable(f"{self._first.text}\n{exc}")
 
     def __iter__(self) -> Iterator[str]:
         """Yield the pieces of text that were not handed out yet, as they arrive; of several answers, of the first one.

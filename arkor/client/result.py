@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from arkor.drawing.html import table
 from arkor.errors import ArkorError, CloudApiError, ConfigError
 from arkor.protocol import wire
-from arkor.protocol.jobs import AdapterRef, Artifact, JobStatus, TrainingJob
+from arkor.protocol.jobs import ADAPTER_KIND, AdapterRef, Artifact, JobStatus, TrainingJob
 from arkor.protocol.progress import Progress
+from arkor.text import many, one_line
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
@@ -68,7 +70,7 @@ Reproduce = Callable[[str, "ReproduceOptions"], "Reproduction"]
 """Trains once more what a job trained, and compares."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class TrainingResult:
     """How a run ended.
 
@@ -193,6 +195,28 @@ class TrainingResult:
         if self._samples is None:
             raise ArkorError("This result was not made by a trainer: use CloudApiClient.job_samples instead.")
         return self._samples(self.job.id, timeout, abort_event)
+
+    def plot(self, axis: Any = None) -> Any:
+        """Draw the losses of the run by step: the best loss on held-out rows marked, checkpoints as dashed lines.
+
+        The figures are fetched at each call.
+
+        Args:
+            axis: an axis of matplotlib to draw on; None for SVG, which needs no other package.
+
+        Returns:
+            A ``Plot``, which a notebook shows and whose ``svg`` is the drawing; or the axis.
+
+        Raises:
+            As ``CloudApiClient.job_metrics`` does.
+
+        Example:
+            ``Path("loss.svg").write_text(result.plot().svg)``
+        """
+        from arkor.drawing.chart import plot
+
+        marks = sorted(one.step for one in self.artifacts if one.kind == ADAPTER_KIND and one.step is not None)
+        return plot(self.metrics().curves(), marks, axis)
 
     def evaluate(self, **options: Unpack[EvaluateOptions]) -> EvaluationReport:
         """Have the backend find out whether the adapter is better than the model that the training started from.
@@ -324,6 +348,15 @@ class TrainingResult:
         if base:
             return self._ask(call, base_model=wire.text(self.job.config.get("model")), **options)
         return self._ask(call, adapter=AdapterRef("final", self.job.id), **options)
+
+    def __repr__(self) -> str:
+        made = many(len(self.artifacts), "artifact")
+        error = f": {self.job.error}" if self.job.error else ""
+        return one_line(f"<TrainingResult {self.job.id} {self.job.name!r}, {self.status}{error}, {made}>")
+
+    def _repr_html_(self) -> str:
+        names = ", ".join(artifact.name for artifact in self.artifacts)
+        return table({**self.job.facts(), "artifacts": one_line(names)}.items())
 
     def __reduce__(self) -> tuple[type[TrainingResult], tuple[TrainingJob, tuple[Artifact, ...]]]:
         """Pickle what was measured; the connection stays behind."""

@@ -21,10 +21,12 @@ from arkor.data.jsonl import DatasetSummary, Tally, read_values, row_line
 from arkor.data.parts import Parts
 from arkor.data.preferences import preference_problem
 from arkor.data.previews import Previewed, PreviewOptions, check_no_options
+from arkor.drawing.html import text
 from arkor.errors import DatasetError
 from arkor.http.abort import check_scope
 from arkor.protocol.previews import TokenSummary
 from arkor.system.forks import OwnToEachProcess
+from arkor.text import one_line
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11; the type checker alone reads it
@@ -61,6 +63,9 @@ class CheckedDataset(Previewed):
 
     def __repr__(self) -> str:
         return f"CheckedDataset({self.source!r}, rows={self.summary.rows}, id={self.id!r})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{text(one_line(self.source))}</p>{self.summary._repr_html_()}"
 
     @overload
     def check(self) -> DatasetSummary: ...

@@ -23,9 +23,11 @@ from arkor.data.formats import (
     says_nothing,
 )
 from arkor.data.preferences import preference_size
+from arkor.drawing.html import table
 from arkor.errors import DatasetError
 from arkor.protocol import wire
 from arkor.protocol.json_rules import HALF_CHARACTER
+from arkor.text import many, one_line
 
 MAX_LISTED_PROBLEMS = 20
 MAX_LISTED_KEYS = 20
@@ -48,7 +50,7 @@ decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class DatasetSummary:
     """What is in a data set whose rows are all good.
 
@@ -79,6 +81,24 @@ class DatasetSummary:
     def mean_turns(self) -> float:
         """Messages per row."""
         return self.turns / self.rows
+
+    def __repr__(self) -> str:
+        turns = f", {many(self.turns, 'message')}" if self.turns else ""
+        unused = f", unused: {', '.join(self.unused)}" if self.unused else ""
+        return one_line(f"<DatasetSummary, {many(self.rows, 'row')} of {self.format}{turns}{unused}>")
+
+    def _repr_html_(self) -> str:
+        return table(
+            {
+                "rows": f"{self.rows:,}",
+                "format": self.format,
+                "messages": f"{self.turns:,}, at most {self.max_turns:,} in a row" if self.turns else "",
+                "longest row": f"row {self.longest_row:,} ({many(self.longest_characters, 'character')})",
+                "size": f"{self.size_bytes:,} bytes",
+                "unused keys": ", ".join(self.unused),
+                "files": ", ".join(self.files),
+            }.items()
+        )
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as a JSON object."""

@@ -11,8 +11,10 @@ from typing import Any
 
 import attrs
 
+from arkor.drawing.html import table
 from arkor.errors import ArkorError
 from arkor.protocol import wire
+from arkor.text import first_line, one_line
 
 ADAPTER_KIND = "adapter"  # of the artifacts that a training leaves
 FINAL_NAME = "adapter"  # of the artifact with the final adapter
@@ -63,7 +65,7 @@ class Scope:
         return {"orgSlug": self.org_slug, "projectSlug": self.project_slug}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class TrainingJob:
     """A training job.
 
@@ -134,6 +136,33 @@ class TrainingJob:
     def to_wire(self) -> dict[str, Any]:
         """Return the job as the JSON object that travels."""
         return wire.to_wire(self)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the job ran, from its start to its end, in seconds; None before its end."""
+        began, ended = wire.moment(self.started_at), wire.moment(self.completed_at)
+        return None if began is None or ended is None else max(0.0, (ended - began).total_seconds())
+
+    def facts(self) -> dict[str, str]:
+        """Return what people ask first of a job, by name: its id, status, model, steps and time."""
+        steps = self.config.get("maxSteps")
+        return {
+            "job": self.id,
+            "name": self.name,
+            "status": self.status,
+            "error": first_line(self.error) if self.error else "",
+            "pause reason": self.pause_reason or "",
+            "model": wire.text(self.config.get("model")),
+            "steps": "" if steps is None else str(steps),
+            "started": self.started_at or "",
+            "time": "" if self.seconds is None else f"{self.seconds:,.0f} s",
+        }
+
+    def __repr__(self) -> str:
+        return one_line(f"<TrainingJob {self.id} {self.name!r}, {self.status}>")
+
+    def _repr_html_(self) -> str:
+        return table(self.facts().items())
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from arkor.drawing.html import preformatted, text
 from arkor.protocol import wire
 from arkor.protocol.receipt import Receipt
 from arkor.text import many, one_line, printable
@@ -184,6 +185,9 @@ class TokenSummary:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        return preformatted(self)
+
 
 @attrs.frozen
 class Token:
@@ -237,6 +241,10 @@ class Example:
         return self.shown(in_marks)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = ((text(part), counted) for part, counted in self.parts())
+        return f"<pre>{''.join(f'<b>{part}</b>' if counted else part for part, counted in parts)}</pre>"
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -302,6 +310,10 @@ class RowPreview:
         return self.shown(in_marks)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = preformatted("\n".join(self._head()))
+        return f"{head}{''.join(example._repr_html_() for example in self.examples)}"
 
     def _head(self) -> list[str]:
         held_out = ", held out" if self.is_held_out else ""

@@ -73,6 +73,20 @@ def test_the_pieces_arrive_and_the_text_is_whole(
     assert sent.query == {"orgSlug": "anon-1", "projectSlug": "my-project"}
 
 
+def test_an_answer_is_shown_as_its_text(routed_cloud: Cloud, client: CloudApiClient, scope: Scope) -> None:
+    """``repr`` waits for nothing and takes no piece away; a notebook waits for the whole text."""
+    routed_cloud.says(Stream(frames=HELLO), Stream(frames=[chunk("<b>\x1b[2J"), *HELLO]), Stream(frames=HELLO[:1]))
+    with ask(client, scope) as answer:
+        assert repr(answer) == "<ChatResponse ''…>"
+        assert next(iter(answer)) == "Hel"
+        assert repr(answer) == "<ChatResponse 'Hel'…>"
+    with ask(client, scope) as answer:
+        assert answer._repr_html_() == "<pre>&lt;b&gt; [2JHello</pre>"
+        assert repr(answer) == "<ChatResponse '<b>\\x1b[2JHello'>"
+    with ask(client, scope) as answer:
+        assert "Hel\nThe answer was cut" in answer._repr_html_()
+
+
 REASONING = [chunk(delta={"reasoning_content": piece}) for piece in ("wh", "y")]
 
 
