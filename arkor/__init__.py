@@ -168,12 +168,14 @@ if TYPE_CHECKING:
         SampleContext as SampleContext,
         StartedContext as StartedContext,
     )
+    from arkor.trainer.comparing import Comparison as Comparison, compare as compare
     from arkor.trainer.importing import import_adapter as import_adapter
     from arkor.trainer.recipe import Recipe as Recipe, recipe_for as recipe_for
     from arkor.trainer.trainer import (
         Trainer as Trainer,
         create_trainer as create_trainer,
     )
+    from arkor.trainer.watching import watch as watch
 
 _HOMES = {
     "arkor.client.client": ("CloudApiClient", "ModelStatus", "Project"),
@@ -283,9 +285,11 @@ _HOMES = {
     "arkor.protocol.samples": ("Sample", "Samples"),
     "arkor.client.project": ("ProjectState", "read_state", "state_path", "write_state"),
     "arkor.entry.runner": ("run_trainer",),
+    "arkor.trainer.comparing": ("Comparison", "compare"),
     "arkor.trainer.importing": ("import_adapter",),
     "arkor.trainer.recipe": ("Recipe", "recipe_for"),
     "arkor.trainer.trainer": ("Trainer", "create_trainer"),
+    "arkor.trainer.watching": ("watch",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

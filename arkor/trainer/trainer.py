@@ -21,6 +21,7 @@ from arkor.client.reconnect import may_ask_again, until_answered
 from arkor.client.result import TrainingResult
 from arkor.client.stream import ReconnectPolicy
 from arkor.data.datasets import Dataset
+from arkor.drawing.html import text
 from arkor.errors import Aborted, ConfigError, WaitTimeout
 from arkor.http.abort import AbortScope, Deadline
 from arkor.options import known_options
@@ -31,10 +32,12 @@ from arkor.protocol.events import Event
 from arkor.protocol.jobs import AdapterRef, Scope, TrainingJob
 from arkor.system.forks import OwnToEachProcess
 from arkor.system.pickling import NotPickled
+from arkor.text import one_line
 from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.follow import Follower, JobRecord
 from arkor.trainer.resume import Resumption
 from arkor.trainer.run_options import RunOptions
+from arkor.trainer.showing import Showing
 from arkor.trainer.start import Attachment, Starter
 from arkor.trainer.submission import StartProgress, Submission
 
@@ -323,6 +326,7 @@ class Trainer(NotPickled):
 
     def _take(self, starter: Starter, options: RunOptions) -> None:
         self._starter = starter
+        self._showing = Showing(starter)
         self._resumption = Resumption(starter)
         self._resumed: Trainer | None = None
         self._callbacks = options.callbacks
@@ -363,6 +367,16 @@ class Trainer(NotPickled):
     def backend(self) -> str | None:
         """The backend that was asked for: a base URL, ``local``, or None for the default."""
         return self._starter.backend
+
+    def __repr__(self) -> str:
+        job, source = self.job, self._starter.source
+        if job is not None:
+            return one_line(f"<Trainer {self.name!r}, job {job.id}, {job.status}>")
+        place = "not started" if isinstance(source, Submission) else f"job {source.job_id}"
+        return one_line(f"<Trainer {self.name!r}, {place}>" if self.name else f"<Trainer, {place}>")
+
+    def _repr_html_(self) -> str:
+        return f"<p>{text(repr(self)[1:-1])}</p>" if self.job is None else self.job._repr_html_()
 
     def __copy__(self) -> NoReturn:
         raise TypeError("A trainer stands for one job and cannot be copied: make another Trainer with its settings.")
@@ -416,6 +430,7 @@ class Trainer(NotPickled):
         *,
         check: bool = False,
         on_event: Callable[[Event], object] | None = None,
+        progress: str | bool | None = None,
     ) -> TrainingResult:
         """Follow the job to its end, calling the callbacks, and return how it ended.
 
@@ -430,11 +445,15 @@ class Trainer(NotPickled):
             check: raise TrainingFailed where the job did not complete.
             on_event: called on this thread with every event, before the callback that the event is for. What it raises
                 ends the wait, as what a callback raises does; the event counts as delivered.
+            progress: ``plain`` prints lines. False shows nothing. By default a notebook shows a card, unless the
+                environment has ``ARKOR_PROGRESS=0``, and other programs show nothing.
 
         Raises:
             Aborted: the abort event was set.
             WaitTimeout: the timeout passed.
-            ConfigError: the timeout is no number, or ``on_event`` cannot be called.
+            KeyboardInterrupt: the user pressed Ctrl-C, or the Interrupt button of a notebook; the job goes on. IPython
+                shows it as one line.
+            ConfigError: the timeout is no number, ``on_event`` cannot be called, or ``progress`` is another value.
             ReconnectExhausted: the backend was away too often in a row.
             ConnectionFailed, CloudApiError: the backend did not accept the job; or it refuses to show it.
             TrainingFailed: the job failed or was cancelled, and ``check`` is set.
@@ -445,10 +464,14 @@ class Trainer(NotPickled):
             raise ConfigError("on_event", f"must be callable, not {on_event!r}")
         deadline = _deadline(timeout)
         infer = functools.partial(self._infer, deadline)
-        with contextlib.closing(self._follow(deadline)) as events:
+        with (
+            self._showing.open(progress) as shown,
+            contextlib.closing(self._follow(deadline, shown.on_progress)) as events,
+        ):
             for event in events:
                 record = self._started()
                 position = record.position
+                shown.take(event, record.job)
                 call = self._callbacks.call_for(event, record.job, record.artifacts, infer)
                 try:
                     if on_event is not None:
@@ -475,7 +498,7 @@ class Trainer(NotPickled):
         return self._events(_deadline(timeout))
 
     def _events(self, deadline: Deadline) -> Generator[Event, None, None]:
-        with contextlib.closing(self._follow(deadline)) as events:
+        with self._showing.one_line_if_interrupted(), contextlib.closing(self._follow(deadline)) as events:
             for event in events:
                 position = self._started().position
                 try:
@@ -483,13 +506,13 @@ class Trainer(NotPickled):
                 finally:
                     position.delivered = position.offered
 
-    def _follow(self, deadline: Deadline) -> Generator[Event, None, None]:
+    def _follow(self, deadline: Deadline, on_progress: StartProgress | None = None) -> Generator[Event, None, None]:
         """Yield the events that are still to be delivered; whoever delivered one says so in the record's position."""
         with self._saying_what_became_of_the_job(), self._taking_turns(deadline):
             if self._starter.record is not None and self._starter.record.result is not None:
                 return
             AbortScope(self._abort_event, deadline).check()
-            self._start_patiently(deadline)
+            self._start_patiently(deadline, on_progress)
             record = self._started()
             client, scope = self._starter.connect()
             follower = Follower(client, scope, record, policy=self._reconnect, abort_event=self._abort_event)
@@ -622,10 +645,10 @@ class Trainer(NotPickled):
                 self._starter.start(deadline, on_progress)
             return self._started().job
 
-    def _start_patiently(self, deadline: Deadline) -> None:
+    def _start_patiently(self, deadline: Deadline, on_progress: StartProgress | None) -> None:
         """Start the job; one that exists already is looked for until the backend answers."""
         if not self._starter.is_submitted():
-            self._start(deadline)
+            self._start(deadline, on_progress)
             return
         until_answered(
             lambda: self._start(deadline),

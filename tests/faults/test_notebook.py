@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
+from tests.support.backend import own_backend
 from tests.support.cloud import Cloud
 from tests.support.contract import STREAM, Answer, Late, Stream
 from tests.support.events import PLAN, frames
 from tests.support.eventually import eventually
+from tests.support.scripted_worker import allow
 
 PREPARE = """\
 import logging
@@ -50,7 +53,14 @@ trainer = Trainer(
     name="run", model="m", dataset=HuggingFaceDataset("owner/rows"), callbacks=callbacks, backend={url!r},
 )
 """
+CREATE_HERE = """\
+trainer = Trainer(
+    name="gated:21", model="smollm2-135m", dataset="rows.jsonl", callbacks=callbacks, backend="local",
+)
+"""
 WAIT = "trainer.wait().status"
+SHOW_LOADED = "\nimport sys\nassert 'arkor.notebook.view' not in sys.modules\n_ = result.status"
+INTERRUPTS = 20
 TOLD = ["started", "log 1", "log 2", "checkpoint 2", "log 3", "completed"]
 START_TIMEOUT_S = 30.0
 A_WHILE_S = 0.3
@@ -88,6 +98,15 @@ class Notebook:
         """Run a cell to its end."""
         return self.reply(self.begin(cell), START_TIMEOUT_S)
 
+    def shown(self, cell_id: str, *, update: bool = False) -> dict[str, Any]:
+        """Return the next display, or the next update of one, of a cell, as a mapping of its forms."""
+        kind = "update_display_data" if update else "display_data"
+        while True:
+            message = self._client.get_iopub_msg(timeout=START_TIMEOUT_S)
+            if message["msg_type"] == kind and message["parent_header"].get("msg_id") == cell_id:
+                data: dict[str, Any] = message["content"]["data"]
+                return data
+
     def interrupt(self) -> None:
         """Press the Interrupt button."""
         self._manager.interrupt_kernel()
@@ -124,8 +143,9 @@ def wait_in_a_cell(notebook: Notebook, cloud: Cloud, hold: str = "") -> str:
 
 
 def assert_interrupted(reply: dict[str, Any]) -> None:
-    """Assert that a cell ended as an interrupted one does."""
-    assert (reply["status"], reply.get("ename")) == ("error", "KeyboardInterrupt"), reply
+    """Assert that a cell whose wait was interrupted shows one line."""
+    assert (reply["status"], reply.get("ename")) == ("error", "WaitInterrupted"), reply
+    assert [len(text.splitlines()) for text in reply["traceback"]] == [1], reply
 
 
 def assert_completed(reply: dict[str, Any]) -> None:
@@ -161,6 +181,65 @@ def test_the_button_ends_a_back_off(notebook: Notebook, cloud: Cloud) -> None:
     assert told() == TOLD
 
 
+def test_a_cell_that_waits_shows_a_card_and_a_cell_that_goes_on_shows_what_came_before(
+    notebook: Notebook, cloud: Cloud
+) -> None:
+    """The card is updated in place; the next cell's begins with the figures of the first one."""
+    cloud.stream(Stream(frames=frames(PLAN[:3]), gate=threading.Event()))
+    cell = wait_in_a_cell(notebook, cloud)
+    assert "not submitted yet" in notebook.shown(cell)["text/plain"]
+    eventually(lambda: "loss 1.5000" in notebook.shown(cell, update=True)["text/plain"], "the card has the second step")
+    notebook.interrupt()
+    assert_interrupted(notebook.reply(cell))
+    cell = notebook.begin(WAIT)
+    assert "loss 1.5000" in notebook.shown(cell)["text/plain"]
+    assert_completed(notebook.reply(cell))
+    last = notebook.shown(cell, update=True)
+    while "completed" not in last["text/plain"]:
+        last = notebook.shown(cell, update=True)
+    assert "<svg" in last["text/html"]
+
+
+def test_the_button_is_one_line_at_any_moment_and_no_event_is_lost_or_repeated(notebook: Notebook, home: Path) -> None:
+    """Twenty times, a moment after the wait has begun; the job of a real backend does a step meanwhile."""
+    moments = random.Random(1)
+    with own_backend(home, has_model=True) as backend:
+        Path("rows.jsonl").write_text('{"prompt": "question", "completion": "answer"}\n' * 4)
+        assert notebook.run(PREPARE.format(hold="") + CREATE_HERE)["status"] == "ok"
+        for step in range(1, INTERRUPTS + 1):
+            cell = notebook.begin(WAIT)
+            notebook.shown(cell)
+            folder = eventually(lambda: next((backend.data / "jobs").glob("job_*"), None), "the job is there")
+            allow(folder, step)
+            threading.Event().wait(moments.uniform(0, A_WHILE_S))
+            notebook.interrupt()
+            assert_interrupted(notebook.reply(cell))
+        allow(folder, INTERRUPTS + 1)
+        assert_completed(notebook.run(WAIT))
+    assert told() == ["started", *(f"log {step}" for step in range(1, INTERRUPTS + 2)), "completed"]
+
+
+def test_the_environment_or_the_call_turns_the_card_off(
+    notebook: Notebook, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing of the view is loaded."""
+    assert notebook.run(PREPARE.format(hold="") + CREATE.format(url=cloud.url))["status"] == "ok"
+    assert_completed(notebook.run("result = trainer.wait(progress=False)\nresult.status" + SHOW_LOADED))
+    assert (
+        notebook.run(CREATE.format(url=cloud.url) + "import os\nos.environ['ARKOR_PROGRESS'] = '0'")["status"] == "ok"
+    )
+    assert_completed(notebook.run("result = trainer.wait()\nresult.status" + SHOW_LOADED))
+
+
+def test_a_thread_that_waits_shows_its_card_in_its_cell(notebook: Notebook, cloud: Cloud) -> None:
+    """Also if the cell goes on meanwhile."""
+    assert notebook.run(PREPARE.format(hold="") + CREATE.format(url=cloud.url))["status"] == "ok"
+    cell = notebook.begin("thread = threading.Thread(target=trainer.wait)\nthread.start()\nthread.join()")
+    assert "not submitted yet" in notebook.shown(cell)["text/plain"]
+    assert notebook.reply(cell)["status"] == "ok"
+    assert told() == TOLD
+
+
 def test_the_button_inside_a_callback_counts_its_event_as_told(notebook: Notebook, cloud: Cloud) -> None:
     """The user's own code is interrupted like any; the next cell goes on behind its event."""
     cell = wait_in_a_cell(notebook, cloud, hold="log 2")
@@ -179,7 +258,7 @@ def test_the_button_inside_a_loop_over_events_leaves_the_rest_to_the_next_cell(
     cell = notebook.begin("for event in trainer.events():\n    note(event.type)")
     eventually(lambda: "training.log" in told(), "the cell is inside the loop")
     notebook.interrupt()
-    assert_interrupted(notebook.reply(cell))
+    assert notebook.reply(cell)["ename"] == "KeyboardInterrupt"  # the user's own code was interrupted
     assert_completed(notebook.run(WAIT))
     assert told() == ["training.started", "training.log", *TOLD[2:]]
 

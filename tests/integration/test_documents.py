@@ -194,6 +194,15 @@ def test_the_scripts_about_exports_and_imports_run_as_they_stand(backend: Backen
     assert (exported, answer) == ("['README.md']", '{"category": "technical"}')
 
 
+def test_the_scripts_of_the_notebook_guide_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
+    """A result in a line, a job watched in lines, and two jobs side by side, which are the same one."""
+    printed = run_snippets("docs/notebooks.md", project).splitlines()
+    assert re.fullmatch(r"<TrainingResult job_\w+ 'questions', completed, 1 artifact>", printed[0])
+    assert printed[-1] == "{}"
+    assert any(line.startswith("completed  100%  step 5/5") for line in printed)
+    assert (project / "loss.svg").read_text().startswith("<svg")
+
+
 def test_the_scripts_about_waiting_run_as_they_stand(backend: BackendProcess, project: Path) -> None:
     """An abort and another wait, a remembered job, a loop over events, and a job that need not be resumed."""
     printed = run_snippets("docs/waiting.md", project)

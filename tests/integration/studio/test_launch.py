@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from arkor import Trainer
 from arkor.errors import StudioError
 from arkor.studio import launch
 from arkor.system.origin import install_command
@@ -46,6 +47,17 @@ def test_a_launch_has_an_identity_at_once(arkor_cloud: Cloud, home: Path) -> Non
     with StudioProcess():
         eventually(lambda: list((home / ".arkor/hosts").glob("*.json")), "there is an identity")
     assert len(arkor_cloud.calls("POST", "/v1/auth/anonymous")) == 1
+
+
+def test_other_programs_find_its_address_until_it_ends(arkor_cloud: Cloud, home: Path) -> None:
+    """The card in a notebook has a link to it, while it runs."""
+    trainer = Trainer.attach("job_1")
+    assert trainer._showing._address() is None
+    with StudioProcess() as studio:
+        assert trainer._showing._address() == f"{studio.url}/#/jobs/job_1"
+    assert not (home / ".arkor" / "studio-address").exists()
+    (home / ".arkor" / "studio-address").write_text("http://127.0.0.1:9/")  # of one that was killed
+    assert trainer._showing._address() is None
 
 
 def test_the_page_opens_without_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
