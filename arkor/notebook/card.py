@@ -158,9 +158,9 @@ def _row(answers: list[Shown], *, has_expected: bool) -> str:
 def marked(before: str, now: str) -> str:
     """Return a text as HTML, its words underlined that an earlier text did not have in their place."""
     old, new = (re.findall(r"\w+\s*|\W\s*", one) for one in (before, now))
-    words = [[word.strip() for word in found] for found in (old, new)]
+    old_words, new_words = ([word.strip() for word in found] for found in (old, new))
     parts = []
-    for kind, _, _, start, end in difflib.SequenceMatcher(None, *words, autojunk=False).get_opcodes():
+    for kind, _, _, start, end in difflib.SequenceMatcher(a=old_words, b=new_words, autojunk=False).get_opcodes():
         shown = text("".join(new[start:end]))
         parts.append(shown if kind == "equal" or not shown else f"<ins>{shown}</ins>")
     return "".join(parts)

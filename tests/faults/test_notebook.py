@@ -209,7 +209,7 @@ def test_the_button_is_one_line_at_any_moment_and_no_event_is_lost_or_repeated(n
         for step in range(1, INTERRUPTS + 1):
             cell = notebook.begin(WAIT)
             notebook.shown(cell)
-            folder = eventually(lambda: next((backend.data / "jobs").glob("job_*"), None), "the job is there")
+            (folder,) = eventually(lambda: [*(backend.data / "jobs").glob("job_*")], "the job is there")
             allow(folder, step)
             threading.Event().wait(moments.uniform(0, A_WHILE_S))
             notebook.interrupt()

@@ -28,7 +28,7 @@ def in_ipython(monkeypatch: pytest.MonkeyPatch, display: Callable[..., Any], **s
     """Let this program look as if IPython ran it."""
     display_module = SimpleNamespace(display=display)
     stand_in = SimpleNamespace(get_ipython=lambda: SimpleNamespace(**shell), display=display_module)
-    monkeypatch.setitem(sys.modules, "IPython", stand_in)  # type: ignore[arg-type]  # it has all that is asked for
+    monkeypatch.setitem(sys.modules, "IPython", stand_in)
 
 
 def test_a_script_shows_nothing_and_loads_nothing_to_show_it(cloud: Cloud) -> None:
