@@ -193,7 +193,7 @@ def _grid(frame: _Frame) -> Iterator[str]:
     for step in ticks(frame.first, frame.last):
         if step == int(step):
             yield _words(f"{int(step)}", frame.x(step), bottom + 15, anchor="middle")
-    yield _words("step", _LEFT - 6, bottom + 15, anchor="end")
+    yield _words("step", _LEFT - 12, bottom + 15, anchor="end")
     yield f'<path d="M{_LEFT} {bottom}H{right}" stroke="{GREY}"/>'
 
 

@@ -64,7 +64,7 @@ def status(run: Run) -> str:
     if run.fetching is not None:
         return one_line(run.fetching.title)
     if run.job is None or run.state is None:
-        return "not submitted yet" if run.job is None else run.job.status
+        return "starting" if run.job is None else run.job.status
     if run.job.status == JobStatus.FAILED:
         return f"failed: {first_line(run.job.error or 'no error message')}"
     return run.state.state

@@ -98,7 +98,6 @@ class Run:
             event: the event.
             job: the job after it.
         """
-        self.fetching = None
         self.know(job)
         if self.state is None:
             self.state = RunState(job)
@@ -117,7 +116,8 @@ class Run:
                     self._take_sample(sample)
 
     def know(self, job: TrainingJob) -> None:
-        """Take in the state of the job."""
+        """Take in the state of the job, which was submitted."""
+        self.fetching = None
         self.job = job
         self.name = job.name or self.name
         self.model = wire.text(job.config.get("model")) or self.model

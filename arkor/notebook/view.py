@@ -29,6 +29,9 @@ class View(Protocol):
     def fetching(self, now: Fetching) -> None:
         """Show how far the work before the job is."""
 
+    def started(self, job: TrainingJob) -> None:
+        """Show that there is a job."""
+
     def take(self, event: Event, job: TrainingJob) -> None:
         """Show an event; showing it twice changes nothing."""
 
@@ -63,6 +66,12 @@ class CardView:
         """Show how far the work before the job is."""
         with self._run.lock:
             self._run.fetching = now
+        self._changed.set()
+
+    def started(self, job: TrainingJob) -> None:
+        """Show that there is a job."""
+        with self._run.lock:
+            self._run.know(job)
         self._changed.set()
 
     def take(self, event: Event, job: TrainingJob) -> None:
@@ -115,6 +124,11 @@ class LineView:
         """Print how far the work before the job is."""
         self._run.fetching = now
         self._say_soon(is_frequent=True)
+
+    def started(self, job: TrainingJob) -> None:
+        """Print that there is a job."""
+        self._run.know(job)
+        self._say_soon(is_frequent=False)
 
     def take(self, event: Event, job: TrainingJob) -> None:
         """Print what an event changes."""

@@ -49,6 +49,11 @@ class Shown:
 
             self._try(self._view.fetching, Fetching(phase.title, phase.done, phase.total))
 
+    def started(self, job: TrainingJob) -> None:
+        """Show that there is a job."""
+        if self._view is not None:
+            self._try(self._view.started, job)
+
     def take(self, event: Event, job: TrainingJob) -> None:
         """Show an event, and the job after it."""
         if self._view is not None:

@@ -37,7 +37,7 @@ from arkor.trainer.callbacks import Callbacks
 from arkor.trainer.follow import Follower, JobRecord
 from arkor.trainer.resume import Resumption
 from arkor.trainer.run_options import RunOptions
-from arkor.trainer.showing import Showing
+from arkor.trainer.showing import Showing, Shown
 from arkor.trainer.start import Attachment, Starter
 from arkor.trainer.submission import StartProgress, Submission
 
@@ -466,7 +466,7 @@ class Trainer(NotPickled):
         infer = functools.partial(self._infer, deadline)
         with (
             self._showing.open(progress) as shown,
-            contextlib.closing(self._follow(deadline, shown.on_progress)) as events,
+            contextlib.closing(self._follow(deadline, shown)) as events,
         ):
             for event in events:
                 record = self._started()
@@ -498,7 +498,7 @@ class Trainer(NotPickled):
         return self._events(_deadline(timeout))
 
     def _events(self, deadline: Deadline) -> Generator[Event, None, None]:
-        with self._showing.one_line_if_interrupted(), contextlib.closing(self._follow(deadline)) as events:
+        with self._showing.one_line_if_interrupted(), contextlib.closing(self._follow(deadline, Shown(None))) as events:
             for event in events:
                 position = self._started().position
                 try:
@@ -506,14 +506,15 @@ class Trainer(NotPickled):
                 finally:
                     position.delivered = position.offered
 
-    def _follow(self, deadline: Deadline, on_progress: StartProgress | None = None) -> Generator[Event, None, None]:
+    def _follow(self, deadline: Deadline, shown: Shown) -> Generator[Event, None, None]:
         """Yield the events that are still to be delivered; whoever delivered one says so in the record's position."""
         with self._saying_what_became_of_the_job(), self._taking_turns(deadline):
             if self._starter.record is not None and self._starter.record.result is not None:
                 return
             AbortScope(self._abort_event, deadline).check()
-            self._start_patiently(deadline, on_progress)
+            self._start_patiently(deadline, shown.on_progress)
             record = self._started()
+            shown.started(record.job)
             client, scope = self._starter.connect()
             follower = Follower(client, scope, record, policy=self._reconnect, abort_event=self._abort_event)
             with contextlib.closing(follower.events(deadline)) as events:

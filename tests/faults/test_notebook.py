@@ -187,7 +187,7 @@ def test_a_cell_that_waits_shows_a_card_and_a_cell_that_goes_on_shows_what_came_
     """The card is updated in place; the next cell's begins with the figures of the first one."""
     cloud.stream(Stream(frames=frames(PLAN[:3]), gate=threading.Event()))
     cell = wait_in_a_cell(notebook, cloud)
-    assert "not submitted yet" in notebook.shown(cell)["text/plain"]
+    assert "starting" in notebook.shown(cell)["text/plain"]
     eventually(lambda: "loss 1.5000" in notebook.shown(cell, update=True)["text/plain"], "the card has the second step")
     notebook.interrupt()
     assert_interrupted(notebook.reply(cell))
@@ -235,7 +235,7 @@ def test_a_thread_that_waits_shows_its_card_in_its_cell(notebook: Notebook, clou
     """Also if the cell goes on meanwhile."""
     assert notebook.run(PREPARE.format(hold="") + CREATE.format(url=cloud.url))["status"] == "ok"
     cell = notebook.begin("thread = threading.Thread(target=trainer.wait)\nthread.start()\nthread.join()")
-    assert "not submitted yet" in notebook.shown(cell)["text/plain"]
+    assert "starting" in notebook.shown(cell)["text/plain"]
     assert notebook.reply(cell)["status"] == "ok"
     assert told() == TOLD
 

@@ -130,7 +130,7 @@ def test_the_words_that_are_new_are_underlined(before: str, now: str, html: str)
 def test_before_there_is_a_job_the_card_shows_the_work_before_it() -> None:
     """Such as fetching the model, with a bar if it is known how much it is."""
     run = Run("run", "m")
-    assert "not submitted yet" in words(card(run, FOOT, None))
+    assert "starting" in words(card(run, FOOT, None))
     run.fetching = Fetching("m: downloading", 1, 4)
     html = card(run, FOOT, None)
     assert "m: downloading" in html

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import attrs
 import pytest
 
 from arkor.notebook import view
@@ -80,6 +81,7 @@ def test_lines_have_each_phase_and_evaluation_and_few_of_the_log_events() -> Non
     shown = LineView(Run("run", "m"), said.append)
     for done in range(1, 4):
         shown.fetching(Fetching("m: downloading", done, 4))
+    shown.started(attrs.evolve(JOB, status="queued"))
     shown.take(event("training.preparing", phase="reading", done=1, total=2), JOB)
     for step in range(1, 100):
         shown.take(event("training.log", step=step, loss=1.0), JOB)
@@ -88,6 +90,7 @@ def test_lines_have_each_phase_and_evaluation_and_few_of_the_log_events() -> Non
     shown.close()
     assert said == [
         "m: downloading  25%",
+        "queued",
         "reading the rows  50%",
         "training  1%  step 1/100  loss 1.0000",
         "training  99%  step 99/100  loss 1.0000  loss on held-out rows 0.5000",
