@@ -46,8 +46,10 @@ def index() -> dict[str, Any]:
 
 @blueprint.get("/v1/jobs/<job_id>")
 def show(job_id: str) -> dict[str, Any]:
-    """Describe one job."""
-    return {"job": require_job(job_id).to_wire()}
+    """Describe one job; of a queued one, also the job that it waits for."""
+    job = require_job(job_id)
+    ahead = backend().store.jobs.ahead_of(job)
+    return {"job": {**job.to_wire(), **({"waitsFor": ahead} if ahead else {})}}
 
 
 @blueprint.post("/v1/jobs/<job_id>/cancel")

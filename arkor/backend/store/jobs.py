@@ -5,6 +5,7 @@ Protocol: docs/protocol.md, "Jobs".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -225,6 +226,24 @@ class Jobs:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _job(row)
 
+    def ahead_of(self, job: TrainingJob) -> dict[str, Any] | None:
+        """Return the running job that a queued one most likely waits for: of its organisation, and the furthest one.
+
+        Args:
+            job: the queued job.
+
+        Returns:
+            ``jobId`` and ``step``, and ``maxSteps`` if the job's settings say it; None if the job waits for none.
+        """
+        if job.status != JobStatus.QUEUED:
+            return None
+        query = select(jobs.c.id, jobs.c.last_step, jobs.c.config)
+        running = (jobs.c.org_id == job.org_id, jobs.c.status == JobStatus.RUNNING.value)
+        with self._database.read() as connection:
+            found = connection.execute(query.where(*running).order_by(jobs.c.number)).all()
+        known = [_reached(*row) for row in found]
+        return max(known, key=lambda one: one["step"] / one.get("maxSteps", math.inf), default=None)
+
     def cancel(self, job_id: str) -> bool:
         """Cancel a job that waits at once, or ask a running one to end.
 
@@ -280,6 +299,12 @@ class Jobs:
         """Return the rows in a batch of a job whose memory had run out; None for one whose memory sufficed."""
         with self._database.read() as connection:
             return connection.execute(select(jobs.c.batch_size).where(jobs.c.id == job_id)).scalar_one_or_none()
+
+
+def _reached(job_id: str, step: int | None, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how far a running job is; how many steps a dry run has, nobody knows here."""
+    total = None if config.get("dryRun") else config.get("maxSteps")
+    return {"jobId": job_id, "step": step or 0, **({"maxSteps": total} if total else {})}
 
 
 def _by_key(connection: Connection, project: Project, new: NewJob) -> TrainingJob | None:

@@ -59,6 +59,20 @@ def test_a_job_tells_how_far_it_is(client: Client, shared: BackendProcess, confi
     assert client.get("/v1/jobs").json()["jobs"][0]["progress"] == {"step": 3, "loss": 1 / 3, "evalLoss": 1.0}
 
 
+def test_a_queued_job_tells_what_it_waits_for(client: Client, shared: BackendProcess, config: dict[str, Any]) -> None:
+    """The running job and how far that is, of the same organisation alone; a job that runs waits for none."""
+    first = client.submit("gated:3", {**config, "maxSteps": 3}).json()["job"]["id"]
+    stream = client.open_stream(first)
+    shared.allow(first, 1)
+    stream.until("training.log")
+    second = client.submit("complete:1", config).json()["job"]["id"]
+    assert client.job(second)["waitsFor"] == {"jobId": first, "step": 1, "maxSteps": 3}
+    assert "waitsFor" not in client.job(first)
+    shared.allow(first, 3)
+    client.events(second)
+    assert "waitsFor" not in client.job(second)
+
+
 def test_jobs_are_listed_newest_first(client: Client, config: dict[str, Any]) -> None:
     """All of the project's."""
     ids = [client.submit(f"complete:{number}", config).json()["job"]["id"] for number in (1, 2)]
