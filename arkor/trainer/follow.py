@@ -40,6 +40,7 @@ from arkor.protocol.jobs import Artifact, JobStatus, Scope, TrainingJob
 from arkor.protocol.receipt import Receipt
 from arkor.protocol.record import TrainingRecord
 from arkor.trainer.callbacks import Ask
+from arkor.trainer.run_log import RunLog
 
 VERDICT_TRIES = 5
 VERDICT_PAUSE_S = 1.0
@@ -206,6 +207,7 @@ class Follower:
         asked for, and yielded as its event would have been.
         """
         record, position = self._record, self._record.position
+        log = RunLog(record.job)
         stream = EventStream(
             record.job.id,
             self._open,
@@ -223,6 +225,7 @@ class Follower:
                     position.delivered = position.offered
                     continue
                 record.learn(event)
+                log.take(event)
                 yield event
                 if record.result is not None:
                     return
@@ -230,6 +233,7 @@ class Follower:
         position.offer(None)
         event = record.end_event()
         record.learn(event)
+        log.take(event)
         yield event
 
     def _open(self, last_event_id: str | None, timeout_s: tuple[float, float]) -> Response:

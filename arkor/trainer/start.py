@@ -321,6 +321,7 @@ class Starter:
                 raise
             self._keep(job, place.position)
             self.bookmark.note(attrs.evolve(place, job_id=job.id))
+            logger.info("Job %s: submitted (%s)", one_line(job.id), one_line(submission.name))
 
         with AbortScope(self.abort_event, deadline, patient=True) as limits:
             run_unbroken(create, limits)
