@@ -97,7 +97,7 @@ def run_and_exit(command: click.Command, arguments: list[str]) -> NoReturn:
 def _run(command: click.Command, arguments: list[str]) -> int:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     rest = [argument for argument in options if argument != "--debug"] + arguments[len(options) :]
-    color = False if os.environ.get("NO_COLOR") else None
+    color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
     try:
         code = command.main(args=rest, prog_name="arkor", standalone_mode=False, color=color)
     except click.ClickException as exc:

@@ -135,6 +135,18 @@ def ensure_project(client: CloudApiClient, project_dir: Path, *, create: bool = 
     return fresh.scope
 
 
+def list_all_projects(client: CloudApiClient) -> list[tuple[Scope, Project]]:
+    """Return the projects of all organisations of the identity, each with its scope.
+
+    A backend does not know the folders of projects: their slugs come from the names of the folders.
+    """
+    orgs = client.me().get("orgs")
+    slugs = [wire.text(wire.mapping(org).get("slug")) for org in orgs] if isinstance(orgs, list) else []
+    return [
+        (Scope(slug, project.slug), project) for slug in filter(None, slugs) for project in client.list_projects(slug)
+    ]
+
+
 def find_project(client: CloudApiClient, project_dir: Path) -> Scope | None:
     """Return the project of a folder, or None where ``ensure_project`` would create one; nothing is changed.
 

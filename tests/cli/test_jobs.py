@@ -34,9 +34,9 @@ def test_the_jobs_of_the_project_are_listed_newest_first(jobs: Cloud) -> None:
     """On one line each, whatever the backend says of them."""
     ended = run("jobs")
     head, *lines = ended.out.splitlines()
-    assert head.split() == ["ID", "STATUS", "NAME", "CREATED", "TOOK"]
+    assert head.split() == ["ID", "STATUS", "NAME", "CREATED", "TOOK", "MODEL", "STEPS", "LOSS", "HELD-OUT"]
     assert [line.split()[:2] for line in lines] == [["job_3", "queued"], ["job_2", "queued"], ["job_1", "failed"]]
-    assert lines[-1].endswith("1h 02m")
+    assert "  1h 02m  " in lines[-1]
     assert "…" in lines[0]
     assert "\x1b" not in ended.out
 
@@ -72,12 +72,46 @@ def test_the_newest_jobs_are_listed_and_the_others_on_demand(jobs: Cloud) -> Non
     assert run("jobs", "--all", "--limit", "2").code == 2
 
 
-@pytest.mark.parametrize("option", ["--local", "--json", "--quiet", "--status=failed", "--all", "--limit=3"])
+@pytest.mark.parametrize(
+    "option", ["--local", "--json", "--quiet", "--status=failed", "--all", "--everywhere", "--limit=3"]
+)
 def test_an_option_before_a_command_is_not_passed_over(option: str) -> None:
     """It would ask another backend, or print another form, than was asked for."""
     ended = CliRunner().invoke(cli, ["jobs", option, "show", "job_1"])
     assert ended.exit_code == 2
     assert "Put options after the command: arkor jobs show" in ended.stderr
+
+
+def test_a_terminal_gets_short_ids_and_how_far_jobs_are(jobs: Cloud) -> None:
+    """As much as it has room for; each id is a prefix that other commands take, and a pipe gets it whole."""
+    progress = {"step": 24, "loss": 0.1234, "evalLoss": 0.5}
+    for number in (2, 3):
+        whole = f"job_{number}bcdefghijkl"
+        jobs.jobs[whole] = {**jobs.jobs.pop(f"job_{number}"), "id": whole, "progress": progress, "status": "running"}
+    jobs.jobs["job_2bcdefghijkl"]["config"] = {"model": "owner/base-1b", "maxSteps": 60}
+
+    def shown(columns: int) -> list[list[str]]:
+        with Terminal("jobs", columns=columns) as terminal:
+            code, seen = terminal.end()
+        assert code == 0
+        assert all(len(line) <= columns for line in seen.splitlines())
+        return [line.split() for line in seen.splitlines()]
+
+    head, _, second, _ = shown(140)
+    assert head == ["ID", "STATUS", "NAME", "MODEL", "STEPS", "LOSS", "HELD-OUT", "AGE", "TOOK"]
+    assert second[:8] == ["job_2bcdef", "running", "second", "[31m", "base-1b", "24/60", "0.123", "0.500"]
+    assert shown(50)[0][:3] == ["ID", "STATUS", "NAME"]
+    assert run("jobs", "show", "job_2bcdef").out.splitlines()[0].split() == ["id", "job_2bcdefghijkl"]
+    assert run("jobs").out.splitlines()[2].startswith("job_2bcdefghijkl  running")
+
+
+def test_the_jobs_of_all_projects_are_listed_on_request(jobs: Cloud) -> None:
+    """With the project of each, from any folder."""
+    ended = run("jobs", "--everywhere")
+    assert (ended.code, ended.err) == (0, "")
+    head, *lines = ended.out.splitlines()
+    assert head.split()[:3] == ["ID", "PROJECT", "STATUS"]
+    assert [line.split()[0] for line in lines] == ["job_3", "job_2", "job_1"]
 
 
 def test_a_project_without_jobs_says_so(routed_cloud: Cloud) -> None:

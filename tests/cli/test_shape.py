@@ -152,16 +152,18 @@ def test_without_debug_an_error_is_one_line_that_names_it(project: Path) -> None
     )
 
 
-@pytest.mark.parametrize(("value", "coloured"), [("", True), ("1", False)])
-def test_no_color_is_honoured(value: str, coloured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a command would show in colour on a terminal; an empty value means nothing."""
+@pytest.mark.parametrize(
+    ("value", "term", "coloured"), [("", "xterm", True), ("1", "xterm", False), ("", "dumb", False)]
+)
+def test_no_color_is_honoured(value: str, term: str, coloured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a terminal that has no colours; an empty value means nothing."""
     monkeypatch.setenv("NO_COLOR", value)
     code = (
         "import click\nfrom arkor.cli import cli, main\n"
         "cli.commands['x'] = click.command('x')(lambda: click.secho('text', fg='red'))\n"
         "type(cli).get_command = lambda self, ctx, name: cli.commands[name]\nmain(['x'])"
     )
-    with Terminal(program=("-c", code)) as terminal:
+    with Terminal(program=("-c", code), term=term) as terminal:
         assert terminal.end() == (0, "\x1b[31mtext\x1b[0m\n" if coloured else "text\n")
 
 

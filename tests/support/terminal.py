@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Sequence
 
@@ -22,19 +25,28 @@ TIMEOUT_S = 30.0
 class Terminal:
     """A running ``python -m arkor.cli`` on a terminal of its own. Use it as a context manager.
 
+    Args:
+        arguments: of the command line.
+        program: what Python runs.
+        term: the terminal's kind; a dumb one has no colours.
+        columns: characters of a line.
+
     Attributes:
         seen: all that it has shown so far, with plain line ends.
     """
 
-    def __init__(self, *arguments: str, program: Sequence[str] = ("-m", "arkor.cli")) -> None:
+    def __init__(
+        self, *arguments: str, program: Sequence[str] = ("-m", "arkor.cli"), term: str = "dumb", columns: int = 80
+    ) -> None:
         self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process = subprocess.Popen(
             [sys.executable, *program, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env={**os.environ, "PYTHONWARNINGS": "error", "TERM": "dumb"},
+            env={**os.environ, "PYTHONWARNINGS": "error", "TERM": term},
         )
         os.close(slave)
         self.seen = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import json
 import sys
@@ -16,7 +17,7 @@ from arkor.cli.commands.jobs_pausing import pause, resume, unpause
 from arkor.cli.display.job_table import local_time, print_table, took
 from arkor.cli.display.output import job_as_json, json_lines
 from arkor.cli.display.screen import is_terminal
-from arkor.cli.options import local_option, project_of
+from arkor.cli.options import backend_of, local_option, project_of
 from arkor.cli.suggestions import SuggestingGroup
 from arkor.protocol.jobs import JobStatus
 from arkor.protocol.sources import imported_words
@@ -25,6 +26,7 @@ from arkor.text import one_line
 if TYPE_CHECKING:
     from arkor.protocol.evaluations import Evaluation
     from arkor.protocol.exports import Export
+    from arkor.protocol.jobs import TrainingJob
 
 LONGEST_FACT = 2000
 SHOWN = 50
@@ -41,6 +43,7 @@ SHOWN = 50
     help=f"Only the newest N.  [default: {SHOWN} on a terminal, otherwise all]",
 )
 @click.option("--all", "every", is_flag=True, help="All jobs.")
+@click.option("--everywhere", is_flag=True, help="The jobs of all your projects, not only of this folder's.")
 @local_option
 @click.pass_context
 def jobs(
@@ -51,27 +54,27 @@ def jobs(
     quiet: bool,
     limit: int | None,
     every: bool,
+    everywhere: bool,
     local: bool,
 ) -> None:
     """List, show, pause, resume or delete the project's jobs.
 
-    Without a command, lists the newest jobs, the newest first.
+    Without a command, lists the newest jobs, the newest first. A terminal gets the shortest unique prefix of each id,
+    which every command takes; a pipe or a file gets whole ids.
 
     \b
     Example: arkor jobs --status running --local
     """
     command = context.invoked_subcommand
     if command is not None:
-        if as_json or status or quiet or limit or every or local:
+        if as_json or status or quiet or limit or every or everywhere or local:
             raise click.UsageError(f"Put options after the command: arkor jobs {command} …", context)
         return
     if limit and every:
         raise click.UsageError("Give --limit or --all, not both.", context)
-    client, scope = project_of(local)
     is_read = is_terminal(sys.stdout) and not (as_json or quiet)  # what a program reads is whole
     most = None if every else limit or (SHOWN if is_read else None)
-    page = None if most is None or status else most + 1
-    matching = (job for job in client.iter_jobs(scope, page=page) if status in {None, job.status})
+    matching, projects = _matching(local, status, None if most is None else most + 1, everywhere=everywhere)
     found = list(itertools.islice(matching, most))
     if as_json:
         click.echo(json_lines([job_as_json(job) for job in found]))
@@ -80,9 +83,36 @@ def jobs(
     elif not found:
         click.echo(f"No jobs with status {status}." if status else "No jobs yet.", err=True)
     else:
-        print_table(found)
+        print_table(found, for_people=is_read, projects=projects)
         if most is not None and next(matching, None) is not None:
             click.echo(f"These are the newest {most}. To list more: --limit N or --all", err=True)
+
+
+def _matching(
+    local: bool, status: str | None, most: int | None, *, everywhere: bool
+) -> tuple[Iterator[TrainingJob], dict[str, str]]:
+    """Return the jobs that are asked for, the newest first; and the names of their projects by id, if of several.
+
+    Args:
+        local: as the option.
+        status: as the option.
+        most: of how many jobs a page is enough; None for all.
+        everywhere: as the option.
+    """
+    page = None if status else most
+    if everywhere:
+        from arkor.client.client import CloudApiClient
+        from arkor.client.project import list_all_projects
+
+        client = CloudApiClient.connect(backend_of(local))
+        projects = list_all_projects(client)
+        each = [client.iter_jobs(scope, page=page) for scope, _ in projects]
+        names = {project.id: project.slug for _, project in projects}
+    else:
+        client, scope = project_of(local)
+        each, names = [client.iter_jobs(scope, page=page)], {}
+    found = heapq.merge(*each, key=lambda job: job.created_at, reverse=True) if everywhere else each[0]
+    return (job for job in found if status in {None, job.status}), names
 
 
 @jobs.command()

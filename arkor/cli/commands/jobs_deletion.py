@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arkor.cli.display.job_table import print_table
+from arkor.cli.display.screen import is_terminal
 from arkor.cli.exits import Interrupted, Refused
 from arkor.cli.options import duration, is_interactive, local_option, project_of
 from arkor.protocol import wire
@@ -86,7 +88,7 @@ def _age_s(job: TrainingJob) -> float:
 def _delete(client: CloudApiClient, scope: Scope, found: Sequence[TrainingJob], *, yes: bool) -> None:
     what = f"{len(found)} jobs" if len(found) > 1 else "1 job"
     if not yes:
-        print_table(found)
+        print_table(found, for_people=is_terminal(sys.stdout))
         if not is_interactive():
             raise Refused(f"Nothing was deleted. To delete {what}, add --yes.")
         if not click.confirm(f"Delete {what} for good, with adapters and checkpoints?"):
