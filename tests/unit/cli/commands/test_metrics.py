@@ -11,4 +11,4 @@ def test_two_forms_at_once_are_refused() -> None:
     """Whoever reads it could take one for the other."""
     ended = CliRunner().invoke(metrics, ["job_1", "--csv", "--json"])
     assert (ended.exit_code, ended.stdout) == (2, "")
-    assert "Use --csv or --json, not both." in ended.stderr
+    assert "Use only one of --csv, --json and --plot." in ended.stderr
