@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
+from arkor.cli.display.job_table import local_time
 from arkor.protocol.metrics import COLUMNS
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, Ended, run
 from tests.support.contract import STREAM, Answer, Stream
-from tests.support.events import END, PING, checkpoint, completed, failed, frame, frames, log, started
+from tests.support.events import END, PING, TIMESTAMP, checkpoint, completed, failed, frame, frames, log, started
 from tests.support.eventually import eventually
 from tests.support.terminal import Terminal
 from tests.support.waiting import make_trainer
 
+AT = local_time(TIMESTAMP, "%Y-%m-%d %H:%M:%S")
 PLAN: list[Mapping[str, Any]] = [
     started(),
     log(1, 2.5, learningRate=0.0002, epoch=0.5),
@@ -47,17 +49,19 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def test_the_log_of_a_job_is_what_attach_printed(job: Cloud) -> None:
-    """And its end; it exits 0 however the job ended, and no terminal obeys its error."""
+def test_the_log_of_a_job_is_what_attach_printed(job: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With times, and its end; it exits 0 however the job ended, and no terminal obeys its error."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
     ended = run("logs", "job")
     assert (ended.code, ended.err) == (0, "")
     first, *_, last = ended.out.splitlines()
-    assert first.startswith("Training started")
-    assert "step 1  loss 2.5000" in ended.out
-    assert "step 1  checkpoint saved" in ended.out
-    assert last == "Training failed: out of [31m memory"
+    assert first.startswith("2026-01-01 09:00:00  Training started")
+    assert "  step 1  loss 2.5000" in ended.out
+    assert "  step 1  checkpoint saved" in ended.out
+    assert last == "2026-01-01 09:00:00  Training failed: out of [31m memory"
     with Terminal("logs", "job") as terminal:
-        assert terminal.end() == (0, ended.out)
+        code, shown = terminal.end()
+    assert (code, shown) == (0, "2026-01-01\n" + ended.out.replace("2026-01-01 ", ""))
 
 
 def test_the_log_goes_on_behind_an_event(job: Cloud) -> None:
@@ -75,7 +79,11 @@ def test_events_need_no_ids(routed_cloud: Cloud) -> None:
     make_trainer(routed_cloud).start()
     routed_cloud.jobs["job_1"]["status"] = "completed"
     ended = run("logs", "job_1", "--ids")
-    assert (ended.code, ended.out, ended.err) == (0, "   -  Training started\n   -  Training completed\n", "")
+    assert (ended.code, ended.out, ended.err) == (
+        0,
+        f"   -  {AT}  Training started\n   -  {AT}  Training completed\n",
+        "",
+    )
 
 
 def test_a_wrong_event_is_refused(job: Cloud) -> None:
@@ -118,7 +126,8 @@ def test_following_goes_on_to_the_end(job: Cloud, gate: threading.Event) -> None
         terminal.expect("step 1  loss")
         gate.set()
         code, seen = terminal.end()
-    assert (code, seen.splitlines()[2:]) == (0, ["step 2  loss 1.5000", "Training completed"])
+    time = AT.split()[1]
+    assert (code, seen.splitlines()[3:]) == (0, [f"{time}  step 2  loss 1.5000", f"{time}  Training completed"])
 
 
 def test_ctrl_c_ends_following(job: Cloud, gate: threading.Event) -> None:
@@ -158,6 +167,20 @@ def test_the_figures_of_a_job_for_programs(job: Cloud) -> None:
     ]
     figures = json.loads(run("metrics", "job", "--json").out)
     assert [(entry["loss"], entry["learning_rate"]) for entry in figures] == [(2.5, 0.0002), (None, None), (1.5, None)]
+
+
+def test_the_losses_of_a_job_are_a_plot(job: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As wide as the terminal, in braille or, under LC_ALL=C, in ASCII; only one form may be asked for."""
+    for locale, is_ascii in (("C.UTF-8", False), ("C", True)):
+        monkeypatch.setenv("LC_ALL", locale)
+        with Terminal("metrics", "job", "--plot", columns=45) as terminal:
+            code, shown = terminal.end()
+        lines = shown.splitlines()
+        assert (code, lines[-1], shown.isascii()) == (0, "  loss 1.500   o held-out 2.250", is_ascii)
+        assert max(map(len, lines)) == 44
+    assert run("metrics", "job", "--plot", "--json").code == 2
+    job.plan = [started(), failed("boom")]
+    assert run("metrics", "job", "--plot").err == "Job job_1 (failed) has no metrics.\n"
 
 
 def test_a_job_without_figures_says_so(job: Cloud) -> None:
