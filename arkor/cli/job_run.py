@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from arkor.cli.display.opening import COMPARED, Pace
 from arkor.cli.display.output import Showing
 from arkor.cli.evaluating import AnswerBar, telling_how_to_wait
 from arkor.cli.options import command_for, duration, events_option, how_to_go_on, telling_how_to_go_on
@@ -70,6 +71,7 @@ def run_job(
     elsewhere: Path | None = None,
     on_start: Callable[[str], object] = lambda _: None,
     on_event: Callable[[Event], object] = lambda _: None,
+    hints: Sequence[str] = (),
 ) -> TrainingResult | None:
     """Start a trainer's job and follow it to its end; return how it ended, or None if it was left or not started.
 
@@ -83,6 +85,7 @@ def run_job(
         elsewhere: the job's project, if the command was started in another folder.
         on_start: called with the job's id, before it is followed.
         on_event: called with each event, after it is shown.
+        hints: what a terminal shows beneath the result of a job that completed.
     """
     cancel = on_interrupt == "cancel"
     with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere):
@@ -99,7 +102,9 @@ def run_job(
         shown.print_job(job)
         click.echo(how_to_go_on(chosen, job, elsewhere), err=True)
         return None
-    return followed(chosen, job, shown, cancel=cancel, timeout=timeout, elsewhere=elsewhere, on_event=on_event)
+    return followed(
+        chosen, job, shown, cancel=cancel, timeout=timeout, elsewhere=elsewhere, on_event=on_event, hints=hints
+    )
 
 
 def followed(
@@ -111,6 +116,7 @@ def followed(
     timeout: float | None = None,
     elsewhere: Path | None = None,
     on_event: Callable[[Event], object] = lambda _: None,
+    hints: Sequence[str] = (),
 ) -> TrainingResult:
     """Follow a trainer's job to its end, and return how it ended; of one that did not complete, say why.
 
@@ -122,6 +128,7 @@ def followed(
         timeout: longest wait in seconds; None for no limit.
         elsewhere: the job's project, if the command was started in another folder.
         on_event: called with each event, after it is shown.
+        hints: as for ``run_job``.
     """
     from arkor.entry.runner import follow
     from arkor.http.abort import Deadline
@@ -137,16 +144,58 @@ def followed(
 
     unpause = command_for("jobs unpause", trainer, job, elsewhere)
     deadline = Deadline(timeout)
-    with telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere), shown.following(job, unpause):
-        result = follow(trainer, job, say=shown.say, timeout=timeout, on_event=show)
+    ending = {"ending": lambda result: _ending(trainer, result, shown)} if shown.is_for_people else {}
+    with contextlib.ExitStack() as following:
+        following.enter_context(telling_how_to_go_on(trainer, cancel=cancel, elsewhere=elsewhere))
+        pace = _pace(trainer, job) if shown.is_for_people else None
+        following.enter_context(shown.following(job, unpause, lambda: _asked(trainer, job), pace))
+        result = follow(trainer, job, say=shown.say, timeout=timeout, on_event=show, **ending)
     if result.status == JobStatus.COMPLETED and result.job.config.get("evaluation") is not None:
         _show_verdict(result, shown, command_for("report", trainer, result.job, elsewhere), deadline)
+    if shown.is_for_people and result.status == JobStatus.COMPLETED and not result.job.is_dry_run:
+        for line in (*hints, *next_commands(trainer, result.job, elsewhere)):
+            shown.say(line)
     if result.job.error and result.status != JobStatus.COMPLETED:
         click.echo(printable(f"Error: {result.job.error}"), err=True)
     if _may_be_resumed(trainer, result.job, last_step):
         resume = command_for("jobs resume", trainer, result.job, elsewhere)
         click.echo(f"To go on from its last checkpoint, if it saved one: {resume}", err=True)
     return result
+
+
+def next_commands(trainer: Trainer, job: TrainingJob, elsewhere: Path | None = None) -> list[str]:
+    """Return the commands that use what a job has trained, beneath a line that says so."""
+    return ["Next:", *(f"  {command_for(name, trainer, job, elsewhere)}" for name in ("chat", "download"))]
+
+
+def _asked(trainer: Trainer, job: TrainingJob) -> TrainingJob:
+    """Ask the backend for a trainer's job: events do not tell what it waits for, nor when its worker began."""
+    from arkor.trainer.trainer import connection_of
+
+    client, scope = connection_of(trainer)
+    return client.get_job(scope, job.id)
+
+
+def _ending(trainer: Trainer, result: TrainingResult, shown: Showing) -> list[str]:
+    """Return what people read at the end of a run, with the times of the backend, if it is still there."""
+    from arkor.errors import ArkorError
+
+    job = result.job
+    with contextlib.suppress(ArkorError):  # how the job ended is known
+        job = _asked(trainer, job)
+    return shown.ending(result, job)
+
+
+def _pace(trainer: Trainer, job: TrainingJob) -> Pace | None:
+    """Return the pace of an earlier job like this one; None if there is none, or finding out takes more than a page."""
+    from arkor.errors import ArkorError
+    from arkor.trainer.trainer import connection_of
+
+    with contextlib.suppress(ArkorError):  # an estimate is not worth an error
+        client, scope = connection_of(trainer)
+        if "pages" in client.features and not (job.is_dry_run or job.is_terminal):
+            return Pace.of_earlier(job, client.list_jobs(scope, limit=COMPARED))
+    return None
 
 
 def _show_verdict(result: TrainingResult, shown: Showing, command: str, deadline: Deadline) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -121,11 +121,16 @@ def _print(text: str) -> None:
     print(text, flush=True)  # in a log the job's id is wanted now, not in some hours
 
 
+def _finished(result: TrainingResult) -> list[str]:
+    return [one_line(f"Job {result.job.id} finished with status={result.status}")]
+
+
 def follow(
     trainer: Trainer,
     job: TrainingJob,
     *,
     say: Callable[[str], object] = _print,
+    ending: Callable[[TrainingResult], Iterable[str]] = _finished,
     timeout: float | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> TrainingResult:
@@ -135,12 +140,14 @@ def follow(
         trainer: the trainer.
         job: its job, as it was started or found.
         say: called with each line.
+        ending: returns the lines on how it ended.
         timeout: longest wait in seconds; None for no limit.
         on_event: called with every event, see ``Trainer.wait``.
     """
     say(one_line(f"{'Started' if trainer.was_sent else 'Following'} job {job.id}"))
     result = trainer.wait(timeout, on_event=on_event)
-    say(one_line(f"Job {result.job.id} finished with status={result.status}"))
+    for line in ending(result):
+        say(line)
     return result
 
 

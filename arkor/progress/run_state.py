@@ -66,6 +66,8 @@ class RunState:
         if self.preparing is not None:
             done, total = self.preparing.done, self.preparing.total
             return min(done, total) / total if total else None
+        if self.state == WAITING and not self.step:
+            return None
         return self.step / self.total if self.total else None
 
     def take(self, event: Event) -> None:

@@ -717,6 +717,15 @@ def draft_of(trainer: Trainer, backend: str) -> JobConfig:
     return trainer._starter.draft()
 
 
+def connection_of(trainer: Trainer) -> tuple[CloudApiClient, Scope]:
+    """Return the backend of a trainer, and the project of its job.
+
+    Raises:
+        ArkorError: the backend or the project is not known.
+    """
+    return trainer._starter.connect()
+
+
 def is_resuming_backend(trainer: Trainer) -> bool:
     """Say whether the backend of a trainer resumes jobs that failed or were cancelled.
 
@@ -726,7 +735,7 @@ def is_resuming_backend(trainer: Trainer) -> bool:
     Raises:
         ArkorError: the backend does not answer.
     """
-    client, _ = trainer._starter.connect()
+    client, _ = connection_of(trainer)
     return "resume-jobs" in client.features
 
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
 import pytest
 
@@ -15,7 +16,7 @@ from tests.cli.test_commands import write_entry
 from tests.support.cloud import Cloud
 from tests.support.commands import Command, run
 from tests.support.contract import STREAM, Answer, Late, Stream
-from tests.support.events import TIMESTAMP, completed, frame, log, started
+from tests.support.events import TIMESTAMP, completed, failed, frame, log, started
 from tests.support.eventually import eventually
 from tests.support.terminal import Terminal
 
@@ -118,35 +119,41 @@ def rows(shown: str) -> list[str]:
 def test_a_terminal_has_a_bar_and_what_callbacks_print_above_it(
     arkor_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the job is queued that is said; no escape sequence is used."""
+    """While the job is queued that is said; no escape sequence is used. A line on the end takes the bar's place."""
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     gate = threading.Event()
     arkor_cloud.answer("GET", STREAM, Late(gate=gate))
     write_entry(more='max_steps=3, callbacks={"on_log": lambda log: print("called", log.step)}')
-    with Terminal("start") as terminal:
+    with Terminal("start", term="xterm") as terminal:
         terminal.expect("queued or starting")
         gate.set()
         code, shown = terminal.end()
     assert code == 0
     assert rows(shown) == [
         "Started job job_1",
+        "  model  m",
         "called 1",
         "called 2",
         "called 3",
-        f"completed  [{'#' * 30}]  100%  3/3  loss 0.5000",
-        "Job job_1 finished with status=completed",
+        "✓ completed · loss 0.500 · adapter 0.0 MiB",
+        "Next:",
+        "  arkor chat job_1",
+        "  arkor download job_1",
         "",
     ]
-    assert re.search(r"\rtraining  \[#{19}-{11}\]   66%  2/3  loss 1\.5000", shown)
+    assert re.search(r"\rtraining  ▕█{20} {10}▏   66%  2/3  loss 1\.5000", shown)
     assert "\x1b" not in shown
 
 
-def test_attach_has_the_same_bar(routed_cloud: Cloud) -> None:
-    """Without a total it is a line that goes on."""
+def test_attach_has_the_same_bar(routed_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a total it is a line that goes on; under LC_ALL=C all is ASCII."""
+    monkeypatch.setenv("LC_ALL", "C")
     routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
     with Terminal("attach", "job_9") as terminal:
         _, shown = terminal.end()
-    assert rows(shown) == ["Following job job_9", "completed  3  loss 0.5000", *rows(shown)[2:]]
+    assert rows(shown)[:3] == ["Following job job_9", "  model  m", "OK completed | loss 0.500 | adapter 0.0 MiB"]
+    assert shown.isascii()
     assert "\rtraining  2  loss 1.5000" in shown
 
 
@@ -162,6 +169,69 @@ def test_ctrl_c_leaves_the_bar_and_says_how_to_go_on(arkor_cloud: Cloud) -> None
     gate.set()
     assert code == 130
     assert "Interrupted. Job job_1 keeps running." in rows(shown)
+
+
+def test_a_terminal_has_a_block_at_the_beginning_and_at_the_end(
+    routed_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In colours; warnings are among it, and what the backend says has no escape sequence of its own."""
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    receipt = {"rows": 9, "heldOutRows": 2, "answers": 9, "tokens": 70, "countedTokens": 20, "maxLength": 64}
+    dropped = {**receipt, "dropped": {"count": 1, "rows": [7]}}
+    said = {"model": "m\x1b[2J", "maxSteps": 4, "device": "cpu", "receipt": dropped, "advice": ["double max_steps"]}
+    artifacts = [{"name": "adapter", "kind": "adapter", "sizeBytes": 3 * 2**19}]
+    times = {"startedAt": "2026-01-01T00:00:00Z", "completedAt": "2026-01-01T00:04:27Z"}
+    routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "running", "config": {"batchSize": 2}, **times}
+    routed_cloud.plan = [started(**said), log(2, 1.5, evalLoss=0.75), log(4, 0.25, evalLoss=0.5), completed(*artifacts)]
+    with Terminal("attach", "job_9", term="xterm", columns=60) as terminal:
+        code, shown = terminal.end()
+    plain = rows(click.unstyle(shown))
+    assert (code, plain) == (
+        0,
+        [
+            "Following job job_9",
+            "  model    m [2J",
+            "  dataset  9 rows to train on, 2 held out: 9 answers, 70",
+            "           tokens of which 20 count; max_length 64",
+            "  steps    4, each of 2 rows",
+            "  device   cpu",
+            "  Warning: 1 row dropped: nothing in them can be learnt",
+            "  within max_length (row 7)",
+            "  Advice: double max_steps",
+            "✓ completed in 4m 27s · loss 0.250 · held-out 0.500",
+            "  adapter 1.5 MiB",
+            "Next:",
+            "  arkor chat job_9",
+            "  arkor download job_9",
+            "",
+        ],
+    )
+    assert "\x1b[33mWarning: 1 row dropped" in shown
+    assert "\x1b[32m\x1b[1m✓ completed\x1b[0m" in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_a_job_that_fails_says_where_on_a_terminal(routed_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason, and without commands that use the model."""
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "running"}
+    routed_cloud.plan = [started(), log(1, 2.5), failed("boom")]
+    with Terminal("attach", "job_9") as terminal:
+        code, shown = terminal.end()
+    assert (code, rows(shown)[1:]) == (1, ["✗ failed · at step 1", "Error: boom", ""])
+
+
+def test_a_queued_job_says_what_it_waits_for(routed_cloud: Cloud) -> None:
+    """As soon as the backend says which job runs, and how far that is."""
+    gate = threading.Event()
+    routed_cloud.answer("GET", STREAM, Late(gate=gate))
+    ahead = {"jobId": "job_8", "step": 24, "maxSteps": 60}
+    routed_cloud.jobs["job_9"] = {"id": "job_9", "status": "queued", "waitsFor": ahead}
+    with Terminal("attach", "job_9") as terminal:
+        terminal.expect("\rwaiting for job_8 (40%)")
+        gate.set()
+        assert terminal.end()[0] == 0
 
 
 # Where another one runs

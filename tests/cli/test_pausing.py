@@ -101,7 +101,7 @@ def test_a_job_whose_worker_dies_goes_on_with_a_warning(backend: BackendProcess,
     warning = "Warning: Its worker was killed by signal SIGKILL (often: out of memory): the job goes on by itself."
     assert f"\nstep 2/4  checkpoint saved\n{warning}\nstep 3/4  loss 0.3333\n" in ended.out
     (job_id,) = run("jobs", "-q", "--local").out.split()
-    assert f"\n{warning}\n" in run("logs", job_id, "--local").out
+    assert f"  {warning}\n" in run("logs", job_id, "--local").out
 
 
 def test_a_full_disk_pauses_a_job_until_there_is_room(home: Path, project: Path) -> None:
@@ -137,10 +137,10 @@ def test_interruptions_and_pauses_are_shown_above_the_bar(job: Cloud) -> None:
         0,
         [
             "Following job job_1",
+            "  model  m",
             "Warning: Its worker stopped reporting: the job goes on by itself.",
             "Paused at step 1. Unpause it with: arkor jobs unpause job_1",
             "Unpaused",
-            "completed  2  loss 1.5000",
         ],
     )
     assert "\rpaused  1  loss 2.5000" in shown

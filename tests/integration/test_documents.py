@@ -87,9 +87,13 @@ def test_the_first_commands_of_the_readme_run_as_they_stand(backend: BackendProc
             printed[arguments[0]] = run_arkor(arguments, folder)
             assert lines, arguments  # its output is shown
     assert list(printed) == ["init", "start", "chat"]
-    shown = [line for _, lines in steps for line in lines if re.match("Started job|Job ", line)]
+    shown = [line for _, lines in steps for line in lines if re.match("Started job|✓ completed", line)]
     said = [line for line in printed["start"].splitlines() if re.match("Started job|Job ", line)]
-    assert [re.sub(r"job_\w+", "ID", line) for line in said] == [re.sub(r"job_\w+", "ID", line) for line in shown]
+    assert [re.sub(r"job_\w+", "ID", line) for line in said] == [
+        "Started job ID",
+        "Job ID finished with status=completed",  # to a pipe; the README shows a terminal
+    ]
+    assert [line.split()[0] for line in shown] == ["Started", "✓"]
     assert printed["chat"] == '{"category": "technical"}\n'  # what the scripted model always says
 
 
@@ -133,7 +137,10 @@ def test_the_commands_of_the_quickstart_run_as_they_stand(backend: BackendProces
     assert printed["dataset"].splitlines()[0] == shown["dataset"][0]
     (job_id,) = {*re.findall(r"job_\w+", printed["train"])}
     said = [re.sub(r"job_\w+", job_id, line) for line in shown["train"] if "job" in line or line == "Next:"]
-    assert [line for line in printed["train"].splitlines() if "job" in line or line == "Next:"] == said
+    # A pipe has a line with the status; the quickstart shows a terminal.
+    printed_lines = [line for line in printed["train"].splitlines() if "finished with status=completed" not in line]
+    assert [line for line in printed_lines if "job" in line or line == "Next:"] == said
+    assert any(line.startswith("✓ completed in ") for line in shown["train"])
     assert recipe_for(60, "smollm2-135m")["max_steps"] == int(re.findall(r": (\d+) steps", shown["train"][0])[0])
     assert printed["chat"] == '{"category": "technical"}\n'  # what the scripted model always says
     assert printed["download"].splitlines()[0] == shown["download"][0]

@@ -43,7 +43,7 @@ def attach(job_id: str | None, *, as_json: bool, local: bool) -> int:
         trend = LossTrend()
         ended = followed(trainer, job, shown, on_event=trend.take)
         code = result_code(ended)
-        if code == COMPLETED and not ended.job.is_dry_run:
+        if code == COMPLETED and not ended.job.is_dry_run and not shown.is_for_people:
             for line in trend.lines():
                 shown.say(line)
     return code

@@ -12,16 +12,14 @@ import click
 from arkor.cli.display.loss_trend import LossTrend
 from arkor.cli.display.output import showing
 from arkor.cli.exits import COMPLETED
-from arkor.cli.job_run import run_job, run_options
-from arkor.cli.options import DEFAULT_MODEL, columns_option, command_for, local_option, named_folder, result_code
+from arkor.cli.job_run import next_commands, run_job, run_options
+from arkor.cli.options import DEFAULT_MODEL, columns_option, local_option, named_folder, result_code
 from arkor.data.split import split_rows
 from arkor.protocol.checks import MAX_NAME_CHARS
 from arkor.text import many, one_line
 
 if TYPE_CHECKING:
-    from arkor.protocol.jobs import TrainingJob
     from arkor.trainer.recipe import Recipe
-    from arkor.trainer.trainer import Trainer
 
 
 @click.command()
@@ -99,10 +97,11 @@ def train(
             **recipe,
         )
         click.echo(_plan(rows.summary.rows, model, recipe), err=True)
-        ended = run_job(trainer, shown, on_event=trend.take, **options)
+        hints = _of_held_out(recipe, eval_fraction)
+        ended = run_job(trainer, shown, on_event=trend.take, hints=hints, **options)
         code = result_code(ended)
-        if ended is not None and code == COMPLETED and not dry_run:
-            for line in (*trend.lines(), *_of_held_out(recipe, eval_fraction), *_next_steps(trainer, ended.job)):
+        if ended is not None and code == COMPLETED and not dry_run and not shown.is_for_people:
+            for line in (*trend.lines(), *hints, *next_commands(trainer, ended.job)):
                 shown.say(line)
     return code
 
@@ -122,11 +121,6 @@ def _of_held_out(recipe: Recipe, eval_fraction: float | None) -> list[str]:
     if eval_fraction is not None or "dataset_split" not in recipe:
         return []
     return ["The model did not learn the held-out rows. For facts, let it learn all rows: --eval-fraction 0"]
-
-
-def _next_steps(trainer: Trainer, job: TrainingJob) -> list[str]:
-    """Return the commands that use what was trained."""
-    return ["Next:", *(f"  {command_for(name, trainer, job)}" for name in ("chat", "download"))]
 
 
 def _plan(rows: int, model: str, recipe: Recipe) -> str:

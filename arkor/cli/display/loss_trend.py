@@ -32,23 +32,31 @@ class LossTrend:
 
         The loss at the beginning, and at the end, is the mean of a tenth of all log events.
         """
+        return [text for text, _ in self._told()]
+
+    def warnings(self) -> list[str]:
+        """Return only those sentences of ``lines`` that tell of something to change."""
+        return [text for text, is_good in self._told() if not is_good]
+
+    def _told(self) -> list[tuple[str, bool]]:
+        """Return each sentence, and whether it is good news."""
         return [*self._trained(), *self._evaluated()]
 
-    def _trained(self) -> list[str]:
+    def _trained(self) -> list[tuple[str, bool]]:
         if len(self._losses) < 2:
             return []
         part = max(1, len(self._losses) // 10)
         first, last = (sum(losses) / part for losses in (self._losses[:part], self._losses[-part:]))
         if last <= first * FELL:
-            return [f"The loss fell from {first:.2f} to {last:.2f}."]
-        return [f"The loss did not fall: {first:.2f} at the beginning, {last:.2f} at the end. {_ADVICE}"]
+            return [(f"The loss fell from {first:.2f} to {last:.2f}.", True)]
+        return [(f"The loss did not fall: {first:.2f} at the beginning, {last:.2f} at the end. {_ADVICE}", False)]
 
-    def _evaluated(self) -> list[str]:
+    def _evaluated(self) -> list[tuple[str, bool]]:
         if not self._held_out:
             return []
         best, (_, last) = min(self._held_out, key=self._held_out.__getitem__), [*self._held_out.items()][-1]
         lowest = self._held_out[best]
         if last < lowest * ROSE:
-            return [f"On held-out rows it is {last:.2f}."]
+            return [(f"On held-out rows it is {last:.2f}.", True)]
         rise = f"On held-out rows it was {lowest:.2f} at step {best} and rose to {last:.2f}"
-        return [f"{rise}: fewer --steps may answer new questions better."]
+        return [(f"{rise}: fewer --steps may answer new questions better.", False)]

@@ -28,12 +28,21 @@ class Figures(RunState):
         job: the job, whose settings may say how many steps there are.
         unpause: the command that unpauses it.
 
+    Attributes:
+        waits_for: while it is queued, the running job that it waits for, and how far that is; empty if nobody says.
+
     Thread-safety: one thread at a time.
     """
 
     def __init__(self, job: TrainingJob, unpause: str) -> None:
         super().__init__(job)
+        self.waits_for = ""
         self._unpause = unpause
+
+    @property
+    def label(self) -> str:
+        """What stands before a bar: what it is doing, or waits for."""
+        return f"waiting for {self.waits_for}" if self.state == WAITING and self.waits_for else self.state
 
     def line(self, event: Event) -> str:
         """Return the line that tells of an event that was taken in; empty where there is none to be shown."""

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-import click
-
 from arkor.cli.display.run_progress import Figures
+from arkor.cli.display.style import columns_of, signs_for
 
 WIDEST_BAR = 30
 NARROWEST_BAR = 10
-USUAL_COLUMNS = 80
-_BAR = "%(label)s  [%(bar)s]  %(info)s"
+_FRAME = "  []  100%"  # around a bar
 _SEPARATOR = "  "
-_WHOLE = 1000
 
 
 class Screen:
@@ -54,11 +50,18 @@ class Screen:
             self._figures = figures
             self._draw()
 
-    def end(self) -> None:
-        """Leave the bar as it is, and go on below it."""
+    def end(self, *, keep: bool = True) -> None:
+        """Take no more of the terminal.
+
+        Args:
+            keep: leave the bar as it is, and go on below it; otherwise it is removed.
+        """
         with self._lock:
             self._figures = None
-            if self._shown:
+            if self._shown and not keep:
+                self._clear()
+                self._terminal.flush()
+            elif self._shown:
                 self._shown = 0
                 self._terminal.write("\n")
                 self._terminal.flush()
@@ -80,11 +83,11 @@ class Screen:
         if self._figures is None or not self._at_line_start:  # the bar comes back when the line is whole
             return
         self._clear()
-        self._shown = draw_bar(self._figures, self._terminal, _columns(self._terminal))
+        self._shown = draw_bar(self._figures, self._terminal, columns_of(self._terminal))
 
     def _clear(self) -> None:
         if self._shown:
-            width = min(self._shown, _columns(self._terminal) - 1)
+            width = min(self._shown, columns_of(self._terminal) - 1)
             self._shown = 0
             self._terminal.write(f"\r{' ' * width}\r")
 
@@ -122,23 +125,16 @@ def draw_bar(figures: Figures, file: TextIO, columns: int) -> int:
     Returns:
         How many characters it has.
     """
-    width, info = fitting(figures.state, figures.parts(), columns) if figures.share is not None else (0, "")
-    label, template = figures.state, _BAR
-    if not width:
-        label, template = _SEPARATOR.join([figures.state, *figures.parts()])[: columns - 1], "%(label)s"
-    bar = click.progressbar(
-        length=_WHOLE,
-        label=label,
-        bar_template=template,
-        width=width or 1,  # 0 would be as wide as the terminal
-        show_eta=False,
-        item_show_func=lambda item: item,
-        update_min_steps=0,
-        file=file,
-        color=False,
-    )
-    bar.update(int(_WHOLE * (figures.share or 0)), info)
-    return len(bar.format_progress_line())
+    label, parts, share = figures.label, figures.parts(), figures.share
+    width, info = (0, "") if share is None else fitting(label, parts, columns)
+    if share is None or not width:
+        line = _SEPARATOR.join([label, *parts])[: columns - 1].rstrip()
+    else:
+        bar = signs_for(file).bar_of(share, width)
+        line = _SEPARATOR.join([label, bar, f"{int(share * 100):>3}%", *([info] if info else [])])
+    file.write(f"\r{line}")
+    file.flush()
+    return len(line)
 
 
 def fitting(label: str, parts: Sequence[str], columns: int) -> tuple[int, str]:
@@ -149,17 +145,10 @@ def fitting(label: str, parts: Sequence[str], columns: int) -> tuple[int, str]:
         parts: what stands beside it, the most important first.
         columns: characters of a line; the last one stays free, since some terminals go on to the next line there.
     """
-    room = columns - 1 - len(_BAR % {"label": label, "bar": "", "info": "100%"})
+    room = columns - 1 - len(label) - len(_FRAME)
     for count in range(len(parts), -1, -1):
         info = _SEPARATOR.join(parts[:count])
         width = min(WIDEST_BAR, room - len(_SEPARATOR) - len(info))
         if width >= NARROWEST_BAR:
             return width, info
     return 0, ""
-
-
-def _columns(terminal: TextIO) -> int:
-    """Return the width of a terminal, which may have changed."""
-    with contextlib.suppress(OSError, ValueError):
-        return os.get_terminal_size(terminal.fileno()).columns or USUAL_COLUMNS
-    return USUAL_COLUMNS
