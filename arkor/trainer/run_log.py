@@ -66,13 +66,13 @@ class RunLog:
                 self._say(STATUS_OF_LAST_EVENT[event.type].value)
 
     def _take_log(self, event: TrainingLogEvent) -> None:
-        part = min(event.step, self._total) * PARTS // self._total if self._total else 0
-        if part <= self._part:
+        percent = min(event.step, self._total) * 100 // self._total if self._total else 0
+        if percent * PARTS // 100 <= self._part:
             return
-        self._part = part
+        self._part = percent * PARTS // 100
         losses = {"loss": event.loss, "held-out loss": event.eval_loss}
         figures = "".join(f", {name} {figure:.4f}" for name, figure in losses.items() if figure is not None)
-        self._say(f"training, {part * 100 // PARTS} %: step {event.step} of {self._total}{figures}")
+        self._say(f"training, {percent} %: step {event.step} of {self._total}{figures}")
 
     def _begin(self, phase: str) -> None:
         if phase != self._phase:
