@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from arkor.cli.display.output import json_line
-from arkor.cli.display.phase_bars import LABEL_WIDTH
+from arkor.cli.display.phase_bars import LABEL_WIDTH, progress_bar
 from arkor.cli.exits import Interrupted
 from arkor.cli.options import duration, with_same_backend
 from arkor.text import one_line
@@ -66,8 +65,7 @@ class AnswerBar:
     def update(self, evaluation: Evaluation) -> None:
         """Show how far an evaluation is."""
         if self._bar is None and evaluation.total:
-            bar = click.progressbar(length=evaluation.total, label=f"{'Answers':{LABEL_WIDTH}}", file=sys.stderr)
-            self._bar = self._shown.enter_context(bar)
+            self._bar = self._shown.enter_context(progress_bar(evaluation.total, f"{'Answers':{LABEL_WIDTH}}"))
         if self._bar is not None:
             self._bar.update(max(0, evaluation.done - self._bar.pos))
 

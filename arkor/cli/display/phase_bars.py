@@ -10,7 +10,23 @@ from typing import Any
 
 import click
 
+from arkor.cli.display.style import signs_for
+
 LABEL_WIDTH = 26
+
+
+def progress_bar(length: int, label: str) -> Any:
+    """Return a bar of click's on stderr, in the characters of the locale; a line with its label if that is no terminal.
+
+    Args:
+        length: what its whole width stands for, 1 or more.
+        label: stands before it.
+    """
+    left, right, whole, empty = tuple(signs_for(sys.stderr).bar)
+    template = f"%(label)s  {left}%(bar)s{right}  %(info)s"
+    return click.progressbar(
+        length=length, label=label, file=sys.stderr, fill_char=whole, empty_char=empty, bar_template=template
+    )
 
 
 class PhaseBars:
@@ -49,8 +65,7 @@ class PhaseBars:
             self._fill()
             self._shown.close()
             label = f"{phase.title:{LABEL_WIDTH}}"
-            bar = click.progressbar(length=phase.total or 1, label=label, file=sys.stderr)
-            self._bar = self._shown.enter_context(bar)
+            self._bar = self._shown.enter_context(progress_bar(phase.total or 1, label))
         self._bar.update(max(0, phase.done - self._bar.pos))
 
     def _fill(self) -> None:
