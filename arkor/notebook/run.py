@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 
@@ -45,8 +46,8 @@ class Values:
         self.best: tuple[int, float] | None = None
 
     def add(self, step: int, value: float) -> None:
-        """Take in a value; one of an earlier step is left out."""
-        if self.points and step <= self.points[-1][0]:
+        """Take in a value; one of an earlier step, or that is not finite, is left out."""
+        if not math.isfinite(value) or (self.points and step <= self.points[-1][0]):
             return
         self.points.append((step, value))
         if self.best is None or value < self.best[1]:

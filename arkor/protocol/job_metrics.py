@@ -6,6 +6,7 @@ Protocol: docs/protocol.md, "The event stream": ``training.log``.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +40,8 @@ class Metrics(list[TrainingLogEvent]):
         return loss_curves(losses, self._held_out(), self.best())
 
     def _held_out(self) -> list[tuple[int, float]]:
-        return [(entry.step, entry.eval_loss) for entry in self if entry.eval_loss is not None]
+        found = ((entry.step, entry.eval_loss) for entry in self)
+        return [(step, loss) for step, loss in found if loss is not None and math.isfinite(loss)]
 
     def plot(self, axis: Any = None) -> Any:
         """Draw the training loss and the loss on held-out rows by step, the best of which is marked.

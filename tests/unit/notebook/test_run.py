@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -62,6 +63,13 @@ def test_taking_an_event_in_twice_changes_nothing() -> None:
         assert run.losses.points == [(1, 2.0), (2, 1.0)]
         assert run.checkpoints == [2]
         assert [one.answer for one in run.samples[0]] == ["a", "b"]
+
+
+def test_a_loss_that_is_no_number_is_not_the_best() -> None:
+    """It is left out, and the figures go on after it."""
+    logged = (event("training.log", step=step, evalLoss=loss) for step, loss in ((1, math.nan), (2, 1.0), (3, 2.0)))
+    run = run_of(*logged)
+    assert (run.held_out.points, run.held_out.best) == ([(2, 1.0), (3, 2.0)], (2, 1.0))
 
 
 def test_a_long_run_takes_little_memory_and_keeps_its_ends_and_its_best() -> None:
