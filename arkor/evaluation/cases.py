@@ -70,7 +70,7 @@ class Case:
     @property
     def question(self) -> str:
         """The text of the last message before the answer."""
-        return content_text(self.messages[-1].get("content")) if self.messages else ""
+        return wire.content_text(self.messages[-1].get("content")) if self.messages else ""
 
     @classmethod
     def from_wire(cls, body: Mapping[str, Any]) -> Case:
@@ -98,10 +98,3 @@ class Case:
         body |= {"expectedCalls": list(self.expected_calls)} if self.expected_calls else {}
         body |= {"answers": {name: answer.to_wire() for name, answer in self.answers.items()}}
         return body | {"scores": {name: dict(values) for name, values in self.scores.items()}}
-
-
-def content_text(content: Any) -> str:
-    """Return a message's content as one text."""
-    if isinstance(content, list):
-        return "".join(wire.text(part.get("text")) for part in wire.objects(content))
-    return wire.text(content)

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from arkor.drawing.html import preformatted, text
-from arkor.evaluation.cases import Answered, Case, content_text
+from arkor.evaluation.cases import Answered, Case
 from arkor.evaluation.findings import Findings
 from arkor.evaluation.page_style import STYLE
 from arkor.evaluation.parts import Comparison, Score, main_comparison, plain_points, points_of
 from arkor.evaluation.statistics import SAME
+from arkor.protocol import wire
 from arkor.text import many
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -174,7 +175,7 @@ def _scored(case: Case, who: str, scores: Sequence[Score]) -> str:
 
 def _said(turn: Mapping[str, Any]) -> str:
     calls = "".join(map(_pre, map(str, turn.get("tool_calls") or ())))
-    return _pre(content_text(turn.get("content"))) + calls
+    return _pre(wire.content_text(turn.get("content"))) + calls
 
 
 def _answer(answer: Answered) -> str:

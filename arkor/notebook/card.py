@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from arkor.drawing.chart import bar, svg
 from arkor.drawing.html import text
 from arkor.notebook.run import Run
-from arkor.notebook.samples import Shown
 from arkor.protocol.jobs import JobStatus
+from arkor.protocol.samples import Sample
 from arkor.text import first_line, many, one_line
 
 LONGEST_LINE = 120  # characters of a text on one line
@@ -144,12 +144,12 @@ def _samples(run: Run) -> Iterator[str]:
     yield "".join(f"<p>{text(line)}</p>" for line in _more(run))
 
 
-def _row(answers: list[Shown], *, has_expected: bool) -> str:
+def _row(answers: list[Sample], *, has_expected: bool) -> str:
     *before, last = answers
     old = f"{text(before[0].answer)} <small>(step {before[0].step})</small>" if before else ""
     new = marked(before[0].answer, last.answer) if before else text(last.answer)
-    right = {True: " ✓", False: " ✗", None: ""}[last.is_exact]
-    cells = [text(last.prompt), *([text(last.expected or "")] if has_expected else [])]
+    right = {True: " ✓", False: " ✗", None: ""}[last.exact]
+    cells = [text(last.question), *([text(last.expected or "")] if has_expected else [])]
     cells += [old, f"{new}{right} <small>(step {last.step})</small>"]
     return f"<tr>{''.join(f'<td {_LEFT}>{cell}</td>' for cell in cells)}</tr>"
 
@@ -167,7 +167,7 @@ def marked(before: str, now: str) -> str:
 
 
 def _more(run: Run) -> list[str]:
-    exact = [last.is_exact for *_, last in run.samples.values() if last.is_exact is not None]
+    exact = [last.exact for *_, last in run.samples.values() if last.exact is not None]
     found = [f"{sum(exact)} of {many(len(exact), 'answer')} exact"] if exact else []
     hidden = len(run.prompts) - len(run.samples)
     return [*found, *([f"{many(hidden, 'more prompt')}: result.samples() has all answers"] if hidden else [])]
@@ -175,6 +175,6 @@ def _more(run: Run) -> list[str]:
 
 def _sample_lines(run: Run) -> list[str]:
     return [
-        f"  {one_line(last.prompt, LONGEST_LINE)}  ->  {one_line(last.answer, LONGEST_LINE)}"
+        f"  {one_line(last.question, LONGEST_LINE)}  ->  {one_line(last.answer, LONGEST_LINE)}"
         for *_, last in (answers for _, answers in sorted(run.samples.items()))
     ]

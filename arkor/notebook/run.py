@@ -10,14 +10,21 @@ import attrs
 
 from arkor.drawing.chart import MOST_POINTS, Curve, loss_curves
 from arkor.drawing.thinning import extremes
-from arkor.notebook.samples import Shown, sample_of
 from arkor.progress.run_state import RunState
 from arkor.protocol import wire
-from arkor.protocol.events import CheckpointSavedEvent, Event, TrainingLogEvent, TrainingStartedEvent
+from arkor.protocol.events import (
+    CheckpointSavedEvent,
+    Event,
+    SampleMadeEvent,
+    TrainingLogEvent,
+    TrainingStartedEvent,
+)
 from arkor.protocol.jobs import TrainingJob
+from arkor.protocol.samples import Sample
 
 MOST_PROMPTS = 6
 MOST_MARKS = 1000
+LONGEST_TEXT = 300  # characters of a sample's text that are kept to be shown
 
 
 @attrs.frozen
@@ -87,7 +94,7 @@ class Run:
         self.losses = Values()
         self.held_out = Values()
         self.checkpoints: list[int] = []
-        self.samples: dict[int, list[Shown]] = {}
+        self.samples: dict[int, list[Sample]] = {}
         self.prompts: set[int] = set()
         self.device = ""
         self.memory: tuple[int, int] | None = None
@@ -111,10 +118,8 @@ class Run:
             case CheckpointSavedEvent():
                 if not self.checkpoints or event.step > self.checkpoints[-1]:
                     self.checkpoints = [*self.checkpoints[-MOST_MARKS:], event.step]
-            case _:
-                sample = sample_of(event)
-                if sample is not None:
-                    self._take_sample(sample)
+            case SampleMadeEvent():
+                self._take_sample(event)
 
     def know(self, job: TrainingJob) -> None:
         """Take in the state of the job, which was submitted."""
@@ -137,9 +142,25 @@ class Run:
         if used is not None and total:
             self.memory = (used, total)
 
-    def _take_sample(self, sample: Shown) -> None:
-        self.prompts.add(sample.number)
-        if sample.number not in self.samples and len(self.samples) >= MOST_PROMPTS:
+    def _take_sample(self, made: Sample) -> None:
+        self.prompts.add(made.sample)
+        if made.sample not in self.samples and len(self.samples) >= MOST_PROMPTS:
             return
-        earlier = [one for one in self.samples.get(sample.number, ()) if one.step < sample.step]
-        self.samples[sample.number] = [*earlier[-1:], sample]
+        earlier = [one for one in self.samples.get(made.sample, ()) if one.step < made.step]
+        self.samples[made.sample] = [*earlier[-1:], _short(made)]
+
+
+def _short(made: Sample) -> Sample:
+    """Return a sample with as much of its texts as is shown; of messages, the last one."""
+    return Sample(
+        step=made.step,
+        sample=made.sample,
+        prompt=_cut(made.question),
+        expected=None if made.expected is None else _cut(made.expected),
+        answer=_cut(made.answer),
+        exact=made.exact,
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"

@@ -52,6 +52,13 @@ class Sample:
     exact: bool | None = None
     truncated: bool = False
 
+    @property
+    def question(self) -> str:
+        """The last message that was asked, or the plain text."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return wire.content_text(self.prompt[-1].get("content")) if self.prompt else ""
+
 
 SAMPLE_NAMES = tuple(field.name for field in attrs.fields(Sample))
 

@@ -156,3 +156,10 @@ def json_object(response: _JsonAnswer) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ArkorError(f"{where} did not answer with a JSON object. Is it an Arkor backend?")
     return body
+
+
+def content_text(content: Any) -> str:
+    """Return the content of a message as one text."""
+    if isinstance(content, list):
+        return "".join(text(part.get("text")) for part in objects(content))
+    return text(content)

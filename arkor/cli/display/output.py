@@ -16,10 +16,10 @@ from arkor.cli.display.closed_pipes import outliving_copy
 from arkor.cli.display.ending import Ending
 from arkor.cli.display.opening import Pace, opening
 from arkor.cli.display.queue_watch import watching_the_queue
-from arkor.cli.display.run_progress import WAITING, Figures
-from arkor.cli.display.samples import SAMPLE_MADE
+from arkor.cli.display.run_progress import Figures
 from arkor.cli.display.screen import Screen, is_terminal
 from arkor.client.result import TrainingResult
+from arkor.progress.run_state import WAITING
 from arkor.protocol import wire
 from arkor.protocol.events import Event, TrainingStartedEvent
 from arkor.protocol.jobs import TERMINAL_STATUSES, TrainingJob
@@ -114,10 +114,6 @@ class Showing:
         samples = self._ending.samples.take(event)
         if samples and self.is_for_people:
             yield samples
-        if event.type == SAMPLE_MADE:
-            if not self.is_for_people and (line := figures.line(event)):
-                yield line
-            return
         figures.take(event)
         self._ending.take(event)
         if self.is_for_people and isinstance(event, TrainingStartedEvent) and self._job is not None:

@@ -48,23 +48,25 @@ class Figures(RunState):
         """Return the line that tells of an event that was taken in; empty where there is none to be shown."""
         match event:
             case TrainingLogEvent():
-                return "  ".join([f"step {self.place()}", *_losses(event.loss, event.eval_loss)])
+                line = "  ".join([f"step {self.place()}", *_losses(event.loss, event.eval_loss)])
             case TrainingPreparingEvent():
                 share = [f"{self.share:.0%}"] if self.share else []  # a phase that begins has its name alone
-                return "  ".join([self.state, *share, *self.parts()])
+                line = "  ".join([self.state, *share, *self.parts()])
             case TrainingStartedEvent():
-                return "\n".join(["Training started", *_rows(event)])
+                line = "\n".join(["Training started", *_rows(event)])
             case CheckpointSavedEvent():
-                return f"step {self.place()}  checkpoint saved"
+                line = f"step {self.place()}  checkpoint saved"
+            case SampleMadeEvent():
+                line = one_line(f"sample {event.sample + 1} at step {event.step}: {event.answer}", _LONGEST_SAMPLE)
             case TrainingCompletedEvent():
-                return "\n".join(event.notes())
-        return self.notice(event)
+                line = "\n".join(event.notes())
+            case _:
+                line = self.notice(event)
+        return line
 
     def notice(self, event: Event) -> str:
         """Return the line of an event that people read even beside a bar; empty for other events."""
         match event:
-            case SampleMadeEvent():
-                return one_line(f"sample {event.sample + 1} at step {event.step}: {event.answer}", _LONGEST_SAMPLE)
             case TrainingInterruptedEvent():
                 return one_line(f"Warning: {event.note()}")
             case TrainingPausedEvent():

@@ -3,43 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
-
-import attrs
 
 from arkor.cli.display.style import aligned, columns_of, fitted, quiet, signs_for, strong
-from arkor.protocol import wire
-from arkor.protocol.events import Event
+from arkor.protocol.events import Event, SampleMadeEvent
+from arkor.protocol.samples import Sample
 
-SAMPLE_MADE = "sample.made"
 NARROWEST_TABLE = 72  # columns; a narrower terminal has the answers below each other
 _GAP = "  "
-
-
-@attrs.frozen
-class _Sample:
-    """An answer: the optimizer step, the number of the prompt, its text, and whether the answer is the row's own."""
-
-    step: int
-    number: int
-    prompt: str
-    answer: str
-    exact: bool | None
-
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> _Sample:
-        step, number = (wire.whole_number(body.get(name)) or 0 for name in ("step", "sample"))
-        exact = body.get("exact")
-        asked = _prompt_text(body.get("prompt"))
-        return cls(step, number, asked, wire.text(body.get("answer")), exact if isinstance(exact, bool) else None)
-
-
-def _prompt_text(prompt: Any) -> str:
-    """Return a prompt that is a text, or the last message of one that is messages."""
-    if isinstance(prompt, list):
-        return wire.text(wire.mapping(prompt[-1]).get("content")) if prompt else ""
-    return wire.text(prompt)
 
 
 class Samples:
@@ -49,17 +19,16 @@ class Samples:
     """
 
     def __init__(self) -> None:
-        self._by_number: dict[int, list[_Sample]] = {}
-        self._step: list[_Sample] = []  # those of a step whose samples may not all be there
+        self._by_number: dict[int, list[Sample]] = {}
+        self._step: list[Sample] = []  # those of a step whose samples may not all be there
 
     def take(self, event: Event) -> str:
         """Take in an event; return the line of the samples before it, if they are whole with it, or an empty text."""
-        if event.type != SAMPLE_MADE:
+        if not isinstance(event, SampleMadeEvent):
             return self._line()
-        sample = _Sample.of(event.body)
-        line = self._line() if self._step and self._step[0].step != sample.step else ""
-        self._step.append(sample)
-        self._by_number.setdefault(sample.number, []).append(sample)
+        line = self._line() if self._step and self._step[0].step != event.step else ""
+        self._step.append(event)
+        self._by_number.setdefault(event.sample, []).append(event)
         return line
 
     def table(self) -> list[str]:
@@ -79,26 +48,26 @@ class Samples:
         score = f"{_GAP}{sum(scored)}/{len(scored)} exact" if scored else ""
         begin = f"step {first.step}{_GAP}"
         room = columns_of(sys.stdout) - 1 - len(begin) - len(signs.arrow) - 2 - len(score)
-        prompt = fitted(first.prompt, room // 2)
+        prompt = fitted(first.question, room // 2)
         answer = fitted(first.answer, room - len(prompt))
         return f"{quiet(begin)}{prompt} {signs.arrow} {answer}{quiet(score)}"
 
 
-def _table(pairs: list[tuple[_Sample, _Sample]], columns: int) -> list[str]:
+def _table(pairs: list[tuple[Sample, Sample]], columns: int) -> list[str]:
     width = (columns - 1 - 3 * len(_GAP)) // 3
     first, last = pairs[0][0].step, pairs[0][1].step
     head = ["SAMPLE", _before(first).upper(), f"AT STEP {last}"]
-    rows = [head, *([fitted(text, width) for text in (a.prompt, a.answer, b.answer)] for a, b in pairs)]
+    rows = [head, *([fitted(text, width) for text in (a.question, a.answer, b.answer)] for a, b in pairs)]
     lines = [_GAP + _GAP.join(cells).rstrip() for cells in aligned(rows)]
     return [quiet(lines[0]), *lines[1:]]
 
 
-def _stacked(pairs: list[tuple[_Sample, _Sample]], columns: int) -> list[str]:
+def _stacked(pairs: list[tuple[Sample, Sample]], columns: int) -> list[str]:
     lines = []
     for first, last in pairs:
         names = [_before(first.step), f"step {last.step}"]
         width = max(map(len, names))
-        lines.append(_GAP + strong(fitted(first.prompt, columns - 1 - len(_GAP))))
+        lines.append(_GAP + strong(fitted(first.question, columns - 1 - len(_GAP))))
         for name, answer in zip(names, (first.answer, last.answer), strict=True):
             shown = fitted(answer, columns - 1 - 3 * len(_GAP) - width)
             lines.append(f"{2 * _GAP}{quiet(name.ljust(width))}{_GAP}{shown}")

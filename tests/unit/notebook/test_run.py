@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from arkor.drawing.chart import MOST_POINTS
-from arkor.notebook.run import MOST_PROMPTS, Run
-from arkor.notebook.samples import LONGEST, sample_of
+from arkor.notebook.run import LONGEST_TEXT, MOST_PROMPTS, Run
 from arkor.protocol.events import Event, parse_event
 from arkor.protocol.jobs import TrainingJob
 
@@ -24,8 +22,7 @@ def event(kind: str, **fields: Any) -> Event:
 
 def sample(step: int, answer: str, *, number: int = 0, **fields: Any) -> Event:
     """Return the event of an answer to a prompt, as the protocol has it."""
-    body = {"type": "sample.made", "step": step, "sample": number, "prompt": "question", "answer": answer, **fields}
-    return cast("Event", SimpleNamespace(type="sample.made", body=body, timestamp=""))
+    return event("sample.made", **{"step": step, "sample": number, "prompt": "question", "answer": answer, **fields})
 
 
 def run_of(*events: Event) -> Run:
@@ -89,14 +86,9 @@ def test_only_the_first_prompts_are_kept_and_the_others_are_counted() -> None:
     assert [one.answer for one in run.samples[0]] == ["2", "3"]
 
 
-def test_an_answer_is_read_by_its_form_on_the_wire() -> None:
-    """Of messages the last one is shown; long texts are cut; what is absent, or of another type, counts as absent."""
+def test_of_a_sample_as_much_is_kept_as_is_shown() -> None:
+    """Of messages the last one; long texts are cut."""
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Two?"}]
-    read = sample_of(sample(5, "2" * 999, number=3, prompt=messages, expected="two", exact=False))
-    assert read is not None
-    assert (read.step, read.number, read.prompt, read.expected, read.is_exact) == (5, 3, "Two?", "two", False)
-    assert len(read.answer) == LONGEST + 1
-    odd = sample_of(sample(5, "a", prompt=None, expected=None, exact="yes"))
-    assert odd is not None
-    assert (odd.prompt, odd.expected, odd.is_exact) == ("", None, None)
-    assert sample_of(event("training.log", step=1)) is None
+    (kept,) = run_of(sample(5, "2" * 999, number=3, prompt=messages, expected="two", exact=False)).samples[3]
+    assert (kept.step, kept.sample, kept.prompt, kept.expected, kept.exact) == (5, 3, "Two?", "two", False)
+    assert len(kept.answer) == LONGEST_TEXT + 1

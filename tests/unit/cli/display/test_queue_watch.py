@@ -10,8 +10,9 @@ import pytest
 
 from arkor.cli.display import queue_watch
 from arkor.cli.display.queue_watch import waits_for, watching_the_queue
-from arkor.cli.display.run_progress import WAITING, Figures
+from arkor.cli.display.run_progress import Figures
 from arkor.errors import ConnectionFailed
+from arkor.progress.run_state import WAITING
 from arkor.protocol.jobs import TrainingJob
 
 

@@ -60,11 +60,12 @@ def test_each_event_has_its_line() -> None:
     ]
 
 
-def test_a_sample_is_read_beside_a_bar_too() -> None:
-    """A long answer is cut."""
+def test_a_long_answer_of_a_sample_is_cut() -> None:
+    """Its line says which prompt it answers, and when. Beside a bar, all samples of a step have one line."""
     told = event(sample_made(40, 2, answer="word " * 100))
-    assert figures().notice(told).startswith("sample 3 at step 40: word word")
-    assert len(figures().notice(told)) == 200
+    assert figures().line(told).startswith("sample 3 at step 40: word word")
+    assert len(figures().line(told)) == 200
+    assert figures().notice(told) == ""
 
 
 def test_advice_is_told_at_the_start() -> None:

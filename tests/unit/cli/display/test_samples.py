@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import click
 import pytest
 
 from arkor.cli.display import samples as module
-from arkor.cli.display.samples import SAMPLE_MADE, Samples
+from arkor.cli.display.samples import Samples
 from arkor.cli.display.style import ASCII, width_of
-from arkor.protocol.events import TrainingLogEvent
+from arkor.protocol.events import TrainingLogEvent, parse_event
 
 LOG = TrainingLogEvent("job_1", "", step=1)
 
@@ -19,8 +18,9 @@ LOG = TrainingLogEvent("job_1", "", step=1)
 def made(step: int, number: int, answer: str, **fields: Any) -> Any:
     """Return the event of a sample."""
     prompt = [{"role": "system", "content": "be brief"}, {"role": "user", "content": f"question\n{number}?"}]
-    body = {"type": SAMPLE_MADE, "step": step, "sample": number, "prompt": prompt, "answer": answer, **fields}
-    return SimpleNamespace(type=SAMPLE_MADE, body=body)
+    return parse_event(
+        {"type": "sample.made", "step": step, "sample": number, "prompt": prompt, "answer": answer, **fields}
+    )
 
 
 @pytest.fixture(params=[110, 80, 45])
