@@ -89,7 +89,7 @@ class RunState:
                 self._marks.clear()  # a job that was interrupted begins again here
             case CheckpointSavedEvent() | SampleMadeEvent():
                 self.state = TRAINING
-                self.step = event.step
+                self.step = max(self.step, event.step)
             case TrainingInterruptedEvent() | TrainingUnpausedEvent():
                 self.state = WAITING
                 self._marks.clear()
