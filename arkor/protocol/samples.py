@@ -16,6 +16,7 @@ from arkor.errors import ArkorError, ConfigError
 from arkor.protocol import wire
 from arkor.protocol.checks import Check
 from arkor.protocol.json_rules import HALF_CHARACTER, json_problem
+from arkor.text import many
 
 MOST_PROMPTS = 20
 MAX_PROMPTS_CHARS = 20_000  # of all prompts, as JSON
@@ -81,6 +82,12 @@ class Samples(list[Sample]):
             step: optimizer steps done, 0 or more.
         """
         return Samples(sample for sample in self if sample.step == step)
+
+    def __repr__(self) -> str:
+        if not self:
+            return "<Samples, no entries>"
+        prompts = many(len({sample.sample for sample in self}), "prompt")
+        return f"<Samples, {many(len(self), 'answer')} to {prompts}, step {self[0].step} to {self[-1].step}>"
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame with a row for each sample.

@@ -47,6 +47,7 @@ def test_the_saved_cards_have_the_last_state_and_are_small(executed: Any) -> Non
     assert first["text/plain"].startswith("tea-shop  completed  100%  step 60/60\nloss 0.0167")
     assert "best 0.0333 at step 60" in first["text/plain"]
     assert "stroke-dasharray" in first["text/html"]
+    assert "answer 1 of step <ins>60</ins> ✗ <small>(step 60)" in first["text/html"]
     assert second["text/plain"].startswith("tea-shop-slow  completed")
     assert all(sum(len(form) for form in card.values()) <= MOST_BYTES for card in (first, second))
 

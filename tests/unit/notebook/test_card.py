@@ -35,7 +35,7 @@ def full() -> Run:
         event("training.log", step=41, loss=0.05, deviceMemory={"used": 3 * 2**30, "total": 2**34}),
         event("checkpoint.saved", step=41),
         sample(10, "one flat white", expected="1 flat white", exact=False),
-        sample(40, "1 flat white", expected="1 flat white", exact=True),
+        sample(41, "1 flat white", expected="1 flat white", exact=True),
     )
 
 

@@ -8,8 +8,8 @@ from arkor.protocol.jobs import TrainingJob
 from tests.unit.notebook.test_run import sample
 
 
-def test_an_event_that_says_nothing_of_the_state_leaves_it() -> None:
-    """An answer to a prompt comes in the middle of the training."""
+def test_an_answer_to_a_prompt_leaves_the_training_where_it_is() -> None:
+    """It comes in the middle of the training."""
     state = RunState(TrainingJob(id="job_1"))
     logged = parse_event({"type": "training.log", "step": 3, "loss": 0.5})
     assert logged is not None
