@@ -17,7 +17,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 STORED := $(addprefix tests/unit/backend/,store jobs routes) $(addprefix tests/integration/backend/test_,$(addsuffix .py,\
 	access conformance datasets deleting evaluations every_route exports imports jobs pages pausing servers))
-ON_RAY := $(addprefix tests/integration/,$(addprefix backend/test_,conformance.py ray.py engines.py) test_cluster.py)
+ON_RAY := $(addprefix tests/integration/,$(addprefix backend/test_,conformance.py ray_devices.py ray.py engines.py) test_cluster.py)
 ANSWERED := $(addprefix tests/integration/test_,chat.py reports.py)
 VENV := .venv
 BIN := $(VENV)/bin

@@ -93,13 +93,12 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _devices(settings: Settings) -> Devices:
-    """Return what jobs train on: this machine's devices, or the part of Ray's cluster that each job has."""
+    """Return what jobs train on: this machine's devices, or the part of Ray's cluster that each device is."""
     if settings.trains_here:
         return Devices(gpus=cuda_devices(), max_parallel=settings.max_parallel)
     return Devices(
         max_parallel=settings.max_parallel or _MOST_ON_RAY,
-        cores_of_job=int(settings.ray_cpus),
-        devices_of_job=settings.devices_on_ray,
+        cores_of_device=int(settings.ray_cpus),
     )
 
 

@@ -144,9 +144,11 @@ def _patience(name: str, setting: str) -> Callable[[F], F]:
     help="Dashboard of the Ray cluster (default http://127.0.0.1:8265).",
 )
 @click.option(
-    "--ray-cpus", type=click.FloatRange(0, min_open=True), help="CPUs of the cluster for each job (default 1)."
+    "--ray-cpus",
+    type=click.FloatRange(0, min_open=True),
+    help="CPUs of the cluster for each device of a job (default 1).",
 )
-@click.option("--ray-gpus", type=click.FloatRange(0), help="GPUs of the cluster for each job (default 0).")
+@click.option("--ray-gpus", type=click.FloatRange(0), help="GPUs of the cluster for each device of a job (default 0).")
 @click.option("--ray-python", metavar="COMMAND", help="Python on the cluster's nodes (default python).")
 @click.option("--worker", "worker_module", hidden=True)
 @click.option("--models", "models_module", hidden=True)

@@ -38,8 +38,8 @@ class Settings:
             processor, or 64 on Ray.
         engine: what runs the workers, one of ``engines.WORKER_ENGINES``.
         ray_address: the dashboard of the Ray cluster.
-        ray_cpus: CPUs of the cluster for each worker, above 0.
-        ray_gpus: GPUs of the cluster for each worker, 0 or more.
+        ray_cpus: CPUs of the cluster for each device of a job, above 0.
+        ray_gpus: GPUs of the cluster for each device of a job, 0 or more.
         ray_python: the interpreter on the cluster's nodes.
         worker_module: what ``python -m`` runs for each attempt at a job.
         models_module: what ``python -m`` runs to pull a model.
@@ -131,11 +131,6 @@ class Settings:
     def trains_here(self) -> bool:
         """Whether workers run on this machine, so that its memory and its devices are theirs."""
         return self.engine == PROCESS
-
-    @property
-    def devices_on_ray(self) -> int:
-        """The most devices that one job can have on Ray's cluster: the GPUs that it reserves, or else the CPUs."""
-        return max(1, int(self.ray_gpus) or int(self.ray_cpus))
 
     @property
     def database_path(self) -> Path:

@@ -278,8 +278,8 @@ class JobConfig:
     )
     devices: int | None = _setting(
         whole(1, 2**10),
-        "devices of one machine that the job trains on, see [Devices](#devices): each takes batches of its own, so a "
-        "step takes `devices` times as many rows",
+        "devices that the job trains on, see [Devices](#devices): each takes batches of its own, so a step takes "
+        "`devices` times as many rows",
         value=1,
     )
     eval_batch_size: int | None = _setting(

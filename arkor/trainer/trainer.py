@@ -66,8 +66,9 @@ class Trainer(NotPickled):
         batch_size: rows in a batch, 1 to 1e6; by default 4.
         gradient_accumulation_steps: batches in an optimizer step, 1 to 1e6: a step takes ``batch_size`` times as many
             rows. By default 1.
-        devices: GPUs of one machine that the job trains on, 1 to 1024; without GPUs, processes that share the cores. A
-            step takes ``devices`` times as many rows, because each takes batches of its own. By default 1.
+        devices: GPUs that the job trains on, 1 to 1024; without GPUs, processes that share the cores. They are those of
+            one machine, or of a Ray cluster. A step takes ``devices`` times as many rows, because each takes batches of
+            its own. By default 1.
         eval_batch_size: rows in a batch of an evaluation, 1 to 1e6; by default twice ``batch_size``.
         optim: the optimizer, as transformers names it; by default ``adamw_torch``. Those of 8 bits and the paged ones
             need a CUDA device and the package bitsandbytes.

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from arkor.backend.jobs import checkpoints
-from arkor.backend.training_worker.stopping import Position, StopSwitch
 from arkor.protocol.config import JobConfig
-from tests.support.attempts import UPLOADED, Events, attempt
+from tests.support.attempts import UPLOADED, Events
 from tests.support.eventually import eventually
 from tests.support.receiver import TOKEN, Receiver
+from tests.support.two_devices import AS_ONE, FIGURES, SETTINGS, STEPS, TWO, alone
 
 pytestmark = [
     pytest.mark.training,
@@ -28,22 +28,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-# 13 rows in batches of 3: the last step of a pass has batches that are not full, and one device has none.
-SETTINGS: dict[str, Any] = {
-    "batch_size": 3,
-    "eval_batch_size": 3,
-    "num_train_epochs": 8,
-    "eval_steps": 6,
-    "save_steps": 8,
-    "learning_rate": 0.02,
-    "dataset_split": {"evalFraction": 0.35},
-    "train_sampling_strategy": "group_by_length",
-    "gradient_checkpointing": True,
-}
-FIGURES = ("loss", "gradNorm", "learningRate", "evalLoss", "evalMeanTokenAccuracy")
-TWO: dict[str, Any] = {"devices": 2}
-AS_ONE: dict[str, Any] = {"gradient_accumulation_steps": 2}
-STEPS = 24
 
 
 @attrs.frozen
@@ -92,17 +76,7 @@ def job(model_folder: Path, rows: Path, tmp_path: Path) -> Any:
 @pytest.fixture(scope="module")
 def one(model_folder: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Events:
     """What one device tells, with twice as many batches in a step."""
-    return _alone(model_folder, rows, tmp_path_factory.mktemp("one"), **AS_ONE)
-
-
-def _alone(model: Path, rows: Path, folder: Path, **settings: Any) -> Events:
-    from arkor.backend.training_worker.training import train
-
-    config = JobConfig(model=str(model), dataset_source=UPLOADED, **{**SETTINGS, **settings})
-    events = Events(StopSwitch())
-    spec = attempt(config, folder, rows, model_root=model.parent)
-    train(spec, events, StopSwitch(), Position())  # type: ignore[arg-type]
-    return events
+    return alone(model_folder, rows, tmp_path_factory.mktemp("one"), **AS_ONE)
 
 
 def _partners(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -186,12 +160,12 @@ def test_two_devices_agree_on_the_best_evaluation(
     }
     with job.start(**TWO, **best) as worker:
         assert worker.wait(120) == 0
-    alone = _alone(model_folder, rows, tmp_path_factory.mktemp("best"), **AS_ONE, **best)
-    told, expected = job.receiver.events[-1]["metrics"], alone.sent[-1]["metrics"]
+    single = alone(model_folder, rows, tmp_path_factory.mktemp("best"), **AS_ONE, **best)
+    told, expected = job.receiver.events[-1]["metrics"], single.sent[-1]["metrics"]
     for name in ("steps", "bestStep", "endReason"):
         assert told[name] == expected[name]
     assert told["steps"] < STEPS
-    assert job.figures("evalScore") == alone.figures("evalScore")
+    assert job.figures("evalScore") == single.figures("evalScore")
 
 
 @pytest.mark.slow
@@ -214,11 +188,11 @@ def test_two_devices_learn_as_one(
     same: dict[str, Any],
 ) -> None:
     """With other settings, too."""
-    alone = _alone(model_folder, rows, tmp_path_factory.mktemp("one"), **{**settings, **AS_ONE, **same})
+    single = alone(model_folder, rows, tmp_path_factory.mktemp("one"), **{**settings, **AS_ONE, **same})
     with job.start(**TWO, **settings) as worker:
         assert worker.wait(120) == 0
     for name in FIGURES:
-        assert job.figures(name) == pytest.approx(alone.figures(name), rel=1e-4, abs=1e-5)
+        assert job.figures(name) == pytest.approx(single.figures(name), rel=1e-4, abs=1e-5)
 
 
 def test_one_device_takes_no_other_process(
@@ -226,7 +200,7 @@ def test_one_device_takes_no_other_process(
 ) -> None:
     """It trains in the worker itself, as before."""
     monkeypatch.setattr("arkor.backend.training_worker.others.Others", _fail)
-    assert _alone(model_folder, rows, tmp_path, max_steps=1, devices=1).sent[-1]["type"] == "training.completed"
+    assert alone(model_folder, rows, tmp_path, max_steps=1, devices=1).sent[-1]["type"] == "training.completed"
 
 
 def _fail(*_: Any) -> Callable[..., None]:

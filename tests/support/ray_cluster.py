@@ -23,6 +23,12 @@ from tests.support.needed import need
 
 START_TIMEOUT_S = 60.0
 IS_WANTED = "ARKOR_TEST_RAY" in os.environ  # set by make test-ray: then a missing Ray is a failure
+QUICK_TO_NOTICE = {  # Ray's settings of how soon its head notices that a node is gone
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
 
 
 def require_ray() -> None:

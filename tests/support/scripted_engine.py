@@ -32,6 +32,7 @@ class ScriptedEngine:
     spans_machines = False
 
     def __init__(self) -> None:
+        self.launches: list[Launch] = []
         self.exits: list[Callable[[int | None], None]] = []
         self.killed: list[WorkerHandle] = []
         self.terminated: list[WorkerHandle] = []
@@ -43,6 +44,7 @@ class ScriptedEngine:
     def start(self, launch: Launch, on_exit: Callable[[int | None], None]) -> WorkerHandle:
         if self.error is not None:
             raise self.error
+        self.launches.append(launch)
         self.exits.append(on_exit)
         return WorkerHandle(str(len(self.exits)))
 

@@ -22,6 +22,8 @@ class ScriptedRay:
             after the request was done.
         log: the output of every job; None if its node is gone.
         fails_to_delete: whether no job can be removed.
+        placed: the names of the placement groups that have room.
+        nodes: the resources of each node that is there.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,8 @@ class ScriptedRay:
         self.answers: list[tuple[int, str]] = []
         self.log: str | None = "out\n"
         self.fails_to_delete = False
+        self.placed: list[str] = []
+        self.nodes: list[dict[str, float]] = []
         ray = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,7 +67,8 @@ class ScriptedRay:
         body = json.loads(request.rfile.read(int(request.headers.get("Content-Length") or 0)) or b"null")
         self.asked.append(f"{request.command} {request.path}")
         self.headers = dict(request.headers)
-        status, text = self._refusal() or self._answer(request.command, request.path.removeprefix("/api/"), body)
+        path = request.path.removeprefix("/api/")
+        status, text = self._refusal() or self._state(path) or self._answer(request.command, path, body)
         if self.answers:
             status, text = self.answers.pop(0)
         if status == 0:
@@ -90,11 +95,21 @@ class ScriptedRay:
             return 404, f"Job {job_id} does not exist"
         if what == "logs":
             return (500, "no such node") if self.log is None else (200, json.dumps({"logs": self.log}))
-        if method == "DELETE" and self.fails_to_delete:
-            return 500, "not removed"
         if method == "DELETE":
+            if self.fails_to_delete:
+                return 500, "not removed"
             del self.jobs[job_id]
         return 200, json.dumps(self.jobs.get(job_id, {}))
+
+    def _state(self, path: str) -> tuple[int, str] | None:
+        if path.startswith("v0/placement_groups?filter_keys=state&filter_predicates=%3D&filter_values=CREATED&"):
+            found: list[dict[str, Any]] = [{"name": name, "state": "CREATED"} for name in self.placed]
+        elif path.startswith("v0/nodes?detail=true&"):
+            gone = {"state": "DEAD", "resources_total": {"CPU": 99.0, "GPU": 99.0}}
+            found = [gone, *({"state": "ALIVE", "resources_total": node} for node in self.nodes)]
+        else:
+            return None
+        return 200, json.dumps({"result": True, "data": {"result": {"result": found}}})
 
     def _submit(self, body: dict[str, Any]) -> tuple[int, str]:
         job_id = body["submission_id"]

@@ -52,7 +52,8 @@ CORE_USES = frozenset({"arkor", "attrs", "click", "requests", "sseclient", "tena
 HEAVY = frozenset(
     {"torch", "transformers", "trl", "peft", "safetensors", "gguf", "datasets", "tokenizers", "accelerate", "ray"}
 )
-HEAVY_ROOMS = (*WORKERS, "arkor.backend.models", "arkor.backend.gguf")
+# The last one is a program on the nodes of a Ray cluster.
+HEAVY_ROOMS = (*WORKERS, "arkor.backend.models", "arkor.backend.gguf", "arkor.backend.processes.ray_group")
 OPTIONAL = {  # modules of the core that need a package of an extra, and say so where it is missing
     "arkor.evaluation.overlap": frozenset({"rouge_score", "sacrebleu"}),
     "arkor.client.hub": frozenset({"huggingface_hub"}),

@@ -104,7 +104,7 @@ def admit_settings(config: Mapping[str, Any], project: Project, datasets: Datase
     """
     try:
         parsed = JobConfig.from_wire(config)
-        supported.check_config(parsed, devices_on_ray=None if settings.trains_here else settings.devices_on_ray)
+        supported.check_config(parsed, trains_here=settings.trains_here)
         for name, source in sources_of(config).items():
             _check_there(python_name(name), source, project, datasets, settings)
     except ConfigError as exc:

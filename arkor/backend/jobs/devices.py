@@ -21,15 +21,13 @@ class Devices:
         gpus: CUDA devices, as ``CUDA_VISIBLE_DEVICES`` names them; none if jobs train on the processor.
         max_parallel: the most jobs at the same time; None for one on each GPU, or one on the processor.
         cores: of the processor.
-        cores_of_job: those that each job has for itself, on a cluster; None if jobs share this machine's.
-        devices_of_job: the devices that a job can have there.
+        cores_of_device: those that each device has for itself, on a cluster; None if jobs share this machine's.
     """
 
     gpus: tuple[str, ...] = ()
     max_parallel: int | None = None
     cores: int = attrs.field(factory=lambda: os.cpu_count() or 1)
-    cores_of_job: int | None = None
-    devices_of_job: int = 1
+    cores_of_device: int | None = None
 
     @property
     def most_jobs(self) -> int:
@@ -42,11 +40,9 @@ class Devices:
         return min(self.most_jobs, len(self.gpus)) if self.gpus else self.most_jobs
 
     @property
-    def most(self) -> int:
-        """The most devices that one job can have."""
-        if self.cores_of_job is not None:
-            return self.devices_of_job
-        return len(self.gpus) or self.cores
+    def most(self) -> int | None:
+        """The most devices that one job can have; None on a cluster, which may grow."""
+        return None if self.cores_of_device is not None else len(self.gpus) or self.cores
 
     def free(self, held: Collection[str]) -> list[str]:
         """Return the GPUs that no job has. The first comes last, because chats are answered there.
@@ -63,6 +59,6 @@ class Devices:
         Args:
             devices: the job's; each has a process of its own. On the processor they share the place of one job.
         """
-        if self.cores_of_job is not None:
-            return max(1, self.cores_of_job // devices)
+        if self.cores_of_device is not None:
+            return max(1, self.cores_of_device)
         return max(1, self.cores // self.places // (1 if self.gpus else devices))

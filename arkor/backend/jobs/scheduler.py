@@ -36,6 +36,7 @@ from arkor.backend.processes.exit_reasons import (
     NO_BACKEND_EXIT_CODE,
     NO_MEMORY_EXIT_CODE,
     NO_STORAGE_EXIT_CODE,
+    NODE_LOST_EXIT_CODE,
     NOT_STARTED_EXIT_CODE,
     RESUMABLE_EXIT_CODES,
     describe_death,
@@ -57,6 +58,10 @@ _TICKS_A_LEASE = 20
 _LONGEST_START_DELAY_S = 60.0
 _WAITING_LOOK_S = 5.0  # between two looks at workers that the engine has no room for
 _BEAT_S = 5.0  # between two signs of life of a scheduler that has nothing to do
+_LACKS = {
+    NODE_LOST_EXIT_CODE: "the process of a device, or its node, was gone",
+    NO_STORAGE_EXIT_CODE: "the storage could not be used",
+}
 
 
 class Scheduler:
@@ -118,10 +123,9 @@ class Scheduler:
         running = self._queue.running()  # other servers' too: one of them may have taken over a worker of this folder
         self._end_strays({WorkerHandle(attempt.worker) for attempt in running if attempt.worker is not None})
         needed = {attempt.job_id for attempt in running}
-        for job_id, devices in self._queue.too_large(self._devices.most):
-            log.warning(
-                "Job %s waits: it needs %d devices, and this backend has %d by now", job_id, devices, self._devices.most
-            )
+        most = self._devices.most
+        for job_id, devices in self._queue.too_large(most) if most is not None else []:
+            log.warning("Job %s waits: it needs %d devices, and this backend has %d by now", job_id, devices, most)
         for folder in self._settings.jobs_folder.glob("*"):
             if folder.name not in needed:
                 _clean(folder)
@@ -363,7 +367,12 @@ class Scheduler:
         try:
             path = write_spec(self._settings, job, self._backend_url, self._devices.threads(job.devices), gpus)
             run.kept_threads = kept_threads(self._settings.job_folder(job.id)) or 0
-            launch = Launch(name=f"{job.id}-{job.attempt}", spec_path=path, log_path=log_path(self._settings, job.id))
+            launch = Launch(
+                name=f"{job.id}-{job.attempt}",
+                spec_path=path,
+                log_path=log_path(self._settings, job.id),
+                devices=job.devices,
+            )
             run.handle = self._engine.start(launch, note_exit)
         except OSError as exc:
             if is_no_space(exc):
@@ -504,8 +513,8 @@ def _loss(run: Run, tail: str) -> Loss | None:
         return Loss(reason="its worker stopped reporting" if run.silent else "its worker's process was gone")
     if run.exit_code in RESUMABLE_EXIT_CODES:
         return Loss(reason=f"its worker ended with exit code {run.exit_code}")
-    if run.exit_code == NO_STORAGE_EXIT_CODE:
-        return Loss(reason="the storage could not be used", last_words=f".{shown_log(tail)}")
+    if run.exit_code in _LACKS:
+        return Loss(reason=_LACKS[run.exit_code], last_words=f".{shown_log(tail)}")
     was_killed = run.exit_code == -signal.SIGKILL and run.kills_before is not None and oom_kills() > run.kills_before
     if was_killed or run.exit_code == NO_MEMORY_EXIT_CODE:
         limit = limit_bytes() if was_killed else None

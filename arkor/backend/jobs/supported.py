@@ -52,12 +52,12 @@ _SPLIT_SEED = whole(-(2**63), 2**63 - 1)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def check_config(config: JobConfig, *, devices_on_ray: int | None = None) -> None:
+def check_config(config: JobConfig, *, trains_here: bool = True) -> None:
     """Check that this backend can do what a config asks; quick, without network or torch.
 
     Args:
         config: a config whose values are in their ranges.
-        devices_on_ray: the most devices of a job on a cluster; None if this machine has to have them, and the packages.
+        trains_here: whether this machine has to have the devices and the packages, and not a cluster.
 
     Raises:
         ConfigError: it cannot; ``field`` names the setting.
@@ -95,10 +95,8 @@ def check_config(config: JobConfig, *, devices_on_ray: int | None = None) -> Non
             "asks rows that are held out, and there are none: set eval_dataset or dataset_split, or give the prompts",
         )
     _check_evaluation(config)
-    if devices_on_ray is None:
+    if trains_here:
         _check_machine(config)
-    elif config.value("devices") > devices_on_ray:
-        raise ConfigError("devices", f"must be at most {devices_on_ray}: a job of this backend gets no more on Ray")
 
 
 def _check_machine(config: JobConfig) -> None:

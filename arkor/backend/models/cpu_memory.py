@@ -75,7 +75,14 @@ class TrainingMemory:
         return self.weights + self.trained + self.batch + self.fixed
 
     @classmethod
-    def of(cls, sizes: ModelSizes, config: JobConfig, train: Batch, held_out: Batch | None = None) -> TrainingMemory:
+    def of(
+        cls,
+        sizes: ModelSizes,
+        config: JobConfig,
+        train: Batch,
+        held_out: Batch | None = None,
+        here: int | None = None,
+    ) -> TrainingMemory:
         """Estimate it.
 
         Args:
@@ -83,6 +90,7 @@ class TrainingMemory:
             config: the job's settings.
             train: the largest batch to train on.
             held_out: the largest batch of an evaluation, or None.
+            here: how many of the job's processes are on this machine; None for all.
         """
         state = _STATE.get(config.value("optim"), _TWO_MEANS)
         numbers = _trained(sizes, config)
@@ -91,8 +99,8 @@ class TrainingMemory:
         # After the first batch of a step they are there; in the last one, a layer's part goes as its gradients come.
         training = training + gradients if config.value("gradient_accumulation_steps") > 1 else max(training, gradients)
         evaluation = 0 if held_out is None else _of_evaluation(sizes, config, held_out)
-        processes = config.value("devices")  # each has all of it
-        exchanged = gradients if processes > 1 else 0
+        exchanged = gradients if config.value("devices") > 1 else 0
+        processes = here or config.value("devices")  # each has all of it
         return cls(
             weights=sizes.parameters * _number_bytes(config) * processes,
             trained=(numbers * (_FLOAT + state) + exchanged) * processes,

@@ -31,11 +31,13 @@ class Launch:
         name: names the attempt, of whichever backend; letters, digits, ``_`` and ``-``.
         spec_path: the file that tells the worker what to do.
         log_path: where its output is appended.
+        devices: how many devices it has, each with a process of its own.
     """
 
     name: str
     spec_path: Path
     log_path: Path
+    devices: int = 1
 
 
 class EngineAway(OSError):

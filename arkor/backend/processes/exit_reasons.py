@@ -10,7 +10,9 @@ TERMINATED_EXIT_CODE = 4
 RESUMABLE_EXIT_CODES = frozenset({NO_BACKEND_EXIT_CODE, TERMINATED_EXIT_CODE})
 NO_MEMORY_EXIT_CODE = 12  # these two are the numbers of the errors ENOMEM and ENOSPC
 DISK_FULL_EXIT_CODE = 28
-NO_STORAGE_EXIT_CODE = 69  # this and the next are of sysexits.h: EX_UNAVAILABLE, and EX_TEMPFAIL
+# These are of sysexits.h: EX_NOHOST, EX_UNAVAILABLE and EX_TEMPFAIL.
+NODE_LOST_EXIT_CODE = 68  # of a process of the attempt on another device
+NO_STORAGE_EXIT_CODE = 69
 NOT_STARTED_EXIT_CODE = 75  # an engine found no room for the worker
 LESS_MEMORY = "lower max_length or lora_r, set gradient_checkpointing=True, or take a smaller model"
 

@@ -1,4 +1,4 @@
-"""The engine that runs each worker as a job of a Ray cluster.
+"""The engine that runs each worker as a job of a Ray cluster; one on several devices by way of ``ray_group``.
 
 Ray starts a worker once and never again: a lost worker is the scheduler's to resume.
 """
@@ -26,7 +26,8 @@ log = logging.getLogger("arkor.backend")
 
 _PREFIX = "ray:"
 _NODE_MODULE = "arkor.backend.processes.ray_node"
-_SPEC, _LOG = "arkor.spec", "arkor.log"
+_GROUP_MODULE = "arkor.backend.processes.ray_group"
+_SPEC, _LOG, _DEVICES = "arkor.spec", "arkor.log", "arkor.devices"
 # Why a worker was never started: no node had room for 15 minutes, or the node that had was lost.
 _NO_NODE = frozenset({"JOB_SUPERVISOR_ACTOR_START_TIMEOUT", "JOB_SUPERVISOR_ACTOR_DIED"})
 _KILL_WAIT_S = 3.0
@@ -35,17 +36,18 @@ _KILLS_APART_S = 10.0
 # removed before its last look; that comes late if the node is gone.
 _FORGET_LOOKS, _FORGET_LOST_LOOKS = 5, 90
 _AWAY_S = 5.0
+_TELL_LOOKS = 60
 _BUSY_SHARE = 4.0  # between two looks, so much longer than the look took: many jobs must not keep the head busy
 _LOG_BYTES = 1024**2
 
 
 @attrs.frozen(kw_only=True)
 class Reservation:
-    """What each worker gets of the cluster.
+    """What each device of a job gets of the cluster.
 
     Attributes:
         cpus: CPUs that Ray sets aside, above 0.
-        gpus: GPUs, also a part of one; 0 hides those of the node from the worker.
+        gpus: GPUs, also a part of one; 0 hides those of the node.
         python: the interpreter on the nodes.
         stop_wait_s: seconds from a stop until Ray kills the worker.
     """
@@ -64,11 +66,17 @@ class _Watched:
         on_exit: whom to tell; None if an earlier process started the worker.
         is_waiting: whether no node has had room for it so far.
         killed: whether its kill was asked for.
+        devices: how many it has.
+        was_placed: whether all of them had room at some time, if there are several.
+        looks: how often it was found waiting.
     """
 
     on_exit: Callable[[int | None], None] | None = None
     is_waiting: bool = False
     killed: bool = False
+    devices: int = 1
+    was_placed: bool = False
+    looks: int = 0
 
 
 def connect(address: str) -> RayJobs:
@@ -126,7 +134,7 @@ class RayEngine:
         handle = WorkerHandle(f"{_PREFIX}arkor-{launch.name}")
         try:
             self._submit(_id(handle), launch)
-            self._watch(handle, _Watched(on_exit, is_waiting=True))
+            self._watch(handle, _Watched(on_exit, is_waiting=True, devices=launch.devices))
         except EngineAway as exc:
             self._away = (time.monotonic() + _AWAY_S, str(exc))
             raise
@@ -136,22 +144,30 @@ class RayEngine:
         return handle
 
     def _submit(self, job_id: str, launch: Launch) -> None:
-        wanted = self._reservation
+        wanted, is_group = self._reservation, launch.devices > 1
         details: dict[str, Any] = {
-            "entrypoint_num_cpus": wanted.cpus,
-            "entrypoint_num_gpus": wanted.gpus,
-            "metadata": {_SPEC: str(launch.spec_path), _LOG: str(launch.log_path)},
+            "entrypoint_num_cpus": 0 if is_group else wanted.cpus,  # a group reserves them itself, all or none
+            "entrypoint_num_gpus": 0 if is_group else wanted.gpus,
+            "metadata": {
+                _SPEC: str(launch.spec_path),
+                _LOG: str(launch.log_path),
+                _DEVICES: str(launch.devices),
+            },
             "runtime_env": {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(round(wanted.stop_wait_s))}},
         }
-        command = self._command(launch.spec_path)
+        command = self._command(job_id, launch)
         try:
             self._jobs.submit(job_id, command, **details)
         except EngineAway:  # the answer may be lost alone; a job that is there already is not submitted twice
             self._jobs.submit(job_id, command, **details)
 
-    def _command(self, spec_path: Path) -> str:
+    def _command(self, job_id: str, launch: Launch) -> str:
         """Return what a node's shell runs: the program in place of the shell, so that Ray sees its exit code."""
-        return "exec " + shlex.join([self._reservation.python, "-P", "-m", _NODE_MODULE, self._module, str(spec_path)])
+        wanted = self._reservation
+        program = [_NODE_MODULE]
+        if launch.devices > 1:
+            program = [_GROUP_MODULE, job_id, *map(str, (launch.devices, wanted.cpus, wanted.gpus)), wanted.python]
+        return "exec " + shlex.join([wanted.python, "-P", "-m", *program, self._module, str(launch.spec_path)])
 
     def find(self, folder: Path) -> list[tuple[Path, WorkerHandle]]:
         """Return the workers that run for specs below a folder; see ``Engine.find``. None if Ray does not answer."""
@@ -185,7 +201,8 @@ class RayEngine:
             if job is None or job.has_ended:
                 self._settle(handle, job)
                 return False
-            watched.is_waiting = job.status == PENDING
+            watched.devices = int(job.metadata.get(_DEVICES, 1))
+            watched.is_waiting = job.status == PENDING or watched.devices > 1
         self._watch(handle, watched)
         return True
 
@@ -268,6 +285,8 @@ class RayEngine:
         """Ask about workers that were watched before, so that their jobs have to be there."""
         self._remove_forgotten()
         found = self._jobs.all() if watched else {}
+        has_groups = any(one.devices > 1 and not one.was_placed for one in watched.values())
+        placed = self._jobs.placed() if has_groups else set()
         for handle, one in watched.items():
             job = found.get(_id(handle)) or self._jobs.find(_id(handle))
             if job is None or job.has_ended:
@@ -278,7 +297,23 @@ class RayEngine:
                 if one.on_exit is not None:
                     one.on_exit(_exit_code(job, one))
             else:
-                one.is_waiting = job.status == PENDING
+                one.was_placed = one.was_placed or job.id in placed
+                one.is_waiting = job.status == PENDING or (one.devices > 1 and not one.was_placed)
+                if one.is_waiting and one.devices > 1:
+                    self._tell_of_room(handle, one)
+
+    def _tell_of_room(self, handle: WorkerHandle, waiting: _Watched) -> None:
+        """Say that a worker may wait for ever, at its first look and then each minute or so."""
+        waiting.looks += 1
+        if waiting.looks % _TELL_LOOKS != 1:
+            return
+        wanted = self._reservation
+        room = self._jobs.room(wanted.cpus, wanted.gpus)
+        if room < waiting.devices:
+            log.warning(
+                "Worker %s waits: it needs %d devices of %g CPUs and %g GPUs, and the nodes of the cluster have %d",
+                *(handle, waiting.devices, wanted.cpus, wanted.gpus, room),
+            )
 
     def _remove_forgotten(self) -> None:
         with self._changed:

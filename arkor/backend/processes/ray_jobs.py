@@ -23,6 +23,8 @@ _ENDED = frozenset({STOPPED, SUCCEEDED, "FAILED"})
 _CONNECT_S = 5.0
 _ANSWER_S = 30.0
 _UNAUTHORIZED, _FORBIDDEN, _MISSING = 401, 403, 404
+_MOST_LISTED = 10_000  # Ray gives no more
+_ROUNDING = 1e-6
 _TOKEN_FILE = Path(".ray", "auth_token")
 
 
@@ -140,6 +142,34 @@ class RayJobs:
             EngineAway: no answer.
         """
         self._json("DELETE", f"jobs/{job_id}")
+
+    def placed(self) -> set[str]:
+        """Return the names of the placement groups that the cluster has room for now.
+
+        Raises:
+            EngineAway: no answer.
+        """
+        query = "filter_keys=state&filter_predicates=%3D&filter_values=CREATED"
+        return {group["name"] for group in self._state(f"placement_groups?{query}")}
+
+    def room(self, cpus: float, gpus: float) -> int:
+        """Return how many devices the nodes that are there have room for, if nothing else runs on them.
+
+        Args:
+            cpus: that each device reserves, above 0.
+            gpus: that each device reserves.
+
+        Raises:
+            EngineAway: no answer.
+        """
+        nodes = [node["resources_total"] for node in self._state("nodes?detail=true") if node["state"] == "ALIVE"]
+        wanted = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+        return sum(min(int(node.get(name, 0) / each + _ROUNDING) for name, each in wanted.items()) for node in nodes)
+
+    def _state(self, path: str) -> list[dict[str, Any]]:
+        """Return a list of Ray's State API."""
+        found: list[dict[str, Any]] = self._there(f"v0/{path}&limit={_MOST_LISTED}")["data"]["result"]["result"]
+        return found
 
     def _there(self, path: str) -> Any:
         body = self._json("GET", path)

@@ -1,8 +1,8 @@
 """``python -m arkor.backend.training_worker SPEC``: train one attempt at a job.
 
 Exit codes: 0 the job is complete or cancelled; 1 it failed, and the backend knows why; 3 the backend is gone; 4 told
-to stop, to be resumed later; 5 another attempt has taken over; 12 memory ran out; 28 the disk is full; 69 the storage
-cannot be used.
+to stop, to be resumed later; 5 another attempt has taken over; 12 memory ran out; 28 the disk is full; 68 the process
+of another device, or its node, is gone; 69 the storage cannot be used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from pathlib import Path
 import attrs
 
 from arkor.backend.jobs import checkpoints
-from arkor.backend.processes.exit_reasons import DISK_FULL_EXIT_CODE, NO_MEMORY_EXIT_CODE, NO_STORAGE_EXIT_CODE
+from arkor.backend.processes.exit_reasons import (
+    DISK_FULL_EXIT_CODE,
+    NO_MEMORY_EXIT_CODE,
+    NO_STORAGE_EXIT_CODE,
+    NODE_LOST_EXIT_CODE,
+)
 from arkor.backend.training_worker.failures import explain, is_no_memory, is_no_space
 from arkor.backend.training_worker.limits.device import prepare_environment
 from arkor.backend.training_worker.others import ProcessEnded
@@ -125,6 +130,8 @@ def _to_be_resumed(exc: Exception, spec: WorkerSpec, position: Position) -> int 
     code = exc.exit_code if isinstance(exc, ProcessEnded) else 0  # another process says what it lacked with its code
     if is_no_space(exc) or code == DISK_FULL_EXIT_CODE:
         return DISK_FULL_EXIT_CODE
+    if code == NODE_LOST_EXIT_CODE:
+        return code
     # With one row in a batch there is no smaller one, and before the first batch a smaller one changes nothing.
     has_smaller = position.has_begun and spec.config.value("batch_size") > 1
     is_no_memory_left = is_no_memory(exc) or code == NO_MEMORY_EXIT_CODE

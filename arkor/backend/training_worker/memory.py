@@ -53,19 +53,21 @@ class Examples:
         return Batch(rows=size, tokens=longest, counted=counted, varies=varies)
 
 
-def estimator(sizes: ModelSizes, data: Data) -> Callable[[JobConfig], TrainingMemory]:
+def estimator(sizes: ModelSizes, data: Data, here: int | None = None) -> Callable[[JobConfig], TrainingMemory]:
     """Return what estimates the memory of a job on some rows, with the settings that it is given.
 
     Args:
         sizes: of the base model.
         data: the rows as the model sees them.
+        here: how many of the job's processes are on this machine; None for all.
     """
     train, held_out = (Examples(lengths_of(part), counted_of(part)) for part in (data.train, data.eval))
 
     def estimate(config: JobConfig) -> TrainingMemory:
         batch = train.largest_batch(config, config.value("batch_size"))
         assert batch is not None  # there is an example to train on
-        return TrainingMemory.of(sizes, config, batch, held_out.largest_batch(config, eval_batch_size(config)))
+        evaluated = held_out.largest_batch(config, eval_batch_size(config))
+        return TrainingMemory.of(sizes, config, batch, evaluated, here)
 
     return estimate
 
@@ -86,7 +88,7 @@ class Fitted:
     is_ample: bool = False
 
 
-def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
+def fitted(config: JobConfig, data: Data, model_path: str, here: int | None = None) -> Fitted:
     """Find batches that the memory suffices for.
 
     With full determinism the batches stay as they are, and a note says if memory may not suffice.
@@ -97,6 +99,7 @@ def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
         config: the job's settings.
         data: the rows as the model sees them.
         model_path: where the model is; one that is not on this machine yet is not looked at.
+        here: see ``estimator``.
 
     Raises:
         ArkorError: not even batches of one row would fit into all of the memory, or with full determinism those of the
@@ -105,7 +108,8 @@ def fitted(config: JobConfig, data: Data, model_path: str) -> Fitted:
     sizes = ModelSizes.of_folder(Path(model_path))
     if sizes is None:
         return Fitted(config)
-    estimate, available = estimator(sizes, data), hardware.available_bytes() + memory_limit.held_bytes(os.getpid())
+    estimate = estimator(sizes, data, here)
+    available = hardware.available_bytes() + memory_limit.held_bytes(os.getpid())
     asked = config.to_wire()
     keeps = config.value("full_determinism")  # in smaller batches, gradients are rounded otherwise
     batches = Batches.of(asked)

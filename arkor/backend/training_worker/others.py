@@ -10,21 +10,21 @@ import pickle
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import attrs
 
-from arkor.backend.processes.exit_reasons import describe_death
+from arkor.backend.processes.exit_reasons import NODE_LOST_EXIT_CODE, describe_death
+from arkor.backend.training_worker.elsewhere import PARTNER, Gathering, Partner
 from arkor.backend.training_worker.plan import Part, Plan
-from arkor.backend.training_worker.team import Team, is_lost_partner, joined
+from arkor.backend.training_worker.team import Meeting, Team, is_lost_partner, joined
 from arkor.system.processes import module_command
 
 log = logging.getLogger("arkor.worker")
 
-PARTNER = "arkor.backend.training_worker.partner"  # what ``python -m`` runs for each of the others
 ROWS = "rows"  # in the folder that the processes share
 PARTNER_LOST_EXIT_CODE = 6  # of one that ends only because another one has
 
@@ -46,28 +46,80 @@ class ProcessEnded(Exception):
         self.exit_code = exit_code
 
 
+class Child:
+    """One of the other processes, which the first one has started.
+
+    Args:
+        gpu: the CUDA device that it has, as ``CUDA_VISIBLE_DEVICES`` names it; None for those of the first one.
+    """
+
+    def __init__(self, gpu: str | None) -> None:
+        self._process = subprocess.Popen(
+            module_command(PARTNER),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+
+    def begin(self, part: Part) -> None:
+        """Tell it what to do."""
+        pickle.dump(part, self._input)
+        self._input.flush()  # it stays open: its end tells the process that this one is gone
+
+    def ended(self) -> tuple[int, bytes]:
+        """Wait for its end; return its exit code, and what it has said."""
+        said = self._output.read()
+        return self._process.wait(), said
+
+    def kill(self) -> None:
+        """Let it end at once."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let it go; it has ended."""
+        self._input.close()
+        self._output.close()
+
+
 class Others:
     """The other processes of an attempt. Thread-safe.
 
     Args:
         plan: the attempt.
-        meeting: the file in which all processes find each other.
+        meeting: where all processes find each other.
         examples: the folder of the rows as the model sees them.
         on_stuck: called, from another thread, if one of them has ended, and the first process has not noticed it.
+        gathering: where those on other nodes come; None to start them here.
+
+    Raises:
+        ProcessEnded: one of them has not come.
+        OSError: they cannot be started.
     """
 
-    def __init__(self, plan: Plan, meeting: Path, examples: Path, on_stuck: Callable[[ProcessEnded], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        meeting: str,
+        examples: Path,
+        on_stuck: Callable[[ProcessEnded], None],
+        gathering: Gathering | None = None,
+    ) -> None:
         self._size = int(plan.spec.config.value("devices"))
+        self._come = {} if gathering is None else gathering.partners(self._size, plan.spec.token)
         plan = attrs.evolve(plan, spec=attrs.evolve(plan.spec, storage=None))  # the first process alone uses it
         self._on_stuck = on_stuck
         self._changed = threading.Condition()
         self._ended: list[ProcessEnded] = []
         self._is_over = False
         self._threads: list[threading.Thread] = []
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[Child | Partner] = []
         try:
             for rank in range(1, self._size):
-                self._start(Part(plan, rank, meeting, examples))
+                process = self._child(rank, plan.spec.gpus) if gathering is None else self._one_that_has_come(rank)
+                self._begin(process, Part(plan, rank, meeting, examples))
         except BaseException:
             self.close()
             raise
@@ -87,39 +139,34 @@ class Others:
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
-        for process in self._processes:
-            try:
-                process.wait(patience_s)
-            except subprocess.TimeoutExpired:
+        for thread, process in zip(self._threads, self._processes, strict=True):
+            thread.join(patience_s)
+            if thread.is_alive():
                 process.kill()
         for thread, process in zip(self._threads, self._processes, strict=True):
             thread.join()
-            for pipe in (process.stdin, process.stdout):
-                assert pipe is not None
-                pipe.close()
+            process.close()
+        for unused in self._come.values():
+            unused.close()
 
-    def _start(self, part: Part) -> None:
-        gpus = part.plan.spec.gpus
-        gpu = {"CUDA_VISIBLE_DEVICES": gpus[part.rank]} if len(gpus) >= self._size else {}
-        process = subprocess.Popen(
-            module_command(PARTNER),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **gpu},
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        watch = threading.Thread(target=self._watch, args=(part.rank, process, process.stdout), daemon=True)
+    def _child(self, rank: int, gpus: Sequence[str]) -> Child:
+        return Child(gpus[rank] if len(gpus) >= self._size else None)
+
+    def _one_that_has_come(self, rank: int) -> Partner:
+        if rank not in self._come:
+            raise ProcessEnded(rank, self._size, NODE_LOST_EXIT_CODE, "its process has not come")
+        return self._come[rank]
+
+    def _begin(self, process: Child | Partner, part: Part) -> None:
+        watch = threading.Thread(target=self._watch, args=(part.rank, process), daemon=True)
         watch.start()
         self._processes.append(process)
         self._threads.append(watch)
-        with contextlib.suppress(BrokenPipeError):  # it has ended already, which its thread notices
-            pickle.dump(part, process.stdin)
-            process.stdin.flush()  # it stays open: its end tells the process that this one is gone
+        with contextlib.suppress(ConnectionError):  # it has ended already, which its thread notices
+            process.begin(part)
 
-    def _watch(self, rank: int, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
-        said = output.read()
-        code = process.wait()
+    def _watch(self, rank: int, process: Child | Partner) -> None:
+        code, said = process.ended()
         if code == 0:
             return
         ended = ProcessEnded(rank, self._size, code, _why(code, said))
@@ -135,7 +182,12 @@ class Others:
 
 
 @contextmanager
-def team_of(plan: Plan, shared: Path | None, on_stuck: Callable[[ProcessEnded], None]) -> Iterator[Team]:
+def team_of(
+    plan: Plan,
+    shared: Path | None,
+    on_stuck: Callable[[ProcessEnded], None],
+    gathering: Gathering | None = None,
+) -> Iterator[Team]:
     """Start the other processes of an attempt, and end them with the block.
 
     Args:
@@ -143,6 +195,7 @@ def team_of(plan: Plan, shared: Path | None, on_stuck: Callable[[ProcessEnded], 
         shared: a folder with the rows as the model sees them, in ``rows``, which goes with the block; None if there are
             no other processes.
         on_stuck: see ``Others``; it does not return.
+        gathering: see ``Others``.
 
     Raises:
         ProcessEnded: one of them ended before its time.
@@ -151,8 +204,8 @@ def team_of(plan: Plan, shared: Path | None, on_stuck: Callable[[ProcessEnded], 
     if shared is None:
         yield Team()
         return
-    meeting = shared / "meeting"
-    others = Others(plan, meeting, shared / ROWS, on_stuck)
+    meeting = Meeting.in_file(shared / "meeting") if gathering is None else Meeting.at(gathering.address)
+    others = Others(plan, meeting.url, shared / ROWS, on_stuck, gathering)
     try:
         yield joined(0, int(plan.spec.config.value("devices")), meeting, is_cpu=plan.device.is_cpu)
     except Exception as exc:

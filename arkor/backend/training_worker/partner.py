@@ -16,9 +16,11 @@ import sys
 import threading
 from typing import Any
 
+import attrs
 import torch
 from transformers import TrainerCallback
 
+from arkor.backend import models
 from arkor.backend.processes.exit_reasons import DISK_FULL_EXIT_CODE, NO_MEMORY_EXIT_CODE
 from arkor.backend.training_worker import model, settings
 from arkor.backend.training_worker.best import Best, Rule
@@ -31,7 +33,7 @@ from arkor.backend.training_worker.plan import Part
 from arkor.backend.training_worker.progress import Told
 from arkor.backend.training_worker.samples import Sampling
 from arkor.backend.training_worker.stopping import Interrupted, StopSwitch
-from arkor.backend.training_worker.team import Team, is_lost_partner, joined
+from arkor.backend.training_worker.team import Meeting, Team, is_lost_partner, joined
 
 log = logging.getLogger("arkor.worker")
 
@@ -98,9 +100,10 @@ def follow(part: Part) -> None:
     """
     plan, config = part.plan, part.plan.spec.config
     choose_device(plan.spec.threads)
+    plan = attrs.evolve(plan, model_path=models.resolve(config.model, plan.spec.model_root))  # this node's
     tokenizer = model.load_tokenizer(plan.model_path)
     data = open_data(part.examples)
-    team = joined(part.rank, config.value("devices"), part.meeting, is_cpu=plan.device.is_cpu)
+    team = joined(part.rank, config.value("devices"), Meeting(part.meeting), is_cpu=plan.device.is_cpu)
     trainer = built(plan, tokenizer, data)
     if settings.score_of(config) is not None and data.eval:
         trainer.score = lambda: team.measured(lambda: 0.0)

@@ -36,11 +36,11 @@ class Part:
     Attributes:
         plan: the attempt.
         rank: the number of the process, from 1.
-        meeting: the file in which the processes find each other.
+        meeting: the URL where the processes find each other.
         examples: the folder of the rows as the model sees them.
     """
 
     plan: Plan
     rank: int
-    meeting: Path
+    meeting: str
     examples: Path

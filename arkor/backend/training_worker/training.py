@@ -24,6 +24,7 @@ from arkor.backend.training_worker.answer_score import AnswerScore
 from arkor.backend.training_worker.answers import Answerer
 from arkor.backend.training_worker.best import Best, Rule
 from arkor.backend.training_worker.course import Course, built, state_of
+from arkor.backend.training_worker.elsewhere import Gathering
 from arkor.backend.training_worker.examples.cache import ExampleCache
 from arkor.backend.training_worker.examples.data import Data, prepare_data
 from arkor.backend.training_worker.limits.device import choose_device
@@ -71,6 +72,8 @@ def train(
         ArkorError: the job cannot be done; its text is for the user.
         ProcessEnded: the process of another device ended before its time.
     """
+    gathering = Gathering.found()
+    here = spec.config.value("devices") if gathering is None else gathering.here
     artifacts.remove_unfinished(spec.artifacts_dir)
     spec = _on_this_machine(spec)
     model_path = models.resolve(spec.config.model, spec.model_root)
@@ -90,12 +93,12 @@ def train(
         tokenizer,
         limits,
         tell,
-        threads=spec.threads * spec.config.value("devices"),  # the other processes begin afterwards
+        threads=spec.threads * here,  # the other processes begin afterwards
         cache=_cache(spec),
         sources=sources,
         share=lambda folder: None if shared is None else _link(folder, shared / ROWS),
     )
-    memory = fitted(spec.config, data, model_path) if device.is_cpu else Fitted(spec.config)
+    memory = fitted(spec.config, data, model_path, here) if device.is_cpu else Fitted(spec.config)
     plan = Plan(
         spec=attrs.evolve(spec, config=memory.config),
         device=device,
@@ -103,7 +106,7 @@ def train(
         resumed=_checkpoint(spec),
         tries_longest=not memory.is_ample,
     )
-    with team_of(plan, shared, on_stuck) as team:
+    with team_of(plan, shared, on_stuck, gathering) as team:
         trainer = built(plan, tokenizer, data)
         rows = functools.cache(lambda: load_rows(spec, sources=sources))
         answerer, is_raw = Answerer(trainer, spec.config, stop.check), data.prompt_form == "raw"

@@ -97,8 +97,8 @@ DEFAULT_PORT = 4747
     help="Where jobs run: in processes on this machine, or on a Ray cluster.  [default: process]",
 )
 @click.option("--ray-address", metavar="URL", help="Dashboard of the Ray cluster.  [default: http://127.0.0.1:8265]")
-@click.option("--ray-cpus", type=float, help="CPUs of the Ray cluster for each job.  [default: 1]")
-@click.option("--ray-gpus", type=float, help="GPUs of the Ray cluster for each job.  [default: 0]")
+@click.option("--ray-cpus", type=float, help="CPUs of the Ray cluster for each device of a job.  [default: 1]")
+@click.option("--ray-gpus", type=float, help="GPUs of the Ray cluster for each device of a job.  [default: 0]")
 @click.option("--ray-python", metavar="COMMAND", help="Python on the nodes of the Ray cluster.  [default: python]")
 def serve(
     *,

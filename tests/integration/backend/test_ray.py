@@ -16,16 +16,10 @@ import requests
 
 from tests.support.backend import ROOT, BackendProcess, Client, is_running
 from tests.support.eventually import eventually
-from tests.support.ray_cluster import RayCluster, free_port, ray_cluster, require_ray
+from tests.support.ray_cluster import QUICK_TO_NOTICE, RayCluster, free_port, ray_cluster, require_ray
 
 _PATIENCE_S = 30.0
 _CPUS = 4
-_QUICK = {  # Ray's settings of how soon its head notices that a node is gone
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "3000",
-    "RAY_health_check_failure_threshold": "3",
-}
 _STEPS = [
     ("training.started", None),
     ("training.log", 1),
@@ -38,7 +32,7 @@ _STEPS = [
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
     require_ray()
     home = tmp_path_factory.mktemp("nodes")
-    with ray_cluster({"PYTHONPATH": str(ROOT), "HOME": str(home), **_QUICK}, cpus=_CPUS) as running:
+    with ray_cluster({"PYTHONPATH": str(ROOT), "HOME": str(home), **QUICK_TO_NOTICE}, cpus=_CPUS) as running:
         yield running
 
 

@@ -14,6 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.scripted_engine import Clock, House
 
 FOUR = Devices(gpus=("a", "b", "c", "d"), cores=16)
+ON_CLUSTER = Devices(cores=16, max_parallel=64, cores_of_device=3)
 
 
 def with_devices(house: House, devices: Devices) -> House:
@@ -28,9 +29,12 @@ def with_devices(house: House, devices: Devices) -> House:
         (FOUR, 4, 4, 4),
         (attrs.evolve(FOUR, max_parallel=2), 2, 2, 4),
         (attrs.evolve(FOUR, max_parallel=9), 9, 4, 4),
+        (ON_CLUSTER, 64, 64, None),
     ],
 )
-def test_how_many_jobs_there_are_at_the_same_time(devices: Devices, most_jobs: int, places: int, most: int) -> None:
+def test_how_many_jobs_there_are_at_the_same_time(
+    devices: Devices, most_jobs: int, places: int, most: int | None
+) -> None:
     """One on each GPU, or one on the processor, unless the operator says another number."""
     assert (devices.most_jobs, devices.places, devices.most) == (most_jobs, places, most)
 
@@ -44,6 +48,9 @@ def test_how_many_jobs_there_are_at_the_same_time(devices: Devices, most_jobs: i
         (Devices(cores=2, max_parallel=4), 2, 1),
         (FOUR, 1, 4),
         (FOUR, 4, 4),
+        (ON_CLUSTER, 1, 3),
+        (ON_CLUSTER, 2, 3),
+        (attrs.evolve(ON_CLUSTER, cores_of_device=0), 1, 1),
     ],
 )
 def test_the_cores_are_divided(devices: Devices, count: int, threads: int) -> None:
@@ -207,6 +214,16 @@ def test_a_job_that_needs_more_devices_than_there_are_by_now_is_passed_over(
     assert (house.status(large), house.status(small)) == ("queued", "running")
     assert f"Job {large} waits: it needs 4 devices, and this backend has 2 by now" in caplog.text
     scheduler.stop()
+
+
+def test_on_a_cluster_every_job_is_started(house: House) -> None:
+    """However many devices it needs: the engine is told, and waits for room."""
+    house = with_devices(house, ON_CLUSTER)
+    scheduler = house.paused_at(Clock())
+    jobs = [house.submit(devices=1024), house.submit()]
+    scheduler.turn()
+    assert [house.status(job) for job in jobs] == ["running", "running"]
+    assert [launch.devices for launch in house.engine.launches] == [1024, 1]
 
 
 def test_on_the_processor_a_job_takes_one_place(house: House) -> None:

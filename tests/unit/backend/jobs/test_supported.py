@@ -146,15 +146,13 @@ def test_more_devices_than_there_are(
 def test_full_determinism_needs_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums of several devices may be rounded otherwise each time."""
     monkeypatch.setattr(hardware, "most_devices", lambda: 2)
-    for on_ray in (None, 2):
-        supported.check_config(config(devices=1, fullDeterminism=True), devices_on_ray=on_ray)
+    for trains_here in (True, False):
+        supported.check_config(config(devices=1, fullDeterminism=True), trains_here=trains_here)
         with pytest.raises(ConfigError, match="devices: must be 1 with full_determinism"):
-            supported.check_config(config(devices=2, fullDeterminism=True), devices_on_ray=on_ray)
+            supported.check_config(config(devices=2, fullDeterminism=True), trains_here=trains_here)
 
 
-def test_a_job_on_ray_has_the_devices_that_it_reserves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine's do not count."""
+def test_a_job_on_a_cluster_may_have_more_devices_than_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster may grow until it has them."""
     monkeypatch.setattr(hardware, "most_devices", lambda: 1)
-    supported.check_config(config(devices=2), devices_on_ray=2)
-    with pytest.raises(ConfigError, match="devices: must be at most 2: a job of this backend gets no more on Ray"):
-        supported.check_config(config(devices=3), devices_on_ray=2)
+    supported.check_config(config(devices=3), trains_here=False)

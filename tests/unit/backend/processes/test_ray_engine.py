@@ -69,7 +69,48 @@ def test_a_worker_gets_what_was_reserved(world: World) -> None:
     )
     assert (job["entrypoint_num_cpus"], job["entrypoint_num_gpus"]) == (2, 0.5)
     assert job["runtime_env"] == {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "7"}}
-    assert job["metadata"] == {"arkor.spec": str(world.launch.spec_path), "arkor.log": str(world.launch.log_path)}
+    assert job["metadata"] == {
+        "arkor.spec": str(world.launch.spec_path),
+        "arkor.log": str(world.launch.log_path),
+        "arkor.devices": "1",
+    }
+
+
+def test_a_worker_on_several_devices_reserves_room_for_all_of_them_itself(world: World) -> None:
+    """Its job reserves nothing, so that two of them never each hold what the other one waits for."""
+    world.engine.start(attrs.evolve(world.launch, devices=3), world.codes.append)
+    job = world.ray.jobs[JOB]
+    assert job["entrypoint"] == (
+        f"exec /opt/python -P -m arkor.backend.processes.ray_group {JOB} 3 2 0.5 /opt/python a.module "
+        f"{world.launch.spec_path}"
+    )
+    assert (job["entrypoint_num_cpus"], job["entrypoint_num_gpus"]) == (0, 0)
+
+
+def test_a_worker_on_several_devices_waits_until_all_have_room(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Its Ray job runs meanwhile; the log says if the nodes never have room, and a later backend knows it too."""
+    world.ray.nodes = [{"CPU": 5.0, "GPU": 0.5}, {"CPU": 1.0, "GPU": 1.0}, {"CPU": 2.0}]
+    handle = world.engine.start(attrs.evolve(world.launch, devices=3), world.codes.append)
+    world.ray.jobs[JOB]["status"] = "RUNNING"
+    says = "it needs 3 devices of 2 CPUs and 0.5 GPUs, and the nodes of the cluster have 1"
+    eventually(lambda: says in caplog.text, "the log says it")
+    looks = len(world.ray.asked)
+    eventually(lambda: len(world.ray.asked) > looks + 8, "it was looked at again")
+    assert caplog.text.count(says) == 1
+    later = RayEngine(RayJobs(world.ray.address, {}), "a.module", look_s=0.02)
+    assert later.is_alive(handle)
+    for engine in (world.engine, later):
+        assert engine.is_waiting(handle)
+    world.ray.placed = [JOB]
+    for engine in (world.engine, later):
+        eventually(lambda engine=engine: not engine.is_waiting(handle), "it has room")  # type: ignore[misc]
+    world.ray.placed = []  # as after the loss of a node
+    looks = len(world.ray.asked)
+    eventually(lambda: len(world.ray.asked) > looks + 4, "it was looked at again")
+    assert not world.engine.is_waiting(handle)
+    world.ray.end(JOB, "FAILED", driver_exit_code=68)
+    assert world.code() == 68
+    eventually(lambda: not later.is_alive(handle), "the later one knows")
 
 
 def test_a_submission_whose_answer_is_lost_is_found(world: World) -> None:
