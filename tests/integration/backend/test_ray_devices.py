@@ -111,8 +111,6 @@ def test_two_nodes_learn_as_one_device(
     assert events[-1].event == "training.completed"
     [lost] = [event.data for event in events if event.event == "training.interrupted"]
     assert lost["reason"] == "The process of a device, or its node, was gone"
-    started = [event.data["metadata"] for event in events if event.event == "training.started"]
-    assert started[-1]["resumedFromStep"] in {8, 16, 24}
     logs = [event.data for event in events if event.event == "training.log"]
     for name in FIGURES:
         told = {log["step"]: log[name] for log in logs if name in log and log[name] is not None}
