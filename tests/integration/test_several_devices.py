@@ -132,8 +132,8 @@ def test_two_devices_have_the_samples_of_the_first(
         assert worker.wait(120) == 0
     told = {(event["step"], event["sample"]): event["answer"] for event in job.receiver.of_type("sample.made")}
     assert list(told) == [(step, sample) for step in (0, 2, 4) for sample in (0, 1)]
-    alone = _alone(model_folder, rows, tmp_path_factory.mktemp("alone"), **AS_ONE, **settings)
-    assert job.figures("loss") == pytest.approx(alone.figures("loss"), rel=1e-4)
+    single = alone(model_folder, rows, tmp_path_factory.mktemp("alone"), **AS_ONE, **settings)
+    assert job.figures("loss") == pytest.approx(single.figures("loss"), rel=1e-4)
 
 
 @pytest.mark.slow
