@@ -2,11 +2,13 @@
 
 Memory stays bounded: a job keeps at most ``LARGEST_CURVE`` log events (beyond, half as many points that show the same
 curve) and the last ``LINES`` events, of ``MOST_LINE_CHARS`` in all; the jobs looked at last have ``MOST_JOBS`` places
-and ``MOST_POINTS`` log events between them. With 64 bytes for a log event that is about 45 MiB.
+and ``MOST_POINTS`` log events between them. With 64 bytes for a log event that is about 45 MiB. As many jobs have room
+for a MiB of samples each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -21,6 +23,7 @@ from arkor.protocol.metrics import COLUMNS, METRICS, plain_time
 from arkor.serving.refusal import Refusal
 from arkor.studio.curve import Curve
 from arkor.studio.redact import json_text
+from arkor.studio.samples import SampleLog
 
 BATCH = 500
 LINES = 500
@@ -159,6 +162,7 @@ class Histories:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: OrderedDict[Hashable, JobHistory] = OrderedDict()
+        self._samples: OrderedDict[Hashable, SampleLog] = OrderedDict()
 
     def report(self, key: Hashable, points: int, after: Callable[[str | None], Events]) -> str:
         """Bring a job's history up to date, and return what the page is told of it, as JSON.
@@ -187,16 +191,29 @@ class Histories:
         """
         return self._report(key, points, lambda history: history.extend_figures(after(history.last_id), first))
 
+    def report_samples(self, key: Hashable, after: Callable[[str | None], Events]) -> str:
+        """Do what ``report`` does for the samples of a job. They are read apart: figures come without them.
+
+        Args:
+            key: see there.
+            after: see there.
+        """
+        with self._lock:
+            log = self._samples.pop(key, None) or SampleLog()
+            self._samples[key] = log
+            while len(self._samples) > MOST_JOBS:
+                self._samples.popitem(last=False)
+        with _turn(log.lock):
+            if not log.ended:
+                log.extend(after(log.last_id))
+            return log.report()
+
     def _report(self, key: Hashable, points: int, update: Callable[[JobHistory], None]) -> str:
         history = self._history(key)
-        if not history.lock.acquire(timeout=TURN_S):
-            raise Refusal(503, "The job's events are still being read for another page.", headers={"Retry-After": "5"})
-        try:
+        with _turn(history.lock):
             if not history.ended:
                 update(history)
             told = history.report(points)
-        finally:
-            history.lock.release()
         self._make_room()
         return told
 
@@ -226,6 +243,17 @@ class Histories:
                 len(self._jobs) > MOST_JOBS or sum(len(job.curve) for job in self._jobs.values()) > MOST_POINTS
             ):
                 self._jobs.popitem(last=False)
+
+
+@contextlib.contextmanager
+def _turn(lock: threading.Lock) -> Iterator[None]:
+    """Hold a job's lock, unless another page has it read for long."""
+    if not lock.acquire(timeout=TURN_S):
+        raise Refusal(503, "The job's events are still being read for another page.", headers={"Retry-After": "5"})
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def csv_lines(events: Events) -> Iterator[str]:

@@ -70,6 +70,18 @@ def metrics(job_id: str) -> Response:
     return Response(ask_project(told, patiently=True), mimetype="application/json")
 
 
+@blueprint.get("/api/jobs/<job_id>/samples")
+def samples(job_id: str) -> Response:
+    """Tell what the model of a job answered while it was trained."""
+
+    def told(client: CloudApiClient, scope: Scope) -> str:
+        client.get_job(scope, job_id)  # of one that has ended nothing is read any more, but it may have been deleted
+        key = _key(scope, job_id)
+        return studio().histories.report_samples(key, lambda after: client.job_events(scope, job_id, after=after))
+
+    return Response(ask_project(told, patiently=True), mimetype="application/json")
+
+
 @blueprint.get("/api/jobs/<job_id>/metrics.csv")
 def table(job_id: str) -> Response:
     """Send all log events of a job as CSV."""

@@ -264,6 +264,23 @@ def test_metrics_are_read_once_and_then_go_on(routed_cloud: Cloud, page: FlaskCl
     assert page.get("/api/jobs/job_1/metrics").status_code == 404
 
 
+def test_samples_are_told_by_prompt_and_step(routed_cloud: Cloud, page: FlaskClient) -> None:
+    """The stream is read once; a job that was deleted is not told any more."""
+    routed_cloud.jobs["job_1"] = {**JOB, "status": "completed"}
+    sample = {"type": "sample.made", "step": 2, "sample": 0, "prompt": "Once", "answer": " upon", "odd": 1}
+    routed_cloud.plan = [*PLAN[:2], sample, *PLAN[2:]]
+    told = {
+        "prompts": [{"sample": 0, "prompt": "Once"}],
+        "answers": [{"step": 2, "sample": 0, "answer": " upon"}],
+        "leftOutSteps": 0,
+    }
+    assert page.get("/api/jobs/job_1/samples").get_json() == told
+    assert page.get("/api/jobs/job_1/samples").get_json() == told
+    assert len(routed_cloud.streams) == 1
+    del routed_cloud.jobs["job_1"]
+    assert page.get("/api/jobs/job_1/samples").status_code == 404
+
+
 @pytest.mark.parametrize("points", ["", "-1", "1e9", "many"])
 def test_how_many_points_has_to_be_a_number(routed_cloud: Cloud, page: FlaskClient, points: str) -> None:
     """It says so."""
