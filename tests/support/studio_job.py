@@ -9,6 +9,8 @@ from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from arkor.studio.samples import SampleLog
+
 PING = b"event: ping\ndata: {}\n\n"
 CREATED, STARTED, ENDED = (f"2026-01-31T09:3{minute}:00.000Z" for minute in (0, 1, 5))
 
@@ -78,6 +80,11 @@ class ScriptedJob:
         for step in steps:
             self.log(step, loss=1 / (step + 1))
 
+    def sample(self, step: int, number: int, answer: str, **fields: Any) -> None:
+        """Let a prompt be answered at a step."""
+        prompt = [{"role": "user", "content": f"Question {number}?"}]
+        self.event("sample.made", **{"step": step, "sample": number, "prompt": prompt, "answer": answer, **fields})
+
     def end(self, kind: str | None = None, **data: Any) -> None:
         """Let the job end: with an event where a kind is given, and ``end`` on every stream."""
         if kind is not None:
@@ -106,6 +113,12 @@ class ScriptedJob:
             "lastEventId": str(len(self._events)) if self.numbered and self._events else None,
             "ended": self._is_ended,
         }
+
+    def samples(self) -> Any:
+        """Tell what was answered so far."""
+        log = SampleLog()
+        log.extend((None, event) for event in self._events)
+        return json.loads(log.report())
 
     def table(self) -> str:
         """Tell the same as CSV, in short."""

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, unquote
 import attrs
 
 from arkor.studio.guard import HEADERS, TOKEN_HEADER
-from arkor.studio.routes.page import STATIC, TOKEN_PLACE, metrics_module
+from arkor.studio.routes.page import STATIC, TABLES, TOKEN_PLACE
 from tests.support.studio_job import ScriptedJob
 
 ABOUT: Mapping[str, Any] = {
@@ -270,6 +270,7 @@ class ScriptedStudio:
         parts: dict[str, Callable[[], Any]] = {
             "": lambda: {"job": job.wire},
             "metrics": job.metrics,
+            "samples": job.samples,
             "metrics.csv": lambda: job.table().encode(),
             "artifacts": lambda: {"artifacts": job.artifacts},
             "evaluations": lambda: {"evaluations": job.evaluations},
@@ -346,8 +347,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._call(self.path)
 
     def _send_file(self, name: str) -> None:
-        if name == "job/metrics.js":
-            return self._send(200, _TYPES[".js"], metrics_module().encode())
+        if name in TABLES:
+            return self._send(200, _TYPES[".js"], TABLES[name]().encode())
         file = _plotly() if name == "plotly.min.js" else STATIC / name
         if file.is_file() and file.suffix in _TYPES:
             kept = (("Cache-Control", "max-age=3600"),) if name == "plotly.min.js" else ()

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, send_file, send_from_directory
 from arkor.protocol.metrics import METRICS
 from arkor.serving.refusal import Refusal
 from arkor.studio.routes.access import studio
+from arkor.studio.settings import settings_table
 
 STATIC = Path(__file__).parent.parent / "static"
 TOKEN_PLACE = "{{ token }}"
@@ -49,15 +50,22 @@ def plotly() -> Response:
     return send_file(_plotly_file(), mimetype=_TYPES[".js"])
 
 
-@blueprint.get("/static/job/metrics.js")
-def metrics() -> Response:
-    """Answer with the table of metrics, as a module of the page."""
-    return Response(metrics_module(), mimetype=_TYPES[".js"])
+@blueprint.get("/static/job/<any(metrics, settings):name>.js")
+def table(name: str) -> Response:
+    """Answer with the table of metrics or of settings, as a module of the page."""
+    return Response(TABLES[f"job/{name}.js"](), mimetype=_TYPES[".js"])
 
 
-def metrics_module() -> str:
-    """Return the page's module that has the table of metrics."""
+def _metrics_module() -> str:
     return f"export const METRICS = {json.dumps([metric.to_wire() for metric in METRICS])};\n"
+
+
+def _settings_module() -> str:
+    return f"export const SETTINGS = {json.dumps(settings_table())};\n"
+
+
+TABLES = {"job/metrics.js": _metrics_module, "job/settings.js": _settings_module}
+"""The page's modules that have a table of the library, by their names below /static/."""
 
 
 @functools.cache
