@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from tests.browser.page import Page
 from tests.support.eventually import eventually
 
+_LINES = """
+    const lines = [...document.querySelectorAll('.log > .line')];
+    return lines.map((one) => (one.querySelector('summary') ?? one).textContent);
+"""
+_LOGGED = re.compile(r"step (\d+)(?:/\d+)?(?:  (?:eval )?loss .*)?$")
+
 
 def lines(page: Page) -> list[str]:
-    """Return the lines of the event log."""
-    return str(page.run("return document.querySelector('.log')?.textContent ?? ''")).splitlines()
+    """Return the sentences of the event log."""
+    return [str(text) for text in page.run(_LINES)]
 
 
 def logged(page: Page) -> list[int]:
     """Return the steps in the event log."""
-    return [int(line.split("step=")[1].split()[0]) for line in lines(page) if line.startswith("[log]")]
+    return [int(found[1]) for line in lines(page) if (found := _LOGGED.match(line))]
 
 
 def trace(page: Page, name: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_a_running_job_is_paused_and_goes_on(page: Page, job: ScriptedJob, studi
     assert page.the(".job-paused").text == f"Paused: {REASON}. It goes on by itself when there is room."
     eventually(lambda: buttons(page) == ["Unpause", "Cancel"], "the button in its place")
     eventually(lambda: focused(page) == "Unpause", "the focus on it")
-    page.the(".log", f"[paused] T{REASON[1:]}.")
+    page.the(".log", f"Paused at step 3: {REASON}; it goes on by itself when there is room")
     assert page.accessibility() == []
 
     def unpause(_question: object) -> Answer:  # not before: the page asks for the job now and then
@@ -86,7 +86,7 @@ def test_a_running_job_is_paused_and_goes_on(page: Page, job: ScriptedJob, studi
     page.gone(".job-paused")
     eventually(lambda: focused(page) == "Pause", "the focus on the button in its place")
     job.event("training.unpaused")
-    page.the(".log", "[unpaused] The job is in the queue again.")
+    page.the(".log", "Unpaused")
     job.wire.update(status="running")
     job.log(4, loss=0.5)
     charted(page, 4)
@@ -130,12 +130,12 @@ def test_the_log_says_why_a_job_was_interrupted(page: Page, job: ScriptedJob) ->
     job.event("training.interrupted", reason=reason, step=7)
     job.event("training.interrupted", reason=MARKUP, step=7, **batches)
     job.event("training.paused")
-    page.the(".log", "[paused] The job is paused.")
+    page.the(".log", "Paused")
     words = [
         TrainingInterruptedEvent("job_1", "", reason, 7).note(),
         TrainingInterruptedEvent("job_1", "", MARKUP, 7, 2, 4).note(),
     ]
-    eventually(lambda: lines(page)[:2] == [f"[interrupted] {note}" for note in words], "both lines")
+    eventually(lambda: lines(page)[:2] == [f"Warning: {note}" for note in words], "both lines")
     assert page.all(".log b") == []
     assert logged(page) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from arkor.protocol.events import TrainingCompletedEvent
+from arkor.cli.display.run_progress import Figures
+from arkor.protocol.events import TrainingCompletedEvent, parse_event
+from arkor.protocol.jobs import TrainingJob
 from arkor.protocol.metrics import METRICS
 from arkor.protocol.receipt import NumberedCount, Receipt
 from tests.browser.jobview import axis, charted, lines, logged, saved, switch, trace
@@ -21,9 +24,10 @@ from tests.support.studio_script import ABOUT, Answer, ScriptedStudio
 
 ROUTE = "#/jobs/job_1"
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
+DEFINITIONS = (".settings > .settings-facts", ".settings-defaults > .settings-facts")
 ADAPTER = {"name": "adapter", "kind": "adapter", "sizeBytes": 9871360}
 CHECKPOINT = {"name": "checkpoint-40", "kind": "adapter", "step": 40, "sizeBytes": 5000}
-STREAM_ERROR = "[stream error]"
+STREAM_ERROR = "The connection to the events broke off; Studio tries again."
 HIDE = "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
 HIDE += "document.dispatchEvent(new Event('visibilitychange'));"
 
@@ -49,8 +53,6 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     facts = page.the(".job-facts").text.split("\n")
     assert facts[:2] == ["ID", "job_1"]
     assert facts[-4:] == ["Model", "smollm2-135m", "Dataset", "uploaded, 9f2c9f2c9f2c"]
-    page.click("summary", "Settings")
-    page.the(".settings-facts", "maxSteps")
     job.event("training.started", metadata={"device": "cpu", "maxSteps": 4})
     job.log(1, loss=2.5, learningRate=2e-4)
     job.log(1, evalLoss=2.75)
@@ -59,9 +61,14 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     charted(page, 3)
     assert trace(page, "loss") == {"x": [1, 2, 3], "y": [2.5, None, 1.25]}
     assert trace(page, "eval loss") == {"x": [1], "y": [2.75]}
-    assert lines(page)[0].startswith('[started] {"type":"training.started","jobId":"job_1"')
-    assert lines(page)[1:] == [
-        *("[log] step=1 loss=2.5", "[log] step=1 evalLoss=2.75", "[log] step=2 loss=NaN", "[log] step=3 loss=1.25"),
+    assert lines(page) == [
+        *(
+            "Training started",
+            "step 1/4  loss 2.5000",
+            "step 1/4  eval loss 2.7500",
+            "step 2/4",
+            "step 3/4  loss 1.2500",
+        ),
     ]
     page.the(".job-facts", "3 of 4")
     ticks = page.run("return [...document.querySelectorAll('.xtick text')].map((one) => one.textContent)")
@@ -72,6 +79,71 @@ def test_a_job_that_runs(page: Page, job: ScriptedJob) -> None:
     shown = page.the(".figures tbody tr").text.split()
     assert shown == ["3", "1.2500", *["\N{EN DASH}"] * (len(METRICS) - 1)]
     assert page.accessibility() == []
+
+
+def test_settings_have_the_names_that_one_writes(page: Page, job: ScriptedJob, studio: ScriptedStudio) -> None:
+    """And Python's values. Those that were not given follow in grey, if the backend is one whose defaults are known."""
+    job.wire["config"] |= {"loraR": 8, "loadIn4bit": True, "datasetSplit": {"evalFraction": 0.1}, "newThing": None}
+    page.open(ROUTE)
+    page.click(".settings > summary", "Settings")
+    page.the(".settings-defaults", "By default")
+    given, defaults = (dict(part.split("\n", 1) for part in page.texts(f"{css} > div")) for css in DEFINITIONS)
+    assert list(given) == ["model", "dataset", "dataset_split", "max_steps", "lora.r", "lora.load_in_4bit", "newThing"]
+    assert (given["model"], given["dataset_split"]) == ('"smollm2-135m"', '{"eval_fraction": 0.1}')
+    assert (given["lora.r"], given["lora.load_in_4bit"], given["newThing"]) == ("8", "True", "None")
+    assert (defaults["learning_rate"], defaults["optim"]) == ("0.0002", '"adamw_torch"')
+    assert defaults["eval_batch_size"] == "twice batch_size: no gradients are kept"
+    assert not set(given) & set(defaults)
+    colour = "return getComputedStyle(document.querySelector(arguments[0])).color"
+    assert len({page.run(colour, f"{css} dd") for css in DEFINITIONS}) == 2
+    assert page.accessibility() == []
+    studio.answers["GET /api/credentials"] = Answer({**ABOUT, "backend": None})
+    page.open(ROUTE)
+    page.click(".settings > summary", "Settings")
+    page.the(".settings-facts", "lora.r")
+    page.gone(".settings-defaults")
+
+
+def test_events_are_the_sentences_of_the_command_line(page: Page, job: ScriptedJob) -> None:
+    """Each has its JSON on demand: of one line, or of all."""
+    share = {"phase": "tokenizing", "done": 1, "total": 3}
+    disk = {"reason": "the disk is full: 12 MiB are free", "step": 2}
+    for kind, fields in (
+        ("training.preparing", {"phase": "reading", "done": 0, "total": 0}),
+        ("training.preparing", share),
+        ("training.started", {"metadata": {"maxSteps": 4}}),
+        ("training.log", {"step": 1, "loss": 2.51239}),
+        ("training.log", {"step": 2, "loss": 1, "evalLoss": 0.5}),
+        ("checkpoint.saved", {"step": 2, "artifacts": [CHECKPOINT]}),
+        ("training.interrupted", {"reason": "Memory  ran\nout", "batchSize": 2, "gradientAccumulationSteps": 4}),
+        ("training.paused", disk),
+        ("training.unpaused", {}),
+        ("training.log", {"step": 5, "loss": None}),
+    ):
+        job.event(kind, **fields)
+    job.sample(2, 0, "At nine.\n" + "x" * 200)
+    job.end("training.completed", metrics={"bestStep": 2, "bestEvalLoss": 0.5})
+    page.open(ROUTE)
+    page.the(".line-completed")
+    figures = Figures(TrainingJob.from_wire(job.wire), "")
+    events = [parse_event(event) for event in job.metrics()["lines"] if event["type"] != "sample.made"]
+    told = []
+    for event in events:
+        assert event is not None
+        figures.take(event)
+        told.append(figures.line(event))
+    *before, sample, last = lines(page)
+    assert [" ".join(line.split()) for line in before] == [" ".join(line.split()) for line in told[:-1]]
+    assert sample == f"sample 1 at step 2: At nine. {'x' * 200}"[:199] + "\N{HORIZONTAL ELLIPSIS}"
+    assert last == f"Completed. {told[-1]}"
+    page.click(".line summary", "checkpoint saved")
+    page.reads(".line-json", json.dumps({k: v for k, v in job.metrics()["lines"][5].items() if k != "id"}, indent=2))
+    page.run("document.querySelector('.log').scrollTop = 0")
+    switch(page, "Raw JSON")
+    assert len(page.all(".line-json")) == len(lines(page))
+    assert page.accessibility() == []
+    switch(page, "Raw JSON")
+    page.gone(".line-json")
 
 
 def test_the_preparing_of_the_rows_has_a_bar(page: Page, job: ScriptedJob) -> None:
@@ -93,7 +165,7 @@ def test_the_preparing_of_the_rows_has_a_bar(page: Page, job: ScriptedJob) -> No
     assert page.accessibility() == []
     job.event("training.started", metadata={})
     page.gone(".preparing")
-    eventually(lambda: lines(page)[-1].startswith("[started]"), "the line of the start")
+    eventually(lambda: lines(page)[-1] == "Training started", "the line of the start")
 
 
 RECEIPT = Receipt(
@@ -206,7 +278,7 @@ def test_a_job_ends_while_one_looks(page: Page, job: ScriptedJob, kind: str) -> 
     job.wire.update({"error": "Out of memory"} if kind == "failed" else {})
     job.end(f"training.{kind}", **told)
     page.the(f".status-{kind}", kind)
-    page.the(".log", f"[{kind}] {{")
+    page.the(".log", {"completed": "Completed.", "failed": "Failed: Out of memory", "cancelled": "Cancelled"}[kind])
     page.gone(".job-actions button")
     assert page.texts(".job-error") == (["Out of memory"] if kind == "failed" else [])
     assert page.texts(".artifacts h2") == (["artifacts: 2"] if kind == "completed" else [])
@@ -370,20 +442,20 @@ def test_a_long_run_stays_small(page: Page, job: ScriptedJob) -> None:
     assert len([step for step in shown["x"] if step < 3000]) > 300  # the beginning is not thinned more than the rest
     assert trace(page, "eval loss")["y"] == [0.5]
     assert len(lines(page)) == 500
-    assert lines(page)[-1] == "[log] step=9001 loss=0.001"
+    assert lines(page)[-1] == "step 9001  loss 0.0010"
 
 
 def test_the_log_stays_where_one_reads(page: Page, job: ScriptedJob) -> None:
     """Scrolled up it stays; otherwise it follows."""
     job.logs(range(1, 101))
     page.open(ROUTE)
-    page.the(".log", "step=100")
+    page.the(".log", "step 100")
     box = "const box = document.querySelector('.log');"
     eventually(lambda: page.run(f"{box} return box.scrollTop") > 500, "a log that follows")
     page.run(f"{box} box.scrollTop = 40")
     page.button("Jump to the end")
     job.log(101, loss=1)
-    page.the(".log", "step=101")
+    page.the(".log", "step 101")
     assert page.run(f"{box} return box.scrollTop") == 40
     page.click("button", "Jump to the end")
     eventually(lambda: page.run(f"{box} return box.scrollTop") > 500, "the end")
@@ -592,7 +664,8 @@ def test_nothing_that_a_job_tells_is_markup(page: Page, studio: ScriptedStudio) 
     job.artifacts = [{"name": MARKUP, "kind": "adapter"}]
     studio.answers["GET /api/jobs"] = Answer({"jobs": [job.wire, {**job.wire, "id": "job_2"}]})
     studio.job("job_2", name=MARKUP).logs(range(3))
-    job.event("training.started", metadata={"x": f"{MARKUP}\nsecond"})
+    job.event(MARKUP, metadata={"x": f"{MARKUP}\nsecond"})
+    job.event("training.failed", error=f"{MARKUP}\nsecond")
     job.logs(range(3))
     page.open("#/jobs/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E%3Cb%3Ebold%3C%2Fb%3E")
     page.the("h1", MARKUP)
@@ -600,8 +673,10 @@ def test_nothing_that_a_job_tells_is_markup(page: Page, studio: ScriptedStudio) 
     page.the(".job-facts", MARKUP)
     page.the(".artifacts", MARKUP)
     page.the(".log", MARKUP)
-    assert len(lines(page)) == 4
-    page.click("summary", "Settings")
+    assert lines(page)[:2] == [MARKUP, f"Failed: {MARKUP} second"]
+    page.click(".log-panel .switch-label")
+    page.the(".line-json", MARKUP)
+    page.click(".settings > summary", "Settings")
     page.the(".settings-facts", MARKUP)
     page.click("summary", "Compare")
     page.click(".run-list label", MARKUP)

@@ -317,10 +317,11 @@ def test_a_tab_is_part_of_the_address(page: Page, job: ScriptedJob) -> None:
     assert training.get_attribute("aria-selected") == "true"
     assert page.accessibility() == []
     training.send_keys(Keys.ARROW_RIGHT)
+    page.press(Keys.ARROW_RIGHT)
     page.the(".evaluation")
     assert page.all(".log") == []
     eventually(lambda: page.browser.current_url.endswith(ROUTE), "the tab in the address")
-    page.press(Keys.ARROW_LEFT)
+    page.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
     page.the(".log")
     assert not page.browser.current_url.endswith(ROUTE)
 

@@ -120,7 +120,7 @@ def test_stop_on_home_cancels_the_job(page: Page, local: LocalStudio) -> None:
     page.the(".run-status", "cancelled The run was stopped.")
     page.click(".run-status a")
     page.the(".status-cancelled")
-    page.the(".log", "[cancelled]")
+    page.the(".log", "Cancelled")
 
 
 def test_cancel_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
@@ -139,12 +139,12 @@ def test_pause_in_the_view_of_a_job(page: Page, local: LocalStudio) -> None:
     page.the(".status-paused")
     assert page.the(".job-paused").text == f"Paused: {local.client.job(job_id)['pauseReason']}."
     page.click("button", "Unpause")
-    page.the(".log", "[unpaused]")
+    page.the(".log", "Unpaused")
     goes_on(page, local, job_id, 4)
     page.the(".status-running")
     page.browser.refresh()
     charted(page, 4)
-    page.the(".log", "[paused]")
+    page.the(".log", "Paused")
     assert logged(page) == [1, 2, 3, 4]
 
 
@@ -163,6 +163,7 @@ def test_cancelling_the_job_of_a_run_is_no_failure_of_the_run(page: Page, local:
     page.the(".job-head .status-cancelled")
     page.click("nav a", "Home")
     page.the(".run-status", f"cancelled The job was cancelled. Job {job_id}")
+    page.click(".fold", "Output")
     page.the(".log", "[exit 1]")
     assert page.all(".exit-bad") == []
 
@@ -247,7 +248,7 @@ def test_twelve_tabs_of_the_same_job(
             tabs.append(chromium.current_window_handle)
             page.open(f"#/jobs/{job_id}")
             local.backend.allow(job_id, step)
-            page.the(".log", f"step={step} ")
+            page.the(".log", f"step {step}/")
             assert logged(page) == list(range(1, step + 1))
             eventually(lambda: streams() == 1, "one stream, of the tab that one sees")
         for step, tab in enumerate((tabs[0], tabs[5], tabs[-1]), TABS + 1):

@@ -7,6 +7,7 @@ import threading
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from tests.browser.jobview import charted
 from tests.browser.page import Page
 from tests.support.eventually import eventually
 from tests.support.studio_script import Answer, ScriptedStudio
@@ -15,6 +16,7 @@ JOBS = "GET /api/jobs"
 MANIFEST = "GET /api/manifest"
 NO_TRAINER = "No trainer in src/arkor/index.py yet. Add create_trainer(...) and pass it to create_arkor."
 RUN = "Run training: triage"
+MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 
 TERMINAL = """
     const [pieces, done] = arguments;
@@ -78,6 +80,7 @@ def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
     run.say("Reading rows\nStarted job job_99\n")
     run.job_id = "job_7"
     run.say("Started job job_7\nstep 1\n")
+    page.click(".fold", "Output")
     page.the(".log", "step 1")
     page.the(".short-row", "triage")
     assert str(page.the(".run-status a", "job_7").get_attribute("href")).endswith("#/jobs/job_7")
@@ -88,6 +91,62 @@ def test_a_trainer_can_be_run(page: Page, studio: ScriptedStudio) -> None:
     assert page.button(RUN).is_enabled()
     page.gone(".stop")
     page.reads("#announcer", "The run has ended with exit code 0.")
+
+
+def test_a_run_is_shown_as_its_job(page: Page, studio: ScriptedStudio) -> None:
+    """A bar with the time left, the chart, and the newest sample, as they come; the output is folded below."""
+    job = studio.job("job_7", name="triage")
+    job.wire["config"]["samplePrompts"] = 2
+    studio.answers[JOBS] = Answer({"jobs": [job.wire]})
+    run = studio.starts()
+    run.say("Reading rows\n")
+    page.open()
+    page.the(".log", "Reading rows")
+    assert page.all(".fold") == []
+    run.job_id = "job_7"
+    run.say("Started job job_7\n")
+    job.event("training.preparing", phase="tokenizing", done=100, total=400)
+    page.the(".preparing", "Tokenizing the rows \N{MIDDLE DOT} 25 %")
+    page.gone(".log")
+    job.event("training.started", metadata={"maxSteps": 40})
+    for step in range(1, 11):
+        job.log(step, loss=2 / step, timestamp=f"2026-01-31T09:30:{10 + step}.000Z")
+    page.the(".training-bar", "Step 10 of 40 \N{MIDDLE DOT} loss 0.2000 \N{MIDDLE DOT} 30 s left")
+    assert page.run("return document.querySelector('.training-bar progress').value") == 0.25
+    page.gone(".preparing")
+    charted(page, 10)
+    assert page.all(".run-sample") == []
+    job.sample(10, 1, "At nine.", expected="At ten.", exact=False)
+    page.the(".run-sample", "Newest sample, step 10")
+    assert page.the(".run-sample").text.split("\n")[1:] == ["Question 1?", "At nine.", "Expected", "At ten."]
+    job.sample(20, 1, MARKUP, expected=MARKUP, exact=True)
+    page.the(".run-sample", "\N{CHECK MARK} equals the expected answer")
+    page.the(".run-sample", MARKUP)
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        page.look(width, 900, scheme)
+        assert page.accessibility() == []
+        assert page.overflow() == 0
+    page.button("Output").send_keys(Keys.ENTER)
+    page.the(".log", "Started job job_7")
+    page.open()
+    page.the(".run-sample", MARKUP)
+    assert page.run("return document.querySelectorAll('main img, main b').length") == 0
+    page.click(".run-sample a", "All samples")
+    page.the(".samples td", MARKUP)
+
+
+def test_a_failure_unfolds_the_output(page: Page, studio: ScriptedStudio) -> None:
+    """It may say what went wrong, unless somebody has folded it."""
+    run = studio.starts(job_id="job_7")
+    studio.answers[JOBS] = Answer({"jobs": [{"id": "job_7", "name": "triage", "status": "failed"}]})
+    run.say("Traceback\n")
+    page.open()
+    page.button("Output")
+    assert page.all(".log") == []
+    run.end(1)
+    page.the(".log", "Traceback")
+    page.click(".fold")
+    page.gone(".log")
 
 
 def test_the_job_of_a_run_that_ends_at_once_is_known(page: Page, studio: ScriptedStudio) -> None:
@@ -288,8 +347,10 @@ def test_a_reload_loses_nothing(page: Page, studio: ScriptedStudio) -> None:
     assert studio.run is not None
     studio.run.job_id = "job_7"
     studio.run.say("first\nStarted job job_7\n")
+    page.click(".fold", "Output")
     page.the(".log", "first")
     page.browser.refresh()
+    page.click(".fold", "Output")
     page.the(".log", "first\nStarted job job_7")
     page.the(".run-status a", "job_7")
     studio.run.say("second\n")

@@ -117,8 +117,10 @@ def _run(page: Page) -> None:
     page.open()
     page.click("button", "Run training: lamps")
     page.the(".run-status", "Run under way.", ANSWER_S)
+    page.click(".fold", "Output", TRAINING_S)
     page.the(".log", "Started job ", TRAINING_S)
     page.browser.refresh()
+    page.click(".fold", "Output")
     page.the(".log", "Started job ")
     page.the(".run-status", "Run under way.")
     assert page.accessibility() == []
@@ -133,13 +135,13 @@ def _watch(page: Page) -> str:
     seen = trace(page, "loss")["x"][-1]
     assert seen < STEPS
     page.browser.back()
-    page.the(".log", "Started job ")
+    page.the(".training-bar", f"of {STEPS}")
     page.browser.forward()
     eventually(lambda: trace(page, "loss").get("x", [0])[-1] > seen, "another loss", TRAINING_S)
     assert page.all(".status-running")
     charted(page, STEPS, TRAINING_S)
     page.the(".status-completed", timeout_s=TRAINING_S)
-    page.the(".log", "[completed]")
+    page.the(".log", "Completed.")
     told = lines(page)
     page.browser.refresh()
     charted(page, STEPS)

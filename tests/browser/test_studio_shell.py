@@ -156,6 +156,7 @@ def test_nothing_that_comes_from_a_backend_is_markup(page: Page, studio: Scripte
     studio.starts(job_id=MARKUP).say(MARKUP)
     page.open()
     page.the(".short-row", MARKUP)
+    page.click(".fold", "Output")
     page.the(".log", MARKUP)
     page.the(".run-status a", MARKUP)
     page.the(".manifest", f"Couldn't read manifest: {MARKUP}")

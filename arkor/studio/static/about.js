@@ -10,6 +10,7 @@ const WITHOUT = {
   exports: "This backend makes no exports.",
   inference: "This backend does not run models.",
   models: "This backend does not list its models.",
+  samples: "This backend makes no samples.",
 };
 
 /** A feed of GET /api/credentials that also knows which features there are, and why one is not to be had. */

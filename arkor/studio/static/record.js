@@ -20,8 +20,9 @@ export function isDryRun(job) {
   return Boolean(job?.config?.dryRun);
 }
 
-/** How many steps a job is to take, as far as its settings tell: a dry run takes fewer. */
-export function plannedSteps(job) {
+/** How many steps a job is to take, as its start says, or else its settings: a dry run takes fewer. Null if unknown. */
+export function plannedSteps(job, started = null) {
+  if (typeof started?.maxSteps === "number") return started.maxSteps;
   return isDryRun(job) ? null : job?.config?.maxSteps ?? null;
 }
 

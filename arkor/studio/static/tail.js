@@ -10,7 +10,7 @@ const NEAR_PX = 12;
  * `changed()` the box says `unknown`.
  */
 export function createTail({ label, empty, unknown = empty, draw }) {
-  const box = h("pre", { class: "log", role: "log", "aria-live": "off", "aria-label": label, tabindex: "0" });
+  const box = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": label, tabindex: "0" });
   const placeholder = h("p", { class: "log-empty" }, unknown);
   const jump = h("button", { class: "button button-small log-jump", type: "button", hidden: true, onclick: toEnd },
     "Jump to the end");

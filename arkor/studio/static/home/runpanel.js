@@ -1,7 +1,7 @@
 // The panel that starts the project's trainer and shows what it prints.
 
 import { rowsHref } from "../data/address.js";
-import { h, replace, setText } from "../dom.js";
+import { h, replace, setAttribute, setText } from "../dom.js";
 import { jobHref } from "../jobs/jobtable.js";
 import { createLogBox } from "./logbox.js";
 import { followManifest } from "./manifest.js";
@@ -11,11 +11,14 @@ import { followRun } from "./run.js";
 const NO_TRAINER = "No trainer in src/arkor/index.py yet. Add create_trainer(...) and pass it to create_arkor.";
 
 /** Mount the panel; returns what unmounts it. */
-export function mountRunPanel(root, { api, jobs, announce }) {
+export function mountRunPanel(root, context) {
+  const { api, jobs, announce } = context;
   let manifest = { trainer: null, error: null, loading: true, known: false };
   let run = { phase: "unknown" };
   let asking = false;
   let announced = "";
+  let followed = null; // {id, view}: the job of the run, and its view once that is loaded
+  let folded = null; // whether somebody folded the output, or unfolded it; null until then
 
   const button = h("button", { class: "button button-primary", type: "button", disabled: true, onclick: start });
   const dryRun = h("input", { type: "checkbox", id: "dry-run", class: "switch" });
@@ -25,19 +28,25 @@ export function mountRunPanel(root, { api, jobs, announce }) {
   const stopping = h("div", { class: "stop", hidden: true });
   const status = h("p", { class: "run-status", role: "status" });
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const place = h("div", { hidden: true });
   const log = createLogBox({ label: "Output of the run", empty: "What the run prints appears here." });
+  const fold = h("button", { class: "fold", type: "button", hidden: true, onclick() {
+    folded = !log.element.hidden;
+    drawFold();
+  } }, "Output");
   root.append(
     h("div", { class: "panel-head" }, h("h2", null, "Run training")),
     h("div", { class: "run-controls" }, button,
       h("label", { class: "switch-label", for: "dry-run", title: "The whole path on a few rows: at most two steps." },
         dryRun, "Dry run"), rows, stopping),
-    message, problem, status, log.element,
+    message, problem, status, place, fold, log.element,
   );
 
   const reader = followManifest(api, (now) => { manifest = now; draw(); });
   const runner = followRun(api, log, (now) => {
     const before = run;
     run = now;
+    if (before.phase !== "starting" && now.phase === "starting") folded = null;
     draw();
     if (before.phase === "unknown") announced = now.phase; // of before this page was opened
     else if (before.phase !== now.phase || before.jobId !== now.jobId) jobs.refresh();
@@ -45,6 +54,8 @@ export function mountRunPanel(root, { api, jobs, announce }) {
   });
   const leaveJobs = jobs.subscribe(() => {
     drawStatus();
+    drawJob();
+    drawFold();
     tell();
   });
 
@@ -64,6 +75,39 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     problem.hidden = !run.error;
     drawStop();
     drawStatus();
+    drawJob();
+    drawFold();
+  }
+
+  function drawJob() {
+    if (run.jobId !== (followed?.id ?? null)) showJob(run.jobId);
+    if (followed?.view && jobOf()) followed.view.update(jobOf());
+  }
+
+  // Home has to be there at once, and needs no chart before there is a run.
+  async function showJob(id) {
+    followed?.view?.close();
+    place.hidden = true;
+    replace(place);
+    const mine = followed = id && { id, view: null };
+    if (!id) return;
+    const { createRunJob } = await import("./runjob.js");
+    if (followed !== mine) return;
+    mine.view = createRunJob(context, id);
+    replace(place, mine.view.element);
+    place.hidden = false;
+    drawJob();
+  }
+
+  // The output is in the way of a job, unless it says why there is none, or what went wrong.
+  function drawFold() {
+    fold.hidden = !run.jobId;
+    const isFolded = run.jobId ? folded ?? outcome()?.kind !== "bad" : false;
+    setAttribute(fold, "aria-expanded", String(!isFolded));
+    const hadFocus = log.element.contains(document.activeElement);
+    log.element.hidden = isFolded;
+    if (hadFocus && isFolded) fold.focus({ preventScroll: true });
+    root.classList.toggle("has-job", Boolean(run.jobId));
   }
 
   function drawMessage(text, failed) {
@@ -82,7 +126,7 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     stopping.hidden = !phase;
     if (phase === "running") offerStop();
     else replace(stopping, phase && h("button", { class: "button", type: "button", disabled: true }, "Stopping …"));
-    if (hadFocus) (phase === "running" ? stopping.firstChild : log.box).focus();
+    if (hadFocus) (phase === "running" ? stopping.firstChild : log.element.hidden ? fold : log.box).focus();
   }
 
   // Stopping ends the job for good, so it takes two presses, the second on another button.
@@ -164,6 +208,8 @@ export function mountRunPanel(root, { api, jobs, announce }) {
     reader.close();
     runner.close();
     leaveJobs();
+    followed?.view?.close();
+    followed = null;
     log.close();
   };
 }

@@ -1,72 +1,76 @@
-// The last events of a job, one a line, as text.
+// The last events of a job as sentences, each with its JSON on demand.
 
 import { h } from "../dom.js";
-import { capital } from "../format.js";
+import { sentenceOf } from "./sentence.js";
 import { createTail } from "../tail.js";
 
 const MOST_LINES = 500;
-const LONGEST_LINE = 4000;
-const LABELS = {
-  "training.preparing": "preparing", "training.started": "started", "checkpoint.saved": "checkpoint", "training.completed": "completed",
-  "training.failed": "failed", "training.cancelled": "cancelled",
-};
 
-/** What the log says of an event. */
-export function lineOf({ type, id: _, ...data }) {
-  if (type === "training.log") return cut(`[log] ${figuresOf(data)}`);
-  if (type === "training.interrupted") return cut(`[interrupted] ${interruptionOf(data)}`);
-  if (type === "training.paused") return cut(`[paused] ${data.reason ? `${capital(String(data.reason))}.` : "The job is paused."}`);
-  if (type === "training.unpaused") return "[unpaused] The job is in the queue again.";
-  return cut(`[${LABELS[type] ?? type}] ${JSON.stringify({ type, ...data })}`);
-}
-
-function figuresOf({ step, loss, evalLoss }) {
-  const evaluated = typeof evalLoss === "number";
-  const figures = [`step=${step}`];
-  if (typeof loss === "number" || !evaluated) figures.push(`loss=${loss ?? "NaN"}`);
-  if (evaluated) figures.push(`evalLoss=${evalLoss}`);
-  return figures.join(" ");
-}
-
-// The words are those of the command line (arkor/protocol/events.py).
-function interruptionOf({ reason, batchSize: size, gradientAccumulationSteps: count }) {
-  const smaller = Number.isInteger(size) && Number.isInteger(count)
-    ? `, with batch_size=${size} and gradient_accumulation_steps=${count}` : "";
-  return `${reason ?? ""}: the job goes on by itself${smaller}.`;
-}
-
-function cut(line) {
-  return line.length > LONGEST_LINE ? `${line.slice(0, LONGEST_LINE)} …` : line;
-}
-
-/** The log: `add(line)`, `clear()`, `close()`, `element`. */
+/**
+ * The log: `add(event, total)` with the number of steps, if that is known; `note(text)` for a line of the page's own;
+ * `clear()`, `close()`, `element`, and `json`, a switch that shows the JSON of all events. A click on a line shows that of one.
+ */
 export function createEventLog() {
   const { element, box, changed, close } = createTail({ label: "Event log", empty: "No events yet.", unknown: "Loading …", draw });
+  const all = h("input", { type: "checkbox", class: "switch", onchange: showAll });
+  let lines = [];
   let waiting = [];
 
-  function add(line) {
+  function add(event, total) {
+    put({ event, total });
+  }
+
+  function note(text) {
+    put({ text });
+  }
+
+  // Of many events that come at once, most are never shown.
+  function put(line) {
     waiting.push(line);
     if (waiting.length > 2 * MOST_LINES) waiting = waiting.slice(-MOST_LINES);
     changed();
   }
 
   function draw() {
-    // A line feed inside an event would look like a line of its own.
-    box.append(...waiting.slice(-MOST_LINES).map((line) => h("span", { class: kindOf(line) }, `${line.replace(/[\r\n]+/g, " ")}\n`)));
+    const added = waiting.slice(-MOST_LINES);
+    lines = [...lines, ...added].slice(-MOST_LINES);
     waiting = [];
+    box.append(...added.map(shown));
     while (box.childNodes.length > MOST_LINES) box.firstChild.remove();
-    return box.childNodes.length === 0;
+    return lines.length === 0;
+  }
+
+  function shown({ text, event, total }) {
+    if (!event) return h("div", { class: "line line-lost" }, text);
+    const json = h("div", { class: "line-json" });
+    const line = h("details", { class: `line line-${event.type.split(".").at(-1)}`, open: all.checked, ontoggle: fill },
+      h("summary", { tabindex: "-1" }, sentenceOf(event, total)), json); // the switch is for the keyboard: 500 stops are too many
+    function fill() {
+      if (line.open && !json.firstChild) json.textContent = jsonOf(event);
+    }
+    fill();
+    return line;
+  }
+
+  // The line that somebody reads stays where it is.
+  function showAll() {
+    const top = box.getBoundingClientRect().top;
+    const place = [...box.children].findIndex((line) => line.getBoundingClientRect().bottom > top);
+    const before = box.children[place]?.getBoundingClientRect().top;
+    box.replaceChildren(...lines.map(shown));
+    if (place >= 0) box.scrollTop += box.children[place].getBoundingClientRect().top - before;
   }
 
   function clear() {
+    lines = [];
     waiting = [];
     box.replaceChildren();
     changed();
   }
 
-  return { element, add, clear, close };
+  return { element, add, note, clear, close, json: h("label", { class: "switch-label" }, all, "Raw JSON") };
 }
 
-function kindOf(line) {
-  return `line line-${/^\[([a-z ]+)\]/.exec(line)?.[1].replace(" ", "-") ?? "other"}`;
+function jsonOf({ id: _, ...event }) {
+  return JSON.stringify(event, null, 2);
 }

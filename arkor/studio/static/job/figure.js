@@ -17,7 +17,7 @@ const FEW_STEPS = 8;
 const LONGEST_NAME = 28;
 
 /**
- * Data and layout. `runs` are `{id, name, curve}`, the page's own first; `shown` is `{log, smoothing, rates}`, `zoom`
+ * Data and layout. `runs` are `{id, name, curve}`, the page's own first; `shown` is `{log, smoothing, rates, height?}`, `zoom`
  * `{x, y}`, a range of steps and one of losses, each null for all that there is; `look` is what `lookOf` returns;
  * `hidden` has the uids of the lines that somebody has hidden in the legend.
  */
@@ -95,7 +95,8 @@ function rateTrace(curve, name, label, { loss: colour }, row) {
 }
 
 function layoutOf({ shown, zoom, look, width, rates, turn }) {
-  const inner = MAIN_PX + rates.length * (RATE_PX + GAP_PX);
+  const main = shown.height ?? MAIN_PX;
+  const inner = main + rates.length * (RATE_PX + GAP_PX);
   // The range belongs to the page, which hands it out anew each time: Plotly is to remember none of its own.
   const axis = { gridcolor: look.line, zerolinecolor: look.line, linecolor: look.line, tickcolor: look.line,
     automargin: true, zeroline: false, uirevision: turn };
@@ -110,11 +111,11 @@ function layoutOf({ shown, zoom, look, width, rates, turn }) {
     legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", font: { color: look.text }, itemdoubleclick: "toggleothers" },
     xaxis: { ...axis, ...ranged(zoom.x), title: { text: "step", standoff: 6 }, hoverformat: ",d", tickformat: ",~d",
       unifiedhovertitle: { text: "step %{x:,d}" }, anchor: rates.length ? `y${rates.length + 1}` : "y", showspikes: false },
-    yaxis: { ...axis, type: shown.log ? "log" : "linear", domain: [1 - MAIN_PX / inner, 1],
+    yaxis: { ...axis, type: shown.log ? "log" : "linear", domain: [1 - main / inner, 1],
       title: { text: "loss", standoff: 8 } },
   };
   rates.forEach((name, row) => {
-    const top = inner - MAIN_PX - GAP_PX - row * (RATE_PX + GAP_PX);
+    const top = inner - main - GAP_PX - row * (RATE_PX + GAP_PX);
     layout[`yaxis${row + 2}`] = { ...axis, domain: [(top - RATE_PX) / inner, top / inner].map((share) => Math.max(0, share)),
       title: { text: RATES[name], standoff: 8 }, rangemode: "tozero", exponentformat: "e", fixedrange: true };
   });

@@ -1,27 +1,28 @@
 // One job: how it does, its chart, its events, what it has left. It follows the job while somebody looks.
 
 import { createArtifacts } from "./artifacts.js";
-import { MOST_POINTS } from "./curve.js";
 import { h, replace } from "../dom.js";
-import { createEventLog, lineOf } from "./eventlog.js";
+import { createEventLog } from "./eventlog.js";
 import { createExport } from "../export/export.js";
 import { createFeed, subscribe } from "../feed.js";
+import { followJob } from "./follow.js";
 import { createFreshness } from "../freshness.js";
 import { createHead } from "./jobhead.js";
 import { createLossPanel } from "./losspanel.js";
 import { isOver, jobName } from "../record.js";
 import { createReport } from "../report/report.js";
 import { createServedLine } from "../report/servedline.js";
-import { followEvents } from "./stream.js";
+import { createSamples } from "../samples/samples.js";
 import { createTabs } from "../tabs.js";
 import { addressOf, readView } from "./view.js";
 import { createWork } from "./work.js";
 
 const JOB_EVERY_MS = 5000;
-const STREAM_ERROR = "[stream error]";
+const LOST = "The connection to the events broke off; Studio tries again.";
 // What an event tells of the job's status.
 const STATUS = {
   "training.preparing": "running", "training.started": "running", "training.log": "running", "checkpoint.saved": "running",
+  "sample.made": "running",
   "training.interrupted": "queued", "training.paused": "paused", "training.unpaused": "queued",
   "training.completed": "completed", "training.failed": "failed", "training.cancelled": "cancelled",
 };
@@ -32,13 +33,19 @@ export function mount(root, context, { id, query }) {
   let job = null;
   let announced = null;
   let changedAt = 0; // when an event, or the answer to an action, told of another status
+  let started = null; // what the newest training.started says
+  let historyState = {};
   const ends = [];
 
   const head = createHead(context, id, onAnswer);
   const view = readView(query, id);
   const panel = createLossPanel(context, id, view);
   const log = createEventLog();
-  const artifacts = createArtifacts(context, id, (list) => head.left(list));
+  const samples = createSamples(context, id);
+  const artifacts = createArtifacts(context, id, (list) => {
+    head.left(list);
+    samples.left(list);
+  });
   const stale = createFreshness("the job");
   const staleEvents = createFreshness("its events");
   const evaluations = createWork(context, id, "evaluation");
@@ -51,13 +58,14 @@ export function mount(root, context, { id, query }) {
   const training = [head.about, staleEvents.element, panel.element,
     h("div", { class: "job-below" },
       h("section", { class: "panel log-panel", "aria-labelledby": "log-title" },
-        h("div", { class: "panel-head" }, h("h2", { id: "log-title" }, "Events")), log.element),
+        h("div", { class: "panel-head" }, h("h2", { id: "log-title" }, "Events"), log.json), log.element),
       artifacts.element)];
   const tabs = createTabs("Views of the job", [{ id: "training", label: "Training", content: training },
+    { id: "samples", label: "Samples", content: samples.element },
     { id: "report", label: "Report", content: report.element },
     { id: "export", label: "Export", content: exported.element }], view.tab, onTab);
   root.append(head.element, stale.element, ...tabs.elements);
-  ends.push(head.close, panel.close, log.close, report.close, evaluations.close, exported.close, exports.close);
+  ends.push(head.close, panel.close, log.close, samples.close, report.close, evaluations.close, exported.close, exports.close);
   looksAt(view.tab);
 
   function onTab(tab) {
@@ -67,6 +75,7 @@ export function mount(root, context, { id, query }) {
   }
 
   function looksAt(tab) {
+    samples.show(tab === "samples");
     report.show(tab === "report");
     exported.show(tab === "export");
   }
@@ -77,7 +86,7 @@ export function mount(root, context, { id, query }) {
     job = { id, ...job, ...change };
     head.update(job);
     panel.named(String(job.name ?? ""));
-    for (const one of [evaluations, report, exports, exported]) one.jobIs(job);
+    for (const one of [samples, evaluations, report, exports, exported]) one.jobIs(job);
     if (isOver(job)) panel.ended();
     context.title(jobName({ id, ...job }));
     if (announced && announced !== job.status) context.announce(`The job is ${job.status}.`);
@@ -97,7 +106,6 @@ export function mount(root, context, { id, query }) {
   }
 
   const jobFeed = createFeed(async (signal) => ({ askedAt: performance.now(), ...await api.get(path, { signal }) }), JOB_EVERY_MS);
-  const metrics = createFeed((signal) => api.get(`${path}/metrics?points=${MOST_POINTS}`, { signal }), JOB_EVERY_MS);
 
   const leaveJob = subscribe(jobFeed, (state) => {
     if (state.error?.status === 404) return void unknown();
@@ -107,47 +115,52 @@ export function mount(root, context, { id, query }) {
     if (isOver(state.data?.job) && !state.error) leaveJob();
   });
 
-  const leaveMetrics = subscribe(metrics, (state) => {
-    if (state.error?.status === 404) return;
-    freshen();
-    if (!state.data) return;
-    leaveMetrics();
-    begin(state.data);
-  });
+  ends.push(followJob(api, id, {
+    begin,
+    changed(state) {
+      historyState = state;
+      freshen();
+    },
+    onEvent,
+    onReset() {
+      log.clear();
+      panel.reset();
+    },
+    onLost: () => log.note(LOST),
+    onEnd() {
+      jobFeed.refresh(); // a cancelled job may have had no event that says so
+      artifacts.refresh();
+    },
+  }));
 
   function freshen() {
     stale.update(jobFeed.state);
-    staleEvents.update(jobFeed.state.error ? {} : metrics.state); // once is enough
+    staleEvents.update(jobFeed.state.error ? {} : historyState); // once is enough
   }
 
-  function begin({ points, started, lines, lastEventId, ended }) {
+  function begin({ points, started: start, lines }) {
     panel.begin(points);
     log.clear(); // where there are none, it says so now
-    if (started) head.started(started.metadata); // of a long job it is not among the last lines
+    if (start) begun(start); // of a long job it is not among the last lines
     for (const line of lines) show(line);
     artifacts.refresh();
-    if (ended) return;
-    ends.push(followEvents(api, id, lastEventId, {
-      onEvent,
-      onReset() {
-        log.clear();
-        panel.reset();
-      },
-      onLost: () => log.add(STREAM_ERROR),
-      onEnd() {
-        jobFeed.refresh(); // a cancelled job may have had no event that says so
-        artifacts.refresh();
-      },
-    }));
+  }
+
+  function begun({ metadata }) {
+    started = metadata;
+    head.started(metadata);
   }
 
   function show(event) {
-    log.add(lineOf(event));
+    if (event.type === "training.started") begun(event);
+    log.add(event, started?.maxSteps);
     if (Array.isArray(event.artifacts)) artifacts.offer(event.artifacts);
     if (typeof event.step === "number") head.reached(event.step);
     head.preparing(event);
-    if (event.type === "training.started") head.started(event.metadata);
-    if (event.type === "training.completed") head.completed(event.metrics);
+    if (event.type === "sample.made") samples.add(event);
+    if (event.type !== "training.completed") return;
+    head.completed(event.metrics);
+    samples.completed(event.metrics);
   }
 
   function onEvent(event) {
@@ -176,7 +189,6 @@ export function mount(root, context, { id, query }) {
 
   function leave() {
     leaveJob();
-    leaveMetrics();
     for (const end of ends.splice(0)) end();
   }
 

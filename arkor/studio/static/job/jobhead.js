@@ -5,13 +5,13 @@ import { rowsHref } from "../data/address.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { time } from "../format.js";
 import { createMark, createStatus, jobHref } from "../jobs/jobtable.js";
-import { METRICS } from "./metrics.js";
 import { createPreparing } from "./preparing.js";
 import { createReceipt } from "./receipt.js";
+import { endsByItself, notesOf } from "./sentence.js";
+import { createSettings } from "./settingslist.js";
 import { isOver, jobDuration, jobName, plannedSteps } from "../record.js";
 
 const TICK_MS = 1000;
-const DISK_FULL = "the disk is full"; // begins the reason of a pause that ends by itself
 
 /** The head: `update(job)`, `reached(step)`, `started(metadata)`, `completed(metrics)`, `preparing(event)`, `left(artifacts)`, `close()`, `element`, and `about`: what there is to say of it. `onAnswer` is that of `createActions`. */
 export function createHead(context, jobId, onAnswer) {
@@ -28,11 +28,10 @@ export function createHead(context, jobId, onAnswer) {
   const preparing = createPreparing();
   const outcome = h("p", { class: "job-outcome", hidden: true });
   const receipt = createReceipt(jobId);
-  const settings = h("dl", { class: "facts settings-facts" });
-  const more = h("details", { class: "settings", hidden: true }, h("summary", null, "Settings"), settings);
+  const settings = createSettings(context.about);
   const list = h("ul", { class: "job-facts", hidden: true },
     Object.entries(facts).map(([name, value]) => h("li", null, h("span", null, name), value)));
-  const about = h("div", { class: "job-about" }, preparing.element, outcome, list, receipt.element, more);
+  const about = h("div", { class: "job-about" }, preparing.element, outcome, list, receipt.element, settings.element);
   const element = h("div", { class: "job-head" },
     h("div", { class: "view-head" }, title, mark.element, status.element, h("div", { class: "job-actions" }, rows, tryIt, actions.elements)),
     error, paused, actions.problem, origin);
@@ -40,7 +39,6 @@ export function createHead(context, jobId, onAnswer) {
   let step = null;
   let planned = null;
   let left = [];
-  let settingsShown = "";
   status.element.hidden = true;
 
   function update(now) {
@@ -52,12 +50,12 @@ export function createHead(context, jobId, onAnswer) {
     error.hidden = !job.error;
     setText(error, String(job.error ?? ""));
     paused.hidden = job.status !== "paused" || !job.pauseReason;
-    setText(paused, `Paused: ${job.pauseReason}.${String(job.pauseReason).startsWith(DISK_FULL) ? " It goes on by itself when there is room." : ""}`);
+    setText(paused, `Paused: ${job.pauseReason}.${endsByItself(job.pauseReason) ? " It goes on by itself when there is room." : ""}`);
     if (isOver(job) || job.status === "paused") preparing.end();
     actions.update(job);
     drawOrigin();
     drawFacts();
-    drawSettings(job.config ?? {});
+    settings.update(job.config ?? {});
     offerToTry();
   }
 
@@ -84,16 +82,6 @@ export function createHead(context, jobId, onAnswer) {
     facts["Held-out rows"].parentElement.hidden = !config.evalDatasetSource;
   }
 
-  function drawSettings(config) {
-    const key = JSON.stringify(config);
-    if (key === settingsShown) return;
-    settingsShown = key;
-    const entries = Object.entries(config);
-    more.hidden = entries.length === 0;
-    replace(settings, entries.map(([name, value]) => [h("dt", null, name),
-      h("dd", null, h("code", null, typeof value === "string" ? value : JSON.stringify(value)))]));
-  }
-
   // The final adapter, or the last checkpoint where there is no final one.
   function offerToTry() {
     const adapters = left.filter(({ kind = "adapter" }) => kind === "adapter");
@@ -110,7 +98,7 @@ export function createHead(context, jobId, onAnswer) {
     setAttribute(tryIt, "title", reason ?? (isFinal ? "Talk to what it trained" : `Talk to its checkpoint of step ${last.step}`));
   }
 
-  const leaveAbout = context.about.subscribe(offerToTry);
+  const leaveAbout = context.about.subscribe(() => job && update(job));
   const clock = setInterval(() => document.hidden || drawFacts(), TICK_MS);
   return {
     element,
@@ -139,19 +127,6 @@ export function createHead(context, jobId, onAnswer) {
       actions.close();
     },
   };
-}
-
-// The words are those of the command line (arkor/protocol/events.py).
-function notesOf({ bestStep, endReason, ...metrics }) {
-  const figures = METRICS.filter(({ name }) => name.startsWith("eval"))
-    .map(({ name, label }) => [label, metrics[`best${name[0].toUpperCase()}${name.slice(1)}`]])
-    .filter(([, value]) => typeof value === "number")
-    .map(([label, value]) => `${label} ${value.toFixed(4)}`);
-  const figure = figures.length ? ` (${figures.join(", ")})` : "";
-  return [
-    ...(typeof bestStep === "number" ? [`The adapter is that of step ${bestStep}, the best evaluation${figure}.`] : []),
-    ...(endReason === "early_stopping" ? ["The training stopped early: no better evaluation came."] : []),
-  ];
 }
 
 function sourceOf(source) {

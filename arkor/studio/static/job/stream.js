@@ -1,8 +1,8 @@
 // The events of a job as they happen: one stream, while somebody looks, resumed behind the last event that came.
 
 const TYPES = [
-  "training.preparing", "training.started", "training.log", "checkpoint.saved", "training.interrupted", "training.paused",
-  "training.unpaused", "training.completed", "training.failed", "training.cancelled",
+  "training.preparing", "training.started", "training.log", "checkpoint.saved", "sample.made", "training.interrupted",
+  "training.paused", "training.unpaused", "training.completed", "training.failed", "training.cancelled",
 ];
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 15000;

@@ -6,7 +6,7 @@ import { jobHref } from "../jobs/jobtable.js";
 
 export const MOST_SMOOTHING = 0.99;
 
-const TABS = ["training", "report", "export"];
+const TABS = ["training", "samples", "report", "export"];
 const SMOOTHING = /^0?\.\d{1,2}$/;
 const RANGE = /^(-?\d+(?:\.\d+)?(?:e-?\d+)?)\.\.(-?\d+(?:\.\d+)?(?:e-?\d+)?)$/;
 const WHOLE_RANGE = /^\d{1,15}\.\.\d{1,15}$/;

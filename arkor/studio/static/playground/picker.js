@@ -10,7 +10,7 @@ import { choiceOf, firstChoice, labelOf, loadSaved, problemOf, versionName, vers
 const MODELS_EVERY_MS = 10000;
 const SAVED_EVERY_MS = 5000;
 const OTHER = "other";
-const RAW = "This job learned plain text: it continues what you write, without a system prompt, earlier turns and the chat template.";
+const RAW = "it continues what you write, without a system prompt, earlier turns and the chat template.";
 
 /**
  * A picker; it begins with `start()`. `changed()` is told of everything that may matter. It has `element`, `choice`,
@@ -134,7 +134,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
   }
 
   function isRaw() {
-    return job()?.promptForm === "raw";
+    return choice?.raw ?? job()?.promptForm === "raw";
   }
 
   function draw() {
@@ -176,7 +176,7 @@ export function createPicker({ api, about, jobs }, { choice, compare, changed })
     if (!choice && modelsKnown && jobs.state.data?.length) return problemOf(choice, {}); // nothing but dry runs
     const lacking = about.lacks("models");
     if (isOther && lacking) return `${lacking} Type the name of one.`;
-    return isRaw() ? RAW : "";
+    return isRaw() ? `${choice.raw ? "This model is asked as a job that learned" : "This job learned"} plain text: ${RAW}` : "";
   }
 
   return {

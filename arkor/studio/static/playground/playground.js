@@ -3,6 +3,7 @@
 import { letAnswer, messagesFor, newAnswer, recall, remember } from "./conversation.js";
 import { h, replace, setText } from "../dom.js";
 import { createPicker } from "./picker.js";
+import { loadPrompt, sampleOf } from "./prompt.js";
 import { pythonScript } from "./python.js";
 import { createSampling } from "./sampling.js";
 import { showScript } from "./scriptdialog.js";
@@ -16,7 +17,8 @@ let last = { choice: null, compare: false }; // of this page: the way back from 
 
 export function mount(root, context, { query }) {
   const { api, about, announce, readdress } = context;
-  const kept = recall();
+  const sample = sampleOf(query);
+  const kept = sample ? { settings: { ...recall().settings, system: "" } } : recall(); // its prompt begins a conversation
   const turns = kept.turns ?? [];
   const given = choiceOf(query);
   const controllers = new Set();
@@ -35,6 +37,7 @@ export function mount(root, context, { query }) {
   const stopButton = h("button", { class: "button", type: "button", onclick: stop, hidden: true }, "Stop");
   const clearButton = h("button", { class: "button button-quiet", type: "button", onclick: clear }, "Clear");
   const pythonButton = h("button", { class: "button", type: "button", onclick: copyAsPython }, "Copy as Python");
+  const filled = h("p", { class: "quiet", role: "status", hidden: true });
   const blocked = h("p", { class: "blocked warning", id: "play-blocked", role: "status" });
   root.append(
     h("div", { class: "view-head" }, h("h1", null, "Playground"), h("div", { class: "head-buttons" }, pythonButton, clearButton)),
@@ -44,7 +47,7 @@ export function mount(root, context, { query }) {
         h("details", { class: "settings", open: WIDE.matches }, h("summary", null, "Settings"), sampling.element)),
       h("section", { class: "panel talk", "aria-label": "Chat" },
         h("div", { class: "conversation-frame" }, conversation.element, welcome),
-        blocked,
+        filled, blocked,
         h("div", { class: "composer" },
           h("label", { class: "visually-hidden", for: "play-input" }, "Your question"), input,
           h("div", { class: "composer-buttons" }, sendButton, stopButton)),
@@ -54,6 +57,29 @@ export function mount(root, context, { query }) {
   addEventListener("pagehide", save);
   const leave = [about.subscribe(() => draw()), picker.close, conversation.close, () => removeEventListener("pagehide", save)];
   picker.start();
+  if (sample) fill();
+
+  async function fill() {
+    say("The prompt is being loaded …");
+    try {
+      const prompt = await loadPrompt(api, sample);
+      if (!mounted) return;
+      sampling.system = prompt.system;
+      input.value = prompt.question;
+      turns.push(...prompt.turns);
+      prompt.turns.forEach(show);
+      say(prompt.isWhole ? "" : "A part of the prompt has no place here and is left out.");
+      draw();
+      input.focus(); // on a narrow page it is far below
+    } catch (error) {
+      say(`The prompt cannot be loaded: ${error.message}`);
+    }
+  }
+
+  function say(text) {
+    filled.hidden = text === "";
+    setText(filled, text);
+  }
 
   function onPicked() {
     last = { choice: picker.choice, compare: picker.compare };

@@ -41,12 +41,13 @@ function reference({ kind, jobId, step }) {
   return `AdapterRef(${[kind, jobId, step].filter((value) => value !== undefined).map((value) => literal(value)).join(", ")})`;
 }
 
-function snakeCase(name) {
+/** A name of the wire as Python has it. */
+export function snakeCase(name) {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-// JSON's strings and numbers are Python's, too.
-function literal(value, depth = 0) {
+/** A JSON value as Python writes it; JSON's strings and numbers are Python's, too. */
+export function literal(value, depth = 0) {
   if (value === null || value === undefined) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value !== "object") return JSON.stringify(value);

@@ -46,6 +46,7 @@ export function createSampling(given, changed) {
   return {
     element,
     get system() { return system.value.trim(); },
+    set system(text) { system.value = text; },
     /** Why a question cannot be asked so, or null. */
     get problem() {
       return numbers.map(({ problem }) => problem).find(Boolean) ?? schema.problem;

@@ -1,6 +1,7 @@
 // Who may answer: a base model, or what a job has left. No elements here.
 //
-// A choice is `{job, step}` or `{model}`. A step of null is the final adapter, undefined the best that there is.
+// A choice is `{job, step}` or `{model}`. A step of null is the final adapter, undefined the best that there is. A model
+// that is `raw` continues plain text.
 
 import { isDryRun, isOver, jobName } from "../record.js";
 
@@ -8,7 +9,7 @@ import { isDryRun, isOver, jobName } from "../record.js";
 export function choiceOf(query) {
   const [job, model, step] = ["job", "model", "step"].map((name) => query.get(name));
   if (job) return { job, step: /^[0-9]{1,15}$/.test(step ?? "") ? Number(step) : undefined };
-  return model ? { model } : null;
+  return model ? { model, ...(query.get("raw") === "1" ? { raw: true } : {}) } : null;
 }
 
 /** Return the address of a choice. */
@@ -17,6 +18,7 @@ export function addressOf(choice, compare) {
   if (choice?.job) query.set("job", choice.job);
   if (Number.isInteger(choice?.step)) query.set("step", choice.step);
   if (choice?.model) query.set("model", choice.model);
+  if (choice?.raw) query.set("raw", "1");
   if (compare) query.set("compare", "1");
   return query.size ? `#/playground?${query}` : "#/playground";
 }

@@ -1,23 +1,26 @@
 // What was asked and answered, as text: nothing of it can become part of the page.
 
-import { h, setText } from "../dom.js";
+import { h, replace, setText } from "../dom.js";
 import { visible } from "../data/rowtext.js";
 import { figure } from "../format.js";
 
 const MOST_CHARS = 600;
 const MOST_LINES = 12;
 
-/** A text; a long one is folded, with a button that shows all of it. */
-export function createText(text) {
+/**
+ * A text; one that is longer than so many characters or lines is folded, with a button that shows all of it. It stands in
+ * `body`; `parts(text)` makes of it what is shown there.
+ */
+export function createText(text, { chars = MOST_CHARS, lines = MOST_LINES, body = h("div", { class: "said" }), parts = (part) => part } = {}) {
   const shown = visible(text);
-  const short = shorten(shown);
-  const body = h("div", { class: "said" }, short);
+  const short = shorten(shown, chars, lines);
+  replace(body, parts(short));
   if (short === shown) return body;
   let isWhole = false;
   const more = `Show all ${figure(shown.length)} characters`;
   const button = h("button", { class: "button button-small", type: "button", "aria-expanded": "false", onclick() {
     isWhole = !isWhole;
-    setText(body, isWhole ? shown : short);
+    replace(body, parts(isWhole ? shown : short));
     setText(button, isWhole ? "Show less" : more);
     button.setAttribute("aria-expanded", String(isWhole));
   } }, more);
@@ -44,8 +47,8 @@ export function createSaid(text, calls, nothing) {
   return parts.length ? parts : h("span", { class: "quiet" }, nothing);
 }
 
-function shorten(text) {
-  const lines = text.split("\n", MOST_LINES).join("\n");
-  const cut = lines.length > MOST_CHARS ? lines.slice(0, MOST_CHARS).replace(/[\ud800-\udbff]$/, "") : lines;
+function shorten(text, chars, most) {
+  const lines = text.split("\n", most).join("\n");
+  const cut = lines.length > chars ? lines.slice(0, chars).replace(/[\ud800-\udbff]$/, "") : lines;
   return cut === text ? text : `${cut}…`;
 }
