@@ -32,7 +32,7 @@ test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 test-postgresql: $(VENV)/ready-cluster
 	ARKOR_TEST_DATABASE=postgresql $(BIN)/python -m pytest -k "not stranger_learns" $(PYTEST_ARGS) $(STORED)
