@@ -39,6 +39,33 @@ class View(Protocol):
         """Show the last state."""
 
 
+class _Signal:
+    """Wakes a thread that waits for it; one that is given twice before it is taken counts once.
+
+    It is a bare lock: an interrupt of the main thread inside ``threading.Event.set`` may leave the event's own lock
+    held for ever, because ``Condition.__enter__`` is Python code (seen in CPython 3.11).
+
+    Thread-safety: one thread gives, another one takes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def give(self) -> None:
+        """Wake the other thread, now or when it waits."""
+        if self._lock.locked():
+            self._lock.release()
+
+    def take(self, timeout_s: float = -1) -> bool:
+        """Wait for the signal; return whether it came.
+
+        Args:
+            timeout_s: seconds; -1 for ever, 0 for not at all.
+        """
+        return self._lock.acquire(timeout=timeout_s)
+
+
 class CardView:
     """A card that is updated in place, at most twice a second, on a thread of its own.
 
@@ -55,49 +82,56 @@ class CardView:
         self._run = run
         self._foot = foot
         self._address = address
-        self._changed = threading.Event()
-        self._closed = threading.Event()
+        self._changed, self._over = _Signal(), _Signal()
         self._handle = display(self._bundle(), raw=True, display_id=True)
         context = contextvars.copy_context()  # names the cell whose output it is
         self._thread = threading.Thread(target=context.run, args=(self._update,), name="arkor-card", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # the interrupt of a user, who gets no view to close
+            self._end()
+            raise
 
     def fetching(self, now: Fetching) -> None:
         """Show how far the work before the job is."""
         with self._run.lock:
             self._run.fetching = now
-        self._changed.set()
+        self._changed.give()
 
     def started(self, job: TrainingJob) -> None:
         """Show that there is a job."""
         with self._run.lock:
             self._run.know(job)
-        self._changed.set()
+        self._changed.give()
 
     def take(self, event: Event, job: TrainingJob) -> None:
         """Show an event."""
         with self._run.lock:
             self._run.take(event, job)
-        self._changed.set()
+        self._changed.give()
 
     def close(self) -> None:
         """Show the last state, and end the thread."""
-        self._closed.set()
-        self._changed.set()
+        self._end()
         self._thread.join()
 
+    def _end(self) -> None:
+        self._over.give()
+        self._changed.give()
+
     def _update(self) -> None:
-        is_last = False
-        while not is_last:
-            self._changed.wait()
-            self._changed.clear()
-            is_last = self._closed.is_set()
+        is_over = False
+        while True:
+            self._changed.take()
+            is_over = is_over or self._over.take(0)
             try:
                 self._handle.update(self._bundle(), raw=True)
             except Exception:  # whatever a front end raises, the training is watched on
                 logger.warning("The card of the training cannot be shown.", exc_info=True)
                 return
-            self._closed.wait(INTERVAL_S)
+            if is_over:
+                return
+            is_over = self._over.take(INTERVAL_S)
 
     def _bundle(self) -> dict[str, str]:
         foot, address = self._foot(), self._address()
