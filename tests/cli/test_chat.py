@@ -163,7 +163,7 @@ def test_no_terminal_obeys_an_answer(routed_cloud: Cloud) -> None:
     """A model may say anything; a pipe gets all of it."""
     said = Stream(frames=[chunk("Hi\x1b]0;mine\x07\u200d\n"), chunk("\x9b2Jthere\t!"), DONE])
     routed_cloud.says(said, said)
-    with Terminal("chat", "job_1", "hi") as terminal:
+    with Terminal("chat", "job_1", "hi", term="xterm") as terminal:
         assert terminal.end() == (0, "Hi]0;mine\u200d\n2Jthere\t!\n")
     assert run("chat", "job_1", "hi").out == "Hi\x1b]0;mine\x07\u200d\n\x9b2Jthere\t!\n"
 
@@ -176,10 +176,10 @@ def test_reasoning_is_dimmed_above_the_answer_on_a_terminal_alone(
     monkeypatch.delenv("NO_COLOR", raising=False)
     routed_cloud.says(*[Stream(frames=[*reasoning, chunk("So"), DONE])] * 3)
     assert run("chat", "job_1", "hi").out == "So\n"
-    with Terminal("chat", "job_1", "hi") as terminal:
+    with Terminal("chat", "job_1", "hi", term="xterm") as terminal:
         assert terminal.end() == (0, "\x1b[2mReasoning: wh\x1b[0m\x1b[2my\x1b[0m\n\nSo\n")
     monkeypatch.setenv("NO_COLOR", "1")
-    with Terminal("chat", "job_1", "hi") as terminal:
+    with Terminal("chat", "job_1", "hi", term="xterm") as terminal:
         assert terminal.end() == (0, "Reasoning: why\n\nSo\n")
 
 

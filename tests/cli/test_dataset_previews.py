@@ -74,10 +74,10 @@ def test_a_row_is_shown_between_marks(options: tuple[str, ...]) -> None:
 
 def test_a_row_is_shown_in_colour(options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal, unless NO_COLOR is set."""
-    with Terminal("dataset", "show", "rows.jsonl", *options) as terminal:
+    with Terminal("dataset", "show", "rows.jsonl", *options, term="xterm") as terminal:
         assert "<user> hi\n\x1b[32m\x1b[4mhello \x1b[0m\n" in terminal.expect("hello \x1b[0m\n")
     monkeypatch.setenv("NO_COLOR", "1")
-    with Terminal("dataset", "show", "rows.jsonl", *options) as terminal:
+    with Terminal("dataset", "show", "rows.jsonl", *options, term="xterm") as terminal:
         assert "\x1b" not in terminal.expect("⟦hello ⟧\n")
 
 
