@@ -112,7 +112,7 @@ def test_an_answer_leads_to_its_checkpoint_and_its_prompt(page: Page, job: Scrip
     for step, version in ((40, "Checkpoint at step 40"), (60, "Final adapter"), (0, None)):
         page.open(ROUTE)
         page.the(".samples th", "no checkpoint")
-        page.the(".samples td a", f"At {step}.").send_keys(Keys.ENTER)
+        page.click(".samples td a", f"At {step}.")
         eventually(lambda: page.the("#play-input").get_attribute("value") == ASKED["content"], "the question")
         assert page.the("#play-system").get_attribute("value") == SYSTEM["content"]
         eventually(lambda: page.run("return document.activeElement.id") == "play-input", "the focus on it")
