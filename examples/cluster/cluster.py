@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -50,11 +49,17 @@ class Machine:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def run(self, name: str, *command: str, **environment: str) -> None:
+    def run(self, name: str, *command: str, user: str | None = None, **environment: str) -> None:
         """Start a program, whose output goes to a file; it is ended with everything that it has started."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**self.environment, **environment}
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**self.environment, **environment},
+                user=user,
+                group=user,
             )
         self._stack.callback(end, process)
 
@@ -73,19 +78,21 @@ class Machine:
         """Start PostgreSQL, and return the address of an empty database."""
         place, port = self.folder / "postgresql", free_port()
         place.mkdir()
-        user: list[str] = []
+        user = None
         if os.geteuid() == 0:  # PostgreSQL does not run as root
-            user = ["runuser", "-u", "postgres", "--"]
-            os.chown(place, pwd.getpwnam("postgres").pw_uid, -1)
+            user = "postgres"
+            shutil.chown(place, user)
             self.folder.chmod(0o755)
         data = str(place / "data")
         subprocess.run(
-            [*user, program("initdb"), "-D", data, "-A", "trust", "-U", "arkor", "-E", "UTF8"],
+            [program("initdb"), "-D", data, "-A", "trust", "-U", "arkor", "-E", "UTF8"],
             check=True,
             capture_output=True,
             cwd=place,
+            user=user,
+            group=user,
         )
-        self.run("postgresql", *user, program("postgres"), "-D", data, "-p", str(port), "-k", str(place))
+        self.run("postgresql", program("postgres"), "-D", data, "-p", str(port), "-k", str(place), user=user)
         command = [program("createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "arkor", "arkor"]
         self.ready("PostgreSQL", lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0)
         return f"postgresql+psycopg://arkor@127.0.0.1:{port}/arkor"

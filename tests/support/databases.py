@@ -11,7 +11,6 @@ import functools
 import hashlib
 import importlib.util
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -68,10 +67,10 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="arkor-pg-"))
-        self._as_user = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
-        if self._as_user:  # PostgreSQL does not run as root
-            owner = pwd.getpwnam("postgres")
-            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+        self._user: str | None = None
+        if os.geteuid() == 0:  # PostgreSQL does not run as root
+            self._user = "postgres"
+            shutil.chown(self._folder, self._user)
         self._data = self._folder / "data"
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "arkor", "-E", "UTF8", "--locale=C", "-N")
         self.start()
@@ -101,8 +100,17 @@ class PostgresServer:
         return f"postgresql+psycopg://arkor@/{name}?host={self._folder}"
 
     def _run(self, program: str, *arguments: str) -> str:
-        command = [*self._as_user, str(_program(program)), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=self._folder, check=False)
+        command = [str(_program(program)), *arguments]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self._folder,
+            user=self._user,
+            group=self._user,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
