@@ -10,6 +10,7 @@ import contextlib
 import functools
 import locale
 import os
+import sys
 from collections.abc import Sequence
 from typing import TextIO
 from unicodedata import combining, east_asian_width
@@ -69,8 +70,14 @@ UNICODE = Signs("✓", "✗", "·", "→", "▕▏█ ", "▏▎▍▌▋▊▉"
 
 def signs_for(stream: TextIO | None) -> Signs:
     """Return the characters that a stream and the locale have: under LC_ALL=C, Python itself writes UTF-8."""
-    encodings = (getattr(stream, "encoding", None), locale.nl_langinfo(locale.CODESET))
+    encodings = (getattr(stream, "encoding", None), _codeset())
     return UNICODE if all((name or "").lower().replace("-", "") == "utf8" for name in encodings) else ASCII
+
+
+def _codeset() -> str:
+    if sys.platform == "win32":
+        return locale.getpreferredencoding(do_setlocale=False)
+    return locale.nl_langinfo(locale.CODESET)
 
 
 def columns_of(terminal: TextIO | None) -> int:
