@@ -3,7 +3,7 @@
 10,000 users share 1,000 GPUs of 125 servers on one PostgreSQL database. The schedulers, the queue and the database are
 the real ones; the time is simulated, nothing is trained, and workers are stood in for. It prints how long jobs wait,
 how evenly users are served, and how many statements the database gets. It needs the ``local`` and ``postgresql``
-extras, PostgreSQL's programs and about ten minutes. ``--share 0.05`` simulates a twentieth of the users and the GPUs.
+extras, PostgreSQL's programs and about five minutes. ``--share 0.05`` simulates a twentieth of the users and the GPUs.
 """
 
 from __future__ import annotations
