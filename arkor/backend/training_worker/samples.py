@@ -25,6 +25,7 @@ from arkor.serving.refusal import Refusal
 log = logging.getLogger("arkor.worker")
 
 LONGEST_TOKENS = 256  # of an answer
+TIMES = 1.25  # as long as the longest expected answer: the base model seldom ends by itself
 _FILE = "samples.json"  # in a checkpoint's folder
 
 
@@ -259,7 +260,7 @@ def _askable(prompts: Sequence[Asked], most: int, answerer: Answerer, tokenizer:
     if not found:
         raise ConfigError("sample_prompts", f"none of the held-out rows can be asked, for example: {refused}")
     rows = [asked.row for asked in found if asked.row is not None]
-    longest = room(tokenizer, rows, LONGEST_TOKENS) if rows else LONGEST_TOKENS
+    longest = room(tokenizer, rows, TIMES, LONGEST_TOKENS) if rows else LONGEST_TOKENS
     found.sort(
         key=lambda asked: 0 if asked.row is None else asked.row.number
     )  # stable: given prompts stay in their order

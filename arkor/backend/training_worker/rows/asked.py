@@ -106,11 +106,18 @@ def request_of(row: AskedRow, tool_style: ToolStyle, max_tokens: int) -> dict[st
     return {"messages": row.question.messages, **offered, **limits}
 
 
-def room(tokenizer: Any, rows: Sequence[AskedRow], most: int = _LONGEST) -> int:
-    """Return how many tokens an answer may have: twice the longest expected one, within bounds."""
+def room(tokenizer: Any, rows: Sequence[AskedRow], times: float = 2.0, most: int = _LONGEST) -> int:
+    """Return how many tokens an answer may have.
+
+    Args:
+        tokenizer: the model's.
+        rows: those that are asked.
+        times: how many times as long as the longest expected answer, 1 or more; at least 16 tokens.
+        most: the most tokens, 16 or more.
+    """
     texts = [row.question.expected + "".join(map(str, row.question.expected_calls)) for row in rows]
     longest = max((len(tokenizer(text)["input_ids"]) for text in texts), default=0)
-    return min(max(_SHORTEST, 2 * longest), most)
+    return min(max(_SHORTEST, round(times * longest)), most)
 
 
 def ask_of(rows: RowSet, limit: int, *, is_raw: bool) -> list[AskedRow]:

@@ -43,6 +43,6 @@ trainer = create_trainer(
     warmup_steps=5,
     logging_steps=5,
     save_steps=30,
-    sample_prompts=3,  # of the held-out tickets, answered before, during and after the training
+    sample_prompts=1,  # of the held-out tickets: it is answered before, during and after the training
     callbacks=Callbacks(on_started=on_started, on_log=on_log, on_completed=on_completed),
 )
