@@ -50,14 +50,20 @@ class World:
         return eventually(lambda: self.codes, "the end is told")[0]
 
 
+def watchers() -> set[threading.Thread]:
+    """Return the threads that look at the workers on a cluster."""
+    return {thread for thread in threading.enumerate() if thread.name == "ray-watcher"}
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
+    before = set(threading.enumerate())
     with scripted_ray() as ray:
         reservation = Reservation(cpus=2, gpus=0.5, python="/opt/python", stop_wait_s=7)
         world = World(ray, tmp_path, RayEngine(RayJobs(ray.address, {}), "a.module", reservation, look_s=0.02))
         yield world
         ray.jobs.clear()
-        eventually(lambda: "ray-watcher" not in {thread.name for thread in threading.enumerate()}, "it looks no more")
+        eventually(lambda: not watchers() - before, "it looks no more")
 
 
 def test_a_worker_gets_what_was_reserved(world: World) -> None:
@@ -111,6 +117,8 @@ def test_a_worker_on_several_devices_waits_until_all_have_room(world: World, cap
     world.ray.end(JOB, "FAILED", driver_exit_code=68)
     assert world.code() == 68
     eventually(lambda: not later.is_alive(handle), "the later one knows")
+    later._watched.clear()  # what both have removed from Ray's list needs no more looks
+    later._forgotten_at.clear()
 
 
 def test_a_submission_whose_answer_is_lost_is_found(world: World) -> None:
