@@ -292,3 +292,4 @@ def test_a_cluster_with_a_token_takes_it_alone(tmp_path: Path, monkeypatch: pyte
         world = World("ray", tmp_path, None)
         engine = RayEngine(connect(cluster.address), world.module("sys.exit(7)"), look_s=_LOOK_S)
         assert world.start(engine).code() == 7
+        eventually(lambda: engine._watcher is None, "the job is removed, which needs the cluster", _PATIENCE_S)

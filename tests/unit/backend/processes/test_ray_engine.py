@@ -117,8 +117,6 @@ def test_a_worker_on_several_devices_waits_until_all_have_room(world: World, cap
     world.ray.end(JOB, "FAILED", driver_exit_code=68)
     assert world.code() == 68
     eventually(lambda: not later.is_alive(handle), "the later one knows")
-    later._watched.clear()  # what both have removed from Ray's list needs no more looks
-    later._forgotten_at.clear()
 
 
 def test_a_submission_whose_answer_is_lost_is_found(world: World) -> None:
