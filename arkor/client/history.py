@@ -27,6 +27,7 @@ from arkor.http.transport import path
 from arkor.protocol import wire
 from arkor.protocol.events import (
     LAST_EVENT_TYPES,
+    Event,
     SampleMadeEvent,
     TrainingCompletedEvent,
     TrainingLogEvent,
@@ -130,8 +131,7 @@ class HistoryCalls(JobCalls):
             NotFound: there is no such job.
             ReconnectExhausted: the stream failed six times in a row.
         """
-        events = (parse_event(body, event_id) for event_id, body in self.job_events(scope, job_id))
-        return Metrics(event for event in events if isinstance(event, TrainingLogEvent))
+        return Metrics(event for event in self._parsed(scope, job_id) if isinstance(event, TrainingLogEvent))
 
     def job_samples(self, scope: Scope, job_id: str) -> Samples:
         """Return what the model of a job answered while it was trained, see ``sample_prompts`` of ``Trainer``.
@@ -152,12 +152,15 @@ class HistoryCalls(JobCalls):
         Example:
             ``client.job_samples(scope, job.id).to_pandas()``
         """
-        events = (parse_event(body, event_id) for event_id, body in self.job_events(scope, job_id))
         return Samples(
             Sample(**{name: getattr(event, name) for name in SAMPLE_NAMES})
-            for event in events
+            for event in self._parsed(scope, job_id)
             if isinstance(event, SampleMadeEvent)
         )
+
+    def _parsed(self, scope: Scope, job_id: str) -> Iterator[Event | None]:
+        """Yield a job's events as values; None for what is no event."""
+        return (parse_event(body, event_id) for event_id, body in self.job_events(scope, job_id))
 
     def job_receipt(self, scope: Scope, job_id: str) -> Receipt | None:
         """Return what became of a job's rows; None if nothing says it yet.

@@ -5,7 +5,6 @@ Protocol: docs/protocol.md, "Evaluations".
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from arkor.errors import ArkorError, ConfigError
 from arkor.evaluation.findings import Findings
 from arkor.evaluation.parts import Score, main_comparison, plain_points, points_of
 from arkor.evaluation.statistics import BETTER
+from arkor.protocol.tables import require_pandas
 from arkor.system.files import write_atomically
 from arkor.text import one_line
 
@@ -104,10 +104,7 @@ class EvaluationReport(Findings):
         Raises:
             ArkorError: pandas is not installed.
         """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError as exc:
-            raise ArkorError("to_pandas() needs pandas. Install it with: pip install 'pandas>=2'") from exc
+        pandas = require_pandas()
         return pandas.DataFrame(
             [
                 {

@@ -5,16 +5,15 @@ Protocol: docs/protocol.md, "The event stream": ``training.log``.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any
 
 from arkor.drawing.chart import Curve, loss_curves, plot
 from arkor.drawing.html import text
-from arkor.errors import ArkorError
 from arkor.protocol.events import TrainingLogEvent
 from arkor.protocol.metrics import COLUMNS, METRIC_NAMES
+from arkor.protocol.tables import require_pandas
 from arkor.text import many
 
 
@@ -77,10 +76,7 @@ class Metrics(list[TrainingLogEvent]):
         Raises:
             ArkorError: pandas 2 or newer is not installed.
         """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError as exc:
-            raise ArkorError("to_pandas() needs pandas. Install it with: pip install 'pandas>=2'") from exc
+        pandas = require_pandas()
         frame = pandas.DataFrame(list(self.rows()), columns=list(COLUMNS))
         frame = frame.astype({"step": "int64", **dict.fromkeys(METRIC_NAMES, "float64")})
         frame["timestamp"] = pandas.to_datetime(frame["timestamp"], utc=True, format="ISO8601", errors="coerce")

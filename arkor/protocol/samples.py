@@ -5,17 +5,17 @@ Protocol: docs/protocol.md, "The config object": ``samplePrompts``; "The event s
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
 
-from arkor.errors import ArkorError, ConfigError
+from arkor.errors import ConfigError
 from arkor.protocol import wire
 from arkor.protocol.checks import Check
 from arkor.protocol.json_rules import HALF_CHARACTER, json_problem
+from arkor.protocol.tables import require_pandas
 from arkor.text import many
 
 MOST_PROMPTS = 20
@@ -99,10 +99,7 @@ class Samples(list[Sample]):
         Raises:
             ArkorError: pandas 2 or newer is not installed.
         """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError as exc:
-            raise ArkorError("to_pandas() needs pandas. Install it with: pip install 'pandas>=2'") from exc
+        pandas = require_pandas()
         columns = {name: pandas.Series([getattr(one, name) for one in self], dtype=object) for name in SAMPLE_NAMES}
         types = {"step": "int64", "sample": "int64", "row": "Int64", "truncated": "bool"}
         return pandas.DataFrame(columns).astype(types)

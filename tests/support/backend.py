@@ -28,6 +28,16 @@ from tests.support.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 15.0
+FOUR_STEPS = [  # what a scripted job of four steps tells that saves each second one: event types and steps
+    ("training.started", None),
+    ("training.log", 1),
+    ("training.log", 2),
+    ("checkpoint.saved", 2),
+    ("training.log", 3),
+    ("training.log", 4),
+    ("checkpoint.saved", 4),
+    ("training.completed", None),
+]
 CLIENT_HEADERS = {"X-Arkor-Client": f"arkor/{__version__}"}
 
 # Patiences short enough for tests, long enough for two busy cores.

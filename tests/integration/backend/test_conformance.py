@@ -25,23 +25,13 @@ from arkor.backend.storage.choose import open_storage
 from arkor.backend.storage.interface import Storage
 from tests.integration.backend.test_shared_storage import downloaded
 from tests.support import ray_cluster, s3
-from tests.support.backend import ROOT, BackendProcess, Client, Frame, is_running
+from tests.support.backend import FOUR_STEPS, ROOT, BackendProcess, Client, Frame, is_running
 from tests.support.databases import IS_SHARED, postgresql_url, require_postgresql
 from tests.support.eventually import eventually
 from tests.support.needed import IN_CI
 
 _PATIENCE_S = 30.0
 _CPUS = 4  # of the cluster
-_STEPS = [
-    ("training.started", None),
-    ("training.log", 1),
-    ("training.log", 2),
-    ("checkpoint.saved", 2),
-    ("training.log", 3),
-    ("training.log", 4),
-    ("checkpoint.saved", 4),
-    ("training.completed", None),
-]
 
 
 @attrs.frozen
@@ -149,8 +139,8 @@ def test_a_job_trains_on_uploaded_rows(client: Client, config: dict[str, Any]) -
     _, settings = uploaded(client, config, "trained on")
     job_id = client.submit("complete:4", settings).json()["job"]["id"]
     frames = client.events(job_id)
-    assert told(frames) == _STEPS
-    assert [frame.id for frame in frames] == list(range(1, len(_STEPS) + 1))
+    assert told(frames) == FOUR_STEPS
+    assert [frame.id for frame in frames] == list(range(1, len(FOUR_STEPS) + 1))
     assert client.job(job_id)["status"] == "completed"
     for last in (0, 3, len(frames)):
         assert client.open_stream(job_id, last_event_id=last).events() == frames[last:]
@@ -186,7 +176,7 @@ def test_a_cancelled_job_stops_and_keeps_its_checkpoint(place: Place, client: Cl
     """Its worker says itself at which step."""
     job_id, pid = place.half_done(client, config)
     assert client.cancel(job_id).status_code == 200
-    assert told(client.events(job_id)) == [*_STEPS[:4], ("training.cancelled", 2)]
+    assert told(client.events(job_id)) == [*FOUR_STEPS[:4], ("training.cancelled", 2)]
     assert client.job(job_id)["status"] == "cancelled"
     assert downloaded(client, job_id, "checkpoint-2")
     eventually(lambda: not is_running(pid), "the worker is gone", _PATIENCE_S)
@@ -202,7 +192,7 @@ def test_a_paused_job_goes_on_from_its_stored_checkpoint(place: Place, client: C
         shutil.rmtree(place.backend.job_dir(job_id))
     assert client.request("POST", f"/v1/jobs/{job_id}/unpause").status_code == 200
     place.backend.allow(job_id, 4)
-    events = [*_STEPS[:4], ("training.paused", 2), ("training.unpaused", None), *_STEPS[4:]]
+    events = [*FOUR_STEPS[:4], ("training.paused", 2), ("training.unpaused", None), *FOUR_STEPS[4:]]
     assert told(client.events(job_id)) == events
     assert client.job(job_id)["status"] == "completed"
     assert "attempt 2 begins after step 2" in place.log(job_id)
@@ -216,7 +206,7 @@ def test_a_job_whose_worker_is_killed_goes_on(place: Place, client: Client, conf
     os.kill(pid, signal.SIGKILL)
     place.backend.allow(job_id, 4)
     frames = client.events(job_id)
-    assert told(frames) == [*_STEPS[:5], ("training.interrupted", 3), *_STEPS[5:]]
+    assert told(frames) == [*FOUR_STEPS[:5], ("training.interrupted", 3), *FOUR_STEPS[5:]]
     assert [frame.id for frame in frames] == list(range(1, len(frames) + 1))
     assert downloaded(client, job_id)
     assert "attempt 2 begins after step 2" in place.log(job_id)
@@ -235,9 +225,9 @@ def test_a_server_that_is_killed_goes_on(place: Place, client: Client, config: d
     client = backend.start().client_as(client)
     assert client.report(other, token, report).status_code == 200
     backend.allow(job_id, 4)
-    assert told(client.open_stream(job_id, last_event_id=4).events()) == _STEPS[4:]
+    assert told(client.open_stream(job_id, last_event_id=4).events()) == FOUR_STEPS[4:]
     assert client.job(job_id)["status"] == "completed"
     client.cancel(other)
-    assert told(client.events(other)) == [*_STEPS[:2], ("training.cancelled", None)]
+    assert told(client.events(other)) == [*FOUR_STEPS[:2], ("training.cancelled", None)]
     eventually(lambda: not is_running(pid), "the worker is gone", _PATIENCE_S)
     assert not (backend.job_dir(job_id) / "pid-2").exists()

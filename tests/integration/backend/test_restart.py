@@ -16,20 +16,9 @@ import requests
 
 from arkor.backend.store.schema import attempts
 from arkor.version import __version__
-from tests.support.backend import TIMEOUT_S, BackendProcess, is_running
+from tests.support.backend import FOUR_STEPS, TIMEOUT_S, BackendProcess, is_running
 from tests.support.databases import open_for, sqlite_only
 from tests.support.eventually import eventually
-
-_STEPS = [
-    ("training.started", None),
-    ("training.log", 1),
-    ("training.log", 2),
-    ("checkpoint.saved", 2),
-    ("training.log", 3),
-    ("training.log", 4),
-    ("checkpoint.saved", 4),
-    ("training.completed", None),
-]
 
 
 def _seen(frames: list[Any]) -> list[tuple[str, Any]]:
@@ -86,7 +75,7 @@ def test_a_worker_outlives_a_killed_backend(start: Callable[..., BackendProcess]
     assert client.job(job_id)["status"] == "running"
     backend.allow(job_id, 4)
     after = client.open_stream(job_id, last_event_id=before[-1].id).events()
-    assert _seen([frame for frame in before if frame.event != "ping"] + after) == _STEPS
+    assert _seen([frame for frame in before if frame.event != "ping"] + after) == FOUR_STEPS
     eventually(lambda: not is_running(pid), "the worker ends")
     assert not (backend.job_dir(job_id) / "pid-2").exists()
     assert client.job(job_id)["status"] == "completed"
@@ -127,7 +116,7 @@ def test_a_job_is_resumed_when_its_worker_is_gone_too(
     backend.worker_pid(job_id, attempt=2)
     backend.allow(job_id, 4)
     frames = client.events(job_id)
-    assert [event for event in _seen(frames) if event[0] != "training.interrupted"] == _STEPS
+    assert [event for event in _seen(frames) if event[0] != "training.interrupted"] == FOUR_STEPS
     interrupted = next(frame.data for frame in frames if frame.event == "training.interrupted")
     assert (interrupted["reason"], interrupted["step"]) == ("Its worker's process was gone", 3)
     assert [frame.id for frame in frames] == list(range(1, len(frames) + 1))
